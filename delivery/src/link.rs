@@ -1,0 +1,209 @@
+//! What a hub and an edge say to each other.
+//!
+//! Everything but [`ToHub::Credit`] is a request that is answered by exactly one
+//! message; an edge keeps at most [`Limits::request_window`] of them unanswered.
+//! Live deliveries cost credit. So both directions are bounded, and the same
+//! messages cross a channel (`belfry up`) or gRPC (`EdgeGateway.Attach`).
+//!
+//! [`Limits::request_window`]: crate::Limits::request_window
+
+use alloc::{sync::Arc, vec::Vec};
+
+use bytes::Bytes;
+
+use crate::{Position, StreamName, record::StoredEvent};
+
+/// Number of a session, chosen by its edge and never used twice by it.
+pub type SessionId = u64;
+
+/// A stream that a session follows, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interest {
+    /// The stream.
+    pub stream: StreamName,
+    /// Where the session stands; `None`: it wants what comes from now on.
+    pub from: Option<Position>,
+}
+
+/// Why events are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapReason {
+    /// Retention removed them.
+    Trimmed,
+    /// The log was replaced by another.
+    EpochChanged,
+    /// The position is ahead of the log: the log lost its end.
+    Ahead,
+    /// The log holds another event at the position: histories parted.
+    Forked,
+}
+
+/// Events that can no longer be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// The last offset that the reader has.
+    pub from: u64,
+    /// Reading goes on after this position.
+    pub to: Position,
+}
+
+/// A session follows a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The stream.
+    pub stream: StreamName,
+    /// Where the session stands now.
+    pub at: Position,
+    /// The newest offset. If it is past `at`, there is something to fetch.
+    pub head: u64,
+    /// Set if what it asked for cannot be had whole.
+    pub gap: Option<Gap>,
+}
+
+/// Stored events of one stream, in order, without holes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The session that asked.
+    pub session: SessionId,
+    /// The stream.
+    pub stream: StreamName,
+    /// The events after the position asked for (or after the gap).
+    pub events: Vec<StoredEvent>,
+    /// The newest offset when this was sent. If it is the last of the page, what
+    /// follows comes live, and after this page on the same link.
+    pub head: u64,
+    /// Set if events between the position asked for and the page are gone.
+    pub gap: Option<Gap>,
+    /// With the last page: the newest ephemeral event of each collapse key.
+    pub latest: Vec<Ephemeral>,
+}
+
+/// An event without an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ephemeral {
+    /// A newer one of the same key replaces it; `None`: none does.
+    pub collapse_key: Option<Arc<str>>,
+    /// Encoded `belfry.v1.Envelope`.
+    pub envelope: Bytes,
+}
+
+/// From an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToHub {
+    /// A browser connected, or still is after the link was cut. Answered by
+    /// [`ToEdge::Opened`].
+    Open {
+        /// The session.
+        session: SessionId,
+        /// Whose it is.
+        user: Arc<str>,
+        /// Its public id, for operators.
+        public_id: Arc<str>,
+        /// What it follows from the start.
+        interests: Vec<Interest>,
+    },
+    /// A browser left. Answered by [`ToEdge::Done`].
+    Close {
+        /// The session.
+        session: SessionId,
+    },
+    /// Answered by [`ToEdge::Joined`].
+    Join {
+        /// The session.
+        session: SessionId,
+        /// What it wants.
+        interest: Interest,
+    },
+    /// Answered by [`ToEdge::Done`].
+    Leave {
+        /// The session.
+        session: SessionId,
+        /// The stream.
+        stream: StreamName,
+    },
+    /// Answered by [`ToEdge::Page`].
+    Fetch {
+        /// The session.
+        session: SessionId,
+        /// The stream.
+        stream: StreamName,
+        /// After this position.
+        after: Position,
+    },
+    /// Room for more live deliveries, added to what is left. Not answered.
+    Credit {
+        /// How many.
+        deliveries: u32,
+        /// How many bytes of envelopes.
+        bytes: u64,
+    },
+}
+
+/// To an edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToEdge {
+    /// First and once: the link is up.
+    Welcome {
+        /// Epoch of the log.
+        epoch: u64,
+        /// How many requests may be unanswered.
+        request_window: u32,
+    },
+    /// Answers [`ToHub::Open`].
+    Opened {
+        /// The session.
+        session: SessionId,
+        /// One for each interest, in order.
+        joined: Vec<Joined>,
+    },
+    /// Answers [`ToHub::Close`] and [`ToHub::Leave`].
+    Done {
+        /// The session.
+        session: SessionId,
+    },
+    /// Answers [`ToHub::Join`].
+    Joined {
+        /// The session.
+        session: SessionId,
+        /// What it got.
+        joined: Joined,
+    },
+    /// Answers [`ToHub::Fetch`].
+    Page(Page),
+    /// A live stored event, once for the whole edge. Costs credit.
+    Live {
+        /// The stream.
+        stream: StreamName,
+        /// The event.
+        event: StoredEvent,
+    },
+    /// A live ephemeral event, once for the whole edge. Costs credit.
+    Ephemeral {
+        /// The stream.
+        stream: StreamName,
+        /// The event.
+        event: Ephemeral,
+    },
+    /// Live events were left out for want of credit; who follows fetches.
+    Behind {
+        /// The stream.
+        stream: StreamName,
+        /// Its newest offset.
+        head: u64,
+    },
+    /// The hub is about to end; the link closes after this.
+    Drain,
+}
+
+/// Why a hub ends a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkFault {
+    /// A newer link under the same name.
+    Replaced,
+    /// More unanswered requests, or more credit, than allowed.
+    Overflow,
+    /// A session number used twice, or one that is not open.
+    UnknownSession,
+}

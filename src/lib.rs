@@ -1,0 +1,15 @@
+//! The internal contract of Belfry, generated from `proto/belfry/v1`, and the
+//! client that services publish with.
+//!
+//! Nothing in here knows a browser: the public protocol belongs to the edge.
+
+pub mod reason;
+
+/// `belfry.v1`: messages, clients and servers as `proto/belfry/v1` documents them.
+#[allow(missing_docs, unreachable_pub, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("belfry.v1");
+}
+
+/// The encoded descriptors of `belfry.v1`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/belfry.binpb"));

@@ -60,6 +60,8 @@ pub struct Joined {
     pub head: u64,
     /// Set if what it asked for cannot be had whole.
     pub gap: Option<Gap>,
+    /// If `at` is the head: the newest ephemeral event of each collapse key.
+    pub latest: Vec<Ephemeral>,
 }
 
 /// Stored events of one stream, in order, without holes.

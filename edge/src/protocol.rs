@@ -1,0 +1,262 @@
+//! The public protocol's types: what the edge says and what it understands.
+//!
+//! Nothing in here has a field of the internal contract: a change inside cannot
+//! leak out without a change to this file, to `PROTOCOL.md` and to a golden
+//! frame in `tests/golden/`.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use belfry::reason::Reason;
+use delivery::{
+    Position,
+    link::{Gap, GapReason},
+};
+use serde::{Serialize, Serializer};
+
+mod client;
+
+pub use client::{BadFrame, ClientFrame, Connect, MAX_QUEUES, parse};
+
+/// The one subprotocol.
+pub const SUBPROTOCOL: &str = "belfry.v1";
+
+/// Bytes of a message at most.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
+
+/// Bytes of the first message at most, its token not counted.
+pub const MAX_FIRST_MESSAGE_BYTES: usize = 4 << 10;
+
+/// The reasons that a browser can meet, in the order of the printed tables.
+pub const PUBLIC_REASONS: &[Reason] = &[
+    Reason::Normal,
+    Reason::ProtocolError,
+    Reason::BinaryFrame,
+    Reason::BadUtf8,
+    Reason::TooBig,
+    Reason::Internal,
+    Reason::Restart,
+    Reason::Overloaded,
+    Reason::BadRequest,
+    Reason::Unauthenticated,
+    Reason::TokenExpired,
+    Reason::Forbidden,
+    Reason::Timeout,
+    Reason::SlowConsumer,
+    Reason::TooManyConnections,
+    Reason::RateLimited,
+    Reason::TooManySubscriptions,
+];
+
+/// The name of a reason in frames: `token_expired`.
+pub fn code(reason: Reason) -> String {
+    reason.name().to_ascii_lowercase()
+}
+
+/// A position as browsers hold it.
+pub fn position_text(position: Position) -> String {
+    BASE64.encode(position.pack())
+}
+
+/// Reads a position that a browser held; `None` if it is none of ours.
+pub fn read_position(text: &str) -> Option<Position> {
+    // Decoding into a fixed buffer: no length that a client chose is allocated.
+    let mut packed = [0; 24];
+    let length = BASE64.decode_slice(text, &mut packed).ok()?;
+    Position::unpack(&packed[..length])
+}
+
+/// A stream as browsers name it: without the user's own id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicStream<'a> {
+    /// `user`, `queue` or `everyone`.
+    pub stream: &'static str,
+    /// The queue, if it is one.
+    pub queue: Option<&'a str>,
+}
+
+impl<'a> PublicStream<'a> {
+    /// Reads an internal name: `user:<id>`, `queue:<id>` or `everyone`.
+    pub fn of(name: &'a str) -> Self {
+        match name.split_once(':') {
+            Some(("queue", queue)) => Self { stream: "queue", queue: Some(queue) },
+            Some(_) => Self { stream: "user", queue: None },
+            None => Self { stream: "everyone", queue: None },
+        }
+    }
+
+    /// The name in maps: `user`, `everyone`, `queue:<id>`.
+    pub fn key(self) -> Cow<'static, str> {
+        match self.queue {
+            Some(queue) => Cow::Owned(format!("queue:{queue}")),
+            None => Cow::Borrowed(self.stream),
+        }
+    }
+}
+
+/// Where a stream stands, in `connected`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamPosition {
+    /// The opaque position.
+    pub position: String,
+}
+
+/// Everything that an edge says, but events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum ServerFrame<'a> {
+    /// The session is known, its live events flow.
+    Connected {
+        /// Public id of the session.
+        session: &'a str,
+        /// The token's `sub`.
+        user: &'a str,
+        /// How often the client should `ping`, in milliseconds.
+        heartbeat_ms: u64,
+        /// Where it stands, by stream.
+        streams: BTreeMap<Cow<'static, str>, StreamPosition>,
+    },
+    /// A queue is followed.
+    Subscribed {
+        /// The queue.
+        queue: &'a str,
+        /// From there.
+        position: String,
+    },
+    /// A queue is not followed any more.
+    Unsubscribed {
+        /// The queue.
+        queue: &'a str,
+    },
+    /// Events are gone.
+    Gap {
+        /// `user`, `queue` or `everyone`.
+        stream: &'static str,
+        /// The queue, if it is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queue: Option<&'a str>,
+        /// Why.
+        #[serde(serialize_with = "gap_reason")]
+        reason: GapReason,
+        /// The last offset that the client has.
+        from: u64,
+        /// The last one that is gone.
+        to: u64,
+        /// Go on from here.
+        position: String,
+    },
+    /// The notifier is away.
+    Degraded {
+        /// Since when.
+        since: String,
+    },
+    /// The notifier is back.
+    Recovered,
+    /// Answers `ping`.
+    Pong,
+    /// The new token is in force.
+    Refreshed {
+        /// Its `exp`.
+        expires_at: String,
+    },
+    /// The last message was refused.
+    Error {
+        /// The reason's name.
+        code: String,
+        /// For people.
+        message: Cow<'a, str>,
+        /// The field that is wrong, if one is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<Cow<'a, str>>,
+        /// When trying again can help, if it can.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+    /// The connection is closed next.
+    Bye {
+        /// The close code.
+        code: u16,
+        /// The reason's name.
+        reason: String,
+        /// For people.
+        message: Cow<'a, str>,
+        /// Whether a client comes back by itself.
+        reconnect: bool,
+        /// When to come back, if it does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+}
+
+impl<'a> ServerFrame<'a> {
+    /// The notice of a gap in `stream`.
+    pub fn gap(stream: &'a str, gap: &Gap) -> Self {
+        let PublicStream { stream, queue } = PublicStream::of(stream);
+        ServerFrame::Gap {
+            stream,
+            queue,
+            reason: gap.reason,
+            from: gap.from,
+            to: gap.to.offset,
+            position: position_text(gap.to),
+        }
+    }
+
+    /// An `error` frame.
+    pub fn error(reason: Reason, message: impl Into<Cow<'a, str>>) -> Self {
+        ServerFrame::Error {
+            code: code(reason),
+            message: message.into(),
+            field: None,
+            retry_after_ms: None,
+        }
+    }
+
+    /// A `bye` frame; `message` is the reason's sentence if there is no better.
+    pub fn bye(reason: Reason, message: Option<Cow<'a, str>>, retry_after_ms: Option<u64>) -> Self {
+        let hint = reason.default_retry_after().map(|after| after.as_millis() as u64);
+        ServerFrame::Bye {
+            code: reason.close_code(),
+            reason: code(reason),
+            message: message.unwrap_or(Cow::Borrowed(reason.sentence())),
+            reconnect: reason.advice().reconnect(),
+            retry_after_ms: retry_after_ms.or(hint),
+        }
+    }
+}
+
+// serde hands fields over by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn gap_reason<S: Serializer>(reason: &GapReason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match reason {
+        GapReason::Trimmed => "trimmed",
+        GapReason::EpochChanged => "epoch_changed",
+        GapReason::Ahead => "ahead",
+        GapReason::Forked => "forked",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_survive_the_way_to_a_browser_and_back() {
+        let position = Position { epoch: u64::MAX - 3, offset: 42, check: 7 };
+        let text = position_text(position);
+        assert_eq!(text.len(), 27);
+        assert_eq!(read_position(&text), Some(position));
+        let long = "A".repeat(10_000);
+        for bad in ["", "A", &text[1..], &format!("{text}A"), &format!("{text}="), &long, "….."] {
+            assert_eq!(read_position(bad), None, "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn streams_are_named_without_ids_of_users() {
+        assert_eq!(PublicStream::of("user:u1").key(), "user");
+        assert_eq!(PublicStream::of("user:queue:x").key(), "user");
+        assert_eq!(PublicStream::of("queue:a:b").key(), "queue:a:b");
+        assert_eq!(PublicStream::of("everyone").key(), "everyone");
+    }
+}

@@ -23,8 +23,9 @@
 
 extern crate alloc;
 
-pub mod link;
+pub mod hub;
 mod limits;
+pub mod link;
 mod position;
 mod record;
 

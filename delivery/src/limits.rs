@@ -112,18 +112,38 @@ impl Limits {
         const MAX_EVENT: usize = 64 << 10;
         let rules: [(bool, &'static str, &'static str); 14] = [
             (self.unsynced_records > 0, "unsynced_records", "at least 1"),
-            (self.unsynced_bytes >= 2 * MAX_EVENT, "unsynced_bytes", "at least 128 KiB"),
-            (self.retained_per_stream > 0, "retained_per_stream", "at least 1"),
+            (
+                self.unsynced_bytes >= 2 * MAX_EVENT,
+                "unsynced_bytes",
+                "at least 128 KiB",
+            ),
+            (
+                self.retained_per_stream > 0,
+                "retained_per_stream",
+                "at least 1",
+            ),
             (self.dedupe_keys > 0, "dedupe_keys", "at least 1"),
             (self.request_window >= 4, "request_window", "at least 4"),
             (self.edge_deliveries >= 2, "edge_deliveries", "at least 2"),
-            (self.edge_bytes >= 4 * MAX_EVENT as u64, "edge_bytes", "at least 256 KiB"),
+            (
+                self.edge_bytes >= 4 * MAX_EVENT as u64,
+                "edge_bytes",
+                "at least 256 KiB",
+            ),
             (self.session_streams >= 2, "session_streams", "at least 2"),
             (self.page_events > 0, "page_events", "at least 1"),
             (self.queue_events > 0, "queue_events", "at least 1"),
-            (self.queue_bytes >= 2 * MAX_EVENT, "queue_bytes", "at least 128 KiB"),
+            (
+                self.queue_bytes >= 2 * MAX_EVENT,
+                "queue_bytes",
+                "at least 128 KiB",
+            ),
             (self.ping_every_ms > 0, "ping_every_ms", "at least 1"),
-            (self.stale_after_ms > self.ping_every_ms, "stale_after_ms", "more than ping_every_ms"),
+            (
+                self.stale_after_ms > self.ping_every_ms,
+                "stale_after_ms",
+                "more than ping_every_ms",
+            ),
             (self.client_messages > 0, "client_messages", "at least 1"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {

@@ -18,7 +18,11 @@ impl Position {
 
     /// The position before the first event of a stream.
     pub const fn start(epoch: u64) -> Self {
-        Self { epoch, offset: 0, check: 0 }
+        Self {
+            epoch,
+            offset: 0,
+            check: 0,
+        }
     }
 
     /// The packed form, big endian: what clients hold, as an opaque string.

@@ -348,7 +348,7 @@ impl Hub {
                 self.attach(edge, name, (deliveries, bytes), out);
             }
             Input::Detach { edge } => self.detach(edge),
-            Input::FromEdge { edge, message } => self.from_edge(edge, message, out),
+            Input::FromEdge { edge, message } => self.hear_edge(edge, message, out),
             Input::Drain => self.drain(out),
             Input::Deadline => {
                 self.dedupe.expire(now);

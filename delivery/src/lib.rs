@@ -23,11 +23,13 @@
 
 extern crate alloc;
 
+pub mod edge;
 pub mod hub;
 mod limits;
 pub mod link;
 mod position;
 mod record;
+pub mod session;
 
 pub use limits::{BadLimit, Limits};
 pub use position::Position;

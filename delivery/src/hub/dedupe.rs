@@ -26,17 +26,17 @@ pub(super) struct Window {
     known: BTreeMap<u128, Known>,
     /// Keys by age, with the instant at which each ends.
     order: VecDeque<(Millis, u128)>,
-    window_ms: u64,
+    lasts_ms: u64,
     max: usize,
     evicted_early: u64,
 }
 
 impl Window {
-    pub(super) fn new(window_ms: u64, max: usize) -> Self {
+    pub(super) fn new(lasts_ms: u64, max: usize) -> Self {
         Self {
             known: BTreeMap::new(),
             order: VecDeque::new(),
-            window_ms,
+            lasts_ms,
             max,
             evicted_early: 0,
         }
@@ -44,7 +44,7 @@ impl Window {
 
     pub(super) fn recover(&mut self, key: RecoveredKey, now: Millis) {
         if let Some(left_ms) = self
-            .window_ms
+            .lasts_ms
             .checked_sub(key.age_ms)
             .filter(|left| *left > 0)
         {
@@ -64,7 +64,7 @@ impl Window {
     }
 
     pub(super) fn insert(&mut self, dedupe: DedupeKey, known: Known, now: Millis) {
-        self.insert_until(dedupe.key, known, now + self.window_ms);
+        self.insert_until(dedupe.key, known, now + self.lasts_ms);
     }
 
     fn insert_until(&mut self, key: u128, known: Known, until: Millis) {

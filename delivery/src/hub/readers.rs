@@ -68,7 +68,7 @@ impl Hub {
             return;
         };
         for session in link.sessions.into_values() {
-            self.forget_session(edge, session);
+            self.forget_session(edge, &session);
         }
         self.reads.retain(|_, read| read.edge != edge);
     }
@@ -78,7 +78,7 @@ impl Hub {
         out.push(Output::End { edge, fault });
     }
 
-    pub(super) fn from_edge(&mut self, edge: EdgeId, message: ToHub, out: &mut Vec<Output>) {
+    pub(super) fn hear_edge(&mut self, edge: EdgeId, message: ToHub, out: &mut Vec<Output>) {
         if !self.links.contains_key(&edge) {
             return;
         }
@@ -154,7 +154,7 @@ impl Hub {
             .sessions
             .remove(&number)
             .ok_or(LinkFault::UnknownSession)?;
-        self.forget_session(edge, session);
+        self.forget_session(edge, &session);
         out.push(Output::Send {
             edge,
             message: ToEdge::Done { session: number },
@@ -162,7 +162,7 @@ impl Hub {
         Ok(())
     }
 
-    fn forget_session(&mut self, edge: EdgeId, session: Session) {
+    fn forget_session(&mut self, edge: EdgeId, session: &Session) {
         for stream in &session.streams {
             self.unfollow(edge, stream);
         }
@@ -307,7 +307,8 @@ impl Hub {
     ) -> Result<(), LinkFault> {
         let Some(stream) = self.streams.get(&name) else {
             // Nothing was ever stored, or the session left: nothing to read.
-            return self.answer(edge, (session, name), (Vec::new(), gap), out);
+            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            return Ok(());
         };
         let (after, gap, proved) = match stream.stand(self.epoch, after) {
             Stand::Gap(newer) => (newer.to, Some(merge(gap, newer)), true),
@@ -339,7 +340,8 @@ impl Hub {
         let mut events = Vec::new();
         let stream = self.streams.get(&pending.stream);
         if !proves && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
-            return self.answer(edge, (session, pending.stream), (events, gap), out);
+            self.answer(edge, (session, pending.stream), (events, gap), out);
+            return Ok(());
         }
         let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
         if link.reading >= self.limits.request_window {
@@ -405,7 +407,8 @@ impl Hub {
             proves,
         } = pending;
         let Some(stream) = self.streams.get(&name) else {
-            return self.answer(edge, (session, name), (Vec::new(), gap), out);
+            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            return Ok(());
         };
         let first = if proves {
             after.offset
@@ -415,9 +418,10 @@ impl Hub {
         if events.first().is_none_or(|event| event.offset != first) {
             // Trimmed while it was read: stand again, and say what is missing.
             let lost = stream.gap_to_first(self.epoch, GapReason::Trimmed, after.offset);
-            let lost = match lost.to.offset > after.offset {
-                true => lost,
-                false => stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset),
+            let lost = if lost.to.offset > after.offset {
+                lost
+            } else {
+                stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset)
             };
             let gap = Some(merge(gap, lost));
             return self.fetch(edge, session, (name, lost.to), gap, out);
@@ -426,12 +430,9 @@ impl Hub {
             let at = events.remove(0);
             if at.check != after.check {
                 let lost = stream.gap_to_head(self.epoch, GapReason::Forked, after.offset);
-                return self.answer(
-                    edge,
-                    (session, name),
-                    (Vec::new(), Some(merge(gap, lost))),
-                    out,
-                );
+                let gap = Some(merge(gap, lost));
+                self.answer(edge, (session, name), (Vec::new(), gap), out);
+                return Ok(());
             }
         }
         let Some(last) = events.last().map(|event| event.offset) else {
@@ -448,7 +449,8 @@ impl Hub {
         };
         // Up to the head in one step, where memory reaches back to the page's end.
         stream.fill(last, self.room(), &mut events);
-        self.answer(edge, (session, name), (events, gap), out)
+        self.answer(edge, (session, name), (events, gap), out);
+        Ok(())
     }
 
     fn answer(
@@ -457,7 +459,7 @@ impl Hub {
         (session, stream): (SessionId, StreamName),
         (events, gap): (Vec<StoredEvent>, Option<Gap>),
         out: &mut Vec<Output>,
-    ) -> Result<(), LinkFault> {
+    ) {
         let head = self.streams.get(&stream).map_or(0, Stream::head);
         let last = events
             .last()
@@ -483,7 +485,6 @@ impl Hub {
             edge,
             message: ToEdge::Page(page),
         });
-        Ok(())
     }
 }
 

@@ -1,0 +1,155 @@
+//! The edge's side of the link: requests in turn, answers, credit.
+
+use alloc::vec::Vec;
+
+use super::{Edge, Output};
+use crate::{
+    link::{ToEdge, ToHub},
+    session::{Session, Want},
+};
+
+impl Edge {
+    pub(super) fn hear_hub(&mut self, message: ToEdge, charged: u64, out: &mut Vec<Output>) {
+        match message {
+            ToEdge::Welcome { request_window, .. } => self.link_up(request_window),
+            ToEdge::Opened { session, joined } => {
+                self.answered();
+                self.with(session, out, |s, around| s.opened(joined, around));
+            }
+            ToEdge::Joined { session, joined } => {
+                self.answered();
+                self.with(session, out, |s, around| s.joined(joined, around));
+            }
+            ToEdge::Page(page) => {
+                self.answered();
+                self.stats.pages += 1;
+                self.with(page.session, out, |s, around| s.page(page, around));
+            }
+            ToEdge::Done { .. } => self.answered(),
+            ToEdge::Live { stream, event } => {
+                self.with_followers(&stream, out, |s, around| {
+                    s.live(&stream, &event, around);
+                });
+                self.charge(charged, out);
+            }
+            ToEdge::Ephemeral { stream, event } => {
+                self.with_followers(&stream, out, |s, around| {
+                    s.ephemeral(&stream, event.clone(), around);
+                });
+                self.charge(charged, out);
+            }
+            ToEdge::Behind { stream, head } => {
+                self.with_followers(&stream, out, |s, around| {
+                    s.behind(&stream, head, around);
+                });
+                self.charge(0, out);
+            }
+            // The link closes next; the sockets stay (guarantee G13).
+            ToEdge::Drain => {}
+        }
+    }
+
+    fn link_up(&mut self, request_window: u32) {
+        self.up = true;
+        self.request_window = request_window.min(self.limits.request_window);
+        self.forget_link();
+        self.wants
+            .extend(self.sessions.keys().map(|id| Want::Open(*id)));
+    }
+
+    pub(super) fn link_down(&mut self, out: &mut Vec<Output>) {
+        if !core::mem::take(&mut self.up) {
+            return;
+        }
+        self.forget_link();
+        let ids: Vec<_> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.with(id, out, Session::link_down);
+        }
+    }
+
+    fn forget_link(&mut self) {
+        self.wants.clear();
+        self.unanswered = 0;
+        self.credit_deliveries = 0;
+        self.credit_bytes = 0;
+    }
+
+    fn answered(&mut self) {
+        debug_assert!(self.unanswered > 0, "an answer without a request");
+        self.unanswered = self.unanswered.saturating_sub(1);
+    }
+
+    /// Gives credit back, some at a time.
+    fn charge(&mut self, bytes: u64, out: &mut Vec<Output>) {
+        self.stats.live += 1;
+        self.credit_deliveries += 1;
+        self.credit_bytes += bytes;
+        if self.credit_deliveries >= self.limits.edge_deliveries / 4
+            || self.credit_bytes >= self.limits.edge_bytes / 4
+        {
+            let deliveries = core::mem::take(&mut self.credit_deliveries);
+            let bytes = core::mem::take(&mut self.credit_bytes);
+            out.push(Output::ToHub(ToHub::Credit { deliveries, bytes }));
+        }
+    }
+
+    /// Sends the requests whose turn it is.
+    pub(super) fn ask(&mut self, out: &mut Vec<Output>) {
+        while self.up
+            && self.unanswered < self.request_window
+            && let Some(want) = self.wants.pop_front()
+        {
+            if let Some(request) = self.request(want) {
+                self.unanswered += 1;
+                out.push(Output::ToHub(request));
+            }
+        }
+    }
+
+    /// Makes a request of a want, if it still stands.
+    fn request(&mut self, want: Want) -> Option<ToHub> {
+        match want {
+            Want::Open(id) => {
+                let session = self
+                    .sessions
+                    .get_mut(&id)
+                    .filter(|session| !session.announced)?;
+                session.announced = true;
+                Some(ToHub::Open {
+                    session: id,
+                    user: session.user.clone(),
+                    public_id: session.public_id.clone(),
+                    interests: session.interests(),
+                })
+            }
+            Want::Close(id) => Some(ToHub::Close { session: id }),
+            Want::Join(id, stream) => {
+                let session = self.sessions.get(&id).filter(|session| session.announced)?;
+                let interest = session.interest(&stream)?;
+                Some(ToHub::Join {
+                    session: id,
+                    interest,
+                })
+            }
+            Want::Leave(id, stream) => {
+                let announced = self
+                    .sessions
+                    .get(&id)
+                    .is_some_and(|session| session.announced);
+                announced.then_some(ToHub::Leave {
+                    session: id,
+                    stream,
+                })
+            }
+            Want::Fetch(id, stream) => {
+                let after = self.sessions.get(&id)?.fetching(&stream)?;
+                Some(ToHub::Fetch {
+                    session: id,
+                    stream,
+                    after,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,636 @@
+//! One socket at the edge: what it was given, what waits for it, and whether it
+//! is still alive.
+//!
+//! What always holds: within a stream the offsets handed on rise by one
+//! (guarantee G8); what waits is bounded in number and bytes; what does not fit
+//! is not lost, but fetched from the log once the socket takes data again; a
+//! stored event is never collapsed.
+
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+
+use bytes::Bytes;
+
+use crate::{
+    Limits, Millis, Position, StreamName,
+    edge::{CloseReason, Notice, Output},
+    link::{Ephemeral, Gap, Interest, Joined, Page, SessionId},
+    record::StoredEvent,
+};
+
+/// The time in which `Limits::client_errors` are too many.
+const ERRORS_WINDOW_MS: Millis = 10_000;
+
+/// How a session stands with one of its streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The hub has not answered yet.
+    Joining,
+    /// The next live event is the next one.
+    Live,
+    /// Events are missing; they are fetched as soon as the socket takes data.
+    Behind,
+    /// A page was asked for.
+    Fetching,
+}
+
+#[derive(Debug)]
+struct Followed {
+    stream: StreamName,
+    state: State,
+    /// The last event handed on; `None` before the hub said where that is.
+    at: Option<Position>,
+    /// The newest offset heard of.
+    goal: u64,
+    /// The client asked for it by a frame of its own, and waits for the answer.
+    asked: bool,
+}
+
+/// Something that waits for the socket.
+#[derive(Debug)]
+enum Item {
+    Stored(Bytes),
+    Ephemeral(StreamName, Option<Arc<str>>, Bytes),
+    Notice(Notice),
+}
+
+/// What a session wants from the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Want {
+    Open(SessionId),
+    Close(SessionId),
+    Join(SessionId, StreamName),
+    Leave(SessionId, StreamName),
+    Fetch(SessionId, StreamName),
+}
+
+/// What a session sees of the edge while it handles something.
+pub(crate) struct Around<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) out: &'a mut Vec<Output>,
+    pub(crate) wants: &'a mut VecDeque<Want>,
+    pub(crate) dropped: &'a mut u64,
+    pub(crate) collapsed: &'a mut u64,
+}
+
+/// One socket at the edge. See the module's page.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    pub(crate) user: Arc<str>,
+    pub(crate) public_id: Arc<str>,
+    followed: Vec<Followed>,
+    /// `Connected` was told.
+    welcomed: bool,
+    /// The hub was told of this session on the link that is up.
+    pub(crate) announced: bool,
+    /// The socket does not take data; since when it took nothing.
+    blocked_since: Option<Millis>,
+    queue: VecDeque<Item>,
+    queue_bytes: usize,
+    heard_at: Millis,
+    pinged_at: Millis,
+    ends_at: Millis,
+    /// The token bucket of messages, in milliseconds of the window.
+    spent_ms: Millis,
+    spent_at: Millis,
+    errors: u32,
+    errors_since: Millis,
+    /// The deadline that the edge has noted for it.
+    pub(crate) noted: Option<Millis>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        (user, public_id): (Arc<str>, Arc<str>),
+        interests: Vec<Interest>,
+        (now, ends_at): (Millis, Millis),
+    ) -> Self {
+        let followed = interests.into_iter().map(|interest| Followed {
+            stream: interest.stream,
+            state: State::Joining,
+            at: interest.from,
+            goal: 0,
+            asked: false,
+        });
+        Self {
+            id,
+            user,
+            public_id,
+            followed: followed.collect(),
+            welcomed: false,
+            announced: false,
+            blocked_since: None,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            heard_at: now,
+            pinged_at: now,
+            ends_at,
+            spent_ms: 0,
+            spent_at: now,
+            errors: 0,
+            errors_since: now,
+            noted: None,
+        }
+    }
+
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamName> {
+        self.followed.iter().map(|followed| &followed.stream)
+    }
+
+    /// What to announce to the hub: every stream, from where the session stands.
+    pub(crate) fn interests(&self) -> Vec<Interest> {
+        let followed = self.followed.iter();
+        followed
+            .map(|f| Interest {
+                stream: f.stream.clone(),
+                from: f.at,
+            })
+            .collect()
+    }
+
+    pub(crate) fn interest(&self, stream: &str) -> Option<Interest> {
+        let followed = self.followed.iter().find(|f| &*f.stream == stream)?;
+        Some(Interest {
+            stream: followed.stream.clone(),
+            from: followed.at,
+        })
+    }
+
+    /// Where it stands in a stream, if a page is to be asked for.
+    pub(crate) fn fetching(&self, stream: &str) -> Option<Position> {
+        let followed = self.followed.iter().find(|f| &*f.stream == stream)?;
+        followed.at.filter(|_| followed.state == State::Fetching)
+    }
+
+    fn find(&mut self, stream: &StreamName) -> Option<&mut Followed> {
+        self.followed
+            .iter_mut()
+            .find(|f| Arc::ptr_eq(&f.stream, stream) || f.stream == *stream)
+    }
+
+    // === the hub's side ===
+
+    /// The link is cut: every stream has to be joined again.
+    pub(crate) fn link_down(&mut self, around: &mut Around<'_>) {
+        self.announced = false;
+        for followed in &mut self.followed {
+            followed.state = State::Joining;
+        }
+        self.notice(Notice::Degraded, around);
+    }
+
+    pub(crate) fn opened(&mut self, joined: Vec<Joined>, around: &mut Around<'_>) {
+        if self.welcomed {
+            self.notice(Notice::Recovered, around);
+        } else {
+            self.welcomed = true;
+            let told = joined
+                .iter()
+                .filter_map(|j| Some((j.stream.clone(), self.told_at(j)?)));
+            let streams = told.collect();
+            self.notice(Notice::Connected { streams }, around);
+        }
+        for joined in joined {
+            self.joined(joined, around);
+        }
+    }
+
+    /// Where the client is told that it stands. Before a gap is told it stands
+    /// where it said, so that a cut in between does not hide the gap.
+    fn told_at(&self, joined: &Joined) -> Option<Position> {
+        let followed = self.followed.iter().find(|f| f.stream == joined.stream)?;
+        Some(match joined.gap {
+            Some(_) => followed.at.unwrap_or(joined.at),
+            None => joined.at,
+        })
+    }
+
+    pub(crate) fn joined(&mut self, joined: Joined, around: &mut Around<'_>) {
+        let told_at = self.told_at(&joined);
+        let Some(followed) = self.find(&joined.stream) else {
+            return;
+        };
+        if core::mem::take(&mut followed.asked)
+            && let Some(at) = told_at
+        {
+            self.notice(
+                Notice::Subscribed {
+                    stream: joined.stream.clone(),
+                    at,
+                },
+                around,
+            );
+        }
+        self.settle(joined, around);
+    }
+
+    fn settle(&mut self, joined: Joined, around: &mut Around<'_>) {
+        let Joined {
+            stream,
+            at,
+            head,
+            gap,
+            latest,
+        } = joined;
+        let Some(followed) = self.find(&stream) else {
+            return;
+        };
+        followed.goal = followed.goal.max(head);
+        if followed.state == State::Joining {
+            // What was heard before may be of another epoch.
+            followed.goal = head;
+            followed.at = Some(at);
+            followed.state = if head > at.offset {
+                State::Behind
+            } else {
+                State::Live
+            };
+            if let Some(gap) = gap {
+                self.notice(
+                    Notice::Gap {
+                        stream: stream.clone(),
+                        gap,
+                    },
+                    around,
+                );
+            }
+        }
+        for event in latest {
+            self.ephemeral(&stream, event, around);
+        }
+        self.catch_up(around);
+    }
+
+    /// A live stored event of a stream that it may follow.
+    pub(crate) fn live(
+        &mut self,
+        stream: &StreamName,
+        event: &StoredEvent,
+        around: &mut Around<'_>,
+    ) {
+        let fits = self.fits(event.envelope.len(), around.limits);
+        let Some(followed) = self.find(stream) else {
+            return;
+        };
+        followed.goal = followed.goal.max(event.offset);
+        let Some(at) = followed
+            .at
+            .as_mut()
+            .filter(|_| followed.state == State::Live)
+        else {
+            return;
+        };
+        if event.offset <= at.offset {
+            return;
+        }
+        if event.offset == at.offset + 1 && fits {
+            (at.offset, at.check) = (event.offset, event.check);
+            self.hand_on(event.envelope.clone(), around);
+            return;
+        }
+        followed.state = State::Behind;
+        if !fits {
+            *around.dropped += 1;
+        }
+        self.catch_up(around);
+    }
+
+    /// A live ephemeral event, or one kept for those who join.
+    pub(crate) fn ephemeral(
+        &mut self,
+        stream: &StreamName,
+        event: Ephemeral,
+        around: &mut Around<'_>,
+    ) {
+        let Ephemeral {
+            collapse_key,
+            envelope,
+        } = event;
+        if self
+            .find(stream)
+            .is_none_or(|followed| followed.state != State::Live)
+        {
+            return;
+        }
+        if self.blocked_since.is_none() {
+            around.out.push(Output::Write {
+                session: self.id,
+                frame: envelope,
+            });
+            return;
+        }
+        let older = self.queue.iter_mut().find_map(|item| match item {
+            Item::Ephemeral(of, key, frame)
+                if key.is_some() && *key == collapse_key && of == stream =>
+            {
+                Some(frame)
+            }
+            _ => None,
+        });
+        if let Some(older) = older {
+            *around.collapsed += 1;
+            self.queue_bytes = self.queue_bytes - older.len() + envelope.len();
+            *older = envelope;
+        } else if self.fits(envelope.len(), around.limits) {
+            self.queue_bytes += envelope.len();
+            self.queue
+                .push_back(Item::Ephemeral(stream.clone(), collapse_key, envelope));
+        } else {
+            *around.dropped += 1;
+        }
+    }
+
+    /// What was asked for by a fetch.
+    pub(crate) fn page(&mut self, page: Page, around: &mut Around<'_>) {
+        let Page {
+            stream,
+            events,
+            head,
+            gap,
+            latest,
+            ..
+        } = page;
+        let Some(followed) = self.find(&stream) else {
+            return;
+        };
+        if followed.state != State::Fetching {
+            return;
+        }
+        followed.goal = followed.goal.max(head);
+        if let Some(gap) = gap {
+            // Past a gap the log is the only truth: an older goal may be of
+            // another history.
+            followed.goal = head;
+            followed.at = Some(gap.to);
+            self.notice(
+                Notice::Gap {
+                    stream: stream.clone(),
+                    gap,
+                },
+                around,
+            );
+        }
+        for event in events {
+            let fits = self.fits(event.envelope.len(), around.limits);
+            let Some(at) = self.find(&stream).and_then(|f| f.at.as_mut()) else {
+                return;
+            };
+            debug_assert!(event.offset <= at.offset + 1, "pages have no holes");
+            if event.offset != at.offset + 1 {
+                continue;
+            }
+            if !fits {
+                *around.dropped += 1;
+                break;
+            }
+            (at.offset, at.check) = (event.offset, event.check);
+            self.hand_on(event.envelope, around);
+        }
+        let Some(followed) = self.find(&stream) else {
+            return;
+        };
+        let at = followed.at.map_or(0, |at| at.offset);
+        followed.state = if at >= followed.goal {
+            State::Live
+        } else {
+            State::Behind
+        };
+        for event in latest {
+            self.ephemeral(&stream, event, around);
+        }
+        self.catch_up(around);
+    }
+
+    /// The edge was not given all live events of a stream.
+    pub(crate) fn behind(&mut self, stream: &StreamName, head: u64, around: &mut Around<'_>) {
+        let Some(followed) = self.find(stream) else {
+            return;
+        };
+        followed.goal = followed.goal.max(head);
+        let at = followed.at.map_or(0, |at| at.offset);
+        if followed.state == State::Live && head > at {
+            followed.state = State::Behind;
+            self.catch_up(around);
+        }
+    }
+
+    /// Asks for what is missing, if the socket takes data and nothing waits.
+    fn catch_up(&mut self, around: &mut Around<'_>) {
+        if self.blocked_since.is_some() || !self.queue.is_empty() {
+            return;
+        }
+        for followed in self
+            .followed
+            .iter_mut()
+            .filter(|f| f.state == State::Behind)
+        {
+            followed.state = State::Fetching;
+            around
+                .wants
+                .push_back(Want::Fetch(self.id, followed.stream.clone()));
+        }
+    }
+
+    // === the socket's side ===
+
+    fn fits(&self, bytes: usize, limits: &Limits) -> bool {
+        self.blocked_since.is_none()
+            || (self.queue.len() < limits.queue_events
+                && self.queue_bytes + bytes <= limits.queue_bytes)
+    }
+
+    fn hand_on(&mut self, frame: Bytes, around: &mut Around<'_>) {
+        if self.blocked_since.is_none() {
+            around.out.push(Output::Write {
+                session: self.id,
+                frame,
+            });
+        } else {
+            self.queue_bytes += frame.len();
+            self.queue.push_back(Item::Stored(frame));
+        }
+    }
+
+    /// Notices keep their place among the events. They are few: a session causes
+    /// at most some for each of its streams, and its own messages are limited.
+    fn notice(&mut self, notice: Notice, around: &mut Around<'_>) {
+        if self.blocked_since.is_none() {
+            around.out.push(Output::Tell {
+                session: self.id,
+                notice,
+            });
+            return;
+        }
+        // Of a link that goes and comes only the last word matters.
+        if matches!(notice, Notice::Degraded | Notice::Recovered) {
+            self.queue
+                .retain(|item| !matches!(item, Item::Notice(Notice::Degraded | Notice::Recovered)));
+        }
+        self.queue.push_back(Item::Notice(notice));
+    }
+
+    /// The socket took some or nothing; at least some of it waits.
+    pub(crate) fn blocked(&mut self, now: Millis) {
+        self.blocked_since = Some(now);
+    }
+
+    /// The socket took everything that it was given.
+    pub(crate) fn writable(&mut self, around: &mut Around<'_>) {
+        self.blocked_since = None;
+        self.queue_bytes = 0;
+        for item in core::mem::take(&mut self.queue) {
+            around.out.push(match item {
+                Item::Stored(frame) | Item::Ephemeral(_, _, frame) => Output::Write {
+                    session: self.id,
+                    frame,
+                },
+                Item::Notice(notice) => Output::Tell {
+                    session: self.id,
+                    notice,
+                },
+            });
+        }
+        self.catch_up(around);
+    }
+
+    // === the client's side ===
+
+    pub(crate) fn heard(&mut self, now: Millis) {
+        self.heard_at = now;
+    }
+
+    /// Takes a message off the client's allowance, or says how long to wait.
+    pub(crate) fn spend(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
+        self.heard_at = now;
+        let cost = (limits.client_window_ms / u64::from(limits.client_messages)).max(1);
+        let passed = now.saturating_sub(self.spent_at);
+        self.spent_ms = self.spent_ms.saturating_sub(passed);
+        self.spent_at = now;
+        let after = self.spent_ms + cost;
+        if after > cost * u64::from(limits.client_messages) {
+            return Err(after - cost * u64::from(limits.client_messages));
+        }
+        self.spent_ms = after;
+        Ok(())
+    }
+
+    /// Counts a bad message; true if there were too many.
+    pub(crate) fn bad(&mut self, limits: &Limits, now: Millis) -> bool {
+        if now.saturating_sub(self.errors_since) >= ERRORS_WINDOW_MS {
+            self.errors = 0;
+            self.errors_since = now;
+        }
+        self.errors += 1;
+        self.errors >= limits.client_errors
+    }
+
+    /// Follows one more stream; true if it is new to the session.
+    pub(crate) fn subscribe(&mut self, interest: Interest, around: &mut Around<'_>) -> bool {
+        let Interest { stream, from } = interest;
+        let id = self.id;
+        if let Some(followed) = self.find(&stream) {
+            match followed.at.filter(|_| followed.state != State::Joining) {
+                Some(at) => self.notice(Notice::Subscribed { stream, at }, around),
+                None => followed.asked = true,
+            }
+            return false;
+        }
+        if self.followed.len() >= around.limits.session_streams {
+            self.notice(Notice::TooManySubscriptions { stream }, around);
+            return false;
+        }
+        let state = State::Joining;
+        let followed = Followed {
+            stream: stream.clone(),
+            state,
+            at: from,
+            goal: 0,
+            asked: true,
+        };
+        self.followed.push(followed);
+        around.wants.push_back(Want::Join(id, stream));
+        true
+    }
+
+    /// Follows a stream no longer; true if it did.
+    pub(crate) fn unsubscribe(&mut self, stream: &StreamName, around: &mut Around<'_>) -> bool {
+        let index = self
+            .followed
+            .iter()
+            .position(|followed| followed.stream == *stream);
+        if let Some(index) = index {
+            self.followed.remove(index);
+            around.wants.push_back(Want::Leave(self.id, stream.clone()));
+        }
+        self.notice(
+            Notice::Unsubscribed {
+                stream: stream.clone(),
+            },
+            around,
+        );
+        index.is_some()
+    }
+
+    pub(crate) fn pong(&mut self, around: &mut Around<'_>) {
+        self.notice(Notice::Pong, around);
+    }
+
+    pub(crate) fn refresh(&mut self, ends_at: Millis) {
+        self.ends_at = ends_at;
+    }
+
+    // === time ===
+
+    /// Why it has to end now, if it has to.
+    pub(crate) fn overdue(&self, limits: &Limits, now: Millis) -> Option<CloseReason> {
+        if now >= self.ends_at {
+            return Some(CloseReason::TokenExpired);
+        }
+        if self.stalled_at(limits).is_some_and(|at| now >= at) {
+            return Some(CloseReason::SlowConsumer);
+        }
+        (now >= self.heard_at + limits.stale_after_ms).then_some(CloseReason::Timeout)
+    }
+
+    fn stalled_at(&self, limits: &Limits) -> Option<Millis> {
+        self.blocked_since
+            .map(|since| since + limits.write_stall_ms)
+    }
+
+    /// Whether a ping is due. A socket that takes no data is not pinged.
+    pub(crate) fn ping_due(&mut self, limits: &Limits, now: Millis) -> bool {
+        let due = now >= self.pinged_at + limits.ping_every_ms;
+        if due {
+            self.pinged_at = now;
+        }
+        due && self.blocked_since.is_none()
+    }
+
+    pub(crate) fn deadline(&self, limits: &Limits) -> Millis {
+        let stalled = self.stalled_at(limits).unwrap_or(Millis::MAX);
+        let stale = self.heard_at + limits.stale_after_ms;
+        let ping = self.pinged_at + limits.ping_every_ms;
+        self.ends_at.min(stalled).min(stale).min(ping)
+    }
+
+    /// Where the client would be told that it stands in a stream. For tests.
+    pub fn position(&self, stream: &str) -> Option<Position> {
+        self.followed.iter().find(|f| &*f.stream == stream)?.at
+    }
+
+    /// What waits for the socket, in bytes of frames.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+}
+
+impl Gap {
+    /// How many events are known to be missing; 0 if the histories differ.
+    pub fn missing(&self) -> u64 {
+        match self.reason {
+            crate::link::GapReason::Trimmed => self.to.offset.saturating_sub(self.from),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The files of a log: their names, how they are made, replaced and removed.
+//!
+//! A file gets its final name only when its content is synced, and the directory
+//! is synced after every change of names. So a file under its final name is whole
+//! or damaged, never unfinished.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::error::OpenError;
+
+pub(super) const LOCK: &str = "lock";
+pub(super) const MARK: &str = "mark";
+pub(super) const HEADS: &str = "heads";
+const SEGMENT_SUFFIX: &str = ".segment";
+const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// A system call that failed, and on what.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) action: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
+}
+
+impl Failure {
+    pub(super) fn of<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Self + 'a {
+        move |source| Self {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Whether there was no room, or none that this process may use.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            action,
+            path,
+            source,
+        } = failure;
+        Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+impl From<Failure> for crate::log::LogError {
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            action,
+            path,
+            source,
+        } = failure;
+        Self::Failed {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// Where segment `number` is.
+pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:08}{SEGMENT_SUFFIX}"))
+}
+
+/// What a data directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Numbers of the segments, rising.
+    pub(super) segments: Vec<u32>,
+    /// Files that a crash left unfinished.
+    pub(super) unfinished: Vec<PathBuf>,
+    /// Whether the lock file is there: this is a log's directory.
+    pub(super) has_lock: bool,
+    /// Some other file.
+    pub(super) stranger: Option<String>,
+}
+
+/// Looks at a directory without changing it. One that is not there is empty.
+pub(super) fn list(dir: &Path) -> Result<Listing, Failure> {
+    let failed = Failure::of("list", dir);
+    let mut listing = Listing::default();
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
+        entries => entries.map_err(&failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(&failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(number) = segment_number(&name) {
+            listing.segments.push(number);
+        } else if name.ends_with(UNFINISHED_SUFFIX) {
+            listing.unfinished.push(entry.path());
+        } else if name == LOCK {
+            listing.has_lock = true;
+        } else if ![MARK, HEADS, "lost+found"].contains(&name.as_str()) {
+            listing.stranger = Some(name);
+        }
+    }
+    listing.segments.sort_unstable();
+    Ok(listing)
+}
+
+fn segment_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let number = digits.parse().ok()?;
+    (format!("{number:08}") == digits).then_some(number)
+}
+
+/// Makes the directory if it is not there, for its owner only.
+pub(super) fn create_dir(dir: &Path) -> Result<(), Failure> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(Failure::of("create", dir))?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
+    let failed = Failure::of("sync", dir);
+    let handle = File::open(dir).map_err(&failed)?;
+    handle.sync_all().map_err(&failed)
+}
+
+/// Takes the lock of a directory, or says at once that another process has it.
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK);
+    let mut options = own_file();
+    let options = options.create(true).truncate(false);
+    let file = options.open(&path).map_err(Failure::of("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
+        Err(TryLockError::Error(error)) => Err(Failure::of("lock", &path)(error).into()),
+    }
+}
+
+/// Opens a file of the log for reading and writing. A symbolic link is refused:
+/// it could lead out of the directory that is locked.
+pub(super) fn open_own(path: &Path) -> Result<File, Failure> {
+    own_file().open(path).map_err(Failure::of("open", path))
+}
+
+fn own_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+/// Makes a file whose content is what `fill` writes, durable under its name when
+/// this returns; replaces one of that name. After an error there is nothing new.
+pub(super) fn create(
+    path: &Path,
+    fill: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<File, Failure> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED_SUFFIX);
+    let unfinished = Path::new(&unfinished);
+    let failed = Failure::of("create", path);
+    let write = || {
+        let mut options = own_file();
+        let file = options.create(true).truncate(true).open(unfinished)?;
+        fill(&file)?;
+        file.sync_all()?;
+        std::fs::rename(unfinished, path)?;
+        Ok(file)
+    };
+    let file = write().map_err(|error| {
+        // If this fails too, the next start removes it.
+        let _ = std::fs::remove_file(unfinished);
+        failed(error)
+    })?;
+    sync_dir(path.parent().expect("a file of the log is in a directory"))?;
+    Ok(file)
+}
+
+/// Removes a file that is no longer needed; one that is gone already is fine.
+pub(super) fn remove(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::of("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,446 @@
+//! The thread that owns the files for writing.
+//!
+//! It takes one batch at a time: encode, make room, write, sync, note the mark,
+//! then show the records to readers and answer. What can wait is done after the
+//! answer: reserving room ahead and removing old segments.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use delivery::{Record, StreamName};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Options, Shared,
+    files::{self, Failure},
+    format::{self, BATCH_HEADER_LEN, BatchHeader, MAX_BODY_LEN, SegmentHeader},
+    heads::Heads,
+    index::Segment,
+    mark::Mark,
+    recover::{State, random_u64},
+    segment::Active,
+};
+use crate::log::{Appended, LogError};
+
+/// How long the mark may go unsynced while batches are written.
+const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that are kept to encode batches into; more is given back.
+const KEPT_BUFFER: usize = 4 << 20;
+/// A segment is closed when it spans this part of the greatest age, so that a log
+/// with little traffic ages too.
+const AGE_PARTS: u64 = 8;
+
+/// A batch to make durable.
+pub(super) struct Append {
+    pub(super) batch: Vec<Record>,
+    pub(super) done: oneshot::Sender<Result<Appended, LogError>>,
+}
+
+/// Why a batch was not stored.
+enum Refused {
+    /// No space, found before the sync and undone.
+    Full,
+    /// Nothing is known of the end of the log any more.
+    Failed(Failure),
+    /// The caller broke the rules of `append`; nothing was touched.
+    Misused(String),
+}
+
+/// The first failed write or sync, from which nothing goes on.
+struct Poison {
+    action: &'static str,
+    path: PathBuf,
+    kind: io::ErrorKind,
+    text: String,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    options: Options,
+    state: State,
+    opened: Instant,
+    opened_ms: u64,
+    mark_synced: Instant,
+    poison: Option<Poison>,
+    buffer: Vec<u8>,
+    /// Where each record of the batch starts, in the segment.
+    places: Vec<u32>,
+    /// What retention took away and no answer has told yet.
+    trimmed: Vec<(StreamName, u64)>,
+    /// Segments that no reader sees any more, but whose files are still there.
+    doomed: Vec<u32>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, options: Options, state: State) -> Self {
+        let next_lsn = &shared.counters.next_lsn;
+        next_lsn.store(state.next_lsn, Ordering::Relaxed);
+        Self {
+            opened_ms: state.log_ms,
+            shared,
+            options,
+            state,
+            opened: Instant::now(),
+            mark_synced: Instant::now(),
+            poison: None,
+            buffer: Vec::new(),
+            places: Vec::new(),
+            trimmed: Vec::new(),
+            doomed: Vec::new(),
+        }
+    }
+
+    /// Runs until the last sender is gone.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Append>) {
+        while let Some(Append { batch, done }) = inbox.blocking_recv() {
+            let answer = self.append(&batch);
+            // Nobody may be there to hear it: the batch is stored all the same.
+            let _ = done.send(answer);
+            drop(batch);
+            if self.poison.is_none()
+                && let Err(failure) = self.tidy(inbox.is_empty())
+            {
+                self.fail(failure);
+            }
+        }
+        if self.poison.is_none()
+            && let Err(Failure { path, source, .. }) = self.state.mark.sync()
+        {
+            tracing::warn!(path = %path.display(), %source, "could not sync the mark at the end");
+        }
+        // Frees the directory for another process.
+        let _ = self.state.lock.unlock();
+    }
+
+    fn append(&mut self, batch: &[Record]) -> Result<Appended, LogError> {
+        if let Some(poison) = &self.poison {
+            return Err(poison.error());
+        }
+        let result = self.store(batch);
+        let counters = &self.shared.counters;
+        counters
+            .syncs
+            .store(self.state.active.syncs, Ordering::Relaxed);
+        match result {
+            Ok(appended) => {
+                counters.batches.fetch_add(1, Ordering::Relaxed);
+                counters
+                    .next_lsn
+                    .store(self.state.next_lsn, Ordering::Relaxed);
+                Ok(appended)
+            }
+            Err(Refused::Full) => {
+                counters.refused_full.fetch_add(1, Ordering::Relaxed);
+                // What is too old may be what fills the disk.
+                self.expire(self.log_ms());
+                let path = self.shared.dir.clone();
+                Err(LogError::Full { path })
+            }
+            Err(Refused::Failed(failure)) => Err(self.fail(failure)),
+            Err(Refused::Misused(why)) => Err(LogError::Failed {
+                action: "append to",
+                path: self.shared.dir.clone(),
+                source: io::Error::new(io::ErrorKind::InvalidInput, why),
+            }),
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> LogError {
+        let Failure {
+            action,
+            path,
+            source,
+        } = failure;
+        tracing::error!(action, path = %path.display(), %source, "the log stops");
+        self.shared.counters.failed.store(true, Ordering::Relaxed);
+        let poison = Poison {
+            action,
+            path,
+            kind: source.kind(),
+            text: source.to_string(),
+        };
+        let error = poison.error();
+        self.poison = Some(poison);
+        error
+    }
+
+    /// The age clock: how long the log was open, over all its life.
+    fn log_ms(&self) -> u64 {
+        self.opened_ms + self.opened.elapsed().as_millis() as u64
+    }
+
+    fn store(&mut self, batch: &[Record]) -> Result<Appended, Refused> {
+        let body_len = self.check(batch)?;
+        let len = (BATCH_HEADER_LEN + body_len) as u64;
+        let log_ms = self.log_ms();
+        self.make_room(len, log_ms)?;
+        self.encode(batch, body_len, log_ms);
+        if let Err(failure) = self.state.active.write(&self.buffer) {
+            return Err(self.undo(failure));
+        }
+        self.state.active.commit(len).map_err(Refused::Failed)?;
+        self.state.next_batch += 1;
+        self.state.next_lsn += batch.len() as u64;
+        self.state
+            .mark
+            .write(self.mark())
+            .map_err(Refused::Failed)?;
+        self.publish(batch, log_ms);
+        self.expire(log_ms);
+        Ok(Appended {
+            trimmed: std::mem::take(&mut self.trimmed),
+        })
+    }
+
+    /// Whether the batch keeps to the rules of `append`; its bytes without header.
+    fn check(&self, batch: &[Record]) -> Result<usize, Refused> {
+        let index = self.shared.index();
+        let mut next: HashMap<&str, u64> = HashMap::with_capacity(batch.len());
+        let mut body_len = 0usize;
+        for (record, lsn) in batch.iter().zip(self.state.next_lsn..) {
+            if record.lsn != lsn {
+                return Err(Refused::Misused(format!(
+                    "record {} comes where {lsn} is due",
+                    record.lsn
+                )));
+            }
+            body_len += format::encoded_len(record).ok_or_else(|| {
+                Refused::Misused(format!("record {lsn} is too long to be written"))
+            })?;
+            for placement in record.placements.iter() {
+                let name = &*placement.stream;
+                let known = next.get(name).copied().or_else(|| index.next_offset(name));
+                let expected = known.unwrap_or(1);
+                if placement.offset != expected {
+                    return Err(Refused::Misused(format!(
+                        "offset {} of stream `{name}` comes where {expected} is due",
+                        placement.offset
+                    )));
+                }
+                next.insert(name, expected + 1);
+            }
+        }
+        if body_len > MAX_BODY_LEN {
+            let why = format!("a batch of {body_len} bytes is over {MAX_BODY_LEN}");
+            return Err(Refused::Misused(why));
+        }
+        Ok(body_len)
+    }
+
+    /// Begins a segment if this one is full or old, and reserves room in it.
+    fn make_room(&mut self, len: u64, log_ms: u64) -> Result<(), Refused> {
+        let active = &self.state.active;
+        let begun_ms = self.shared.index().segments.back().map(|at| at.first_ms);
+        let age_ms = log_ms - begun_ms.expect("a log has a segment").min(log_ms);
+        let full = active.end + len > self.options.segment_bytes;
+        let old = age_ms >= self.options.max_age_ms.div_ceil(AGE_PARTS);
+        if (full || old) && !active.is_empty() {
+            self.rotate(log_ms)?;
+        }
+        let ahead = self.ahead();
+        if let Err(failure) = self.state.active.reserve(len, ahead) {
+            return Err(self.undo(failure));
+        }
+        Ok(())
+    }
+
+    /// How much to reserve at once: not past the end of the segment, unless a
+    /// single batch is longer than that.
+    fn ahead(&self) -> u64 {
+        let left = self
+            .options
+            .segment_bytes
+            .saturating_sub(self.state.active.allocated);
+        let at_least = self.options.preallocate_bytes.min(1);
+        left.clamp(at_least, self.options.preallocate_bytes.max(at_least))
+    }
+
+    /// Closes the segment and begins the next. Everything in this one is durable
+    /// by now: that a later segment is there proves it to whoever opens the log.
+    fn rotate(&mut self, log_ms: u64) -> Result<(), Refused> {
+        let active = &mut self.state.active;
+        if active.allocated > active.end {
+            active.cut().map_err(Refused::Failed)?;
+            self.note_size();
+        }
+        self.state.mark.sync().map_err(Refused::Failed)?;
+        let header = SegmentHeader {
+            epoch: self.state.active.header.epoch,
+            salt: random_u64() as u32,
+            number: self.state.active.header.number + 1,
+            first_batch: self.state.next_batch,
+            first_lsn: self.state.next_lsn,
+        };
+        let room = self.options.preallocate_bytes;
+        let created = Active::create(
+            &self.shared.dir,
+            header,
+            room.min(self.options.segment_bytes),
+        );
+        let mut active = match created {
+            Err(failure) if failure.is_full() => {
+                Active::create(&self.shared.dir, header, 0).map_err(full_or_failed)?
+            }
+            created => created.map_err(Refused::Failed)?,
+        };
+        active.syncs += self.state.active.syncs;
+        let segment = Segment::new(&header, log_ms, active.allocated);
+        self.state.active = active;
+        self.shared.index().add_segment(segment);
+        Ok(())
+    }
+
+    /// After a failure before the sync: if only space was lacking, the segment is
+    /// made as it was before, durably, and the log goes on.
+    fn undo(&mut self, failure: Failure) -> Refused {
+        if !failure.is_full() {
+            return Refused::Failed(failure);
+        }
+        match self.state.active.cut() {
+            Ok(()) => {
+                self.note_size();
+                Refused::Full
+            }
+            Err(failure) => Refused::Failed(failure),
+        }
+    }
+
+    fn encode(&mut self, batch: &[Record], body_len: usize, log_ms: u64) {
+        self.buffer.clear();
+        self.buffer.reserve_exact(BATCH_HEADER_LEN + body_len);
+        self.buffer.extend_from_slice(&[0; BATCH_HEADER_LEN]);
+        self.places.clear();
+        for record in batch {
+            let place = self.state.active.end as usize + self.buffer.len();
+            self.places.push(place as u32);
+            format::encode_record(record, &mut self.buffer);
+        }
+        let body = &self.buffer[BATCH_HEADER_LEN..];
+        debug_assert_eq!(body.len(), body_len);
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let header = BatchHeader {
+            body_crc: crc32fast::hash(body),
+            body_len: body_len as u32,
+            sequence: self.state.next_batch,
+            first_lsn: self.state.next_lsn,
+            log_ms,
+            wall_ms: wall.map_or(0, |wall| wall.as_millis() as u64),
+            count: batch.len() as u32,
+        };
+        let header = header.encode(self.state.active.header.salt);
+        self.buffer[..BATCH_HEADER_LEN].copy_from_slice(&header);
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            epoch: self.state.active.header.epoch,
+            batch: self.state.next_batch - 1,
+            lsn: self.state.next_lsn - 1,
+        }
+    }
+
+    /// Shows a durable batch to readers.
+    fn publish(&self, batch: &[Record], log_ms: u64) {
+        let mut index = self.shared.index();
+        for (record, &place) in batch.iter().zip(&self.places) {
+            for placement in record.placements.iter() {
+                index
+                    .push(&placement.stream, placement.offset, record.check, place)
+                    .expect("the order of the batch was checked before it was written");
+            }
+        }
+        let keyed = batch.iter().any(|record| record.dedupe.is_some());
+        index.note_batch(log_ms, keyed);
+        let segment = index.segments.back_mut().expect("a log has a segment");
+        segment.bytes = self.state.active.allocated;
+    }
+
+    fn note_size(&self) {
+        let mut index = self.shared.index();
+        let segment = index.segments.back_mut().expect("a log has a segment");
+        segment.bytes = self.state.active.allocated;
+    }
+
+    /// Takes away what retention says. Readers no longer see it; its files go
+    /// after the answer.
+    fn expire(&mut self, log_ms: u64) {
+        let mut index = self.shared.index();
+        let count = index.expired(log_ms, &self.options.bounds());
+        if count > 0 {
+            let (removed, trimmed) = index.remove_oldest(count);
+            self.doomed
+                .extend(removed.iter().map(|segment| segment.number));
+            self.trimmed.extend(trimmed);
+        }
+    }
+
+    /// Removes the files of segments that retention took away, once the heads of
+    /// their streams are safe.
+    fn remove_files(&mut self) -> Result<(), Failure> {
+        let Some(last) = self.doomed.last() else {
+            return Ok(());
+        };
+        let first_segment = last + 1;
+        let heads = Heads {
+            epoch: self.state.active.header.epoch,
+            first_segment,
+            streams: self.shared.index().heads_before(first_segment),
+        };
+        match heads.write(&self.shared.dir) {
+            // Tried again after the next batch.
+            Err(failure) if failure.is_full() => return Ok(()),
+            written => written?,
+        }
+        self.shared.open.close_before(first_segment);
+        for number in self.doomed.drain(..) {
+            files::remove(&files::segment_path(&self.shared.dir, number))?;
+        }
+        files::sync_dir(&self.shared.dir)
+    }
+
+    /// What can wait until the batch is answered.
+    fn tidy(&mut self, idle: bool) -> Result<(), Failure> {
+        self.remove_files()?;
+        if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
+            self.state.mark.sync()?;
+            self.mark_synced = Instant::now();
+        }
+        if self.buffer.capacity() > KEPT_BUFFER {
+            self.buffer = Vec::new();
+        }
+        let room = self.state.active.allocated - self.state.active.end;
+        let more = self.state.active.allocated < self.options.segment_bytes;
+        if idle && more && room < self.options.preallocate_bytes / 2 {
+            let ahead = self.ahead();
+            match self.state.active.reserve(room + 1, ahead) {
+                Err(failure) if failure.is_full() => self.state.active.cut()?,
+                reserved => reserved?,
+            }
+            self.note_size();
+        }
+        Ok(())
+    }
+}
+
+fn full_or_failed(failure: Failure) -> Refused {
+    if failure.is_full() {
+        Refused::Full
+    } else {
+        Refused::Failed(failure)
+    }
+}
+
+impl Poison {
+    fn error(&self) -> LogError {
+        LogError::Failed {
+            action: self.action,
+            path: self.path.clone(),
+            source: io::Error::new(self.kind, self.text.clone()),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Tries to make the logs break their promises: restarts, damage, retention,
+//! full disks, failing syncs, and death at each sync.
+
+mod damage;
+mod durability;
+mod faults;
+mod retention;
+mod world;

@@ -23,6 +23,7 @@
 
 extern crate alloc;
 
+pub mod client;
 pub mod edge;
 pub mod hub;
 mod limits;

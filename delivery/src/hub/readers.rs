@@ -416,15 +416,15 @@ impl Hub {
             after.offset + 1
         };
         if events.first().is_none_or(|event| event.offset != first) {
-            // Trimmed while it was read: stand again, and say what is missing.
-            let lost = stream.gap_to_first(self.epoch, GapReason::Trimmed, after.offset);
-            let lost = if lost.to.offset > after.offset {
-                lost
-            } else {
-                stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset)
-            };
+            if stream.first() > first {
+                // Trimmed while it was read: stand again, and say what is missing.
+                return self.fetch(edge, session, (name, after), gap, out);
+            }
+            // The log no longer has it and did not say so yet: an honest gap.
+            let lost = stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset);
             let gap = Some(merge(gap, lost));
-            return self.fetch(edge, session, (name, lost.to), gap, out);
+            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            return Ok(());
         }
         if proves {
             let at = events.remove(0);

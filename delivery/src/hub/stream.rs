@@ -66,6 +66,10 @@ impl Stream {
         self.head
     }
 
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
     pub(super) fn head_position(&self, epoch: u64) -> Position {
         Position {
             epoch,

@@ -1,0 +1,232 @@
+//! Clients: they come, read at their own pace, go, and come back.
+
+use std::sync::Arc;
+
+use delivery::{
+    Position, StreamName,
+    client::{Input, Output},
+    edge::{self, Notice},
+    link::Interest,
+};
+
+use super::{CHAOS_MS, Due, EDGES, Message, Pace, Socket, World};
+use crate::model::Seen;
+
+impl World {
+    pub(super) fn start_person(&mut self, person: usize) {
+        let mut out = Vec::new();
+        self.people[person]
+            .client
+            .handle(Input::Start, self.now, &mut out);
+        self.client_outputs(person, out);
+    }
+
+    pub(super) fn client_tick(&mut self, person: usize) {
+        let mut out = Vec::new();
+        self.people[person]
+            .client
+            .handle(Input::Deadline, self.now, &mut out);
+        self.client_outputs(person, out);
+    }
+
+    /// The person closes the lid; the edge hears of it later.
+    pub(super) fn leave(&mut self, person: usize) {
+        if let Some((edge, session)) = self.people[person].session
+            && self.edges[edge].sockets.remove(&session).is_some()
+        {
+            self.edge(edge, edge::Input::Gone { session });
+            self.closed(person, None);
+        }
+    }
+
+    pub(super) fn closed(&mut self, person: usize, retry_after_ms: Option<u64>) {
+        let random = self.random.next() as u32;
+        let known = &mut self.people[person];
+        known.session = None;
+        known.connection += 1;
+        let closed = Input::Closed {
+            reconnect: true,
+            retry_after_ms,
+            random,
+        };
+        let mut out = Vec::new();
+        known.client.handle(closed, self.now, &mut out);
+        self.client_outputs(person, out);
+        if let Some(deadline) = self.people[person].client.next_deadline() {
+            self.at(deadline, Due::ClientTick(person));
+        }
+    }
+
+    fn client_outputs(&mut self, person: usize, out: Vec<Output<u128>>) {
+        for output in out {
+            match output {
+                Output::Connect { positions } => self.connect(person, &positions),
+                Output::Deliver { stream, event } => {
+                    let known = &mut self.people[person];
+                    let at = known
+                        .client
+                        .position(&stream)
+                        .expect("delivered, so positioned");
+                    let seen = known.seen.get_mut(&stream).expect("followed, so seen");
+                    seen.event(&stream, at, event, &self.disk);
+                }
+                Output::TellGap { stream, gap } => {
+                    self.report.gaps += 1;
+                    let seen = self.people[person].seen.get_mut(&stream).expect("followed");
+                    seen.gap(&stream, gap, &self.disk);
+                }
+                Output::Abandon {
+                    stream,
+                    expected,
+                    got,
+                } => {
+                    panic!("{stream}: {got} came where {expected} was due")
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, person: usize, positions: &[(StreamName, Position)]) {
+        let edge = self.random.below(EDGES as u64) as usize;
+        let session = self.number();
+        let user = self.people[person].user;
+        let interests = World::stream_names(user).map(|stream| {
+            let from = positions
+                .iter()
+                .find(|(name, _)| *name == stream)
+                .map(|(_, at)| *at);
+            Interest { stream, from }
+        });
+        self.people[person].session = Some((edge, session));
+        let socket = Socket {
+            person,
+            ..Socket::default()
+        };
+        self.edges[edge].sockets.insert(session, socket);
+        self.edge(
+            edge,
+            edge::Input::Open {
+                session,
+                user: Arc::from(format!("{user}")),
+                public_id: Arc::from(format!("session-{session}")),
+                interests: interests.to_vec(),
+                ends_at: u64::MAX,
+            },
+        );
+        let connection = self.people[person].connection;
+        self.after(2, Due::Read(person, connection));
+    }
+
+    pub(super) fn read(&mut self, person: usize, connection: u64) {
+        let known = &self.people[person];
+        let Some((edge, session)) = known.session.filter(|_| known.connection == connection) else {
+            return;
+        };
+        let (take, pause) = match known.pace {
+            Pace::Stopped(until) if until > self.now && self.now < CHAOS_MS => {
+                self.at(until, Due::Read(person, connection));
+                return;
+            }
+            Pace::Slow if self.now < CHAOS_MS => (2, self.random.between(10, 60)),
+            _ => (usize::MAX, self.random.between(1, 8)),
+        };
+        self.after(pause, Due::Read(person, connection));
+        let Some(socket) = self.edges[edge].sockets.get_mut(&session) else {
+            return;
+        };
+        let take = take.min(socket.kernel.len());
+        let messages: Vec<_> = socket
+            .kernel
+            .drain(..take)
+            .map(|(message, _)| message)
+            .collect();
+        if self.fill_kernel(edge, session) {
+            let socket = self.edges[edge]
+                .sockets
+                .get_mut(&session)
+                .expect("just filled");
+            let input = if socket.remainder.is_empty() {
+                socket.blocked = false;
+                edge::Input::Writable { session }
+            } else {
+                edge::Input::Blocked { session }
+            };
+            self.edge(edge, input);
+        }
+        for message in messages {
+            self.take_in(person, message);
+        }
+    }
+
+    fn take_in(&mut self, person: usize, message: Message) {
+        let mut out = Vec::new();
+        let now = self.now;
+        match message {
+            Message::Frame(number) => {
+                let frame = self.frames[number].clone();
+                if let Some(at) = frame.at {
+                    let event = Input::Event {
+                        stream: frame.stream,
+                        at,
+                        event: frame.id,
+                    };
+                    self.people[person].client.handle(event, now, &mut out);
+                    let duplicates = self.people[person].client.duplicates();
+                    assert_eq!(duplicates, 0, "the edge sent an event twice");
+                }
+            }
+            Message::Notice(Notice::Connected { streams }) => {
+                for (stream, at) in &streams {
+                    let seen = self.people[person].seen.entry(stream.clone());
+                    let new = Seen {
+                        last: at.offset,
+                        events: 0,
+                    };
+                    let seen = seen.or_insert(new);
+                    assert_eq!(seen.last, at.offset, "{stream}: it stands where it stood");
+                }
+                let connected = Input::Connected { streams };
+                self.people[person].client.handle(connected, now, &mut out);
+            }
+            Message::Notice(Notice::Gap { stream, gap }) => {
+                self.people[person]
+                    .client
+                    .handle(Input::Gap { stream, gap }, now, &mut out);
+            }
+            Message::Notice(_) => {}
+            Message::Ping => {
+                if let Some((edge, session)) = self.people[person].session {
+                    self.edge(edge, edge::Input::Heard { session });
+                }
+            }
+        }
+        self.client_outputs(person, out);
+    }
+
+    /// All is told: every publish is acked, every client is at every head.
+    pub(super) fn settled(&self) -> bool {
+        self.unsettled().is_empty()
+    }
+
+    pub(super) fn unsettled(&self) -> String {
+        let mut words = String::new();
+        let waiting = self
+            .publishing
+            .values()
+            .filter(|publishing| !publishing.acked)
+            .count();
+        if waiting > 0 {
+            words += &format!("{waiting} publishes are not acked; ");
+        }
+        for (number, person) in self.people.iter().enumerate() {
+            for stream in World::stream_names(person.user) {
+                let head = self.disk.head(&stream);
+                let last = person.seen.get(&stream).map(|seen| seen.last);
+                if last != Some(head) {
+                    words += &format!("client {number} is at {last:?} of {head} in {stream}; ");
+                }
+            }
+        }
+        words
+    }
+}

@@ -124,19 +124,23 @@ fn segment_number(name: &str) -> Option<u32> {
     (format!("{number:08}") == digits).then_some(number)
 }
 
-/// Makes the directory if it is not there, for its owner only.
+/// Makes the directory if it is not there, for its owner only, durably.
 pub(super) fn create_dir(dir: &Path) -> Result<(), Failure> {
-    if dir.is_dir() {
-        return Ok(());
+    if !dir.is_dir() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(Failure::of("create", dir))?;
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(Failure::of("create", dir))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
+    let parent = dir
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    match sync_dir(parent) {
+        // Made by somebody else then, who may write there when this process may not.
+        Err(failure) if failure.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
     }
 }
 
@@ -176,27 +180,27 @@ fn own_file() -> OpenOptions {
     options
 }
 
-/// Makes a file whose content is what `fill` writes, durable under its name when
+/// Makes a file whose content is what `content` writes, durable under its name when
 /// this returns; replaces one of that name. After an error there is nothing new.
 pub(super) fn create(
     path: &Path,
-    fill: impl FnOnce(&File) -> io::Result<()>,
+    content: impl FnOnce(&File) -> io::Result<()>,
 ) -> Result<File, Failure> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(UNFINISHED_SUFFIX);
-    let unfinished = Path::new(&unfinished);
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(UNFINISHED_SUFFIX);
+    let temporary = Path::new(&temporary);
     let failed = Failure::of("create", path);
     let write = || {
         let mut options = own_file();
-        let file = options.create(true).truncate(true).open(unfinished)?;
-        fill(&file)?;
+        let file = options.create(true).truncate(true).open(temporary)?;
+        content(&file)?;
         file.sync_all()?;
-        std::fs::rename(unfinished, path)?;
+        std::fs::rename(temporary, path)?;
         Ok(file)
     };
     let file = write().map_err(|error| {
         // If this fails too, the next start removes it.
-        let _ = std::fs::remove_file(unfinished);
+        let _ = std::fs::remove_file(temporary);
         failed(error)
     })?;
     sync_dir(path.parent().expect("a file of the log is in a directory"))?;

@@ -214,10 +214,10 @@ impl Index {
     pub(super) fn remove_oldest(&mut self, count: usize) -> (Vec<Segment>, Vec<(StreamName, u64)>) {
         let removed: Vec<Segment> = self.segments.drain(..count).collect();
         let mut trimmed = Vec::new();
-        if let Some(last) = removed.last() {
-            if removed.iter().any(|segment| segment.live > 0) {
-                trimmed = self.drop_locators(last.number);
-            }
+        if let Some(last) = removed.last()
+            && removed.iter().any(|segment| segment.live > 0)
+        {
+            trimmed = self.drop_locators(last.number);
         }
         (removed, trimmed)
     }

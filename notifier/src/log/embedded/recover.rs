@@ -1,12 +1,7 @@
 //! Opens a log: reads all of it, decides whether it is whole, and only then
 //! changes anything.
 
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{collections::VecDeque, fs::File, io::Read, path::Path};
 
 use delivery::{Recovered, RecoveredKey, RecoveredStream};
 
@@ -63,8 +58,7 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     if is_new {
         return create(dir, mark, options, lock);
     }
-    let needed = || listing.segments.iter().copied().filter(|at| *at >= first);
-    let last = needed().last().unwrap_or(first);
+    let last = listing.segments.last().map_or(first, |&at| at.max(first));
     if let Some(missing) = (first..=last).find(|at| !listing.segments.contains(at)) {
         let path = files::segment_path(dir, missing);
         return Err(OpenError::Missing { path });
@@ -182,7 +176,7 @@ impl<'a> Reading<'a> {
         bytes: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
         let path = files::segment_path(self.dir, number);
-        read_file(&path, bytes)?;
+        read_file(&path, is_last, bytes)?;
         let header = SegmentHeader::decode(bytes)
             .map_err(|bad| OpenError::segment_header(path.clone(), bad))?;
         self.check_header(&path, number, &header)?;
@@ -321,6 +315,7 @@ impl<'a> Reading<'a> {
             }
             End::Clean | End::Damaged { .. } => false,
         };
+        files::sync_dir(self.dir)?;
         let active = Active::resume(self.dir, header, last.valid_len as u64, cut)?;
         let segment = self.index.segments.back_mut();
         segment.expect("a segment was read").bytes = active.allocated;
@@ -395,17 +390,29 @@ fn check_end(path: &Path, found: &Scan, is_last: bool) -> Result<(), OpenError> 
     })
 }
 
-fn read_file(path: &PathBuf, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
+fn read_file(path: &Path, is_last: bool, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
     let mut file = files::open_own(path)?;
     let failed = Failure::of("read", path);
     let len = file.metadata().map_err(&failed)?.len();
     if u32::try_from(len).is_err() {
         let why = format!("it has {len} bytes, no segment has that many");
-        let path = path.clone();
+        let path = path.to_owned();
         return Err(OpenError::File { path, why });
+    }
+    if is_last {
+        from_disk(&file).map_err(&failed)?;
     }
     bytes.clear();
     bytes.reserve_exact(len as usize);
     file.read_to_end(bytes).map_err(&failed)?;
+    Ok(())
+}
+
+/// Lets what is read next come from the disk. After a failed sync the memory of
+/// the system may hold bytes that the disk does not, and calls them clean; after
+/// a crash it may hold some that are on their way. Nobody may hear of either.
+fn from_disk(file: &File) -> std::io::Result<()> {
+    file.sync_data()?;
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
     Ok(())
 }

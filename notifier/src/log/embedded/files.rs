@@ -17,6 +17,8 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const MARK: &str = "mark";
 pub(super) const HEADS: &str = "heads";
 const SEGMENT_SUFFIX: &str = ".segment";
+/// What a failed sync says that it tried.
+pub(super) const SYNC: &str = "sync";
 const UNFINISHED_SUFFIX: &str = ".tmp";
 
 /// A system call that failed, and on what.
@@ -36,12 +38,15 @@ impl Failure {
         }
     }
 
-    /// Whether there was no room, or none that this process may use.
+    /// Whether there was no room, or none that this process may use, and nothing
+    /// else went wrong. A sync that fails is no such case, whatever it says: what
+    /// the disk holds is unknown then.
     pub(super) fn is_full(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        self.action != SYNC
+            && matches!(
+                self.source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
     }
 }
 
@@ -146,7 +151,7 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), Failure> {
 
 /// Makes the names in a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
-    let failed = Failure::of("sync", dir);
+    let failed = Failure::of(SYNC, dir);
     let handle = File::open(dir).map_err(&failed)?;
     handle.sync_all().map_err(&failed)
 }
@@ -189,19 +194,19 @@ pub(super) fn create(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(UNFINISHED_SUFFIX);
     let temporary = Path::new(&temporary);
-    let failed = Failure::of("create", path);
     let write = || {
         let mut options = own_file();
-        let file = options.create(true).truncate(true).open(temporary)?;
-        content(&file)?;
-        file.sync_all()?;
-        std::fs::rename(temporary, path)?;
+        let failed = Failure::of("create", path);
+        let file = options.create(true).truncate(true).open(temporary);
+        let file = file.map_err(&failed)?;
+        content(&file).map_err(&failed)?;
+        file.sync_all().map_err(Failure::of(SYNC, temporary))?;
+        std::fs::rename(temporary, path).map_err(failed)?;
         Ok(file)
     };
-    let file = write().map_err(|error| {
+    let file = write().inspect_err(|_| {
         // If this fails too, the next start removes it.
         let _ = std::fs::remove_file(temporary);
-        failed(error)
     })?;
     sync_dir(path.parent().expect("a file of the log is in a directory"))?;
     Ok(file)

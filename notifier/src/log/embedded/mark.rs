@@ -120,7 +120,7 @@ impl MarkFile {
     pub(super) fn sync(&self) -> Result<(), Failure> {
         self.file
             .sync_data()
-            .map_err(Failure::of("sync", &self.path))
+            .map_err(Failure::of(files::SYNC, &self.path))
     }
 
     fn slot(mark: Mark) -> u64 {

@@ -140,7 +140,7 @@ impl Active {
     fn sync(&mut self) -> Result<(), Failure> {
         self.file
             .sync_data()
-            .map_err(Failure::of("sync", &self.path))?;
+            .map_err(Failure::of(files::SYNC, &self.path))?;
         self.syncs += 1;
         Ok(())
     }

@@ -1,0 +1,174 @@
+// One WebSocket's life: first frame, heartbeat, watchdog, and exactly one end.
+//
+// Promise: `onEnd` is called once and nothing is reported after it; every wait in
+// here has a limit; no more than `MAX_BUFFERED_BYTES` wait for the network.
+
+/** Bytes that may wait in the browser for the network. */
+const MAX_BUFFERED_BYTES = 64 * 1024;
+/** Characters of one frame; the edge sends far less. */
+const MAX_FRAME_CHARS = 8 * 1024 * 1024;
+
+/**
+ * The world around a connection, so that tests can bring their own.
+ *
+ * @typedef {object} World
+ * @property {new (url: string) => WebSocket} WebSocket
+ * @property {(run: () => void, ms: number) => unknown} setTimeout
+ * @property {(timer: any) => void} clearTimeout
+ * @property {() => number} now monotonic milliseconds
+ * @property {() => number} random from 0 to 1
+ */
+
+/**
+ * @typedef {object} Timing
+ * @property {number} heartbeatMs between two pings
+ * @property {number} pongTimeoutMs silence after a ping that means death
+ * @property {number} connectTimeoutMs from opening to `connected`
+ */
+
+/**
+ * How a connection ended.
+ *
+ * @typedef {object} End
+ * @property {number} code the close code; 1006 if there was none
+ * @property {string} reason what is known of the cause
+ * @property {Record<string, any> | null} bye the edge's goodbye, if it said one
+ */
+
+/**
+ * @typedef {object} Hooks
+ * @property {() => Record<string, unknown>} firstFrame
+ * @property {(frame: Record<string, any>) => void} onFrame every frame but `pong` and `bye`
+ * @property {() => void} onPong
+ * @property {(end: End) => void} onEnd
+ */
+
+/** @param {unknown} data @returns {Record<string, any> | null} */
+function parseFrame(data) {
+  if (typeof data !== "string" || data.length > MAX_FRAME_CHARS) return null;
+  try {
+    const frame = JSON.parse(data);
+    return frame !== null && typeof frame === "object" && typeof frame.type === "string" ? frame : null;
+  } catch {
+    return null;
+  }
+}
+
+/** One attempt at being connected. */
+export class Connection {
+  #ended = false;
+  /** @type {Record<string, any> | null} */
+  #bye = null;
+  /** @type {unknown} */
+  #heartbeat = null;
+  /** @type {unknown} */
+  #watchdog = null;
+  /** @type {WebSocket} */
+  #socket;
+  #world;
+  #timing;
+  #hooks;
+
+  /**
+   * @param {string} url
+   * @param {World} world
+   * @param {Timing} timing
+   * @param {Hooks} hooks
+   * @throws {SyntaxError} if the URL is not one of a WebSocket
+   */
+  constructor(url, world, timing, hooks) {
+    this.#world = world;
+    this.#timing = timing;
+    this.#hooks = hooks;
+    this.#socket = new world.WebSocket(url);
+    this.#socket.onopen = () => this.send(hooks.firstFrame());
+    this.#socket.onmessage = (message) => this.#received(message.data);
+    this.#socket.onclose = (close) => this.#end(close.code, close.reason);
+    this.#watch(timing.connectTimeoutMs, "the edge did not answer in time");
+  }
+
+  /** The edge said `connected`: from now on the heartbeat watches. */
+  established() {
+    this.#disarm();
+    this.#nextPing();
+  }
+
+  /** Asks now whether the other side is alive, instead of at the next heartbeat. */
+  check() {
+    if (this.#watchdog !== null || this.#ended) return;
+    this.#world.clearTimeout(this.#heartbeat);
+    this.#ping();
+  }
+
+  /**
+   * @param {Record<string, unknown>} frame
+   * @returns {boolean} false if it did not go out; the connection is then over
+   */
+  send(frame) {
+    if (this.#ended || this.#socket.readyState !== 1) return false;
+    if (this.#socket.bufferedAmount > MAX_BUFFERED_BYTES) {
+      this.abandon("the network takes nothing any more");
+      return false;
+    }
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  /**
+   * Ends it from this side, at once: a dead network must not delay the end.
+   *
+   * @param {string} reason
+   * @param {number} [code] 1000 if it is wanted, 4000 else
+   */
+  abandon(reason, code = 4000) {
+    if (this.#ended) return;
+    this.#socket.close(code, reason.slice(0, 100));
+    this.#end(1006, reason);
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    if (this.#ended) return;
+    const frame = parseFrame(data);
+    if (frame === null) return this.abandon("the edge sent something that is no frame");
+    if (frame.type === "bye") {
+      this.#bye = frame;
+    } else if (frame.type === "pong") {
+      this.#disarm();
+      this.#nextPing();
+      this.#hooks.onPong();
+    } else {
+      this.#hooks.onFrame(frame);
+    }
+  }
+
+  #nextPing() {
+    this.#world.clearTimeout(this.#heartbeat);
+    this.#heartbeat = this.#world.setTimeout(() => this.#ping(), this.#timing.heartbeatMs);
+  }
+
+  #ping() {
+    if (this.send({ type: "ping" })) this.#watch(this.#timing.pongTimeoutMs, "no pong came in time");
+  }
+
+  /** @param {number} ms @param {string} reason */
+  #watch(ms, reason) {
+    this.#disarm();
+    this.#watchdog = this.#world.setTimeout(() => this.abandon(reason), ms);
+  }
+
+  #disarm() {
+    this.#world.clearTimeout(this.#watchdog);
+    this.#watchdog = null;
+  }
+
+  /** @param {number} code @param {string} reason */
+  #end(code, reason) {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#disarm();
+    this.#world.clearTimeout(this.#heartbeat);
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+    this.#hooks.onEnd({ code, reason, bye: this.#bye });
+  }
+}

@@ -8,23 +8,23 @@ use tokio::time::Instant;
 
 /// A monotonic clock that counts milliseconds from its making.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: Instant,
 }
 
 impl Clock {
     /// A clock that stands at 0 now.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { start: Instant::now() }
     }
 
     /// Milliseconds since the start.
-    pub fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Millis {
         self.start.elapsed().as_millis() as Millis
     }
 
     /// The instant at which [`Clock::now`] will be `at`.
-    pub fn instant(&self, at: Millis) -> Instant {
+    pub(crate) fn instant(&self, at: Millis) -> Instant {
         // A deadline further off than a year is as good as none; unbounded
         // additions to an instant can overflow.
         const FAR: Millis = 365 * 24 * 3_600_000;
@@ -33,7 +33,7 @@ impl Clock {
 }
 
 /// The wall clock, in Unix milliseconds; 0 if it stands before 1970.
-pub fn unix_ms() -> i64 {
+pub(crate) fn unix_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -41,7 +41,7 @@ pub fn unix_ms() -> i64 {
 
 /// Unix milliseconds as RFC 3339 in UTC with milliseconds. What lies outside of
 /// the years 0 to 9999 is pinned to their ends.
-pub fn rfc3339(unix_ms: i64) -> String {
+pub(crate) fn rfc3339(unix_ms: i64) -> String {
     const FIRST: i64 = -62_167_219_200_000;
     const LAST: i64 = 253_402_300_799_999;
     let unix_ms = unix_ms.clamp(FIRST, LAST);

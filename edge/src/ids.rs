@@ -2,10 +2,10 @@
 //! eye cannot see.
 
 /// Bytes of an id at most.
-pub const MAX_ID_BYTES: usize = 128;
+pub(crate) const MAX_ID_BYTES: usize = 128;
 
 /// Whether this may name a user or a queue.
-pub fn is_valid(id: &str) -> bool {
+pub(crate) fn is_valid(id: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.chars().all(is_printable)
 }
 

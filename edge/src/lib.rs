@@ -1,1 +1,137 @@
-//! x
+//! The edge: turns the notifier's events into JSON frames on WebSockets, and
+//! serves the dashboard.
+//!
+//! ```text
+//! browser ── socket ──▶ shard ◀── link ──▶ notifier
+//!    ▲                    │
+//!    └──── frames ────────┘
+//! ```
+//!
+//! A task per socket reads; a task per shard decides (with the rules of
+//! `delivery::edge`), makes each frame once, and writes it straight to all of its
+//! sockets. No lock and no task is shared by all connections.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub mod auth;
+mod clock;
+pub mod config;
+pub mod frame;
+mod http;
+mod ids;
+pub mod link;
+mod metrics;
+pub mod protocol;
+mod shard;
+mod socket;
+
+pub use config::Config;
+pub use link::{Channels, NotifierLink};
+
+use metrics::Metrics;
+use shard::{Shard, Shards};
+
+/// Left of the drain for what comes after the last client is told.
+const DRAIN_MARGIN: Duration = Duration::from_millis(500);
+
+/// Why an edge did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] config::ConfigError),
+    /// The link is described wrongly.
+    #[error(transparent)]
+    Link(#[from] link::LinkError),
+    /// The listener is unusable.
+    #[error("the edge's listener has no address: {0}")]
+    Listener(#[source] std::io::Error),
+    /// A bug.
+    #[error("a task of the edge ended by itself, please report it: {0}")]
+    Bug(String),
+}
+
+/// Runs an edge on `listener` until `shutdown`, then drains: not ready, no new
+/// WebSockets, clients moved off at a paced rate; returns within `config.drain`.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let address = listener.local_addr().map_err(Error::Listener)?;
+    config.check(address)?;
+    let metrics = Arc::new(Metrics::default());
+    let (mut shards, context) = start_shards(&config, &metrics, &shutdown)?;
+    let drain = config.drain;
+    let end = CancellationToken::new();
+    let site = Arc::new(http::Site::new(config, address, context, Arc::clone(&metrics)));
+    let mut server = tokio::spawn(http::serve(listener, site, end.clone()));
+    announce(address);
+
+    // Neither a shard nor the server ends before `shutdown`.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        ended = shards.join_next() => return Err(Error::Bug(format!("shard: {ended:?}"))),
+        ended = &mut server => return Err(Error::Bug(format!("http: {ended:?}"))),
+    }
+    info!("draining");
+    let mut cut = 0;
+    let drained = tokio::time::timeout(drain, async {
+        while let Some(ended) = shards.join_next().await {
+            cut += ended.map_err(|error| Error::Bug(format!("shard: {error}")))?;
+        }
+        Ok(())
+    });
+    let outcome = drained.await;
+    end.cancel();
+    let _ = server.await;
+    match outcome {
+        Ok(Ok(())) if cut == 0 => info!("drained, every client was told"),
+        Ok(Ok(())) => warn!(cut, "drained, some clients did not answer and were cut"),
+        Ok(Err(bug)) => return Err(bug),
+        Err(_) => warn!("the drain took too long, the rest was cut"),
+    }
+    Ok(())
+}
+
+fn announce(address: SocketAddr) {
+    info!(%address, "edge listens");
+}
+
+/// One task for each shard; each returns how many sockets it had to cut.
+fn start_shards(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> Result<(JoinSet<usize>, Arc<socket::Context>), Error> {
+    let drain_ms = config.drain.saturating_sub(DRAIN_MARGIN).as_millis() as u64;
+    let mut tasks = JoinSet::new();
+    let mut inboxes = Vec::with_capacity(config.shards);
+    for number in 0..config.shards {
+        let name = match config.shards {
+            1 => config.name.clone(),
+            _ => format!("{}/{number}", config.name),
+        };
+        let (wake, inbox) = shard::inbox();
+        inboxes.push(wake.clone());
+        let shard = Shard::new(shard::Parts {
+            limits: config.limits.clone(),
+            linker: link::Linker::new(&config.notifier, name, &config.limits)?,
+            inbox,
+            wake,
+            metrics: Arc::clone(metrics),
+        });
+        tasks.spawn(shard.run(shutdown.clone(), drain_ms));
+    }
+    let context = socket::Context {
+        keys: config.keys.clone(),
+        shards: Shards::new(inboxes),
+        first_frame: config.first_frame,
+        draining: shutdown.clone(),
+    };
+    Ok((tasks, Arc::new(context)))
+}

@@ -10,7 +10,7 @@ use prometheus_client::{
 
 /// Label of closes, refusals and handshakes: the name of a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabel {
+pub(crate) struct ReasonLabel {
     /// Lower snake case.
     pub reason: &'static str,
 }
@@ -19,7 +19,7 @@ type Count = Counter<u64, AtomicU64>;
 
 /// All counters and gauges of one edge.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Sockets past their handshake.
     pub sockets: Gauge,
     /// Sessions that the notifier knows or is being told of.
@@ -36,6 +36,11 @@ pub struct Metrics {
     pub closed: Family<ReasonLabel, Count>,
     /// Event frames given to sockets.
     pub deliveries: Count,
+    /// Events that did not fit into the queue of a slow client; stored ones are
+    /// replayed once it reads again.
+    pub dropped: Count,
+    /// Ephemeral events replaced by a newer one while they waited.
+    pub collapsed: Count,
     /// Bytes written to sockets.
     pub written_bytes: Count,
     /// Events turned into frames.
@@ -58,7 +63,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Everything in the text form of `OpenMetrics`.
-    pub fn encode(registry: &Registry) -> String {
+    pub(crate) fn encode(registry: &Registry) -> String {
         let mut out = String::new();
         // Writing to a string fails only if a metric does, and ours do not.
         match text::encode(&mut out, registry) {
@@ -68,7 +73,7 @@ impl Metrics {
     }
 
     /// Registers all of them, named `belfry_edge_…`.
-    pub fn register(&self) -> Registry {
+    pub(crate) fn register(&self) -> Registry {
         let mut registry = Registry::with_prefix("belfry_edge");
         let r = &mut registry;
         r.register("sockets", "Sockets past their handshake", self.sockets.clone());
@@ -79,6 +84,8 @@ impl Metrics {
         r.register("handshakes_refused", "Handshakes refused", self.refused.clone());
         r.register("connections_closed", "Connections closed by the edge", self.closed.clone());
         r.register("deliveries", "Event frames given to sockets", self.deliveries.clone());
+        r.register("events_dropped", "Events that overflowed a queue", self.dropped.clone());
+        r.register("events_collapsed", "Events replaced by newer ones", self.collapsed.clone());
         r.register_with_unit(
             "written",
             "Bytes written to sockets",

@@ -1,0 +1,178 @@
+//! What an edge is told before it starts.
+
+use std::{net::SocketAddr, time::Duration};
+
+use delivery::{BadLimit, Limits};
+
+use crate::{auth::Keys, link::NotifierLink};
+
+/// Settings of one edge. Every field has a default but the keys and the link.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of the edge, unique among those of one notifier. Default `edge`.
+    pub name: String,
+    /// Keys that user tokens are checked with.
+    pub keys: Keys,
+    /// Where the notifier is.
+    pub notifier: NotifierLink,
+    /// The bounds of the rules.
+    pub limits: Limits,
+    /// Origins that browsers may come from: `https://app.example.com`, compared
+    /// byte for byte. On a loopback listener the edge's own pages are let in too.
+    /// Default: none.
+    pub origins: Vec<String>,
+    /// WebSocket connections at most; over it 503. Each idle one costs about
+    /// 4 KiB. Default 50,000.
+    pub max_connections: usize,
+    /// Connections that have not become WebSockets at most (handshakes, pages,
+    /// probes); over it 503. Default 1,024.
+    pub max_http_connections: usize,
+    /// Tasks that own sockets, each with its own link. One saturates a core with
+    /// some 200,000 deliveries a second. Default 1.
+    pub shards: usize,
+    /// How long the first frame and request headers may take. Default 10 s.
+    pub first_frame: Duration,
+    /// How long an end may take, all told. Clients are moved off over most of it.
+    /// Default 10 s.
+    pub drain: Duration,
+    /// Bytes of each socket's send buffer in the kernel, which doubles it; `None`
+    /// leaves it to the kernel, which may grow it to megabytes per client that
+    /// does not read. Default 64 KiB.
+    pub send_buffer: Option<usize>,
+    /// Whether `POST /dev/token` signs tokens for whoever asks. Only on a loopback
+    /// listener. Default no.
+    pub dev_tokens: bool,
+    /// The WebSocket's address as the dashboard should use it; `None`: the host
+    /// that the page was asked from.
+    pub public_ws_url: Option<String>,
+    /// Where the dashboard reaches the processors, if it does.
+    pub processors_url: Option<String>,
+}
+
+/// A setting that cannot work.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A number outside of its range.
+    #[error("`{key}` is {value}, it must be {range}")]
+    Range {
+        /// The setting.
+        key: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// A bound of the rules.
+    #[error(transparent)]
+    Limit(#[from] BadLimit),
+    /// Tokens for everybody, for everybody.
+    #[error(
+        "`dev_tokens` is on and the edge listens on {0}: anyone could sign in as anyone; listen on 127.0.0.1 or turn it off"
+    )]
+    DevTokensExposed(SocketAddr),
+}
+
+impl Config {
+    /// The defaults with these keys and this link.
+    pub fn new(keys: Keys, notifier: NotifierLink) -> Self {
+        Self {
+            name: "edge".to_owned(),
+            keys,
+            notifier,
+            limits: Limits::default(),
+            origins: Vec::new(),
+            max_connections: 50_000,
+            max_http_connections: 1_024,
+            shards: 1,
+            first_frame: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            send_buffer: Some(64 << 10),
+            dev_tokens: false,
+            public_ws_url: None,
+            processors_url: None,
+        }
+    }
+
+    /// Says the first thing that cannot work on a listener at `address`.
+    pub fn check(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        self.limits.check()?;
+        let range = |key, value: &dyn ToString, range| {
+            Err(ConfigError::Range { key, value: value.to_string(), range })
+        };
+        if self.name.is_empty() || self.name.len() > 100 {
+            return range("name", &self.name, "1 to 100 bytes");
+        }
+        if self.max_connections == 0 || self.max_connections > self.limits.sessions {
+            return range("max_connections", &self.max_connections, "1 to `limits.sessions`");
+        }
+        if self.max_http_connections == 0 {
+            return range("max_http_connections", &self.max_http_connections, "at least 1");
+        }
+        if !(1..=64).contains(&self.shards) {
+            return range("shards", &self.shards, "1 to 64");
+        }
+        if self.send_buffer.is_some_and(|bytes| bytes < 4 << 10) {
+            return range("send_buffer", &self.send_buffer.unwrap_or(0), "at least 4 KiB");
+        }
+        for origin in &self.origins {
+            if !is_origin(origin) {
+                return range("origins", origin, "scheme://host or scheme://host:port, lower case");
+            }
+        }
+        if self.dev_tokens && !address.ip().is_loopback() {
+            return Err(ConfigError::DevTokensExposed(address));
+        }
+        Ok(())
+    }
+}
+
+/// An origin as browsers write it: no path, no capitals, never `*` or `null`.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else { return false };
+    matches!(scheme, "http" | "https")
+        && !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn config() -> Config {
+        let keys = Keys::new(&[1; 32], None).unwrap();
+        Config::new(keys, NotifierLink::Local(Arc::new(|_, _, _| None)))
+    }
+
+    fn check(change: impl FnOnce(&mut Config)) -> Option<String> {
+        let mut config = config();
+        change(&mut config);
+        config.check("127.0.0.1:8080".parse().unwrap()).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_with_its_value() {
+        assert_eq!(check(|_| ()), None);
+        for (change, expected) in [
+            ((|c| c.shards = 0) as fn(&mut Config), "`shards` is 0, it must be 1 to 64"),
+            (|c| c.max_connections = 0, "`max_connections` is 0, it must be 1 to `limits.sessions`"),
+            (
+                |c| c.origins = vec!["*".into()],
+                "`origins` is *, it must be scheme://host or scheme://host:port, lower case",
+            ),
+            (|c| c.limits.page_events = 0, "limit `page_events` must be at least 1"),
+        ] {
+            assert_eq!(check(change).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn development_tokens_need_a_loopback_listener() {
+        let mut config = config();
+        config.dev_tokens = true;
+        assert_eq!(config.check("[::1]:1".parse().unwrap()), Ok(()));
+        let open = "0.0.0.0:8080".parse().unwrap();
+        assert_eq!(config.check(open), Err(ConfigError::DevTokensExposed(open)));
+    }
+}

@@ -1,0 +1,207 @@
+//! The opening handshake of a WebSocket (RFC 6455 §4.2), every check before the
+//! switch, so that HTTP can say what is wrong.
+
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+    upgrade,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+
+use super::{Answer, Site, plain, with_header};
+use crate::{
+    protocol::SUBPROTOCOL,
+    socket::{self, Upgraded},
+};
+
+/// Why a handshake is refused.
+struct Refusal {
+    /// Label of the metric.
+    reason: &'static str,
+    answer: Answer,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, reason: &'static str, text: &'static str) -> Self {
+        Self { reason, answer: plain(status, text) }
+    }
+
+    fn bad(text: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", text)
+    }
+
+    fn with(self, name: HeaderName, value: &'static str) -> Self {
+        Self { answer: with_header(self.answer, name, HeaderValue::from_static(value)), ..self }
+    }
+}
+
+impl Site {
+    /// Answers a request for `/ws`, and serves the socket if it becomes one.
+    pub(super) fn handshake(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
+        let accepted = match self.check(&request) {
+            Ok(accepted) => accepted,
+            Err(Refusal { reason, answer }) => {
+                self.refused(reason);
+                return answer;
+            }
+        };
+        let Accepted { accept_key, subprotocol, bearer, permit } = accepted;
+        let upgrading = upgrade::on(&mut request);
+        tokio::spawn(upgraded(Arc::clone(self), upgrading, bearer, permit));
+
+        let mut answer = Response::new(Full::new(Bytes::new()));
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept_key);
+        if subprotocol {
+            let name = HeaderValue::from_static(SUBPROTOCOL);
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        answer
+    }
+
+    fn check(&self, request: &Request<Incoming>) -> Result<Accepted, Refusal> {
+        if request.method() != Method::GET {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            let refusal = Refusal::new(status, "METHOD", "a WebSocket begins with GET");
+            return Err(refusal.with(header::ALLOW, "GET"));
+        }
+        if request.version() != Version::HTTP_11 {
+            return Err(Refusal::bad("a WebSocket begins with HTTP/1.1"));
+        }
+        let headers = request.headers();
+        if !lists(headers, &header::CONNECTION, "upgrade") {
+            return Err(Refusal::bad("`Connection: Upgrade` is missing"));
+        }
+        if !lists(headers, &header::UPGRADE, "websocket") {
+            return Err(Refusal::bad("`Upgrade: websocket` is missing"));
+        }
+        let version = only(headers, &header::SEC_WEBSOCKET_VERSION)
+            .ok_or_else(|| Refusal::bad("`Sec-WebSocket-Version` is missing or stands twice"))?;
+        if version != "13" {
+            let status = StatusCode::UPGRADE_REQUIRED;
+            let refusal = Refusal::new(status, "VERSION", "only version 13 is spoken here");
+            return Err(refusal.with(header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        let key = only(headers, &header::SEC_WEBSOCKET_KEY)
+            .filter(|key| is_key(key.as_bytes()))
+            .ok_or_else(|| Refusal::bad("`Sec-WebSocket-Key` must be 16 bytes in base64, once"))?;
+        let accept_key = HeaderValue::from_str(&socket::accept_key(key.as_bytes()))
+            .map_err(|_| Refusal::bad("`Sec-WebSocket-Key` must be 16 bytes in base64, once"))?;
+        let subprotocol = offers_ours(headers)?;
+        self.check_origin(headers)?;
+        let bearer = bearer(headers);
+        let permit = self.admit()?;
+        Ok(Accepted { accept_key, subprotocol, bearer, permit })
+    }
+
+    /// Absent (no browser) or on the list, byte for byte.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let listed = match (origins.next(), origins.next()) {
+            (None, _) => true,
+            (Some(origin), None) => self.origins.iter().any(|known| known.as_bytes() == origin),
+            (Some(_), Some(_)) => false,
+        };
+        if listed {
+            return Ok(());
+        }
+        Err(Refusal::new(StatusCode::FORBIDDEN, "ORIGIN", "this origin is not on the edge's list"))
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let unavailable = |reason, text| {
+            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, text);
+            refusal.with(header::RETRY_AFTER, "1")
+        };
+        if self.draining.is_cancelled() {
+            return Err(unavailable("RESTART", "the edge is about to end"));
+        }
+        Arc::clone(&self.sockets)
+            .try_acquire_owned()
+            .map_err(|_| unavailable("OVERLOADED", "the edge has as many connections as it may"))
+    }
+}
+
+struct Accepted {
+    accept_key: HeaderValue,
+    subprotocol: bool,
+    bearer: Option<String>,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Takes the connection from hyper and serves it.
+async fn upgraded(
+    site: Arc<Site>,
+    upgrading: upgrade::OnUpgrade,
+    bearer: Option<String>,
+    permit: OwnedSemaphorePermit,
+) {
+    // The client went away before the answer.
+    let Ok(upgraded) = upgrading.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("an upgraded connection is not the one that was accepted");
+        return;
+    };
+    let stream = parts.io.into_inner();
+    if let Some(bytes) = site.config.send_buffer {
+        // Best effort: the kernel's own limit is a limit too.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, bytes);
+    }
+    let context = Arc::clone(&site.context);
+    let metrics = Arc::clone(&site.metrics);
+    drop(site);
+    let upgraded = Upgraded { stream, leftover: parts.read_buf, bearer, permit };
+    // In a task of its own: this one has grown by what the upgrade needed.
+    tokio::spawn(async move {
+        metrics.sockets.inc();
+        socket::serve(upgraded, context).await;
+        metrics.sockets.dec();
+    });
+}
+
+/// Whether a header that is a list has this token in it.
+fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The value of a header that must stand once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Base64 of 16 bytes.
+fn is_key(key: &[u8]) -> bool {
+    let mut nonce = [0; 24];
+    key.len() == 24 && BASE64_STANDARD.decode_slice(key, &mut nonce) == Ok(16)
+}
+
+/// Whether our subprotocol is among those offered. An offer without it gets no
+/// subprotocol in the answer, and a browser then closes by itself.
+fn offers_ours(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let mut ours = false;
+    for value in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
+        let text = value
+            .to_str()
+            .map_err(|_| Refusal::bad("`Sec-WebSocket-Protocol` must be printable ASCII"))?;
+        ours |= text.split(',').any(|offer| offer.trim() == SUBPROTOCOL);
+    }
+    Ok(ours)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = only(headers, &header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}

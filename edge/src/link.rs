@@ -1,0 +1,239 @@
+//! The way to the notifier: channels in one process, `EdgeGateway.Attach` across
+//! two. The shard sees the same pair of channels in both cases.
+//!
+//! Nothing here decides or remembers anything: what is lost with a link is asked
+//! for again by the rules.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use belfry::v1::{
+    AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message,
+};
+use delivery::{
+    Limits,
+    link::{ToEdge, ToHub},
+};
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tonic::{
+    Request, Status, Streaming,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+use tracing::warn;
+
+mod convert;
+
+/// Batches on their way to or from the notifier at most, beside those that the
+/// transport holds. What is in them is bounded by credit and request window.
+const BATCHES: usize = 64;
+
+/// Messages in one `AttachRequest` at most, as the contract says.
+const MESSAGES_PER_REQUEST: usize = 256;
+
+/// An event at most, as the contract says.
+const MAX_EVENT_BYTES: usize = 64 << 10;
+
+/// The version of the link that is spoken here.
+const PROTOCOL_VERSION: u32 = 1;
+
+/// Attaches within one process: name, deliveries and bytes of credit in, channels
+/// out; `None` if there is no notifier to attach to now.
+pub type LocalAttach = Arc<dyn Fn(&str, u32, u64) -> Option<Channels> + Send + Sync>;
+
+/// Where the notifier is.
+#[derive(Clone)]
+pub enum NotifierLink {
+    /// Behind gRPC.
+    Grpc {
+        /// `http://host:port`.
+        endpoint: String,
+        /// Service token with the role `edge`.
+        token: String,
+    },
+    /// In this process.
+    Local(LocalAttach),
+}
+
+impl fmt::Debug for NotifierLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotifierLink::Grpc { endpoint, .. } => {
+                f.debug_struct("Grpc").field("endpoint", endpoint).finish_non_exhaustive()
+            }
+            NotifierLink::Local(_) => f.write_str("Local"),
+        }
+    }
+}
+
+/// One attached link. Dropping it detaches; its end is the end of either channel.
+#[derive(Debug)]
+pub struct Channels {
+    /// To the notifier.
+    pub to_hub: mpsc::Sender<Vec<ToHub>>,
+    /// From the notifier.
+    pub from_hub: mpsc::Receiver<Vec<ToEdge>>,
+}
+
+/// Why a link could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Not an address.
+    #[error("`{0}` is not an address of a notifier, write `http://host:port`")]
+    BadEndpoint(String),
+    /// Not something that fits into a header.
+    #[error("the edge's service token has characters that no token has, make a new one")]
+    BadToken,
+    /// Nobody there.
+    #[error("the notifier could not be reached: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// It said no.
+    #[error("the notifier refused the link: {} ({:?})", .0.message(), .0.code())]
+    Refused(#[source] Box<Status>),
+    /// No notifier in this process.
+    #[error("the notifier in this process takes no link now")]
+    NotRunning,
+}
+
+/// Makes links, one after the other.
+pub(crate) struct Linker {
+    name: String,
+    deliveries: u32,
+    bytes: u64,
+    request_window: u32,
+    way: Way,
+}
+
+enum Way {
+    Grpc { client: Box<EdgeGatewayClient<Channel>>, bearer: MetadataValue<Ascii> },
+    Local(LocalAttach),
+}
+
+impl Linker {
+    /// Checks where the notifier is said to be; connects to nothing yet.
+    pub(crate) fn new(link: &NotifierLink, name: String, limits: &Limits) -> Result<Self, LinkError> {
+        let way = match link {
+            NotifierLink::Grpc { endpoint, token } => Way::Grpc {
+                client: Box::new(client(endpoint, limits)?),
+                bearer: format!("Bearer {token}").parse().map_err(|_| LinkError::BadToken)?,
+            },
+            NotifierLink::Local(attach) => Way::Local(Arc::clone(attach)),
+        };
+        Ok(Self {
+            name,
+            deliveries: limits.edge_deliveries,
+            bytes: limits.edge_bytes,
+            request_window: limits.request_window,
+            way,
+        })
+    }
+
+    /// Makes one link.
+    pub(crate) async fn attach(&self) -> Result<Channels, LinkError> {
+        match &self.way {
+            Way::Local(attach) => {
+                attach(&self.name, self.deliveries, self.bytes).ok_or(LinkError::NotRunning)
+            }
+            Way::Grpc { client, bearer } => self.attach_grpc(client, bearer).await,
+        }
+    }
+
+    async fn attach_grpc(
+        &self,
+        client: &EdgeGatewayClient<Channel>,
+        bearer: &MetadataValue<Ascii>,
+    ) -> Result<Channels, LinkError> {
+        let (requests, outbound) = mpsc::channel(BATCHES);
+        let hello = Hello {
+            edge: self.name.clone(),
+            protocol_version: PROTOCOL_VERSION,
+            credit: Some(belfry::v1::Credit { deliveries: self.deliveries, bytes: self.bytes }),
+        };
+        let first = EdgeMessage { body: Some(edge_message::Body::Hello(hello)) };
+        requests
+            .try_send(AttachRequest { messages: vec![first] })
+            .expect("a fresh channel takes one batch");
+        let mut request = Request::new(ReceiverStream::new(outbound));
+        request.metadata_mut().insert("authorization", bearer.clone());
+        let response = client
+            .clone()
+            .attach(request)
+            .await
+            .map_err(|status| LinkError::Refused(Box::new(status)))?;
+
+        let (to_hub, from_shard) = mpsc::channel(BATCHES);
+        let (to_shard, from_hub) = mpsc::channel(self.request_window.max(64) as usize);
+        tokio::spawn(pump_up(from_shard, requests));
+        tokio::spawn(pump_down(response.into_inner(), to_shard));
+        Ok(Channels { to_hub, from_hub })
+    }
+}
+
+/// A client whose buffers are bounded by what the link may carry.
+fn client(endpoint: &str, limits: &Limits) -> Result<EdgeGatewayClient<Channel>, LinkError> {
+    // All credit and all pages of a full window in one batch, and their framing.
+    let pages = limits.request_window as usize * (limits.page_bytes + MAX_EVENT_BYTES);
+    let at_most = limits.edge_bytes as usize + pages + (4 << 20);
+    let channel = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(|_| LinkError::BadEndpoint(endpoint.to_owned()))?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        // Credit bounds what is in flight; the transport must not do it sooner.
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(4 << 20)
+        .connect_lazy();
+    Ok(EdgeGatewayClient::new(channel).max_decoding_message_size(at_most))
+}
+
+/// Carries the shard's batches to the wire until either side ends.
+async fn pump_up(mut from_shard: mpsc::Receiver<Vec<ToHub>>, requests: mpsc::Sender<AttachRequest>) {
+    while let Some(batch) = from_shard.recv().await {
+        let mut messages = batch.into_iter().map(convert::to_wire);
+        loop {
+            let messages: Vec<_> = messages.by_ref().take(MESSAGES_PER_REQUEST).collect();
+            if messages.is_empty() {
+                break;
+            }
+            if requests.send(AttachRequest { messages }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Carries the wire's batches to the shard until either side ends.
+async fn pump_down(
+    mut responses: Streaming<belfry::v1::AttachResponse>,
+    to_shard: mpsc::Sender<Vec<ToEdge>>,
+) {
+    loop {
+        // Both ends are watched: a shard that is gone must not keep a link alive
+        // that nothing comes from.
+        let next = tokio::select! {
+            next = responses.next() => next,
+            () = to_shard.closed() => return,
+        };
+        let batch = match next {
+            Some(Ok(response)) => convert::from_wire(response),
+            Some(Err(status)) => {
+                warn!(code = ?status.code(), message = status.message(), "link to the notifier failed");
+                return;
+            }
+            None => return,
+        };
+        match batch {
+            Ok(batch) => {
+                if to_shard.send(batch).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "link to the notifier cut");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The receiving end of the link, which makes itself anew when it is cut: at once,
+//! then after 100 ms, doubling to 5 s, with full jitter.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use delivery::link::{ToEdge, ToHub};
+use tokio::{
+    sync::mpsc::{self, error::TryRecvError},
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use crate::link::{Channels, LinkError, Linker};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What became of the link.
+pub(super) enum Event {
+    /// It is made; this is the way out.
+    Made(mpsc::Sender<Vec<ToHub>>),
+    /// Something came.
+    Batch(Vec<ToEdge>),
+    /// It is cut, or could not be made. Start over.
+    Lost,
+}
+
+type Making = Pin<Box<dyn Future<Output = Result<Channels, LinkError>> + Send>>;
+
+enum State {
+    Making(Making),
+    Made(mpsc::Receiver<Vec<ToEdge>>),
+}
+
+/// See the module's page.
+pub(super) struct Incoming {
+    state: State,
+    /// Attempts since the last welcome.
+    attempts: u32,
+    welcomed: bool,
+}
+
+impl Incoming {
+    pub(super) fn new(linker: Arc<Linker>) -> Self {
+        Self { state: State::Making(make(linker, Duration::ZERO)), attempts: 0, welcomed: false }
+    }
+
+    /// The notifier has accepted this link.
+    pub(super) fn welcomed(&mut self) {
+        info!("linked to the notifier");
+        self.welcomed = true;
+        self.attempts = 0;
+    }
+
+    /// Whether the notifier had accepted this link.
+    pub(super) fn was_welcomed(&self) -> bool {
+        self.welcomed
+    }
+
+    /// Gives the link up and makes another, after a pause.
+    pub(super) fn start_over(&mut self, linker: Arc<Linker>) {
+        self.welcomed = false;
+        self.state = State::Making(make(linker, pause(self.attempts)));
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// Waits for the next event. Nothing is lost if it is dropped.
+    pub(super) async fn next(&mut self) -> Event {
+        match &mut self.state {
+            State::Making(making) => match making.await {
+                Ok(Channels { to_hub, from_hub }) => {
+                    self.state = State::Made(from_hub);
+                    Event::Made(to_hub)
+                }
+                Err(error) => {
+                    warn!(%error, attempt = self.attempts, "no link to the notifier, trying again");
+                    Event::Lost
+                }
+            },
+            State::Made(from_hub) => from_hub.recv().await.map_or(Event::Lost, Event::Batch),
+        }
+    }
+
+    /// The next event, if there is one already.
+    pub(super) fn try_next(&mut self) -> Option<Event> {
+        match &mut self.state {
+            State::Making(_) => None,
+            State::Made(from_hub) => match from_hub.try_recv() {
+                Ok(batch) => Some(Event::Batch(batch)),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => Some(Event::Lost),
+            },
+        }
+    }
+}
+
+fn make(linker: Arc<Linker>, pause: Duration) -> Making {
+    Box::pin(async move {
+        sleep(pause).await;
+        linker.attach().await
+    })
+}
+
+fn pause(attempts: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << attempts.min(10)).min(LONGEST_PAUSE);
+    // A random number from the one source of randomness that is here anyway.
+    let random = uuid::Uuid::new_v4().as_u128() as u32;
+    longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_differ() {
+        let mut most = Duration::ZERO;
+        for attempts in 0..100 {
+            let pause = pause(attempts);
+            assert!(pause <= FIRST_PAUSE.saturating_mul(1 << attempts.min(10)));
+            most = most.max(pause);
+        }
+        assert!(most <= LONGEST_PAUSE && most > FIRST_PAUSE);
+        assert_ne!(pause(50), pause(50));
+    }
+}

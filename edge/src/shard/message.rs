@@ -1,0 +1,159 @@
+//! What sockets tell their shard.
+
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use belfry::reason::Reason;
+use bytes::Bytes;
+use delivery::{
+    Position, StreamName,
+    link::{Interest, SessionId},
+};
+use tokio::{net::TcpStream, sync::mpsc};
+use uuid::Uuid;
+
+use crate::auth::User;
+
+/// A message of a socket.
+pub(crate) enum FromSocket {
+    /// A client was authenticated; the write side is the shard's from here on.
+    Open(Box<Opening>),
+    /// Frames came, and no message among them.
+    Heard(SessionId),
+    /// A message of the client.
+    Request(SessionId, Request),
+    /// Bytes that the protocol wants written: pongs, the answer to a close.
+    Replies(SessionId, Bytes),
+    /// The client is to be told why, and closed.
+    Fault {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The socket has ended; nothing more comes from it.
+    Gone(SessionId),
+    /// A blocked socket takes data again.
+    Writable(SessionId),
+}
+
+/// A message of a client, checked and authorized.
+pub(crate) enum Request {
+    /// Follow a stream.
+    Subscribe {
+        /// The stream.
+        stream: StreamName,
+        /// From where.
+        from: Option<Position>,
+    },
+    /// Follow a stream no longer.
+    Unsubscribe(StreamName),
+    /// Answer.
+    Ping,
+    /// A new token was accepted.
+    Refresh {
+        /// Its `exp`.
+        exp_unix_ms: i64,
+        /// When the session ends.
+        ends_unix_ms: i64,
+    },
+    /// It was refused.
+    Bad {
+        /// Why.
+        reason: Reason,
+        /// The field, if it was one.
+        field: Option<Cow<'static, str>>,
+        /// For people.
+        message: Cow<'static, str>,
+    },
+}
+
+impl Request {
+    /// A refusal in the reason's own words.
+    pub(crate) fn refused(reason: Reason, field: &'static str) -> Self {
+        Request::Bad {
+            reason,
+            field: Some(field.into()),
+            message: reason.sentence().into(),
+        }
+    }
+}
+
+/// A session to open.
+pub(crate) struct Opening {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub user: Arc<str>,
+    /// Its public id.
+    pub public_id: Arc<str>,
+    /// What it follows.
+    pub interests: Vec<Interest>,
+    /// When it ends, in Unix milliseconds.
+    pub ends_unix_ms: i64,
+    /// Its socket.
+    pub stream: Arc<TcpStream>,
+}
+
+static EVERYONE: LazyLock<StreamName> = LazyLock::new(|| "everyone".into());
+
+impl Opening {
+    /// A session of `user` that follows their own stream, everyone's, and these
+    /// queues; each from its position, if there is one.
+    pub(crate) fn new(
+        session: SessionId,
+        user: &User,
+        queues: &[StreamName],
+        positions: &[(String, Position)],
+        stream: &Arc<TcpStream>,
+    ) -> Self {
+        let from = |name: &str| {
+            let found = positions.iter().find(|(known, _)| known == name);
+            found.map(|(_, position)| *position)
+        };
+        let mut interests = Vec::with_capacity(2 + queues.len());
+        let own: StreamName = format!("user:{}", user.id).into();
+        interests.push(Interest { stream: own, from: from("user") });
+        interests.push(Interest { stream: Arc::clone(&EVERYONE), from: from("everyone") });
+        for queue in queues {
+            interests.push(Interest { stream: Arc::clone(queue), from: from(queue) });
+        }
+        Self {
+            session,
+            user: Arc::clone(&user.id),
+            public_id: Uuid::now_v7().to_string().into(),
+            interests,
+            ends_unix_ms: user.ends_unix_ms,
+            stream: Arc::clone(stream),
+        }
+    }
+}
+
+/// The shards of an edge, and where the next session goes.
+pub(crate) struct Shards {
+    inboxes: Box<[mpsc::Sender<FromSocket>]>,
+    next: AtomicU64,
+}
+
+impl Shards {
+    /// At least one.
+    pub(crate) fn new(inboxes: Vec<mpsc::Sender<FromSocket>>) -> Self {
+        debug_assert!(!inboxes.is_empty());
+        Self { inboxes: inboxes.into(), next: AtomicU64::new(1) }
+    }
+
+    /// A fresh session number, and the shard for this user: all of a user's
+    /// sessions share one, so that an event is framed once for them.
+    pub(crate) fn place(&self, user: &str) -> (SessionId, mpsc::Sender<FromSocket>) {
+        let mut hasher = DefaultHasher::new();
+        user.hash(&mut hasher);
+        let shard = hasher.finish() as usize % self.inboxes.len();
+        (self.next.fetch_add(1, Ordering::Relaxed), self.inboxes[shard].clone())
+    }
+}

@@ -1,0 +1,294 @@
+//! What the shard does: takes in what sockets say, puts frames in place of
+//! envelopes, and carries out what the rules decide.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use belfry::reason::Reason;
+use bytes::Bytes;
+use delivery::{
+    Position, StoredEvent, StreamName,
+    edge::{CloseReason, Input, Notice, Output},
+    link::{Ephemeral, SessionId, ToEdge},
+};
+
+use super::{FromSocket, Request, Shard, sockets::Found};
+use crate::{
+    clock, frame,
+    metrics::ReasonLabel,
+    protocol::{self, PublicStream, ServerFrame, StreamPosition, position_text},
+};
+
+/// What the rules and the encoder had counted when the metrics were last told.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    stats: delivery::edge::Stats,
+    encoded: u64,
+    unknown: u64,
+}
+
+impl Shard {
+    // === from the link ===
+
+    /// Puts frames in place of envelopes; says what the link was charged.
+    pub(super) fn encode(&mut self, message: &mut ToEdge, unix_ms: i64) -> u64 {
+        match message {
+            ToEdge::Live { stream, event } => {
+                let charged = event.envelope.len() as u64;
+                if self.edge.follows(stream) {
+                    self.encode_stored(stream, event, unix_ms);
+                } else {
+                    self.metrics.unfollowed.inc();
+                    event.envelope = Bytes::new();
+                }
+                charged
+            }
+            ToEdge::Ephemeral { stream, event } => {
+                let charged = event.envelope.len() as u64;
+                if self.edge.follows(stream) {
+                    self.encode_ephemeral(stream, event, unix_ms);
+                } else {
+                    self.metrics.unfollowed.inc();
+                    event.envelope = Bytes::new();
+                }
+                charged
+            }
+            ToEdge::Page(page) => {
+                for event in &mut page.events {
+                    self.encode_stored(&page.stream, event, unix_ms);
+                }
+                for event in &mut page.latest {
+                    self.encode_ephemeral(&page.stream, event, unix_ms);
+                }
+                0
+            }
+            ToEdge::Opened { joined, .. } => {
+                for joined in joined {
+                    for event in &mut joined.latest {
+                        self.encode_ephemeral(&joined.stream, event, unix_ms);
+                    }
+                }
+                0
+            }
+            ToEdge::Joined { joined, .. } => {
+                for event in &mut joined.latest {
+                    self.encode_ephemeral(&joined.stream, event, unix_ms);
+                }
+                0
+            }
+            ToEdge::Welcome { .. } | ToEdge::Done { .. } | ToEdge::Behind { .. } | ToEdge::Drain => 0,
+        }
+    }
+
+    fn encode_stored(&mut self, stream: &StreamName, event: &mut StoredEvent, unix_ms: i64) {
+        let position = Position { epoch: self.epoch, offset: event.offset, check: event.check };
+        let place = frame::Place { stream, position: Some(position) };
+        event.envelope = self.encoder.event(&event.envelope, place, unix_ms);
+    }
+
+    fn encode_ephemeral(&mut self, stream: &StreamName, event: &mut Ephemeral, unix_ms: i64) {
+        let place = frame::Place { stream, position: None };
+        event.envelope = self.encoder.event(&event.envelope, place, unix_ms);
+    }
+
+    // === from sockets ===
+
+    pub(super) fn hear_socket(&mut self, message: FromSocket) {
+        match message {
+            FromSocket::Open(opening) => {
+                self.sockets.insert(&opening);
+                let left_ms = opening.ends_unix_ms.saturating_sub(clock::unix_ms());
+                let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
+                self.feed(Input::Open {
+                    session: opening.session,
+                    user: opening.user,
+                    public_id: opening.public_id,
+                    interests: opening.interests,
+                    ends_at,
+                });
+            }
+            FromSocket::Heard(session) => self.feed(Input::Heard { session }),
+            FromSocket::Request(session, request) => {
+                self.metrics.messages.inc();
+                if self.sockets.is_open(session) {
+                    self.hear_client(session, request);
+                }
+            }
+            FromSocket::Replies(session, bytes) => {
+                self.apply();
+                self.sockets.reply(session, bytes);
+            }
+            FromSocket::Fault { session, reason } => {
+                self.apply();
+                if self.sockets.is_open(session) {
+                    self.close(session, reason, None);
+                    self.feed(Input::Gone { session });
+                }
+            }
+            FromSocket::Gone(session) => {
+                self.apply();
+                self.gone(session);
+            }
+            FromSocket::Writable(session) => {
+                let mut found = Vec::new();
+                self.sockets.writable(session, &mut found);
+                self.learn(&mut found);
+            }
+        }
+    }
+
+    fn hear_client(&mut self, session: SessionId, request: Request) {
+        match request {
+            Request::Subscribe { stream, from } => {
+                self.feed(Input::Subscribe { session, stream, from });
+            }
+            Request::Unsubscribe(stream) => self.feed(Input::Unsubscribe { session, stream }),
+            Request::Ping => self.feed(Input::Ping { session }),
+            Request::Refresh { exp_unix_ms, ends_unix_ms } => {
+                let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
+                let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
+                self.feed(Input::Refresh { session, ends_at });
+                // Frames leave in the order of decisions: carry those out first.
+                self.apply();
+                self.sockets.ends(session, ends_unix_ms);
+                let expires_at = clock::rfc3339(exp_unix_ms);
+                self.sockets.push(session, frame::text(&ServerFrame::Refreshed { expires_at }));
+            }
+            Request::Bad { reason, field, message } => {
+                // The answer first: the rules may end the connection over it.
+                self.apply();
+                let error = ServerFrame::Error {
+                    code: protocol::code(reason),
+                    message,
+                    field,
+                    retry_after_ms: None,
+                };
+                self.sockets.push(session, frame::text(&error));
+                self.feed(Input::Bad { session });
+            }
+        }
+    }
+
+    // === what the rules decide ===
+
+    /// Carries out all decisions and writes every touched socket once.
+    pub(super) fn execute(&mut self) {
+        let mut found = Vec::new();
+        loop {
+            self.apply();
+            self.sockets.flush(&mut found);
+            if found.is_empty() {
+                return;
+            }
+            // What sockets did may lead to more decisions.
+            self.learn(&mut found);
+        }
+    }
+
+    fn learn(&mut self, found: &mut Vec<Found>) {
+        for found in found.drain(..) {
+            match found {
+                Found::Blocked(session) => self.feed(Input::Blocked { session }),
+                Found::Writable(session) => self.feed(Input::Writable { session }),
+                Found::Dead(session) => self.feed(Input::Gone { session }),
+            }
+        }
+    }
+
+    /// Carries out decisions; frames only gather.
+    fn apply(&mut self) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Write { session, frame } => self.sockets.push(session, frame),
+                Output::ToHub(message) => self.to_hub.push(message),
+                Output::Tell { session, notice } => self.tell(session, &notice),
+                Output::Ping { session } => self.sockets.push(session, frame::PING),
+                Output::Close { session, reason, retry_after_ms } => {
+                    self.close(session, reason_of(reason), retry_after_ms);
+                }
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn tell(&mut self, session: SessionId, notice: &Notice) {
+        let Some((user, public_id)) = self.sockets.whose(session) else { return };
+        let frame = match notice {
+            Notice::Connected { streams } => ServerFrame::Connected {
+                session: &public_id,
+                user: &user,
+                heartbeat_ms: self.limits.ping_every_ms,
+                streams: streams_of(streams),
+            },
+            Notice::Subscribed { stream, at } => ServerFrame::Subscribed {
+                queue: queue_of(stream),
+                position: position_text(*at),
+            },
+            Notice::Unsubscribed { stream } => ServerFrame::Unsubscribed { queue: queue_of(stream) },
+            Notice::Gap { stream, gap } => ServerFrame::gap(stream, gap),
+            Notice::Degraded => {
+                ServerFrame::Degraded { since: clock::rfc3339(self.degraded_since) }
+            }
+            Notice::Recovered => ServerFrame::Recovered,
+            Notice::Pong => ServerFrame::Pong,
+            Notice::TooManySubscriptions { stream: _ } => ServerFrame::Error {
+                code: protocol::code(Reason::TooManySubscriptions),
+                message: Reason::TooManySubscriptions.sentence().into(),
+                field: Some("queue".into()),
+                retry_after_ms: None,
+            },
+        };
+        self.sockets.push(session, frame::text(&frame));
+    }
+
+    fn close(&mut self, session: SessionId, reason: Reason, retry_after_ms: Option<u64>) {
+        let bye = ServerFrame::bye(reason, None, retry_after_ms);
+        let name = protocol::code(reason);
+        let farewell = [frame::text(&bye), frame::close(reason.close_code(), &name)];
+        self.sockets.close(session, farewell, self.clock.now());
+        self.metrics.closed.get_or_create(&ReasonLabel { reason: reason.name() }).inc();
+    }
+
+    // === what is counted ===
+
+    /// Brings the metrics up to date.
+    pub(super) fn count(&mut self) {
+        let (old, new) = (self.counted.stats, self.edge.stats());
+        let metrics = &self.metrics;
+        metrics.deliveries.inc_by(new.writes - old.writes);
+        metrics.dropped.inc_by(new.dropped - old.dropped);
+        metrics.collapsed.inc_by(new.collapsed - old.collapsed);
+        metrics.encoded.inc_by(self.encoder.encoded - self.counted.encoded);
+        metrics.unknown.inc_by(self.encoder.unknown - self.counted.unknown);
+        metrics.sessions.inc_by(new.sessions.cast_signed() - old.sessions.cast_signed());
+        self.counted = Counted {
+            stats: new,
+            encoded: self.encoder.encoded,
+            unknown: self.encoder.unknown,
+        };
+    }
+}
+
+fn streams_of(
+    streams: &[(StreamName, Position)],
+) -> BTreeMap<Cow<'static, str>, StreamPosition> {
+    let public = streams.iter().map(|(stream, at)| {
+        (PublicStream::of(stream).key(), StreamPosition { position: position_text(*at) })
+    });
+    public.collect()
+}
+
+fn queue_of(stream: &str) -> &str {
+    PublicStream::of(stream).queue.unwrap_or(stream)
+}
+
+fn reason_of(reason: CloseReason) -> Reason {
+    match reason {
+        CloseReason::Timeout => Reason::Timeout,
+        CloseReason::SlowConsumer => Reason::SlowConsumer,
+        CloseReason::TokenExpired => Reason::TokenExpired,
+        CloseReason::RateLimited => Reason::RateLimited,
+        CloseReason::BadRequest => Reason::BadRequest,
+        CloseReason::Restart => Reason::Restart,
+    }
+}

@@ -1,0 +1,301 @@
+//! The write sides of a shard's sockets.
+//!
+//! What always holds: a socket that was not told goodbye is open; one that was is
+//! cut after a while, whatever its client does; what waits for a socket that does
+//! not take data is bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use delivery::{Limits, Millis, link::SessionId};
+use tokio::{net::TcpStream, sync::mpsc};
+
+use super::{FromSocket, Opening};
+use crate::{
+    metrics::Metrics,
+    socket::{Flush, Writer},
+};
+
+/// How long a client may take to answer a close.
+const LINGER_MS: Millis = 5_000;
+
+/// Bytes of notices that may wait for a blocked socket, beyond its events. More
+/// is a client that sends and never reads.
+const NOTICE_BYTES: usize = 64 << 10;
+
+struct Socket {
+    writer: Writer,
+    user: Arc<str>,
+    public_id: Arc<str>,
+    ends_unix_ms: i64,
+    /// It was told goodbye.
+    closing: bool,
+    /// A task waits for it to take data again.
+    blocked: bool,
+    /// It is among those to be flushed.
+    touched: bool,
+    /// A pong waits already.
+    replied: bool,
+}
+
+/// What a flush found out.
+pub(super) enum Found {
+    /// The socket has begun, or gone on, to take less than it was given.
+    Blocked(SessionId),
+    /// It took everything that had waited.
+    Writable(SessionId),
+    /// It is gone.
+    Dead(SessionId),
+}
+
+/// See the module's page.
+pub(super) struct Sockets {
+    sockets: HashMap<SessionId, Socket>,
+    touched: Vec<SessionId>,
+    lingering: VecDeque<(Millis, SessionId)>,
+    most_waiting: usize,
+    tools: Tools,
+}
+
+/// What it takes to write to any of them.
+struct Tools {
+    /// Memory of queues that are empty now.
+    spare: Vec<Vec<Bytes>>,
+    wake: mpsc::Sender<FromSocket>,
+    metrics: Arc<Metrics>,
+}
+
+impl Sockets {
+    pub(super) fn new(limits: &Limits, wake: mpsc::Sender<FromSocket>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            sockets: HashMap::new(),
+            touched: Vec::new(),
+            lingering: VecDeque::new(),
+            most_waiting: limits.queue_bytes + limits.write_bytes + NOTICE_BYTES,
+            tools: Tools { spare: Vec::new(), wake, metrics },
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Takes a socket over.
+    pub(super) fn insert(&mut self, opening: &Opening) {
+        let socket = Socket {
+            writer: Writer::new(Arc::clone(&opening.stream)),
+            user: Arc::clone(&opening.user),
+            public_id: Arc::clone(&opening.public_id),
+            ends_unix_ms: opening.ends_unix_ms,
+            closing: false,
+            blocked: false,
+            touched: false,
+            replied: false,
+        };
+        self.sockets.insert(opening.session, socket);
+    }
+
+    /// User and public id of an open socket.
+    pub(super) fn whose(&self, session: SessionId) -> Option<(Arc<str>, Arc<str>)> {
+        let socket = self.sockets.get(&session).filter(|socket| !socket.closing)?;
+        Some((Arc::clone(&socket.user), Arc::clone(&socket.public_id)))
+    }
+
+    /// Whether the socket is here and was not told goodbye.
+    pub(super) fn is_open(&self, session: SessionId) -> bool {
+        self.sockets.get(&session).is_some_and(|socket| !socket.closing)
+    }
+
+    /// Notes when a session ends now.
+    pub(super) fn ends(&mut self, session: SessionId, unix_ms: i64) {
+        if let Some(socket) = self.sockets.get_mut(&session) {
+            socket.ends_unix_ms = unix_ms;
+        }
+    }
+
+    /// Sessions whose token has ended by the wall clock.
+    pub(super) fn ended_by(&self, unix_ms: i64) -> Vec<SessionId> {
+        let ended = |socket: &Socket| !socket.closing && socket.ends_unix_ms <= unix_ms;
+        self.sockets.iter().filter(|(_, s)| ended(s)).map(|(session, _)| *session).collect()
+    }
+
+    /// Adds a frame for an open socket; it leaves with the next flush, or once the
+    /// socket takes data again.
+    pub(super) fn push(&mut self, session: SessionId, frame: Bytes) {
+        if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) {
+            socket.writer.push(frame, &mut self.tools.spare);
+            if !socket.touched {
+                socket.touched = true;
+                self.touched.push(session);
+            }
+        }
+    }
+
+    /// Adds what the protocol wants answered. A client that does not read gets
+    /// one pong for many pings (RFC 6455 §5.5.3 allows it).
+    pub(super) fn reply(&mut self, session: SessionId, bytes: Bytes) {
+        let Some(socket) = self.sockets.get_mut(&session) else { return };
+        if socket.blocked && std::mem::replace(&mut socket.replied, true) {
+            self.tools.metrics.pongs_dropped.inc();
+            return;
+        }
+        self.push(session, bytes);
+    }
+
+    /// Writes the last frames to a socket and no more; `now` starts the time its
+    /// client has to answer. Events that wait are dropped: they are in the log.
+    pub(super) fn close(&mut self, session: SessionId, farewell: [Bytes; 2], now: Millis) {
+        if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) {
+            if socket.blocked {
+                socket.writer.drop_waiting();
+            }
+            for frame in farewell {
+                socket.writer.push(frame, &mut self.tools.spare);
+            }
+            if !socket.touched {
+                socket.touched = true;
+                self.touched.push(session);
+            }
+            socket.closing = true;
+            self.lingering.push_back((now + LINGER_MS, session));
+        }
+    }
+
+    /// Forgets a socket that has ended; says whether the rules still know it.
+    pub(super) fn remove(&mut self, session: SessionId) -> bool {
+        let Some(mut socket) = self.sockets.remove(&session) else { return false };
+        if !socket.blocked && !socket.writer.is_empty() {
+            // The answer to a close may still wait here.
+            self.tools.write(&mut socket);
+        }
+        self.tools.unblock(&mut socket);
+        !socket.closing
+    }
+
+    /// Writes to every touched socket, once.
+    pub(super) fn flush(&mut self, found: &mut Vec<Found>) {
+        for session in self.touched.drain(..) {
+            let Some(socket) = self.sockets.get_mut(&session) else { continue };
+            socket.touched = false;
+            let lives = if !socket.blocked {
+                self.tools.flush(session, socket, found)
+            } else if socket.writer.bytes() > self.most_waiting {
+                self.tools.abort(session, socket, found);
+                false
+            } else {
+                true
+            };
+            if !lives {
+                self.sockets.remove(&session);
+            }
+        }
+    }
+
+    /// A socket that was blocked takes data again.
+    pub(super) fn writable(&mut self, session: SessionId, found: &mut Vec<Found>) {
+        let Some(socket) = self.sockets.get_mut(&session) else { return };
+        self.tools.unblock(socket);
+        let before = socket.writer.bytes();
+        let mut outcome = Vec::new();
+        if !self.tools.flush(session, socket, &mut outcome) {
+            self.sockets.remove(&session);
+            found.append(&mut outcome);
+        } else if !socket.closing && !socket.blocked {
+            found.push(Found::Writable(session));
+        } else if socket.writer.bytes() < before {
+            // Slow, not stopped: its time begins anew.
+            found.append(&mut outcome);
+        }
+    }
+
+    /// When [`Sockets::cut_overdue`] is due.
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.lingering.front().map(|(at, _)| *at)
+    }
+
+    /// Cuts those that were told goodbye and did not go.
+    pub(super) fn cut_overdue(&mut self, now: Millis) {
+        while let Some((at, session)) = self.lingering.front().copied()
+            && at <= now
+        {
+            self.lingering.pop_front();
+            if let Some(mut socket) = self.sockets.remove(&session) {
+                self.tools.abort(session, &mut socket, &mut Vec::new());
+            }
+        }
+    }
+
+    /// Cuts all; says how many there were.
+    pub(super) fn cut_all(&mut self) -> usize {
+        let left = self.sockets.len();
+        for (session, mut socket) in self.sockets.drain() {
+            self.tools.abort(session, &mut socket, &mut Vec::new());
+        }
+        self.lingering.clear();
+        left
+    }
+}
+
+impl Tools {
+    /// Says whether the socket lives.
+    fn flush(&mut self, session: SessionId, socket: &mut Socket, found: &mut Vec<Found>) -> bool {
+        match self.write(socket) {
+            Flush::Done => {
+                if socket.closing {
+                    socket.writer.finish();
+                }
+                true
+            }
+            Flush::Blocked => {
+                socket.blocked = true;
+                self.metrics.blocked.inc();
+                self.metrics.stalls.inc();
+                tokio::spawn(wait(session, Arc::clone(socket.writer.stream()), self.wake.clone()));
+                if !socket.closing {
+                    found.push(Found::Blocked(session));
+                }
+                true
+            }
+            Flush::Dead => {
+                if !socket.closing {
+                    found.push(Found::Dead(session));
+                }
+                false
+            }
+        }
+    }
+
+    fn write(&mut self, socket: &mut Socket) -> Flush {
+        let before = socket.writer.bytes();
+        let outcome = socket.writer.flush(&mut self.spare);
+        self.metrics.written_bytes.inc_by((before - socket.writer.bytes()) as u64);
+        outcome
+    }
+
+    fn unblock(&self, socket: &mut Socket) {
+        if std::mem::take(&mut socket.blocked) {
+            self.metrics.blocked.dec();
+            socket.replied = false;
+        }
+    }
+
+    fn abort(&self, session: SessionId, socket: &mut Socket, found: &mut Vec<Found>) {
+        self.unblock(socket);
+        self.metrics.aborted.inc();
+        socket.writer.abort();
+        if !socket.closing {
+            found.push(Found::Dead(session));
+        }
+    }
+}
+
+/// Tells the shard once a socket takes data again, or is gone.
+async fn wait(session: SessionId, stream: Arc<TcpStream>, wake: mpsc::Sender<FromSocket>) {
+    // An error means that it is gone; the flush will find that out.
+    let _ = stream.writable().await;
+    // The shard may have ended, and its sockets with it.
+    let _ = wake.send(FromSocket::Writable(session)).await;
+}

@@ -1,0 +1,283 @@
+//! Bytes in, messages out: RFC 6455 by tungstenite, over memory instead of a
+//! socket.
+//!
+//! The socket is read into a buffer on the stack, so an idle connection holds
+//! none; replies that the protocol asks for (pongs, the answer to a close) are
+//! collected for whoever owns the write side.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+};
+
+use belfry::reason::Reason;
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{
+    Error, Message,
+    handshake::derive_accept_key,
+    protocol::{Role, WebSocketConfig, WebSocketContext},
+};
+
+use crate::{
+    auth::MAX_TOKEN_BYTES,
+    protocol::{MAX_FIRST_MESSAGE_BYTES, MAX_MESSAGE_BYTES},
+};
+
+/// Bytes read at once. On the stack of a worker thread, not of a connection.
+const SCRATCH_BYTES: usize = 4 << 10;
+
+/// What tungstenite keeps for each connection to put frames together. It grows to
+/// the size of a message while one is incomplete.
+const KEPT_BYTES: usize = 128;
+
+/// Replies that one read can provoke at most: each is at most as long as what
+/// provoked it.
+const MAX_REPLIES_BYTES: usize = 2 * SCRATCH_BYTES + MAX_MESSAGE_BYTES;
+
+/// The answer to a `Sec-WebSocket-Key`.
+pub(crate) fn accept_key(key: &[u8]) -> String {
+    derive_accept_key(key)
+}
+
+/// Why reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client closed, properly.
+    Peer,
+    /// The connection broke or just ended.
+    Io,
+    /// The client broke the protocol: it is told why.
+    Fault(Reason),
+}
+
+/// What one read brought.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Text messages, in order.
+    pub texts: VecDeque<String>,
+    /// Bytes to write: pongs, or the answer to a close.
+    pub replies: Vec<u8>,
+    /// Set if there is no more to come.
+    pub end: Option<End>,
+    /// Whether there was any whole frame.
+    pub alive: bool,
+}
+
+/// The protocol's state of one connection.
+pub(super) struct Reader {
+    context: WebSocketContext,
+    leftover: Bytes,
+}
+
+impl Reader {
+    /// For a connection of which `leftover` was read already.
+    pub(super) fn new(leftover: Bytes) -> Self {
+        let first = MAX_FIRST_MESSAGE_BYTES + MAX_TOKEN_BYTES;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(KEPT_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(1 << 10)
+            .max_message_size(Some(first))
+            .max_frame_size(Some(first));
+        Self { context: WebSocketContext::new(Role::Server, Some(config)), leftover }
+    }
+
+    /// After the first message the usual limits hold.
+    pub(super) fn allow_whole_messages(&mut self) {
+        self.context.set_config(|config| {
+            config.max_message_size = Some(MAX_MESSAGE_BYTES);
+            config.max_frame_size = Some(MAX_MESSAGE_BYTES);
+        });
+    }
+
+    /// What the bytes hold that were read past the handshake.
+    pub(super) fn leftover(&mut self) -> Heard {
+        let leftover = std::mem::take(&mut self.leftover);
+        self.feed(&leftover)
+    }
+
+    /// Waits for bytes and says what they hold.
+    pub(super) async fn read(&mut self, stream: &TcpStream) -> Heard {
+        loop {
+            if stream.readable().await.is_err() {
+                return Heard { end: Some(End::Io), ..Heard::default() };
+            }
+            if let Some(heard) = self.read_now(stream) {
+                return heard;
+            }
+        }
+    }
+
+    fn read_now(&mut self, stream: &TcpStream) -> Option<Heard> {
+        let mut scratch = [0; SCRATCH_BYTES];
+        match stream.try_read(&mut scratch) {
+            Ok(0) => Some(Heard { end: Some(End::Io), ..Heard::default() }),
+            Ok(length) => Some(self.feed(&scratch[..length])),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Heard { end: Some(End::Io), ..Heard::default() }),
+        }
+    }
+
+    fn feed(&mut self, input: &[u8]) -> Heard {
+        let mut heard = Heard::default();
+        let mut memory = Memory { input, replies: Vec::new() };
+        while heard.end.is_none() {
+            match self.context.read(&mut memory) {
+                Ok(Message::Text(text)) => {
+                    heard.alive = true;
+                    heard.texts.push_back(text.as_str().to_owned());
+                }
+                Ok(Message::Binary(_)) => heard.end = Some(End::Fault(Reason::BinaryFrame)),
+                Ok(Message::Close(_)) => {
+                    // The next read writes the answer and reports the end.
+                    heard.alive = true;
+                }
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => heard.alive = true,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => heard.end = Some(end_of(&error)),
+            }
+        }
+        heard.replies = memory.replies;
+        heard
+    }
+}
+
+fn end_of(error: &Error) -> End {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => End::Peer,
+        Error::Capacity(_) => End::Fault(Reason::TooBig),
+        Error::Utf8(_) => End::Fault(Reason::BadUtf8),
+        Error::Io(_) => End::Io,
+        _ => End::Fault(Reason::ProtocolError),
+    }
+}
+
+/// Reads and forgets until the connection ends.
+pub(super) async fn discard(stream: &TcpStream) {
+    loop {
+        if stream.readable().await.is_err() || discard_now(stream) {
+            return;
+        }
+    }
+}
+
+fn discard_now(stream: &TcpStream) -> bool {
+    let mut scratch = [0; SCRATCH_BYTES];
+    match stream.try_read(&mut scratch) {
+        Ok(length) => length == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// A stream for tungstenite that never touches a socket.
+struct Memory<'a> {
+    input: &'a [u8],
+    replies: Vec<u8>,
+}
+
+impl Read for Memory<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            // An empty read would mean the end of the stream.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(into)
+    }
+}
+
+impl Write for Memory<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        debug_assert!(self.replies.len() + bytes.len() <= MAX_REPLIES_BYTES);
+        self.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client's frame: masked with zeros, so that it can be read here.
+    fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![head];
+        match payload.len() {
+            0..=125 => frame.push(0x80 | payload.len() as u8),
+            length => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    fn feed(bytes: &[u8]) -> Heard {
+        Reader::new(Bytes::new()).feed(bytes)
+    }
+
+    #[test]
+    fn breaking_the_protocol_has_the_code_it_should_have() {
+        let fault = |bytes: &[u8]| feed(bytes).end;
+        for (what, bytes, reason) in [
+            ("unmasked", vec![0x81, 1, b'x'], Reason::ProtocolError),
+            ("reserved bit", frame(0xc1, b"x"), Reason::ProtocolError),
+            ("unknown opcode", frame(0x83, b"x"), Reason::ProtocolError),
+            ("lonely continuation", frame(0x80, b"x"), Reason::ProtocolError),
+            ("fragmented ping", frame(0x09, b"x"), Reason::ProtocolError),
+            ("long ping", frame(0x89, &[b'x'; 126]), Reason::ProtocolError),
+            ("close of one byte", frame(0x88, &[3]), Reason::ProtocolError),
+            ("binary", frame(0x82, b"x"), Reason::BinaryFrame),
+            ("bad UTF-8", frame(0x81, b"\xff"), Reason::BadUtf8),
+            ("too big", frame(0x81, &[b'x'; 12_289]), Reason::TooBig),
+            (
+                "a tebibyte",
+                [&[0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0][..], &[0; 4]].concat(),
+                Reason::TooBig,
+            ),
+        ] {
+            assert_eq!(fault(&bytes), Some(End::Fault(reason)), "{what}");
+        }
+        let mut fragments = frame(0x01, &[b'x'; 8_000]);
+        fragments.extend(frame(0x80, &[b'x'; 8_000]));
+        assert_eq!(fault(&fragments), Some(End::Fault(Reason::TooBig)));
+    }
+
+    #[test]
+    fn messages_cut_anywhere_are_put_together() {
+        let mut bytes = frame(0x01, "gr".as_bytes());
+        bytes.extend(frame(0x89, b"p"));
+        bytes.extend(frame(0x80, "ü\u{df}e".as_bytes()));
+        bytes.extend(frame(0x81, b"two"));
+        for cut in 0..bytes.len() {
+            let mut reader = Reader::new(bytes[..cut].to_vec().into());
+            let mut heard = reader.leftover();
+            let second = reader.feed(&bytes[cut..]);
+            heard.texts.extend(second.texts);
+            heard.replies.extend(second.replies);
+            assert_eq!(heard.texts, ["grüße", "two"], "cut at {cut}");
+            assert_eq!(heard.replies, [0x8a, 1, b'p'], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_close_is_answered_with_its_code() {
+        let heard = feed(&frame(0x88, &[0x03, 0xe8, b'b']));
+        assert_eq!(heard.end, Some(End::Peer));
+        assert_eq!(heard.replies, [0x88, 3, 0x03, 0xe8, b'b']);
+    }
+
+    #[test]
+    fn many_pings_in_one_read_make_no_more_than_they_are() {
+        let pings: Vec<u8> = frame(0x89, b"").repeat(300);
+        let heard = feed(&pings);
+        assert!(heard.alive && heard.end.is_none());
+        assert!(heard.replies.len() <= pings.len());
+        assert_eq!(heard.replies[..2], [0x8a, 0]);
+    }
+}

@@ -9,19 +9,19 @@
 //! The driver has replaced the `envelope` of every event by the bytes that go to
 //! sockets before it hands a message in.
 
+mod messages;
 mod requests;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
     vec::Vec,
 };
 
-use bytes::Bytes;
+pub use self::messages::{CloseReason, Input, Notice, Output, Stats};
 
 use crate::{
-    Limits, Millis, Position, StreamName,
-    link::{Gap, Interest, SessionId, ToEdge, ToHub},
+    Limits, Millis, StreamName,
+    link::{Interest, SessionId},
     session::{Around, Session, Want},
 };
 
@@ -29,213 +29,6 @@ use crate::{
 const DRAIN_STEP_MS: Millis = 50;
 /// Clients that are moved off come back within this time, spread evenly.
 const DRAIN_SPREAD_MS: u64 = 5_000;
-
-/// What happens to an edge.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// A message from the hub; [`ToEdge::Welcome`] first on each link.
-    FromHub {
-        /// The message, with frames in place of envelopes.
-        message: ToEdge,
-        /// Bytes of the envelope that a live delivery was charged for; 0 for
-        /// every other message.
-        charged: u64,
-    },
-    /// The link is cut.
-    LinkDown,
-    /// A client was authenticated.
-    Open {
-        /// Chosen by the driver, never used twice.
-        session: SessionId,
-        /// Whose it is.
-        user: Arc<str>,
-        /// Its public id.
-        public_id: Arc<str>,
-        /// What it follows from the start, each allowed by its token.
-        interests: Vec<Interest>,
-        /// When its token ends.
-        ends_at: Millis,
-    },
-    /// The socket is closed.
-    Gone {
-        /// The session.
-        session: SessionId,
-    },
-    /// Something came that is no message: a pong.
-    Heard {
-        /// The session.
-        session: SessionId,
-    },
-    /// The client wants one more stream, and its token allows it.
-    Subscribe {
-        /// The session.
-        session: SessionId,
-        /// The stream.
-        stream: StreamName,
-        /// Where the client stands in it.
-        from: Option<Position>,
-    },
-    /// The client wants a stream no longer.
-    Unsubscribe {
-        /// The session.
-        session: SessionId,
-        /// The stream.
-        stream: StreamName,
-    },
-    /// The client's own ping.
-    Ping {
-        /// The session.
-        session: SessionId,
-    },
-    /// The client has a new token.
-    Refresh {
-        /// The session.
-        session: SessionId,
-        /// When the new token ends.
-        ends_at: Millis,
-    },
-    /// The client sent something that was refused.
-    Bad {
-        /// The session.
-        session: SessionId,
-    },
-    /// The socket took something, but not everything, or nothing for the first
-    /// time.
-    Blocked {
-        /// The session.
-        session: SessionId,
-    },
-    /// The socket took all that it was given.
-    Writable {
-        /// The session.
-        session: SessionId,
-    },
-    /// Move everybody off within this time.
-    Drain {
-        /// From the first to the last.
-        over_ms: u64,
-    },
-    /// [`Edge::next_deadline`] has come.
-    Deadline,
-}
-
-/// What an edge decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Tell the hub.
-    ToHub(ToHub),
-    /// Write an event; in order with everything else for this session.
-    Write {
-        /// The session.
-        session: SessionId,
-        /// Shared by all sessions that get it.
-        frame: Bytes,
-    },
-    /// Tell the client something else; in order with everything else.
-    Tell {
-        /// The session.
-        session: SessionId,
-        /// What.
-        notice: Notice,
-    },
-    /// Send a WebSocket ping (RFC 6455 §5.5.2).
-    Ping {
-        /// The session.
-        session: SessionId,
-    },
-    /// Say bye and close; the edge has forgotten the session.
-    Close {
-        /// The session.
-        session: SessionId,
-        /// Why.
-        reason: CloseReason,
-        /// When the client may come back, if the edge has an opinion.
-        retry_after_ms: Option<u64>,
-    },
-}
-
-/// What a client is told beside events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// The session is known, and stands here.
-    Connected {
-        /// Its streams.
-        streams: Vec<(StreamName, Position)>,
-    },
-    /// The stream is followed from here.
-    Subscribed {
-        /// The stream.
-        stream: StreamName,
-        /// Where the client stands.
-        at: Position,
-    },
-    /// The stream is not followed.
-    Unsubscribed {
-        /// The stream.
-        stream: StreamName,
-    },
-    /// Events are missing.
-    Gap {
-        /// The stream.
-        stream: StreamName,
-        /// Which.
-        gap: Gap,
-    },
-    /// The notifier is away.
-    Degraded,
-    /// The notifier is back.
-    Recovered,
-    /// Answers the client's ping.
-    Pong,
-    /// The stream was not added: there are as many as there may be.
-    TooManySubscriptions {
-        /// The stream.
-        stream: StreamName,
-    },
-}
-
-/// Why a session is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// Nothing was heard for too long.
-    Timeout,
-    /// Nothing was read for too long.
-    SlowConsumer,
-    /// The token has ended.
-    TokenExpired,
-    /// Too many messages.
-    RateLimited,
-    /// Too many bad messages.
-    BadRequest,
-    /// The edge is about to end.
-    Restart,
-}
-
-/// Counters (ever rising) and gauges of an edge.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Live events that came over the link.
-    pub live: u64,
-    /// Frames handed to sessions at once or later.
-    pub writes: u64,
-    /// Events that did not fit into a session's queue; stored ones are fetched
-    /// later.
-    pub dropped: u64,
-    /// Ephemeral events replaced by a newer one while they waited.
-    pub collapsed: u64,
-    /// Pages taken in.
-    pub pages: u64,
-    /// Sessions closed by a decision taken here.
-    pub closed: u64,
-    /// Gauge: sessions.
-    pub sessions: u64,
-    /// Gauge: streams that any session follows.
-    pub streams: u64,
-    /// Gauge: requests that wait for their turn.
-    pub wants: u64,
-    /// Gauge: 1 while the link is up.
-    pub link_up: u64,
-}
 
 #[derive(Debug)]
 struct Drain {

@@ -7,6 +7,7 @@
 
 mod dedupe;
 mod latest;
+mod messages;
 mod readers;
 mod route;
 mod stream;
@@ -17,8 +18,9 @@ use alloc::{
     vec::Vec,
 };
 
-use bytes::Bytes;
-
+pub use self::messages::{
+    EdgeId, Input, Kind, Output, Publish, ReadId, Reply, SessionInfo, Stats, Ticket,
+};
 use self::{
     dedupe::{Known, Window},
     latest::Latest,
@@ -27,237 +29,9 @@ use self::{
     stream::Stream,
 };
 use crate::{
-    DedupeKey, EventId, Limits, Lsn, Millis, Placement, Record, Recovered, StoredEvent, StreamName,
-    link::{Ephemeral, LinkFault, SessionId, ToEdge, ToHub},
+    Limits, Lsn, Millis, Placement, Record, Recovered, StoredEvent, StreamName,
+    link::{Ephemeral, ToEdge},
 };
-
-/// Number of a link, chosen by the driver and never used twice.
-pub type EdgeId = u64;
-/// Number of a publish, chosen by the driver; comes back with its reply.
-pub type Ticket = u64;
-/// Number of a read of the log, chosen by the hub.
-pub type ReadId = u64;
-
-/// One event to be published.
-#[derive(Debug, Clone)]
-pub struct Publish {
-    /// Its id.
-    pub id: EventId,
-    /// Its streams: at least one, none twice.
-    pub streams: Arc<[StreamName]>,
-    /// CRC-32 of id and envelope.
-    pub check: u32,
-    /// Set if a retry must find it again.
-    pub dedupe: Option<DedupeKey>,
-    /// Encoded `belfry.v1.Envelope`.
-    pub envelope: Bytes,
-    /// How long it must live.
-    pub kind: Kind,
-}
-
-/// How long an event must live.
-#[derive(Debug, Clone)]
-pub enum Kind {
-    /// On disk, with an offset.
-    Stored {
-        /// The job that this event ends: its progress is forgotten.
-        ends_job: Option<Arc<str>>,
-    },
-    /// For those who are there, and the newest of its key for those who join.
-    Ephemeral {
-        /// A newer event of this key replaces it.
-        collapse_key: Option<Arc<str>>,
-        /// The job that it belongs to.
-        job: Option<Arc<str>>,
-    },
-}
-
-/// What happens to a hub.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// A publisher wants an event out.
-    Publish {
-        /// Comes back with the reply.
-        ticket: Ticket,
-        /// The event.
-        publish: Publish,
-    },
-    /// Everything up to and with `upto` is durable.
-    Synced {
-        /// The newest durable record.
-        upto: Lsn,
-        /// Streams whose oldest readable offset rose, with the new one.
-        trimmed: Vec<(StreamName, u64)>,
-    },
-    /// The log took nothing and is whole, but full: all that is not durable is
-    /// given up, and its offsets are given again.
-    Refused,
-    /// The log failed: nothing is acked any more (guarantee G3).
-    Failed,
-    /// Answers [`Output::Read`]; empty if the log no longer has what was asked.
-    Read {
-        /// The read.
-        read: ReadId,
-        /// What was read.
-        events: Vec<StoredEvent>,
-    },
-    /// A link came up.
-    Attach {
-        /// The link.
-        edge: EdgeId,
-        /// The edge's name; an older link of the same name ends.
-        name: Arc<str>,
-        /// Credit, in deliveries.
-        deliveries: u32,
-        /// Credit, in bytes of envelopes.
-        bytes: u64,
-    },
-    /// A link is gone, with all its sessions.
-    Detach {
-        /// The link.
-        edge: EdgeId,
-    },
-    /// A message from an edge.
-    FromEdge {
-        /// The link.
-        edge: EdgeId,
-        /// The message.
-        message: ToHub,
-    },
-    /// The process is about to end: no new work.
-    Drain,
-    /// [`Hub::next_deadline`] has come.
-    Deadline,
-}
-
-/// What a hub decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Store this, after all earlier ones.
-    Append(Record),
-    /// Answers a publish.
-    Reply {
-        /// The publish.
-        ticket: Ticket,
-        /// The answer.
-        reply: Reply,
-    },
-    /// Read [`Limits::page_events`] and [`Limits::page_bytes`] at most.
-    Read {
-        /// Comes back with the events.
-        read: ReadId,
-        /// The stream.
-        stream: StreamName,
-        /// From this offset on.
-        first: u64,
-    },
-    /// What is older than `first` is no longer needed.
-    Trim {
-        /// The stream.
-        stream: StreamName,
-        /// The oldest offset still needed.
-        first: u64,
-    },
-    /// Tell an edge.
-    Send {
-        /// The link.
-        edge: EdgeId,
-        /// The message.
-        message: ToEdge,
-    },
-    /// End a link; the hub has forgotten it.
-    End {
-        /// The link.
-        edge: EdgeId,
-        /// Why.
-        fault: LinkFault,
-    },
-}
-
-/// What became of a publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// Durable, or handed on if it was ephemeral.
-    Accepted {
-        /// The event's id: the first one's, for a duplicate.
-        id: EventId,
-        /// Its places; empty if it was ephemeral.
-        placements: Arc<[Placement]>,
-        /// The check of its positions.
-        check: u32,
-        /// Whether this answers an earlier publish with the same key.
-        duplicate: bool,
-    },
-    /// The key was used for another body; nothing was stored.
-    KeyReused,
-    /// Too much waits for the log; nothing was stored.
-    Overloaded,
-    /// The log is full; nothing was stored.
-    Full,
-    /// The log failed; whether it was stored is known after a restart.
-    Failed,
-    /// The hub is about to end; nothing was stored.
-    Draining,
-}
-
-/// Counters (ever rising) and gauges of a hub.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Publishes that were made durable.
-    pub stored: u64,
-    /// Ephemeral publishes handed on.
-    pub ephemeral: u64,
-    /// Publishes answered from the idempotency window.
-    pub duplicates: u64,
-    /// Publishes refused, for whatever reason.
-    pub refused: u64,
-    /// Live events sent to edges.
-    pub deliveries: u64,
-    /// Live events not sent to an edge for want of credit; stored ones are
-    /// fetched later.
-    pub left_out: u64,
-    /// Pages sent.
-    pub pages: u64,
-    /// Pages that needed the log.
-    pub reads: u64,
-    /// Gaps told.
-    pub gaps: u64,
-    /// Gauge: publishes that wait for the log.
-    pub unsynced: u64,
-    /// Gauge: bytes of envelopes that wait for the log.
-    pub unsynced_bytes: u64,
-    /// Gauge: bytes of envelopes kept to serve newest pages.
-    pub recent_bytes: u64,
-    /// Gauge: streams known.
-    pub streams: u64,
-    /// Gauge: links.
-    pub edges: u64,
-    /// Gauge: sessions.
-    pub sessions: u64,
-    /// Gauge: idempotency keys known.
-    pub dedupe_keys: u64,
-    /// Idempotency keys that went before their time for want of room.
-    pub dedupe_evicted_early: u64,
-    /// Gauge: ephemeral events kept for those who join.
-    pub latest: u64,
-    /// Ephemeral events not kept for want of room.
-    pub latest_refused: u64,
-}
-
-/// A session, for operators.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionInfo<'a> {
-    /// Name of its edge.
-    pub edge: &'a str,
-    /// Its number there.
-    pub session: SessionId,
-    /// Whose it is.
-    pub user: &'a str,
-    /// Its public id.
-    pub public_id: &'a str,
-    /// What it follows.
-    pub streams: &'a [StreamName],
-}
 
 /// A record that the log has, but not yet durably.
 #[derive(Debug)]

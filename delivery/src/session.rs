@@ -6,19 +6,23 @@
 //! is not lost, but fetched from the log once the socket takes data again; a
 //! stored event is never collapsed.
 
+mod allowance;
+mod queue;
+
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
+use self::{
+    allowance::Allowance,
+    queue::{Collapsed, Queue},
+};
 use crate::{
     Limits, Millis, Position, StreamName,
     edge::{CloseReason, Notice, Output},
     link::{Ephemeral, Gap, Interest, Joined, Page, SessionId},
     record::StoredEvent,
 };
-
-/// The time in which `Limits::client_errors` are too many.
-const ERRORS_WINDOW_MS: Millis = 10_000;
 
 /// How a session stands with one of its streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +47,6 @@ struct Followed {
     goal: u64,
     /// The client asked for it by a frame of its own, and waits for the answer.
     asked: bool,
-}
-
-/// Something that waits for the socket.
-#[derive(Debug)]
-enum Item {
-    Stored(Bytes),
-    Ephemeral(StreamName, Option<Arc<str>>, Bytes),
-    Notice(Notice),
 }
 
 /// What a session wants from the hub.
@@ -85,16 +81,11 @@ pub struct Session {
     pub(crate) announced: bool,
     /// The socket does not take data; since when it took nothing.
     blocked_since: Option<Millis>,
-    queue: VecDeque<Item>,
-    queue_bytes: usize,
+    queue: Queue,
     heard_at: Millis,
     pinged_at: Millis,
     ends_at: Millis,
-    /// The token bucket of messages, in milliseconds of the window.
-    spent_ms: Millis,
-    spent_at: Millis,
-    errors: u32,
-    errors_since: Millis,
+    allowance: Allowance,
     /// The deadline that the edge has noted for it.
     pub(crate) noted: Option<Millis>,
 }
@@ -121,15 +112,11 @@ impl Session {
             welcomed: false,
             announced: false,
             blocked_since: None,
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::default(),
             heard_at: now,
             pinged_at: now,
             ends_at,
-            spent_ms: 0,
-            spent_at: now,
-            errors: 0,
-            errors_since: now,
+            allowance: Allowance::new(now),
             noted: None,
         }
     }
@@ -320,24 +307,13 @@ impl Session {
             });
             return;
         }
-        let older = self.queue.iter_mut().find_map(|item| match item {
-            Item::Ephemeral(of, key, frame)
-                if key.is_some() && *key == collapse_key && of == stream =>
-            {
-                Some(frame)
-            }
-            _ => None,
-        });
-        if let Some(older) = older {
-            *around.collapsed += 1;
-            self.queue_bytes = self.queue_bytes - older.len() + envelope.len();
-            *older = envelope;
-        } else if self.fits(envelope.len(), around.limits) {
-            self.queue_bytes += envelope.len();
-            self.queue
-                .push_back(Item::Ephemeral(stream.clone(), collapse_key, envelope));
-        } else {
-            *around.dropped += 1;
+        match self
+            .queue
+            .collapse(stream, collapse_key, envelope, around.limits)
+        {
+            Collapsed::Replaced => *around.collapsed += 1,
+            Collapsed::Queued => {}
+            Collapsed::NoRoom => *around.dropped += 1,
         }
     }
 
@@ -435,9 +411,7 @@ impl Session {
     // === the socket's side ===
 
     fn fits(&self, bytes: usize, limits: &Limits) -> bool {
-        self.blocked_since.is_none()
-            || (self.queue.len() < limits.queue_events
-                && self.queue_bytes + bytes <= limits.queue_bytes)
+        self.blocked_since.is_none() || self.queue.fits(bytes, limits)
     }
 
     fn hand_on(&mut self, frame: Bytes, around: &mut Around<'_>) {
@@ -447,8 +421,7 @@ impl Session {
                 frame,
             });
         } else {
-            self.queue_bytes += frame.len();
-            self.queue.push_back(Item::Stored(frame));
+            self.queue.push_stored(frame);
         }
     }
 
@@ -460,14 +433,9 @@ impl Session {
                 session: self.id,
                 notice,
             });
-            return;
+        } else {
+            self.queue.push_notice(notice);
         }
-        // Of a link that goes and comes only the last word matters.
-        if matches!(notice, Notice::Degraded | Notice::Recovered) {
-            self.queue
-                .retain(|item| !matches!(item, Item::Notice(Notice::Degraded | Notice::Recovered)));
-        }
-        self.queue.push_back(Item::Notice(notice));
     }
 
     /// The socket took some or nothing; at least some of it waits.
@@ -478,19 +446,7 @@ impl Session {
     /// The socket took everything that it was given.
     pub(crate) fn writable(&mut self, around: &mut Around<'_>) {
         self.blocked_since = None;
-        self.queue_bytes = 0;
-        for item in core::mem::take(&mut self.queue) {
-            around.out.push(match item {
-                Item::Stored(frame) | Item::Ephemeral(_, _, frame) => Output::Write {
-                    session: self.id,
-                    frame,
-                },
-                Item::Notice(notice) => Output::Tell {
-                    session: self.id,
-                    notice,
-                },
-            });
-        }
+        self.queue.drain(self.id, around.out);
         self.catch_up(around);
     }
 
@@ -503,26 +459,12 @@ impl Session {
     /// Takes a message off the client's allowance, or says how long to wait.
     pub(crate) fn spend(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
         self.heard_at = now;
-        let cost = (limits.client_window_ms / u64::from(limits.client_messages)).max(1);
-        let passed = now.saturating_sub(self.spent_at);
-        self.spent_ms = self.spent_ms.saturating_sub(passed);
-        self.spent_at = now;
-        let after = self.spent_ms + cost;
-        if after > cost * u64::from(limits.client_messages) {
-            return Err(after - cost * u64::from(limits.client_messages));
-        }
-        self.spent_ms = after;
-        Ok(())
+        self.allowance.spend(limits, now)
     }
 
     /// Counts a bad message; true if there were too many.
     pub(crate) fn bad(&mut self, limits: &Limits, now: Millis) -> bool {
-        if now.saturating_sub(self.errors_since) >= ERRORS_WINDOW_MS {
-            self.errors = 0;
-            self.errors_since = now;
-        }
-        self.errors += 1;
-        self.errors >= limits.client_errors
+        self.allowance.bad(limits, now)
     }
 
     /// Follows one more stream; true if it is new to the session.
@@ -621,7 +563,7 @@ impl Session {
 
     /// What waits for the socket, in bytes of frames.
     pub fn queued_bytes(&self) -> usize {
-        self.queue_bytes
+        self.queue.bytes()
     }
 }
 

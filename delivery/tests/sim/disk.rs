@@ -38,7 +38,13 @@ impl Disk {
         self.stream(stream).last().map_or(0, |(offset, _)| offset)
     }
 
-    pub(crate) fn read(&self, stream: &str, first: u64, events: usize, bytes: usize) -> Vec<StoredEvent> {
+    pub(crate) fn read(
+        &self,
+        stream: &str,
+        first: u64,
+        events: usize,
+        bytes: usize,
+    ) -> Vec<StoredEvent> {
         if first < self.first.get(stream).copied().unwrap_or(1) {
             return Vec::new();
         }

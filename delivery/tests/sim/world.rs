@@ -258,8 +258,8 @@ impl World {
             Due::ReadDone(of, read, stream, first) => self.read_done(of, read, &stream, first),
             Due::HubTick(of) => self.hub_tick(of),
             Due::HubStart => self.hub_start(),
-            Due::ToHub(link, message) => self.to_hub(link, message),
-            Due::ToEdge(link, message) => self.to_edge(link, message),
+            Due::ToHub(link, message) => self.deliver_to_hub(link, message),
+            Due::ToEdge(link, message) => self.deliver_to_edge(link, message),
             Due::LostAtHub(link) => self.lost_at_hub(link),
             Due::LostAtEdge(link) => self.lost_at_edge(link),
             Due::LinkTry(edge) => self.link_try(edge),
@@ -377,7 +377,7 @@ impl World {
 
     // === the edge's driver ===
 
-    fn to_edge(&mut self, link: u64, mut message: ToEdge) {
+    fn deliver_to_edge(&mut self, link: u64, mut message: ToEdge) {
         let known = &self.links[&link];
         let edge = known.edge;
         if known.cut || self.edges[edge].link != Some(link) {

@@ -73,7 +73,7 @@ impl World {
         });
     }
 
-    pub(super) fn to_hub(&mut self, link: u64, message: ToHub) {
+    pub(super) fn deliver_to_hub(&mut self, link: u64, message: ToHub) {
         if !self.links[&link].cut {
             self.hub(Input::FromEdge {
                 edge: link,

@@ -1,6 +1,6 @@
 //! Clients: they come, read at their own pace, go, and come back.
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use delivery::{
     Position, StreamName,
@@ -216,14 +216,17 @@ impl World {
             .filter(|publishing| !publishing.acked)
             .count();
         if waiting > 0 {
-            words += &format!("{waiting} publishes are not acked; ");
+            let _ = write!(words, "{waiting} publishes are not acked; ");
         }
         for (number, person) in self.people.iter().enumerate() {
             for stream in World::stream_names(person.user) {
                 let head = self.disk.head(&stream);
                 let last = person.seen.get(&stream).map(|seen| seen.last);
                 if last != Some(head) {
-                    words += &format!("client {number} is at {last:?} of {head} in {stream}; ");
+                    let _ = write!(
+                        words,
+                        "client {number} is at {last:?} of {head} in {stream}; "
+                    );
                 }
             }
         }

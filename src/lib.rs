@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a browser: the public protocol belongs to the edge.
 
+pub mod publisher;
 pub mod reason;
 
 /// `belfry.v1`: messages, clients and servers as `proto/belfry/v1` documents them.

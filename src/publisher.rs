@@ -1,0 +1,185 @@
+//! The client that services publish with.
+//!
+//! What always holds: the idempotency key of a [`Publish`] is fixed when it is
+//! built and every retry carries it, so a retry never makes a second event; a
+//! call ends with the notifier's answer, with its refusal, or, after the
+//! deadline, with [`PublishError::GaveUp`], never later and never without a word.
+
+mod credential;
+mod error;
+pub mod event;
+mod pipeline;
+mod request;
+mod retry;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tonic::{
+    Request,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+
+pub use self::{
+    credential::Credential,
+    error::{BadField, ConfigError, PublishError, Refusal},
+    pipeline::{Answer, Pipeline},
+    request::{Publish, Published},
+};
+use self::{
+    error::{Failure, Kind},
+    retry::Backoff,
+};
+use crate::v1::{PublishRequest, notifier_client::NotifierClient};
+
+/// HTTP/2 pings on a connection, also when it is idle: a dead notifier is noticed
+/// within [`KEEPALIVE`] + [`KEEPALIVE_TIMEOUT`].
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Answers are small; what is larger is not a notifier.
+const MAX_ANSWER_BYTES: usize = 128 * 1024;
+
+/// How to reach the notifier and how long to try.
+#[derive(Debug, Clone)]
+pub struct PublisherConfig {
+    /// The notifier's gRPC address, `http://host:port`.
+    pub endpoint: String,
+    /// The service token: who publishes, and what it may.
+    pub credential: Credential,
+    /// How long one logical publish is tried, all attempts together. Default 30 s.
+    pub deadline: Duration,
+    /// How long one attempt may take. Default 5 s. Less than a slow disk's fsync
+    /// makes attempts fail that would have succeeded.
+    pub attempt_timeout: Duration,
+    /// Upper bound of the first pause between attempts; it doubles each time and
+    /// the pause is drawn evenly from zero to the bound. Default 100 ms.
+    pub first_pause: Duration,
+    /// The largest upper bound of a pause. Default 5 s.
+    pub longest_pause: Duration,
+    /// How many publishes of one [`Pipeline`] may be unanswered; one more waits.
+    /// Default 1,024. Each costs its encoded size in memory.
+    pub in_flight: usize,
+}
+
+impl PublisherConfig {
+    /// The defaults, for a notifier at `endpoint`.
+    pub fn new(endpoint: impl Into<String>, credential: Credential) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            credential,
+            deadline: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(5),
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(5),
+            in_flight: 1024,
+        }
+    }
+}
+
+/// A client of one notifier. Cheap to clone; clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    client: NotifierClient<Channel>,
+    config: Arc<PublisherConfig>,
+}
+
+impl Publisher {
+    /// Makes a client. It connects when it is first used and again whenever the
+    /// connection is lost, so the notifier may be away now.
+    ///
+    /// # Errors
+    /// A configuration that can never work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(config: PublisherConfig) -> Result<Self, ConfigError> {
+        if config.in_flight == 0 || config.in_flight > tokio::sync::Semaphore::MAX_PERMITS {
+            return Err(ConfigError::InFlight(config.in_flight));
+        }
+        let endpoint = Endpoint::from_shared(config.endpoint.clone())
+            .map_err(|source| ConfigError::Endpoint {
+                endpoint: config.endpoint.clone(),
+                source,
+            })?
+            .connect_timeout(config.attempt_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        let client = NotifierClient::new(endpoint.connect_lazy())
+            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        Ok(Self {
+            client,
+            config: Arc::new(config),
+        })
+    }
+
+    /// Publishes one event and waits until the notifier has it (on disk, if it is
+    /// a stored one), trying again as long as that can help.
+    ///
+    /// # Errors
+    /// Each variant of [`PublishError`] says what to do next. Dropping the future
+    /// leaves open whether the event was published.
+    pub async fn publish(&self, publish: Publish) -> Result<Published, PublishError> {
+        let deadline = Instant::now() + self.config.deadline;
+        let mut backoff = Backoff::new(self.config.first_pause, self.config.longest_pause);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let failure = match self.attempt(publish.request().clone(), deadline).await {
+                Ok(published) => return Ok(published),
+                Err(failure) => failure,
+            };
+            let retry_after = match failure.kind {
+                Kind::Final => return Err(failure.into_final()),
+                Kind::Again { retry_after } => retry_after,
+            };
+            let pause = backoff.next(retry_after);
+            if Instant::now() + pause >= deadline {
+                return Err(failure.into_gave_up(attempts, publish.key()));
+            }
+            tracing::debug!(attempts, ?pause, error = %failure.message, "publishing again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Starts a pipelined stream of its own: many publishes under way at once, in
+    /// order, at a fraction of the cost of single calls.
+    pub fn pipeline(&self) -> Pipeline {
+        Pipeline::start(self.clone())
+    }
+
+    async fn attempt(
+        &self,
+        request: PublishRequest,
+        deadline: Instant,
+    ) -> Result<Published, Failure> {
+        let limit = (Instant::now() + self.config.attempt_timeout).min(deadline);
+        let mut client = self.client.clone();
+        let attempt = async {
+            let request = self.authorized(request).await?;
+            let answer = client.publish(request).await;
+            answer.map_err(|status| Failure::from_status(&status))
+        };
+        match tokio::time::timeout_at(limit, attempt).await {
+            Ok(answer) => Ok(answer?.into_inner().into()),
+            Err(_) => Err(Failure::timed_out(self.config.attempt_timeout)),
+        }
+    }
+
+    /// Adds the credential, read anew each time so that a rotated one is used.
+    async fn authorized<T>(&self, message: T) -> Result<Request<T>, Failure> {
+        let header = self.config.credential.header().await?;
+        let mut value = MetadataValue::try_from(header).map_err(|_| {
+            Failure::credential("the service token contains characters that no token has")
+        })?;
+        value.set_sensitive(true);
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests;

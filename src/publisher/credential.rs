@@ -1,0 +1,58 @@
+//! Where the service token comes from. It is never printed.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use super::error::Failure;
+
+/// A source of service tokens. It is asked before each attempt, so a token that
+/// expires can be replaced while the service runs.
+#[derive(Clone)]
+pub struct Credential(Source);
+
+#[derive(Clone)]
+enum Source {
+    Fixed(Arc<str>),
+    File(Arc<PathBuf>),
+    Minted(Arc<dyn Fn() -> String + Send + Sync>),
+}
+
+impl Credential {
+    /// One token for as long as the publisher lives.
+    pub fn token(token: impl Into<String>) -> Self {
+        Self(Source::Fixed(token.into().into()))
+    }
+
+    /// The token stands in a file, which may be replaced at any time.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self(Source::File(Arc::new(path.into())))
+    }
+
+    /// The token is made when it is needed. `mint` must not block.
+    pub fn minted(mint: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Source::Minted(Arc::new(mint)))
+    }
+
+    pub(super) async fn header(&self) -> Result<String, Failure> {
+        match &self.0 {
+            Source::Fixed(token) => Ok(format!("Bearer {}", token.trim())),
+            Source::Minted(mint) => Ok(format!("Bearer {}", mint())),
+            Source::File(path) => match tokio::fs::read_to_string(path.as_path()).await {
+                Ok(token) => Ok(format!("Bearer {}", token.trim())),
+                Err(error) => Err(Failure::credential(&format!(
+                    "the service token file `{}` cannot be read: {error}",
+                    path.display()
+                ))),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Fixed(_) => f.write_str("Credential(redacted)"),
+            Source::File(path) => write!(f, "Credential(file {})", path.display()),
+            Source::Minted(_) => f.write_str("Credential(minted)"),
+        }
+    }
+}

@@ -1,2 +1,3 @@
-//! x
-#[test] fn a(){}
+//! Tests across crates and processes, linked once.
+
+mod layout;

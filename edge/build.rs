@@ -11,13 +11,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     files.retain(|path| {
-        path.extension().is_some_and(|ext| EXTENSIONS.iter().any(|known| ext == *known))
+        path.extension()
+            .is_some_and(|ext| EXTENSIONS.iter().any(|known| ext == *known))
     });
     files.sort();
     let mut table = String::from("&[\n");
     for path in files {
-        let name = path.file_name().ok_or("a file without a name")?.to_string_lossy().into_owned();
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string())?;
+        let name = path
+            .file_name()
+            .ok_or("a file without a name")?
+            .to_string_lossy()
+            .into_owned();
+        writeln!(
+            table,
+            "    ({name:?}, include_bytes!({:?})),",
+            path.display().to_string()
+        )?;
     }
     table.push_str("]\n");
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("assets.rs"), table)?;

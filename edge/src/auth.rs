@@ -59,7 +59,10 @@ impl Keys {
             }
             decoding.push(DecodingKey::from_secret(secret));
         }
-        Ok(Self { decoding, encoding: EncodingKey::from_secret(current) })
+        Ok(Self {
+            decoding,
+            encoding: EncodingKey::from_secret(current),
+        })
     }
 
     /// Reads a token as of `now_unix_ms`.
@@ -78,7 +81,12 @@ impl Keys {
     /// Signs a token for `user` with the current key, good until `exp_unix_s`.
     /// For development: products sign their own.
     pub fn sign(&self, user: &str, queues: &[String], exp_unix_s: u64) -> Result<String, Denied> {
-        let claims = Signed { sub: user, aud: AUDIENCE, exp: exp_unix_s, queues };
+        let claims = Signed {
+            sub: user,
+            aud: AUDIENCE,
+            exp: exp_unix_s,
+            queues,
+        };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
             .map_err(|_| Denied::Unauthenticated)
     }
@@ -146,7 +154,9 @@ struct Claims {
 }
 
 /// A claim may be left out, but if it is there it has a value: `null` is none.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<T>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
 }
 
@@ -181,12 +191,20 @@ impl Claims {
         if ends_unix_ms <= now_unix_ms {
             return Err(Denied::Expired);
         }
-        Ok(User { id: self.sub.into(), queues: Grants(queues.into()), exp_unix_ms: exp_ms, ends_unix_ms })
+        Ok(User {
+            id: self.sub.into(),
+            queues: Grants(queues.into()),
+            exp_unix_ms: exp_ms,
+            ends_unix_ms,
+        })
     }
 }
 
 fn unix_ms(unix_s: u64) -> Result<i64, Denied> {
-    i64::try_from(unix_s).ok().and_then(|s| s.checked_mul(1_000)).ok_or(Denied::Unauthenticated)
+    i64::try_from(unix_s)
+        .ok()
+        .and_then(|s| s.checked_mul(1_000))
+        .ok_or(Denied::Unauthenticated)
 }
 
 /// Somebody whose token was accepted.

@@ -24,7 +24,7 @@ pub struct Config {
     /// WebSocket connections at most; over it 503. Each idle one costs about
     /// 4 KiB. Default 50,000.
     pub max_connections: usize,
-    /// Connections that have not become WebSockets at most (handshakes, pages,
+    /// Connections that are no WebSocket (yet) at most (handshakes, pages,
     /// probes); over it 503. Default 1,024.
     pub max_http_connections: usize,
     /// Tasks that own sockets, each with its own link. One saturates a core with
@@ -97,26 +97,46 @@ impl Config {
     pub fn check(&self, address: SocketAddr) -> Result<(), ConfigError> {
         self.limits.check()?;
         let range = |key, value: &dyn ToString, range| {
-            Err(ConfigError::Range { key, value: value.to_string(), range })
+            Err(ConfigError::Range {
+                key,
+                value: value.to_string(),
+                range,
+            })
         };
         if self.name.is_empty() || self.name.len() > 100 {
             return range("name", &self.name, "1 to 100 bytes");
         }
         if self.max_connections == 0 || self.max_connections > self.limits.sessions {
-            return range("max_connections", &self.max_connections, "1 to `limits.sessions`");
+            return range(
+                "max_connections",
+                &self.max_connections,
+                "1 to `limits.sessions`",
+            );
         }
         if self.max_http_connections == 0 {
-            return range("max_http_connections", &self.max_http_connections, "at least 1");
+            return range(
+                "max_http_connections",
+                &self.max_http_connections,
+                "at least 1",
+            );
         }
         if !(1..=64).contains(&self.shards) {
             return range("shards", &self.shards, "1 to 64");
         }
         if self.send_buffer.is_some_and(|bytes| bytes < 4 << 10) {
-            return range("send_buffer", &self.send_buffer.unwrap_or(0), "at least 4 KiB");
+            return range(
+                "send_buffer",
+                &self.send_buffer.unwrap_or(0),
+                "at least 4 KiB",
+            );
         }
         for origin in &self.origins {
             if !is_origin(origin) {
-                return range("origins", origin, "scheme://host or scheme://host:port, lower case");
+                return range(
+                    "origins",
+                    origin,
+                    "scheme://host or scheme://host:port, lower case",
+                );
             }
         }
         if self.dev_tokens && !address.ip().is_loopback() {
@@ -128,10 +148,14 @@ impl Config {
 
 /// An origin as browsers write it: no path, no capitals, never `*` or `null`.
 fn is_origin(origin: &str) -> bool {
-    let Some((scheme, host)) = origin.split_once("://") else { return false };
+    let Some((scheme, host)) = origin.split_once("://") else {
+        return false;
+    };
     matches!(scheme, "http" | "https")
         && !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b))
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.:[]".contains(&b))
 }
 
 #[cfg(test)]
@@ -148,20 +172,32 @@ mod tests {
     fn check(change: impl FnOnce(&mut Config)) -> Option<String> {
         let mut config = config();
         change(&mut config);
-        config.check("127.0.0.1:8080".parse().unwrap()).err().map(|error| error.to_string())
+        config
+            .check("127.0.0.1:8080".parse().unwrap())
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]
     fn what_cannot_work_is_named_with_its_value() {
         assert_eq!(check(|_| ()), None);
         for (change, expected) in [
-            ((|c| c.shards = 0) as fn(&mut Config), "`shards` is 0, it must be 1 to 64"),
-            (|c| c.max_connections = 0, "`max_connections` is 0, it must be 1 to `limits.sessions`"),
+            (
+                (|c| c.shards = 0) as fn(&mut Config),
+                "`shards` is 0, it must be 1 to 64",
+            ),
+            (
+                |c| c.max_connections = 0,
+                "`max_connections` is 0, it must be 1 to `limits.sessions`",
+            ),
             (
                 |c| c.origins = vec!["*".into()],
                 "`origins` is *, it must be scheme://host or scheme://host:port, lower case",
             ),
-            (|c| c.limits.page_events = 0, "limit `page_events` must be at least 1"),
+            (
+                |c| c.limits.page_events = 0,
+                "limit `page_events` must be at least 1",
+            ),
         ] {
             assert_eq!(check(change).as_deref(), Some(expected));
         }

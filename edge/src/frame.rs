@@ -92,6 +92,9 @@ mod tests {
     fn a_close_reason_is_cut_between_characters() {
         let frame = close(4000, &"é".repeat(100));
         assert_eq!(frame[..4], [0x88, 124, 0x0f, 0xa0]);
-        assert_eq!(std::str::from_utf8(&frame[4..]).unwrap().chars().count(), 61);
+        assert_eq!(
+            std::str::from_utf8(&frame[4..]).unwrap().chars().count(),
+            61
+        );
     }
 }

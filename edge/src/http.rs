@@ -1,4 +1,4 @@
-//! The edge's HTTP side: the handshake of WebSockets, the dashboard, probes and
+//! The edge's HTTP side: the handshake of a WebSocket, the dashboard, probes and
 //! metrics.
 //!
 //! A connection is either answered here or becomes a WebSocket; then nothing of
@@ -41,6 +41,9 @@ const MAX_HEADERS: usize = 100;
 
 /// After an accept that failed (no more file descriptors), wait this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Media type of the metrics.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Answer = Response<Full<Bytes>>;
 
@@ -133,17 +136,19 @@ async fn connection(stream: TcpStream, site: Arc<Site>, place: OwnedSemaphorePer
         let site = Arc::clone(&site);
         async move { Ok::<_, std::convert::Infallible>(site.answer(request).await) }
     });
-    let serving = server.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::pin!(serving);
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
+    let http = server
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(http);
+    let ended = tokio::select! {
+        ended = http.as_mut() => ended,
         () = end.cancelled() => {
             // Probes still ask, each on a connection that is not kept.
-            serving.as_mut().graceful_shutdown();
-            serving.await
+            http.as_mut().graceful_shutdown();
+            http.await
         }
     };
-    if let Err(error) = served {
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
     }
     drop(place);
@@ -170,12 +175,13 @@ impl Site {
             "/readyz" => self.ready(),
             "/metrics" => {
                 let answer = Full::from(Metrics::encode(&self.registry));
-                const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                typed(StatusCode::OK, TYPE, answer)
+                typed(StatusCode::OK, METRICS_TYPE, answer)
             }
             "/config.json" => self.page_config(request.headers().get(header::HOST)),
-            _ => assets::find(path)
-                .map_or_else(|| plain(StatusCode::NOT_FOUND, "there is nothing here"), |file| self.file(file)),
+            _ => assets::find(path).map_or_else(
+                || plain(StatusCode::NOT_FOUND, "there is nothing here"),
+                |file| self.file(&file),
+            ),
         }
     }
 
@@ -190,9 +196,13 @@ impl Site {
         plain(StatusCode::OK, "ready")
     }
 
-    fn file(&self, file: assets::File) -> Answer {
+    fn file(&self, file: &assets::File) -> Answer {
         let answer = typed(StatusCode::OK, file.content_type, Full::from(file.bytes));
-        with_header(answer, header::CONTENT_SECURITY_POLICY, self.security_policy.clone())
+        with_header(
+            answer,
+            header::CONTENT_SECURITY_POLICY,
+            self.security_policy.clone(),
+        )
     }
 
     fn page_config(&self, host: Option<&HeaderValue>) -> Answer {
@@ -207,11 +217,18 @@ impl Site {
             "processorsUrl": self.config.processors_url,
             "devTokens": self.config.dev_tokens,
         });
-        typed(StatusCode::OK, "application/json", Full::from(page.to_string()))
+        typed(
+            StatusCode::OK,
+            "application/json",
+            Full::from(page.to_string()),
+        )
     }
 
     fn refused(&self, reason: &'static str) {
-        self.metrics.refused.get_or_create(&ReasonLabel { reason }).inc();
+        self.metrics
+            .refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
     }
 }
 
@@ -225,8 +242,14 @@ fn typed(status: StatusCode, content_type: &'static str, body: Full<Bytes>) -> A
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     answer
 }
 

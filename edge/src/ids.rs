@@ -32,9 +32,16 @@ mod tests {
         for id in ["u1", "Ä b", "日本", "../x", "a*", &"x".repeat(128)] {
             assert!(is_valid(id), "{id:?}");
         }
-        for id in
-            ["", "a\0", "a\n", "a\u{200b}b", "\u{202e}a", "\u{feff}a", "a\u{2028}", &"x".repeat(129)]
-        {
+        for id in [
+            "",
+            "a\0",
+            "a\n",
+            "a\u{200b}b",
+            "\u{202e}a",
+            "\u{feff}a",
+            "a\u{2028}",
+            &"x".repeat(129),
+        ] {
             assert!(!is_valid(id), "{id:?}");
         }
     }

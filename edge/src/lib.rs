@@ -1,4 +1,4 @@
-//! The edge: turns the notifier's events into JSON frames on WebSockets, and
+//! The edge: turns the notifier's events into JSON frames on sockets, and
 //! serves the dashboard.
 //!
 //! ```text
@@ -56,7 +56,7 @@ pub enum Error {
 }
 
 /// Runs an edge on `listener` until `shutdown`, then drains: not ready, no new
-/// WebSockets, clients moved off at a paced rate; returns within `config.drain`.
+/// sockets, clients moved off at a paced rate; returns within `config.drain`.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -68,7 +68,12 @@ pub async fn run(
     let (mut shards, context) = start_shards(&config, &metrics, &shutdown)?;
     let drain = config.drain;
     let end = CancellationToken::new();
-    let site = Arc::new(http::Site::new(config, address, context, Arc::clone(&metrics)));
+    let site = Arc::new(http::Site::new(
+        config,
+        address,
+        context,
+        Arc::clone(&metrics),
+    ));
     let mut server = tokio::spawn(http::serve(listener, site, end.clone()));
     announce(address);
 

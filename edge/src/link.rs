@@ -58,9 +58,10 @@ pub enum NotifierLink {
 impl fmt::Debug for NotifierLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotifierLink::Grpc { endpoint, .. } => {
-                f.debug_struct("Grpc").field("endpoint", endpoint).finish_non_exhaustive()
-            }
+            NotifierLink::Grpc { endpoint, .. } => f
+                .debug_struct("Grpc")
+                .field("endpoint", endpoint)
+                .finish_non_exhaustive(),
             NotifierLink::Local(_) => f.write_str("Local"),
         }
     }
@@ -105,17 +106,26 @@ pub(crate) struct Linker {
 }
 
 enum Way {
-    Grpc { client: Box<EdgeGatewayClient<Channel>>, bearer: MetadataValue<Ascii> },
+    Grpc {
+        client: Box<EdgeGatewayClient<Channel>>,
+        bearer: MetadataValue<Ascii>,
+    },
     Local(LocalAttach),
 }
 
 impl Linker {
     /// Checks where the notifier is said to be; connects to nothing yet.
-    pub(crate) fn new(link: &NotifierLink, name: String, limits: &Limits) -> Result<Self, LinkError> {
+    pub(crate) fn new(
+        link: &NotifierLink,
+        name: String,
+        limits: &Limits,
+    ) -> Result<Self, LinkError> {
         let way = match link {
             NotifierLink::Grpc { endpoint, token } => Way::Grpc {
                 client: Box::new(client(endpoint, limits)?),
-                bearer: format!("Bearer {token}").parse().map_err(|_| LinkError::BadToken)?,
+                bearer: format!("Bearer {token}")
+                    .parse()
+                    .map_err(|_| LinkError::BadToken)?,
             },
             NotifierLink::Local(attach) => Way::Local(Arc::clone(attach)),
         };
@@ -147,14 +157,23 @@ impl Linker {
         let hello = Hello {
             edge: self.name.clone(),
             protocol_version: PROTOCOL_VERSION,
-            credit: Some(belfry::v1::Credit { deliveries: self.deliveries, bytes: self.bytes }),
+            credit: Some(belfry::v1::Credit {
+                deliveries: self.deliveries,
+                bytes: self.bytes,
+            }),
         };
-        let first = EdgeMessage { body: Some(edge_message::Body::Hello(hello)) };
+        let first = EdgeMessage {
+            body: Some(edge_message::Body::Hello(hello)),
+        };
         requests
-            .try_send(AttachRequest { messages: vec![first] })
+            .try_send(AttachRequest {
+                messages: vec![first],
+            })
             .expect("a fresh channel takes one batch");
         let mut request = Request::new(ReceiverStream::new(outbound));
-        request.metadata_mut().insert("authorization", bearer.clone());
+        request
+            .metadata_mut()
+            .insert("authorization", bearer.clone());
         let response = client
             .clone()
             .attach(request)
@@ -189,7 +208,10 @@ fn client(endpoint: &str, limits: &Limits) -> Result<EdgeGatewayClient<Channel>,
 }
 
 /// Carries the shard's batches to the wire until either side ends.
-async fn pump_up(mut from_shard: mpsc::Receiver<Vec<ToHub>>, requests: mpsc::Sender<AttachRequest>) {
+async fn pump_up(
+    mut from_shard: mpsc::Receiver<Vec<ToHub>>,
+    requests: mpsc::Sender<AttachRequest>,
+) {
     while let Some(batch) = from_shard.recv().await {
         let mut messages = batch.into_iter().map(convert::to_wire);
         loop {

@@ -76,30 +76,98 @@ impl Metrics {
     pub(crate) fn register(&self) -> Registry {
         let mut registry = Registry::with_prefix("belfry_edge");
         let r = &mut registry;
-        r.register("sockets", "Sockets past their handshake", self.sockets.clone());
+        r.register(
+            "sockets",
+            "Sockets past their handshake",
+            self.sockets.clone(),
+        );
         r.register("sessions", "Sessions open", self.sessions.clone());
-        r.register("blocked_sockets", "Sockets that wait for their client", self.blocked.clone());
-        r.register("links_up", "Links to the notifier that are up", self.links_up.clone());
-        r.register("connections_accepted", "Connections accepted", self.accepted.clone());
-        r.register("handshakes_refused", "Handshakes refused", self.refused.clone());
-        r.register("connections_closed", "Connections closed by the edge", self.closed.clone());
-        r.register("deliveries", "Event frames given to sockets", self.deliveries.clone());
-        r.register("events_dropped", "Events that overflowed a queue", self.dropped.clone());
-        r.register("events_collapsed", "Events replaced by newer ones", self.collapsed.clone());
+        r.register(
+            "blocked_sockets",
+            "Sockets that wait for their client",
+            self.blocked.clone(),
+        );
+        r.register(
+            "links_up",
+            "Links to the notifier that are up",
+            self.links_up.clone(),
+        );
+        r.register(
+            "connections_accepted",
+            "Connections accepted",
+            self.accepted.clone(),
+        );
+        r.register(
+            "handshakes_refused",
+            "Handshakes refused",
+            self.refused.clone(),
+        );
+        r.register(
+            "connections_closed",
+            "Connections closed by the edge",
+            self.closed.clone(),
+        );
+        r.register(
+            "deliveries",
+            "Event frames given to sockets",
+            self.deliveries.clone(),
+        );
+        r.register(
+            "events_dropped",
+            "Events that overflowed a queue",
+            self.dropped.clone(),
+        );
+        r.register(
+            "events_collapsed",
+            "Events replaced by newer ones",
+            self.collapsed.clone(),
+        );
         r.register_with_unit(
             "written",
             "Bytes written to sockets",
             Unit::Bytes,
             self.written_bytes.clone(),
         );
-        r.register("events_encoded", "Events turned into frames", self.encoded.clone());
-        r.register("events_unknown", "Events of a newer contract", self.unknown.clone());
-        r.register("events_unfollowed", "Live events nobody followed", self.unfollowed.clone());
-        r.register("socket_stalls", "Sockets that took less than given", self.stalls.clone());
-        r.register("sockets_aborted", "Sockets cut without a goodbye", self.aborted.clone());
-        r.register("pongs_dropped", "Pongs left out", self.pongs_dropped.clone());
-        r.register("client_messages", "Messages of clients", self.messages.clone());
-        r.register("link_losses", "Links to the notifier lost", self.link_losses.clone());
+        r.register(
+            "events_encoded",
+            "Events turned into frames",
+            self.encoded.clone(),
+        );
+        r.register(
+            "events_unknown",
+            "Events of a newer contract",
+            self.unknown.clone(),
+        );
+        r.register(
+            "events_unfollowed",
+            "Live events nobody followed",
+            self.unfollowed.clone(),
+        );
+        r.register(
+            "socket_stalls",
+            "Sockets that took less than given",
+            self.stalls.clone(),
+        );
+        r.register(
+            "sockets_aborted",
+            "Sockets cut without a goodbye",
+            self.aborted.clone(),
+        );
+        r.register(
+            "pongs_dropped",
+            "Pongs left out",
+            self.pongs_dropped.clone(),
+        );
+        r.register(
+            "client_messages",
+            "Messages of clients",
+            self.messages.clone(),
+        );
+        r.register(
+            "link_losses",
+            "Links to the notifier lost",
+            self.link_losses.clone(),
+        );
         registry
     }
 }

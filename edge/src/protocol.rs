@@ -79,9 +79,18 @@ impl<'a> PublicStream<'a> {
     /// Reads an internal name: `user:<id>`, `queue:<id>` or `everyone`.
     pub fn of(name: &'a str) -> Self {
         match name.split_once(':') {
-            Some(("queue", queue)) => Self { stream: "queue", queue: Some(queue) },
-            Some(_) => Self { stream: "user", queue: None },
-            None => Self { stream: "everyone", queue: None },
+            Some(("queue", queue)) => Self {
+                stream: "queue",
+                queue: Some(queue),
+            },
+            Some(_) => Self {
+                stream: "user",
+                queue: None,
+            },
+            None => Self {
+                stream: "everyone",
+                queue: None,
+            },
         }
     }
 
@@ -103,7 +112,11 @@ pub struct StreamPosition {
 
 /// Everything that an edge says, but events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase"
+)]
 pub enum ServerFrame<'a> {
     /// The session is known, its live events flow.
     Connected {
@@ -214,7 +227,9 @@ impl<'a> ServerFrame<'a> {
 
     /// A `bye` frame; `message` is the reason's sentence if there is no better.
     pub fn bye(reason: Reason, message: Option<Cow<'a, str>>, retry_after_ms: Option<u64>) -> Self {
-        let hint = reason.default_retry_after().map(|after| after.as_millis() as u64);
+        let hint = reason
+            .default_retry_after()
+            .map(|after| after.as_millis() as u64);
         ServerFrame::Bye {
             code: reason.close_code(),
             reason: code(reason),
@@ -242,12 +257,24 @@ mod tests {
 
     #[test]
     fn positions_survive_the_way_to_a_browser_and_back() {
-        let position = Position { epoch: u64::MAX - 3, offset: 42, check: 7 };
+        let position = Position {
+            epoch: u64::MAX - 3,
+            offset: 42,
+            check: 7,
+        };
         let text = position_text(position);
         assert_eq!(text.len(), 27);
         assert_eq!(read_position(&text), Some(position));
         let long = "A".repeat(10_000);
-        for bad in ["", "A", &text[1..], &format!("{text}A"), &format!("{text}="), &long, "….."] {
+        for bad in [
+            "",
+            "A",
+            &text[1..],
+            &format!("{text}A"),
+            &format!("{text}="),
+            &long,
+            "…..",
+        ] {
             assert_eq!(read_position(bad), None, "{bad:.40}");
         }
     }

@@ -99,7 +99,13 @@ pub(crate) struct Shard {
 impl Shard {
     /// A shard that connects as soon as it runs.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { limits, linker, inbox, wake, metrics } = parts;
+        let Parts {
+            limits,
+            linker,
+            inbox,
+            wake,
+            metrics,
+        } = parts;
         let linker = Arc::new(linker);
         let clock = Clock::start();
         Self {
@@ -159,7 +165,13 @@ impl Shard {
         let now = self.clock.now();
         self.ends_at = Some(now + drain_ms);
         // The rest is for those who were told last to answer.
-        self.edge.handle(Input::Drain { over_ms: drain_ms / 10 * 7 }, now, &mut self.outputs);
+        self.edge.handle(
+            Input::Drain {
+                over_ms: drain_ms / 10 * 7,
+            },
+            now,
+            &mut self.outputs,
+        );
     }
 
     fn is_over(&self) -> bool {
@@ -219,7 +231,8 @@ impl Shard {
         // Draining, there is nothing left to ask the notifier for; trying again
         // is cheap and bounded all the same.
         self.incoming.start_over(Arc::clone(&self.linker));
-        self.edge.handle(Input::LinkDown, self.clock.now(), &mut self.outputs);
+        self.edge
+            .handle(Input::LinkDown, self.clock.now(), &mut self.outputs);
     }
 
     fn send_to_hub(&mut self) {
@@ -240,8 +253,15 @@ impl Shard {
     // === time ===
 
     fn next_wake(&self) -> Millis {
-        let times = [self.edge.next_deadline(), self.sockets.next_deadline(), self.ends_at];
-        times.into_iter().flatten().fold(self.wall_check_at, Millis::min)
+        let times = [
+            self.edge.next_deadline(),
+            self.sockets.next_deadline(),
+            self.ends_at,
+        ];
+        times
+            .into_iter()
+            .flatten()
+            .fold(self.wall_check_at, Millis::min)
     }
 
     fn keep_time(&mut self) {
@@ -264,7 +284,10 @@ impl Shard {
         self.wall_offset = offset;
         if stepped {
             for session in self.sockets.ended_by(clock::unix_ms()) {
-                let over = Input::Refresh { session, ends_at: now };
+                let over = Input::Refresh {
+                    session,
+                    ends_at: now,
+                };
                 self.edge.handle(over, now, &mut self.outputs);
             }
         }

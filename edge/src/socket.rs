@@ -72,13 +72,21 @@ struct Goodbye {
 
 impl From<Reason> for Goodbye {
     fn from(reason: Reason) -> Self {
-        Self { reason, message: None }
+        Self {
+            reason,
+            message: None,
+        }
     }
 }
 
 /// Serves one socket until it is closed.
 pub(crate) async fn serve(upgraded: Upgraded, context: Arc<Context>) {
-    let Upgraded { stream, leftover, bearer, permit } = upgraded;
+    let Upgraded {
+        stream,
+        leftover,
+        bearer,
+        permit,
+    } = upgraded;
     let stream = Arc::new(stream);
     let mut reader = Reader::new(leftover);
     // Boxed: what a handshake needs is gone while the session lasts.
@@ -111,8 +119,15 @@ async fn open(
     };
     let connect = match protocol::parse(&text) {
         Ok(ClientFrame::Connect(connect)) => connect,
-        Err(BadFrame { connect: true, message, .. }) => {
-            return Err(Goodbye { reason: Reason::BadRequest, message: Some(message) });
+        Err(BadFrame {
+            connect: true,
+            message,
+            ..
+        }) => {
+            return Err(Goodbye {
+                reason: Reason::BadRequest,
+                message: Some(message),
+            });
         }
         Ok(_) | Err(_) => return Err(Reason::Unauthenticated.into()),
     };
@@ -120,8 +135,15 @@ async fn open(
     if token_bytes <= auth::MAX_TOKEN_BYTES && text.len() - token_bytes > MAX_FIRST_MESSAGE_BYTES {
         return Err(Reason::TooBig.into());
     }
-    let token = connect.token.as_deref().or(bearer.as_deref()).ok_or(Reason::Unauthenticated)?;
-    let user = context.keys.verify(token, clock::unix_ms()).map_err(Reason::from)?;
+    let token = connect
+        .token
+        .as_deref()
+        .or(bearer.as_deref())
+        .ok_or(Reason::Unauthenticated)?;
+    let user = context
+        .keys
+        .verify(token, clock::unix_ms())
+        .map_err(Reason::from)?;
     reader.allow_whole_messages();
     let session = Session::open(connect, user, stream, context).await?;
     Ok(Some((session, rest)))
@@ -160,7 +182,8 @@ async fn refuse(stream: &TcpStream, goodbye: Goodbye) {
         stream.writable().await?;
         stream.try_write(&farewell)
     });
-    if matches!(written.await, Ok(Ok(_))) && rustix::net::shutdown(stream, Shutdown::Write).is_ok() {
+    if matches!(written.await, Ok(Ok(_))) && rustix::net::shutdown(stream, Shutdown::Write).is_ok()
+    {
         let _ = timeout(LINGER, reader::discard(stream)).await;
     }
 }
@@ -183,7 +206,13 @@ impl Session {
         context: &Context,
     ) -> Result<Self, Goodbye> {
         let (id, shard) = context.shards.place(&user.id);
-        let mut session = Self { id, user, queues: Vec::new(), keys: context.keys.clone(), shard };
+        let mut session = Self {
+            id,
+            user,
+            queues: Vec::new(),
+            keys: context.keys.clone(),
+            shard,
+        };
         let mut refused = 0_usize;
         for queue in &connect.queues {
             match session.granted(queue) {
@@ -194,8 +223,17 @@ impl Session {
             }
         }
         session.queues.shrink_to_fit();
-        let opening = Opening::new(id, &session.user, &session.queues, &connect.positions, stream);
-        session.tell(FromSocket::Open(Box::new(opening))).await.map_err(|Stopped| Reason::Restart)?;
+        let opening = Opening::new(
+            id,
+            &session.user,
+            &session.queues,
+            &connect.positions,
+            stream,
+        );
+        session
+            .tell(FromSocket::Open(Box::new(opening)))
+            .await
+            .map_err(|Stopped| Reason::Restart)?;
         if refused > 0 {
             let message = format!("{refused} of the queues are not granted by the token");
             let bad = Request::Bad {
@@ -220,7 +258,14 @@ impl Session {
             }
         };
         if let End::Fault(reason) = end {
-            if self.tell(FromSocket::Fault { session: self.id, reason }).await.is_err() {
+            if self
+                .tell(FromSocket::Fault {
+                    session: self.id,
+                    reason,
+                })
+                .await
+                .is_err()
+            {
                 return;
             }
             // The shard bounds this: it shuts the socket down after a while.
@@ -231,7 +276,12 @@ impl Session {
 
     /// Hands on what was read.
     async fn forward(&mut self, heard: Heard) -> Result<Option<End>, Stopped> {
-        let Heard { texts, replies, end, alive } = heard;
+        let Heard {
+            texts,
+            replies,
+            end,
+            alive,
+        } = heard;
         if alive && texts.is_empty() {
             self.tell(FromSocket::Heard(self.id)).await?;
         }
@@ -246,7 +296,8 @@ impl Session {
             }
         }
         if !replies.is_empty() {
-            self.tell(FromSocket::Replies(self.id, replies.into())).await?;
+            self.tell(FromSocket::Replies(self.id, replies.into()))
+                .await?;
         }
         Ok(end)
     }
@@ -271,9 +322,11 @@ impl Session {
             }
             Ok(ClientFrame::Refresh { token }) => return self.refresh(&token),
             Ok(ClientFrame::Connect(_)) => Request::refused(Reason::BadRequest, "type"),
-            Err(BadFrame { field, message, .. }) => {
-                Request::Bad { reason: Reason::BadRequest, field, message }
-            }
+            Err(BadFrame { field, message, .. }) => Request::Bad {
+                reason: Reason::BadRequest,
+                field,
+                message,
+            },
         };
         Ok(vec![request])
     }
@@ -304,7 +357,9 @@ impl Session {
         }];
         let grants = &self.user.queues;
         self.queues.retain(|stream| {
-            let keep = stream.strip_prefix("queue:").is_some_and(|queue| grants.allow(queue));
+            let keep = stream
+                .strip_prefix("queue:")
+                .is_some_and(|queue| grants.allow(queue));
             if !keep {
                 requests.push(Request::Unsubscribe(StreamName::clone(stream)));
             }
@@ -314,7 +369,10 @@ impl Session {
     }
 
     fn granted(&self, queue: &str) -> Option<StreamName> {
-        self.user.queues.allow(queue).then(|| format!("queue:{queue}").into())
+        self.user
+            .queues
+            .allow(queue)
+            .then(|| format!("queue:{queue}").into())
     }
 
     async fn ask(&self, request: Request) -> Result<(), Stopped> {

@@ -232,12 +232,18 @@ export class DashboardWebSocketClient {
     }
     if (attempt !== this.#attempt) return;
     this.#asked.clear();
-    this.#connection = new Connection(this.#options.url, this.#world, this.#options, {
-      firstFrame: () => this.#firstFrame(),
-      onFrame: (frame) => this.#onFrame(frame),
-      onPong: () => this.#backoff.succeeded(),
-      onEnd: (end) => this.#onEnd(end),
-    });
+    try {
+      this.#connection = new Connection(this.#options.url, this.#world, this.#options, {
+        firstFrame: () => this.#firstFrame(),
+        onFrame: (frame) => this.#onFrame(frame),
+        onPong: () => this.#backoff.succeeded(),
+        onEnd: (end) => this.#onEnd(end),
+      });
+    } catch (cause) {
+      // A URL that is none, or `ws:` from an `https:` page: it stays so.
+      this.#emit("error", { type: "error", code: "bad_url", message: `cannot connect to \`${this.#options.url}\`: ${cause}` });
+      this.#stop("bad_url");
+    }
   }
 
   /** @returns {Promise<string>} */
@@ -325,6 +331,8 @@ export class DashboardWebSocketClient {
     if (this.#connection === null) return;
     // What has neither id nor stream is a frame of a newer protocol.
     if (typeof event?.id !== "string" || typeof event.stream !== "string" || typeof event.type !== "string") return;
+    // On its way when the queue was given up.
+    if (event.stream === "queue" && !this.#queues.has(event.queue)) return;
     const verdict = this.#positions.judge(event);
     if (verdict === "duplicate") return;
     if (verdict === "hole") {

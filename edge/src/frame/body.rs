@@ -128,7 +128,8 @@ status! {
     Failed = "failed";
 }
 
-/// A signed URL, unless it has expired.
+/// A signed URL, unless it has expired. The fields' names are the protocol's.
+#[allow(clippy::struct_field_names)]
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Link<'a> {
@@ -142,11 +143,16 @@ pub(super) struct Link<'a> {
 
 impl<'a> Link<'a> {
     fn of(url: Option<&'a v1::SignedUrl>, now_unix_ms: i64) -> Self {
-        let Some(url) = url.filter(|url| !url.url.is_empty()) else { return Self::default() };
+        let Some(url) = url.filter(|url| !url.url.is_empty()) else {
+            return Self::default();
+        };
         let signed_url = fresh(url, now_unix_ms);
         Self {
             signed_url,
-            signed_url_expires_at: url.expires_at.as_ref().map(|at| clock::rfc3339(unix_ms(at))),
+            signed_url_expires_at: url
+                .expires_at
+                .as_ref()
+                .map(|at| clock::rfc3339(unix_ms(at))),
             signed_url_expired: signed_url.is_none(),
         }
     }
@@ -155,7 +161,10 @@ impl<'a> Link<'a> {
 /// The URL, if it still opens. One without an expiry breaks the contract and is
 /// treated as a secret that has leaked.
 fn fresh(url: &v1::SignedUrl, now_unix_ms: i64) -> Option<&str> {
-    url.expires_at.as_ref().filter(|at| unix_ms(at) > now_unix_ms).map(|_| url.url.as_str())
+    url.expires_at
+        .as_ref()
+        .filter(|at| unix_ms(at) > now_unix_ms)
+        .map(|_| url.url.as_str())
 }
 
 /// Why a job failed.
@@ -168,10 +177,16 @@ pub(super) struct Why<'a> {
 
 impl<'a> Why<'a> {
     fn of(failure: Option<&'a v1::Failure>) -> Self {
-        failure.map_or(Self { error_code: "", error: "" }, |failure| Self {
-            error_code: &failure.code,
-            error: &failure.message,
-        })
+        failure.map_or(
+            Self {
+                error_code: "",
+                error: "",
+            },
+            |failure| Self {
+                error_code: &failure.code,
+                error: &failure.message,
+            },
+        )
     }
 }
 
@@ -217,10 +232,17 @@ impl<'a> Body<'a> {
                 update_type: &e.update_type,
                 resource: &e.resource,
                 status: &e.status,
-                data: if e.data_json.is_empty() { None } else { Some(object(&e.data_json)?) },
+                data: if e.data_json.is_empty() {
+                    None
+                } else {
+                    Some(object(&e.data_json)?)
+                },
                 error: &e.error,
             },
-            Internal::Custom(e) => Body::Custom { name: &e.name, data: object(&e.data_json)? },
+            Internal::Custom(e) => Body::Custom {
+                name: &e.name,
+                data: object(&e.data_json)?,
+            },
         })
     }
 
@@ -236,7 +258,10 @@ impl<'a> Body<'a> {
                 document_type: &e.document_type,
                 status: Completed,
                 link: Link::of(e.signed_url.as_ref(), now_unix_ms),
-                thumbnail_url: e.thumbnail_url.as_ref().and_then(|url| fresh(url, now_unix_ms)),
+                thumbnail_url: e
+                    .thumbnail_url
+                    .as_ref()
+                    .and_then(|url| fresh(url, now_unix_ms)),
                 processing_duration: e.processing_duration.as_ref().map(duration_ms),
                 width: e.width_px,
                 height: e.height_px,
@@ -277,9 +302,10 @@ impl<'a> Body<'a> {
 
     fn transcription(body: &'a Internal) -> Option<Self> {
         Some(match body {
-            Internal::TranscriptionStarted(e) => {
-                Body::TranscriptionStarted { transcription_id: &e.transcription_id, status: Pending }
-            }
+            Internal::TranscriptionStarted(e) => Body::TranscriptionStarted {
+                transcription_id: &e.transcription_id,
+                status: Pending,
+            },
             Internal::TranscriptionComplete(e) => Body::TranscriptionComplete {
                 transcription_id: &e.transcription_id,
                 status: Completed,
@@ -325,13 +351,18 @@ fn object(json: &str) -> Option<&RawValue> {
 
 /// Milliseconds of a duration; 0 if it is negative.
 fn duration_ms(duration: &Duration) -> u64 {
-    let ms = duration.seconds.saturating_mul(1_000).saturating_add(i64::from(duration.nanos) / 1_000_000);
+    let ms = duration
+        .seconds
+        .saturating_mul(1_000)
+        .saturating_add(i64::from(duration.nanos) / 1_000_000);
     u64::try_from(ms).unwrap_or(0)
 }
 
 /// An instant in Unix milliseconds.
 fn unix_ms(at: &Timestamp) -> i64 {
-    at.seconds.saturating_mul(1_000).saturating_add(i64::from(at.nanos) / 1_000_000)
+    at.seconds
+        .saturating_mul(1_000)
+        .saturating_add(i64::from(at.nanos) / 1_000_000)
 }
 
 // serde hands fields over by reference.

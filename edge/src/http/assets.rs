@@ -29,7 +29,10 @@ pub(super) fn find(path: &str) -> Option<File> {
         "svg" => "image/svg+xml",
         _ => "application/octet-stream",
     };
-    Some(File { bytes, content_type })
+    Some(File {
+        bytes,
+        content_type,
+    })
 }
 
 /// Scripts and styles of our own only; pictures from wherever signed URLs point.
@@ -53,7 +56,14 @@ mod tests {
 
     #[test]
     fn nothing_outside_of_the_table_is_found() {
-        for path in ["", "/web/", "/web/../Cargo.toml", "/web", "/dashboard", "/web/.js"] {
+        for path in [
+            "",
+            "/web/",
+            "/web/../Cargo.toml",
+            "/web",
+            "/dashboard",
+            "/web/.js",
+        ] {
             assert!(find(path).is_none(), "{path}");
         }
     }
@@ -62,6 +72,11 @@ mod tests {
     fn a_url_cannot_add_to_the_policy() {
         let policy = security_policy(Some("http://x; script-src *"));
         assert!(!policy.to_str().unwrap().contains("script-src"));
-        assert!(security_policy(Some("http://127.0.0.1:1")).to_str().unwrap().contains(":1;"));
+        assert!(
+            security_policy(Some("http://127.0.0.1:1"))
+                .to_str()
+                .unwrap()
+                .contains(":1;")
+        );
     }
 }

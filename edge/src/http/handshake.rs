@@ -25,12 +25,19 @@ use crate::{
 struct Refusal {
     /// Label of the metric.
     reason: &'static str,
-    answer: Answer,
+    status: StatusCode,
+    text: &'static str,
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, reason: &'static str, text: &'static str) -> Self {
-        Self { reason, answer: plain(status, text) }
+        Self {
+            reason,
+            status,
+            text,
+            header: None,
+        }
     }
 
     fn bad(text: &'static str) -> Self {
@@ -38,7 +45,18 @@ impl Refusal {
     }
 
     fn with(self, name: HeaderName, value: &'static str) -> Self {
-        Self { answer: with_header(self.answer, name, HeaderValue::from_static(value)), ..self }
+        Self {
+            header: Some((name, value)),
+            ..self
+        }
+    }
+
+    fn answer(self) -> Answer {
+        let answer = plain(self.status, self.text);
+        match self.header {
+            Some((name, value)) => with_header(answer, name, HeaderValue::from_static(value)),
+            None => answer,
+        }
     }
 }
 
@@ -47,12 +65,17 @@ impl Site {
     pub(super) fn handshake(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
         let accepted = match self.check(&request) {
             Ok(accepted) => accepted,
-            Err(Refusal { reason, answer }) => {
-                self.refused(reason);
-                return answer;
+            Err(refusal) => {
+                self.refused(refusal.reason);
+                return refusal.answer();
             }
         };
-        let Accepted { accept_key, subprotocol, bearer, permit } = accepted;
+        let Accepted {
+            accept_key,
+            subprotocol,
+            bearer,
+            permit,
+        } = accepted;
         let upgrading = upgrade::on(&mut request);
         tokio::spawn(upgraded(Arc::clone(self), upgrading, bearer, permit));
 
@@ -101,7 +124,12 @@ impl Site {
         self.check_origin(headers)?;
         let bearer = bearer(headers);
         let permit = self.admit()?;
-        Ok(Accepted { accept_key, subprotocol, bearer, permit })
+        Ok(Accepted {
+            accept_key,
+            subprotocol,
+            bearer,
+            permit,
+        })
     }
 
     /// Absent (no browser) or on the list, byte for byte.
@@ -115,7 +143,11 @@ impl Site {
         if listed {
             return Ok(());
         }
-        Err(Refusal::new(StatusCode::FORBIDDEN, "ORIGIN", "this origin is not on the edge's list"))
+        Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "ORIGIN",
+            "this origin is not on the edge's list",
+        ))
     }
 
     fn admit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -147,7 +179,9 @@ async fn upgraded(
     permit: OwnedSemaphorePermit,
 ) {
     // The client went away before the answer.
-    let Ok(upgraded) = upgrading.await else { return };
+    let Ok(upgraded) = upgrading.await else {
+        return;
+    };
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         tracing::error!("an upgraded connection is not the one that was accepted");
         return;
@@ -160,7 +194,12 @@ async fn upgraded(
     let context = Arc::clone(&site.context);
     let metrics = Arc::clone(&site.metrics);
     drop(site);
-    let upgraded = Upgraded { stream, leftover: parts.read_buf, bearer, permit };
+    let upgraded = Upgraded {
+        stream,
+        leftover: parts.read_buf,
+        bearer,
+        permit,
+    };
     // In a task of its own: this one has grown by what the upgrade needed.
     tokio::spawn(async move {
         metrics.sockets.inc();
@@ -171,8 +210,13 @@ async fn upgraded(
 
 /// Whether a header that is a list has this token in it.
 fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 /// The value of a header that must stand once.
@@ -203,5 +247,7 @@ fn offers_ours(headers: &HeaderMap) -> Result<bool, Refusal> {
 fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = only(headers, &header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim().to_owned())
 }

@@ -21,51 +21,86 @@ pub(super) struct BadMessage(&'static str);
 pub(super) fn to_wire(message: ToHub) -> EdgeMessage {
     use edge_message::Body;
     let body = match message {
-        ToHub::Open { session, user, public_id, interests } => Body::Open(OpenSession {
+        ToHub::Open {
+            session,
+            user,
+            public_id,
+            interests,
+        } => Body::Open(OpenSession {
             session,
             user_id: user.to_string(),
-            interests: interests.into_iter().map(interest).collect(),
+            interests: interests.iter().map(interest).collect(),
             session_id: public_id.to_string(),
         }),
         ToHub::Close { session } => Body::Close(CloseSession { session }),
-        ToHub::Join { session, interest: wanted } => {
-            Body::Join(JoinStream { session, interest: Some(interest(wanted)) })
-        }
-        ToHub::Leave { session, stream } => {
-            Body::Leave(LeaveStream { session, stream: stream.to_string() })
-        }
-        ToHub::Fetch { session, stream, after } => {
-            Body::Fetch(Fetch { session, stream: stream.to_string(), after: Some(wire_position(after)) })
-        }
+        ToHub::Join {
+            session,
+            interest: wanted,
+        } => Body::Join(JoinStream {
+            session,
+            interest: Some(interest(&wanted)),
+        }),
+        ToHub::Leave { session, stream } => Body::Leave(LeaveStream {
+            session,
+            stream: stream.to_string(),
+        }),
+        ToHub::Fetch {
+            session,
+            stream,
+            after,
+        } => Body::Fetch(Fetch {
+            session,
+            stream: stream.to_string(),
+            after: Some(wire_position(after)),
+        }),
         ToHub::Credit { deliveries, bytes } => Body::Credit(v1::Credit { deliveries, bytes }),
     };
     EdgeMessage { body: Some(body) }
 }
 
-fn interest(interest: Interest) -> v1::Interest {
-    v1::Interest { stream: interest.stream.to_string(), from: interest.from.map(wire_position) }
+fn interest(interest: &Interest) -> v1::Interest {
+    v1::Interest {
+        stream: interest.stream.to_string(),
+        from: interest.from.map(wire_position),
+    }
 }
 
 fn wire_position(position: Position) -> v1::Position {
-    v1::Position { epoch: position.epoch, offset: position.offset, check: position.check }
+    v1::Position {
+        epoch: position.epoch,
+        offset: position.offset,
+        check: position.check,
+    }
 }
 
 /// One batch from the notifier. Messages of a newer contract are skipped.
 pub(super) fn from_wire(response: AttachResponse) -> Result<Vec<ToEdge>, BadMessage> {
-    response.messages.into_iter().filter_map(|message| message_from(message).transpose()).collect()
+    response
+        .messages
+        .into_iter()
+        .filter_map(|message| message_from(message).transpose())
+        .collect()
 }
 
 fn message_from(message: HubMessage) -> Result<Option<ToEdge>, BadMessage> {
     use hub_message::Body;
-    let Some(body) = message.body else { return Ok(None) };
+    let Some(body) = message.body else {
+        return Ok(None);
+    };
     Ok(Some(match body {
-        Body::Welcome(m) => ToEdge::Welcome { epoch: m.epoch, request_window: m.request_window },
+        Body::Welcome(m) => ToEdge::Welcome {
+            epoch: m.epoch,
+            request_window: m.request_window,
+        },
         Body::Opened(m) => ToEdge::Opened {
             session: m.session,
             joined: m.joined.into_iter().map(joined).collect::<Result<_, _>>()?,
         },
         Body::Done(m) => ToEdge::Done { session: m.session },
-        Body::Joined(m) => ToEdge::Joined { session: m.session, joined: joined(m)? },
+        Body::Joined(m) => ToEdge::Joined {
+            session: m.session,
+            joined: joined(m)?,
+        },
         Body::Page(m) => ToEdge::Page(Page {
             session: m.session,
             stream: m.stream.into(),
@@ -75,14 +110,19 @@ fn message_from(message: HubMessage) -> Result<Option<ToEdge>, BadMessage> {
             latest: m.latest.into_iter().map(ephemeral).collect(),
         }),
         Body::Live(m) => match m.event.ok_or(BadMessage("live.event"))? {
-            live::Event::Stored(event) => {
-                ToEdge::Live { stream: m.stream.into(), event: stored(event) }
-            }
-            live::Event::Ephemeral(event) => {
-                ToEdge::Ephemeral { stream: m.stream.into(), event: ephemeral(event) }
-            }
+            live::Event::Stored(event) => ToEdge::Live {
+                stream: m.stream.into(),
+                event: stored(event),
+            },
+            live::Event::Ephemeral(event) => ToEdge::Ephemeral {
+                stream: m.stream.into(),
+                event: ephemeral(event),
+            },
         },
-        Body::Behind(m) => ToEdge::Behind { stream: m.stream.into(), head: m.head },
+        Body::Behind(m) => ToEdge::Behind {
+            stream: m.stream.into(),
+            head: m.head,
+        },
         Body::Drain(_) => ToEdge::Drain,
     }))
 }
@@ -105,21 +145,36 @@ fn gap(gap: v1::Gap) -> Result<Gap, BadMessage> {
         v1::GapReason::Forked => GapReason::Forked,
         v1::GapReason::Unspecified => return Err(BadMessage("gap.reason")),
     };
-    Ok(Gap { reason, from: gap.from_offset, to: position(gap.to, "gap.to")? })
+    Ok(Gap {
+        reason,
+        from: gap.from_offset,
+        to: position(gap.to, "gap.to")?,
+    })
 }
 
 fn position(position: Option<v1::Position>, field: &'static str) -> Result<Position, BadMessage> {
     let position = position.ok_or(BadMessage(field))?;
-    Ok(Position { epoch: position.epoch, offset: position.offset, check: position.check })
+    Ok(Position {
+        epoch: position.epoch,
+        offset: position.offset,
+        check: position.check,
+    })
 }
 
 fn stored(event: v1::StoredEvent) -> StoredEvent {
-    StoredEvent { offset: event.offset, check: event.check, envelope: event.envelope }
+    StoredEvent {
+        offset: event.offset,
+        check: event.check,
+        envelope: event.envelope,
+    }
 }
 
 fn ephemeral(event: EphemeralEvent) -> Ephemeral {
     let collapse_key = (!event.collapse_key.is_empty()).then(|| Arc::from(event.collapse_key));
-    Ephemeral { collapse_key, envelope: event.envelope }
+    Ephemeral {
+        collapse_key,
+        envelope: event.envelope,
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +182,9 @@ mod tests {
     use super::*;
 
     fn from_body(body: hub_message::Body) -> Result<Vec<ToEdge>, BadMessage> {
-        from_wire(AttachResponse { messages: vec![HubMessage { body: Some(body) }] })
+        from_wire(AttachResponse {
+            messages: vec![HubMessage { body: Some(body) }],
+        })
     }
 
     #[test]
@@ -140,13 +197,21 @@ mod tests {
             from_body(hub_message::Body::Live(v1::Live::default())),
             Err(BadMessage("live.event"))
         );
-        let page = v1::Page { gap: Some(v1::Gap::default()), ..Default::default() };
-        assert_eq!(from_body(hub_message::Body::Page(page)), Err(BadMessage("gap.reason")));
+        let page = v1::Page {
+            gap: Some(v1::Gap::default()),
+            ..Default::default()
+        };
+        assert_eq!(
+            from_body(hub_message::Body::Page(page)),
+            Err(BadMessage("gap.reason"))
+        );
     }
 
     #[test]
     fn a_message_of_a_newer_contract_is_skipped() {
-        let response = AttachResponse { messages: vec![HubMessage { body: None }] };
+        let response = AttachResponse {
+            messages: vec![HubMessage { body: None }],
+        };
         assert_eq!(from_wire(response), Ok(vec![]));
     }
 
@@ -157,25 +222,49 @@ mod tests {
             event: Some(live::Event::Ephemeral(EphemeralEvent::default())),
         };
         let batch = from_body(hub_message::Body::Live(live)).unwrap();
-        let [ToEdge::Ephemeral { event, .. }] = &batch[..] else { panic!("{batch:?}") };
+        let [ToEdge::Ephemeral { event, .. }] = &batch[..] else {
+            panic!("{batch:?}")
+        };
         assert_eq!(event.collapse_key, None);
     }
 
     #[test]
     fn what_a_session_wants_arrives_whole() {
-        let at = Position { epoch: 1, offset: 2, check: 3 };
+        let at = Position {
+            epoch: 1,
+            offset: 2,
+            check: 3,
+        };
         let message = to_wire(ToHub::Open {
             session: 7,
             user: "u1".into(),
             public_id: "p".into(),
             interests: vec![
-                Interest { stream: "user:u1".into(), from: Some(at) },
-                Interest { stream: "everyone".into(), from: None },
+                Interest {
+                    stream: "user:u1".into(),
+                    from: Some(at),
+                },
+                Interest {
+                    stream: "everyone".into(),
+                    from: None,
+                },
             ],
         });
-        let Some(edge_message::Body::Open(open)) = message.body else { panic!() };
-        assert_eq!((open.session, &*open.user_id, &*open.session_id), (7, "u1", "p"));
-        assert_eq!(open.interests[0].from, Some(v1::Position { epoch: 1, offset: 2, check: 3 }));
+        let Some(edge_message::Body::Open(open)) = message.body else {
+            panic!()
+        };
+        assert_eq!(
+            (open.session, &*open.user_id, &*open.session_id),
+            (7, "u1", "p")
+        );
+        assert_eq!(
+            open.interests[0].from,
+            Some(v1::Position {
+                epoch: 1,
+                offset: 2,
+                check: 3
+            })
+        );
         assert_eq!(open.interests[1].from, None);
     }
 }

@@ -69,13 +69,21 @@ pub struct BadFrame {
 
 impl BadFrame {
     fn whole(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: None, message: message.into(), connect: false }
+        Self {
+            field: None,
+            message: message.into(),
+            connect: false,
+        }
     }
 
     fn field(field: impl Into<Cow<'static, str>>, rule: &str) -> Self {
         let field = field.into();
         let message = Cow::Owned(format!("`{field}` must be {rule}"));
-        Self { field: Some(field), message, connect: false }
+        Self {
+            field: Some(field),
+            message,
+            connect: false,
+        }
     }
 }
 
@@ -91,24 +99,28 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
         "connect" => fields
             .connect()
             .map(ClientFrame::Connect)
-            .map_err(|bad| BadFrame { connect: true, ..bad }),
-        "subscribe" => Ok(ClientFrame::Subscribe {
+            .map_err(|bad| BadFrame {
+                connect: true,
+                ..bad
+            }),
+        "subscribe" => {
+            Ok(ClientFrame::Subscribe {
+                queue: required(fields.queue, "queue", "a string")?,
+                from: match optional::<String>(fields.position, "position", "a string")? {
+                    Some(text) => Some(read_position(&text).ok_or_else(|| {
+                        BadFrame::field("position", "a position as it was received")
+                    })?),
+                    None => None,
+                },
+            })
+        }
+        "unsubscribe" => Ok(ClientFrame::Unsubscribe {
             queue: required(fields.queue, "queue", "a string")?,
-            from: match optional::<String>(fields.position, "position", "a string")? {
-                Some(text) => Some(
-                    read_position(&text)
-                        .ok_or_else(|| BadFrame::field("position", "a position as it was received"))?,
-                ),
-                None => None,
-            },
         }),
-        "unsubscribe" => {
-            Ok(ClientFrame::Unsubscribe { queue: required(fields.queue, "queue", "a string")? })
-        }
         "ping" => Ok(ClientFrame::Ping),
-        "refresh" => {
-            Ok(ClientFrame::Refresh { token: required(fields.token, "token", "a string")? })
-        }
+        "refresh" => Ok(ClientFrame::Refresh {
+            token: required(fields.token, "token", "a string")?,
+        }),
         _ => Err(BadFrame::field(
             "type",
             "one of `connect`, `subscribe`, `unsubscribe`, `ping`, `refresh`",
@@ -148,18 +160,26 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn connect(self) -> Result<Connect, BadFrame> {
-        let queues: Vec<String> = optional(self.queues, "queues", "a list of strings")?.unwrap_or_default();
+        let queues: Vec<String> =
+            optional(self.queues, "queues", "a list of strings")?.unwrap_or_default();
         if queues.len() > MAX_QUEUES {
             return Err(BadFrame::field("queues", "a list of 128 queues at most"));
         }
-        let texts: Positions =
-            optional(self.positions, "positions", "an object of strings, no name twice")?
-                .unwrap_or_default();
+        let texts: Positions = optional(
+            self.positions,
+            "positions",
+            "an object of strings, no name twice",
+        )?
+        .unwrap_or_default();
         let mut positions = Vec::with_capacity(texts.0.len());
         for (stream, text) in texts.0 {
             let Some(position) = read_position(&text) else {
                 // The name is the client's own; it is shown only if it is short.
-                let name = if stream.len() <= 140 { stream.as_str() } else { "…" };
+                let name = if stream.len() <= 140 {
+                    stream.as_str()
+                } else {
+                    "…"
+                };
                 return Err(BadFrame::field(
                     format!("positions.{name}"),
                     "a position as it was received",
@@ -167,7 +187,11 @@ impl<'a> Fields<'a> {
             };
             positions.push((stream, position));
         }
-        Ok(Connect { token: optional(self.token, "token", "a string")?, positions, queues })
+        Ok(Connect {
+            token: optional(self.token, "token", "a string")?,
+            positions,
+            queues,
+        })
     }
 
     fn slot(&mut self, key: &str) -> Option<(&mut Option<&'a RawValue>, &'static str)> {
@@ -229,7 +253,9 @@ impl<'de> Deserialize<'de> for Positions {
                 let mut pairs: Vec<(String, String)> = Vec::new();
                 while let Some(pair) = map.next_entry::<String, String>()? {
                     // At most one for each queue, `user` and `everyone`.
-                    if pairs.len() == MAX_QUEUES + 2 || pairs.iter().any(|(name, _)| *name == pair.0) {
+                    if pairs.len() == MAX_QUEUES + 2
+                        || pairs.iter().any(|(name, _)| *name == pair.0)
+                    {
                         return Err(A::Error::custom("too many, or one twice"));
                     }
                     pairs.push(pair);
@@ -248,17 +274,31 @@ mod tests {
 
     #[test]
     fn each_frame_of_the_protocol_is_read() {
-        let position = Position { epoch: 1, offset: 2, check: 3 };
+        let position = Position {
+            epoch: 1,
+            offset: 2,
+            check: 3,
+        };
         let text = position_text(position);
         let connect = format!(
             r#"{{"type":"connect","token":"t","positions":{{"user":"{text}"}},"queues":["a"],"new":[1]}}"#
         );
-        let Ok(ClientFrame::Connect(connect)) = parse(&connect) else { panic!() };
+        let Ok(ClientFrame::Connect(connect)) = parse(&connect) else {
+            panic!()
+        };
         assert_eq!(connect.positions, [("user".to_owned(), position)]);
-        assert_eq!((connect.token.as_deref(), &connect.queues[..]), (Some("t"), &["a".to_owned()][..]));
         assert_eq!(
-            parse(&format!(r#"{{"queue":"a","type":"subscribe","position":"{text}"}}"#)),
-            Ok(ClientFrame::Subscribe { queue: "a".into(), from: Some(position) })
+            (connect.token.as_deref(), &connect.queues[..]),
+            (Some("t"), &["a".to_owned()][..])
+        );
+        assert_eq!(
+            parse(&format!(
+                r#"{{"queue":"a","type":"subscribe","position":"{text}"}}"#
+            )),
+            Ok(ClientFrame::Subscribe {
+                queue: "a".into(),
+                from: Some(position)
+            })
         );
         assert_eq!(
             parse(r#"{"type":"unsubscribe","queue":"\u0061"}"#),
@@ -274,7 +314,10 @@ mod tests {
     #[test]
     fn a_bad_message_is_refused_and_its_field_named() {
         let deep = format!(r#"{{"type":"ping","x":{}}}"#, "[".repeat(10_000));
-        let queues = format!(r#"{{"type":"connect","queues":[{}"a"]}}"#, r#""a","#.repeat(128));
+        let queues = format!(
+            r#"{{"type":"connect","queues":[{}"a"]}}"#,
+            r#""a","#.repeat(128)
+        );
         let table: [(&str, Option<&str>); 25] = [
             ("", None),
             ("x", None),
@@ -293,14 +336,29 @@ mod tests {
             (r#"{"type":"subscribe"}"#, Some("queue")),
             (r#"{"type":"subscribe","queue":1e999}"#, Some("queue")),
             (r#"{"type":"subscribe","queue":"\ud800"}"#, Some("queue")),
-            (r#"{"type":"subscribe","queue":"a","queue":"b"}"#, Some("queue")),
-            (r#"{"type":"subscribe","queue":"a","position":7}"#, Some("position")),
-            (r#"{"type":"subscribe","queue":"a","position":"7"}"#, Some("position")),
+            (
+                r#"{"type":"subscribe","queue":"a","queue":"b"}"#,
+                Some("queue"),
+            ),
+            (
+                r#"{"type":"subscribe","queue":"a","position":7}"#,
+                Some("position"),
+            ),
+            (
+                r#"{"type":"subscribe","queue":"a","position":"7"}"#,
+                Some("position"),
+            ),
             (r#"{"type":"refresh","token":{}}"#, Some("token")),
             (r#"{"type":"connect","queues":"a"}"#, Some("queues")),
             (&queues, Some("queues")),
-            (r#"{"type":"connect","positions":{"user":"x"}}"#, Some("positions.user")),
-            (r#"{"type":"connect","positions":{"user":"","user":""}}"#, Some("positions")),
+            (
+                r#"{"type":"connect","positions":{"user":"x"}}"#,
+                Some("positions.user"),
+            ),
+            (
+                r#"{"type":"connect","positions":{"user":"","user":""}}"#,
+                Some("positions"),
+            ),
         ];
         for (text, field) in table {
             let bad = parse(text).expect_err(text);

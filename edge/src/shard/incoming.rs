@@ -42,7 +42,11 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn new(linker: Arc<Linker>) -> Self {
-        Self { state: State::Making(make(linker, Duration::ZERO)), attempts: 0, welcomed: false }
+        Self {
+            state: State::Making(make(linker, Duration::ZERO)),
+            attempts: 0,
+            welcomed: false,
+        }
     }
 
     /// The notifier has accepted this link.
@@ -102,7 +106,9 @@ fn make(linker: Arc<Linker>, pause: Duration) -> Making {
 }
 
 fn pause(attempts: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << attempts.min(10)).min(LONGEST_PAUSE);
+    let longest = FIRST_PAUSE
+        .saturating_mul(1 << attempts.min(10))
+        .min(LONGEST_PAUSE);
     // A random number from the one source of randomness that is here anyway.
     let random = uuid::Uuid::new_v4().as_u128() as u32;
     longest.mul_f64(f64::from(random) / f64::from(u32::MAX))

@@ -119,10 +119,19 @@ impl Opening {
         };
         let mut interests = Vec::with_capacity(2 + queues.len());
         let own: StreamName = format!("user:{}", user.id).into();
-        interests.push(Interest { stream: own, from: from("user") });
-        interests.push(Interest { stream: Arc::clone(&EVERYONE), from: from("everyone") });
+        interests.push(Interest {
+            stream: own,
+            from: from("user"),
+        });
+        interests.push(Interest {
+            stream: Arc::clone(&EVERYONE),
+            from: from("everyone"),
+        });
         for queue in queues {
-            interests.push(Interest { stream: Arc::clone(queue), from: from(queue) });
+            interests.push(Interest {
+                stream: Arc::clone(queue),
+                from: from(queue),
+            });
         }
         Self {
             session,
@@ -145,7 +154,10 @@ impl Shards {
     /// At least one.
     pub(crate) fn new(inboxes: Vec<mpsc::Sender<FromSocket>>) -> Self {
         debug_assert!(!inboxes.is_empty());
-        Self { inboxes: inboxes.into(), next: AtomicU64::new(1) }
+        Self {
+            inboxes: inboxes.into(),
+            next: AtomicU64::new(1),
+        }
     }
 
     /// A fresh session number, and the shard for this user: all of a user's
@@ -154,6 +166,9 @@ impl Shards {
         let mut hasher = DefaultHasher::new();
         user.hash(&mut hasher);
         let shard = hasher.finish() as usize % self.inboxes.len();
-        (self.next.fetch_add(1, Ordering::Relaxed), self.inboxes[shard].clone())
+        (
+            self.next.fetch_add(1, Ordering::Relaxed),
+            self.inboxes[shard].clone(),
+        )
     }
 }

@@ -75,18 +75,31 @@ impl Shard {
                 }
                 0
             }
-            ToEdge::Welcome { .. } | ToEdge::Done { .. } | ToEdge::Behind { .. } | ToEdge::Drain => 0,
+            ToEdge::Welcome { .. }
+            | ToEdge::Done { .. }
+            | ToEdge::Behind { .. }
+            | ToEdge::Drain => 0,
         }
     }
 
     fn encode_stored(&mut self, stream: &StreamName, event: &mut StoredEvent, unix_ms: i64) {
-        let position = Position { epoch: self.epoch, offset: event.offset, check: event.check };
-        let place = frame::Place { stream, position: Some(position) };
+        let position = Position {
+            epoch: self.epoch,
+            offset: event.offset,
+            check: event.check,
+        };
+        let place = frame::Place {
+            stream,
+            position: Some(position),
+        };
         event.envelope = self.encoder.event(&event.envelope, place, unix_ms);
     }
 
     fn encode_ephemeral(&mut self, stream: &StreamName, event: &mut Ephemeral, unix_ms: i64) {
-        let place = frame::Place { stream, position: None };
+        let place = frame::Place {
+            stream,
+            position: None,
+        };
         event.envelope = self.encoder.event(&event.envelope, place, unix_ms);
     }
 
@@ -139,11 +152,18 @@ impl Shard {
     fn hear_client(&mut self, session: SessionId, request: Request) {
         match request {
             Request::Subscribe { stream, from } => {
-                self.feed(Input::Subscribe { session, stream, from });
+                self.feed(Input::Subscribe {
+                    session,
+                    stream,
+                    from,
+                });
             }
             Request::Unsubscribe(stream) => self.feed(Input::Unsubscribe { session, stream }),
             Request::Ping => self.feed(Input::Ping { session }),
-            Request::Refresh { exp_unix_ms, ends_unix_ms } => {
+            Request::Refresh {
+                exp_unix_ms,
+                ends_unix_ms,
+            } => {
                 let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
                 let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
                 self.feed(Input::Refresh { session, ends_at });
@@ -151,9 +171,14 @@ impl Shard {
                 self.apply();
                 self.sockets.ends(session, ends_unix_ms);
                 let expires_at = clock::rfc3339(exp_unix_ms);
-                self.sockets.push(session, frame::text(&ServerFrame::Refreshed { expires_at }));
+                self.sockets
+                    .push(session, frame::text(&ServerFrame::Refreshed { expires_at }));
             }
-            Request::Bad { reason, field, message } => {
+            Request::Bad {
+                reason,
+                field,
+                message,
+            } => {
                 // The answer first: the rules may end the connection over it.
                 self.apply();
                 let error = ServerFrame::Error {
@@ -203,7 +228,11 @@ impl Shard {
                 Output::ToHub(message) => self.to_hub.push(message),
                 Output::Tell { session, notice } => self.tell(session, &notice),
                 Output::Ping { session } => self.sockets.push(session, frame::PING),
-                Output::Close { session, reason, retry_after_ms } => {
+                Output::Close {
+                    session,
+                    reason,
+                    retry_after_ms,
+                } => {
                     self.close(session, reason_of(reason), retry_after_ms);
                 }
             }
@@ -212,7 +241,9 @@ impl Shard {
     }
 
     fn tell(&mut self, session: SessionId, notice: &Notice) {
-        let Some((user, public_id)) = self.sockets.whose(session) else { return };
+        let Some((user, public_id)) = self.sockets.whose(session) else {
+            return;
+        };
         let frame = match notice {
             Notice::Connected { streams } => ServerFrame::Connected {
                 session: &public_id,
@@ -224,11 +255,13 @@ impl Shard {
                 queue: queue_of(stream),
                 position: position_text(*at),
             },
-            Notice::Unsubscribed { stream } => ServerFrame::Unsubscribed { queue: queue_of(stream) },
+            Notice::Unsubscribed { stream } => ServerFrame::Unsubscribed {
+                queue: queue_of(stream),
+            },
             Notice::Gap { stream, gap } => ServerFrame::gap(stream, gap),
-            Notice::Degraded => {
-                ServerFrame::Degraded { since: clock::rfc3339(self.degraded_since) }
-            }
+            Notice::Degraded => ServerFrame::Degraded {
+                since: clock::rfc3339(self.degraded_since),
+            },
             Notice::Recovered => ServerFrame::Recovered,
             Notice::Pong => ServerFrame::Pong,
             Notice::TooManySubscriptions { stream: _ } => ServerFrame::Error {
@@ -246,7 +279,12 @@ impl Shard {
         let name = protocol::code(reason);
         let farewell = [frame::text(&bye), frame::close(reason.close_code(), &name)];
         self.sockets.close(session, farewell, self.clock.now());
-        self.metrics.closed.get_or_create(&ReasonLabel { reason: reason.name() }).inc();
+        self.metrics
+            .closed
+            .get_or_create(&ReasonLabel {
+                reason: reason.name(),
+            })
+            .inc();
     }
 
     // === what is counted ===
@@ -258,9 +296,15 @@ impl Shard {
         metrics.deliveries.inc_by(new.writes - old.writes);
         metrics.dropped.inc_by(new.dropped - old.dropped);
         metrics.collapsed.inc_by(new.collapsed - old.collapsed);
-        metrics.encoded.inc_by(self.encoder.encoded - self.counted.encoded);
-        metrics.unknown.inc_by(self.encoder.unknown - self.counted.unknown);
-        metrics.sessions.inc_by(new.sessions.cast_signed() - old.sessions.cast_signed());
+        metrics
+            .encoded
+            .inc_by(self.encoder.encoded - self.counted.encoded);
+        metrics
+            .unknown
+            .inc_by(self.encoder.unknown - self.counted.unknown);
+        metrics
+            .sessions
+            .inc_by(new.sessions.cast_signed() - old.sessions.cast_signed());
         self.counted = Counted {
             stats: new,
             encoded: self.encoder.encoded,
@@ -269,11 +313,14 @@ impl Shard {
     }
 }
 
-fn streams_of(
-    streams: &[(StreamName, Position)],
-) -> BTreeMap<Cow<'static, str>, StreamPosition> {
+fn streams_of(streams: &[(StreamName, Position)]) -> BTreeMap<Cow<'static, str>, StreamPosition> {
     let public = streams.iter().map(|(stream, at)| {
-        (PublicStream::of(stream).key(), StreamPosition { position: position_text(*at) })
+        (
+            PublicStream::of(stream).key(),
+            StreamPosition {
+                position: position_text(*at),
+            },
+        )
     });
     public.collect()
 }

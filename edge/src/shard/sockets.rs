@@ -33,12 +33,18 @@ struct Socket {
     ends_unix_ms: i64,
     /// It was told goodbye.
     closing: bool,
-    /// A task waits for it to take data again.
-    blocked: bool,
     /// It is among those to be flushed.
     touched: bool,
-    /// A pong waits already.
-    replied: bool,
+    /// Set while a task waits for it to take data again.
+    blocked: Option<Blocked>,
+}
+
+/// What waits for a blocked socket beside its frames.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocked {
+    Unanswered,
+    /// A pong.
+    Answered,
 }
 
 /// What a flush found out.
@@ -53,7 +59,7 @@ pub(super) enum Found {
 
 /// See the module's page.
 pub(super) struct Sockets {
-    sockets: HashMap<SessionId, Socket>,
+    known: HashMap<SessionId, Socket>,
     touched: Vec<SessionId>,
     lingering: VecDeque<(Millis, SessionId)>,
     most_waiting: usize,
@@ -69,18 +75,26 @@ struct Tools {
 }
 
 impl Sockets {
-    pub(super) fn new(limits: &Limits, wake: mpsc::Sender<FromSocket>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        limits: &Limits,
+        wake: mpsc::Sender<FromSocket>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
-            sockets: HashMap::new(),
+            known: HashMap::new(),
             touched: Vec::new(),
             lingering: VecDeque::new(),
             most_waiting: limits.queue_bytes + limits.write_bytes + NOTICE_BYTES,
-            tools: Tools { spare: Vec::new(), wake, metrics },
+            tools: Tools {
+                spare: Vec::new(),
+                wake,
+                metrics,
+            },
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
+        self.known.is_empty()
     }
 
     /// Takes a socket over.
@@ -91,27 +105,28 @@ impl Sockets {
             public_id: Arc::clone(&opening.public_id),
             ends_unix_ms: opening.ends_unix_ms,
             closing: false,
-            blocked: false,
             touched: false,
-            replied: false,
+            blocked: None,
         };
-        self.sockets.insert(opening.session, socket);
+        self.known.insert(opening.session, socket);
     }
 
     /// User and public id of an open socket.
     pub(super) fn whose(&self, session: SessionId) -> Option<(Arc<str>, Arc<str>)> {
-        let socket = self.sockets.get(&session).filter(|socket| !socket.closing)?;
+        let socket = self.known.get(&session).filter(|socket| !socket.closing)?;
         Some((Arc::clone(&socket.user), Arc::clone(&socket.public_id)))
     }
 
     /// Whether the socket is here and was not told goodbye.
     pub(super) fn is_open(&self, session: SessionId) -> bool {
-        self.sockets.get(&session).is_some_and(|socket| !socket.closing)
+        self.known
+            .get(&session)
+            .is_some_and(|socket| !socket.closing)
     }
 
     /// Notes when a session ends now.
     pub(super) fn ends(&mut self, session: SessionId, unix_ms: i64) {
-        if let Some(socket) = self.sockets.get_mut(&session) {
+        if let Some(socket) = self.known.get_mut(&session) {
             socket.ends_unix_ms = unix_ms;
         }
     }
@@ -119,13 +134,21 @@ impl Sockets {
     /// Sessions whose token has ended by the wall clock.
     pub(super) fn ended_by(&self, unix_ms: i64) -> Vec<SessionId> {
         let ended = |socket: &Socket| !socket.closing && socket.ends_unix_ms <= unix_ms;
-        self.sockets.iter().filter(|(_, s)| ended(s)).map(|(session, _)| *session).collect()
+        self.known
+            .iter()
+            .filter(|(_, s)| ended(s))
+            .map(|(session, _)| *session)
+            .collect()
     }
 
     /// Adds a frame for an open socket; it leaves with the next flush, or once the
     /// socket takes data again.
     pub(super) fn push(&mut self, session: SessionId, frame: Bytes) {
-        if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) {
+        if let Some(socket) = self
+            .known
+            .get_mut(&session)
+            .filter(|socket| !socket.closing)
+        {
             socket.writer.push(frame, &mut self.tools.spare);
             if !socket.touched {
                 socket.touched = true;
@@ -137,8 +160,12 @@ impl Sockets {
     /// Adds what the protocol wants answered. A client that does not read gets
     /// one pong for many pings (RFC 6455 §5.5.3 allows it).
     pub(super) fn reply(&mut self, session: SessionId, bytes: Bytes) {
-        let Some(socket) = self.sockets.get_mut(&session) else { return };
-        if socket.blocked && std::mem::replace(&mut socket.replied, true) {
+        let Some(socket) = self.known.get_mut(&session) else {
+            return;
+        };
+        if let Some(blocked) = &mut socket.blocked
+            && std::mem::replace(blocked, Blocked::Answered) == Blocked::Answered
+        {
             self.tools.metrics.pongs_dropped.inc();
             return;
         }
@@ -148,8 +175,12 @@ impl Sockets {
     /// Writes the last frames to a socket and no more; `now` starts the time its
     /// client has to answer. Events that wait are dropped: they are in the log.
     pub(super) fn close(&mut self, session: SessionId, farewell: [Bytes; 2], now: Millis) {
-        if let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) {
-            if socket.blocked {
+        if let Some(socket) = self
+            .known
+            .get_mut(&session)
+            .filter(|socket| !socket.closing)
+        {
+            if socket.blocked.is_some() {
                 socket.writer.drop_waiting();
             }
             for frame in farewell {
@@ -166,8 +197,10 @@ impl Sockets {
 
     /// Forgets a socket that has ended; says whether the rules still know it.
     pub(super) fn remove(&mut self, session: SessionId) -> bool {
-        let Some(mut socket) = self.sockets.remove(&session) else { return false };
-        if !socket.blocked && !socket.writer.is_empty() {
+        let Some(mut socket) = self.known.remove(&session) else {
+            return false;
+        };
+        if socket.blocked.is_none() && !socket.writer.is_empty() {
             // The answer to a close may still wait here.
             self.tools.write(&mut socket);
         }
@@ -178,9 +211,11 @@ impl Sockets {
     /// Writes to every touched socket, once.
     pub(super) fn flush(&mut self, found: &mut Vec<Found>) {
         for session in self.touched.drain(..) {
-            let Some(socket) = self.sockets.get_mut(&session) else { continue };
+            let Some(socket) = self.known.get_mut(&session) else {
+                continue;
+            };
             socket.touched = false;
-            let lives = if !socket.blocked {
+            let lives = if socket.blocked.is_none() {
                 self.tools.flush(session, socket, found)
             } else if socket.writer.bytes() > self.most_waiting {
                 self.tools.abort(session, socket, found);
@@ -189,21 +224,23 @@ impl Sockets {
                 true
             };
             if !lives {
-                self.sockets.remove(&session);
+                self.known.remove(&session);
             }
         }
     }
 
     /// A socket that was blocked takes data again.
     pub(super) fn writable(&mut self, session: SessionId, found: &mut Vec<Found>) {
-        let Some(socket) = self.sockets.get_mut(&session) else { return };
+        let Some(socket) = self.known.get_mut(&session) else {
+            return;
+        };
         self.tools.unblock(socket);
         let before = socket.writer.bytes();
         let mut outcome = Vec::new();
         if !self.tools.flush(session, socket, &mut outcome) {
-            self.sockets.remove(&session);
+            self.known.remove(&session);
             found.append(&mut outcome);
-        } else if !socket.closing && !socket.blocked {
+        } else if !socket.closing && socket.blocked.is_none() {
             found.push(Found::Writable(session));
         } else if socket.writer.bytes() < before {
             // Slow, not stopped: its time begins anew.
@@ -222,7 +259,7 @@ impl Sockets {
             && at <= now
         {
             self.lingering.pop_front();
-            if let Some(mut socket) = self.sockets.remove(&session) {
+            if let Some(mut socket) = self.known.remove(&session) {
                 self.tools.abort(session, &mut socket, &mut Vec::new());
             }
         }
@@ -230,8 +267,8 @@ impl Sockets {
 
     /// Cuts all; says how many there were.
     pub(super) fn cut_all(&mut self) -> usize {
-        let left = self.sockets.len();
-        for (session, mut socket) in self.sockets.drain() {
+        let left = self.known.len();
+        for (session, mut socket) in self.known.drain() {
             self.tools.abort(session, &mut socket, &mut Vec::new());
         }
         self.lingering.clear();
@@ -250,10 +287,14 @@ impl Tools {
                 true
             }
             Flush::Blocked => {
-                socket.blocked = true;
+                socket.blocked = Some(Blocked::Unanswered);
                 self.metrics.blocked.inc();
                 self.metrics.stalls.inc();
-                tokio::spawn(wait(session, Arc::clone(socket.writer.stream()), self.wake.clone()));
+                tokio::spawn(wait(
+                    session,
+                    Arc::clone(socket.writer.stream()),
+                    self.wake.clone(),
+                ));
                 if !socket.closing {
                     found.push(Found::Blocked(session));
                 }
@@ -271,14 +312,15 @@ impl Tools {
     fn write(&mut self, socket: &mut Socket) -> Flush {
         let before = socket.writer.bytes();
         let outcome = socket.writer.flush(&mut self.spare);
-        self.metrics.written_bytes.inc_by((before - socket.writer.bytes()) as u64);
+        self.metrics
+            .written_bytes
+            .inc_by((before - socket.writer.bytes()) as u64);
         outcome
     }
 
     fn unblock(&self, socket: &mut Socket) {
-        if std::mem::take(&mut socket.blocked) {
+        if socket.blocked.take().is_some() {
             self.metrics.blocked.dec();
-            socket.replied = false;
         }
     }
 

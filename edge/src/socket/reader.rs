@@ -80,7 +80,10 @@ impl Reader {
             .max_write_buffer_size(1 << 10)
             .max_message_size(Some(first))
             .max_frame_size(Some(first));
-        Self { context: WebSocketContext::new(Role::Server, Some(config)), leftover }
+        Self {
+            context: WebSocketContext::new(Role::Server, Some(config)),
+            leftover,
+        }
     }
 
     /// After the first message the usual limits hold.
@@ -101,7 +104,10 @@ impl Reader {
     pub(super) async fn read(&mut self, stream: &TcpStream) -> Heard {
         loop {
             if stream.readable().await.is_err() {
-                return Heard { end: Some(End::Io), ..Heard::default() };
+                return Heard {
+                    end: Some(End::Io),
+                    ..Heard::default()
+                };
             }
             if let Some(heard) = self.read_now(stream) {
                 return heard;
@@ -112,16 +118,25 @@ impl Reader {
     fn read_now(&mut self, stream: &TcpStream) -> Option<Heard> {
         let mut scratch = [0; SCRATCH_BYTES];
         match stream.try_read(&mut scratch) {
-            Ok(0) => Some(Heard { end: Some(End::Io), ..Heard::default() }),
+            Ok(0) => Some(Heard {
+                end: Some(End::Io),
+                ..Heard::default()
+            }),
             Ok(length) => Some(self.feed(&scratch[..length])),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(_) => Some(Heard { end: Some(End::Io), ..Heard::default() }),
+            Err(_) => Some(Heard {
+                end: Some(End::Io),
+                ..Heard::default()
+            }),
         }
     }
 
     fn feed(&mut self, input: &[u8]) -> Heard {
         let mut heard = Heard::default();
-        let mut memory = Memory { input, replies: Vec::new() };
+        let mut memory = Memory {
+            input,
+            replies: Vec::new(),
+        };
         while heard.end.is_none() {
             match self.context.read(&mut memory) {
                 Ok(Message::Text(text)) => {
@@ -208,7 +223,7 @@ mod tests {
         match payload.len() {
             0..=125 => frame.push(0x80 | payload.len() as u8),
             length => {
-                frame.push(0x80 | 126);
+                frame.push(0xfe);
                 frame.extend_from_slice(&(length as u16).to_be_bytes());
             }
         }
@@ -228,10 +243,22 @@ mod tests {
             ("unmasked", vec![0x81, 1, b'x'], Reason::ProtocolError),
             ("reserved bit", frame(0xc1, b"x"), Reason::ProtocolError),
             ("unknown opcode", frame(0x83, b"x"), Reason::ProtocolError),
-            ("lonely continuation", frame(0x80, b"x"), Reason::ProtocolError),
+            (
+                "lonely continuation",
+                frame(0x80, b"x"),
+                Reason::ProtocolError,
+            ),
             ("fragmented ping", frame(0x09, b"x"), Reason::ProtocolError),
-            ("long ping", frame(0x89, &[b'x'; 126]), Reason::ProtocolError),
-            ("close of one byte", frame(0x88, &[3]), Reason::ProtocolError),
+            (
+                "long ping",
+                frame(0x89, &[b'x'; 126]),
+                Reason::ProtocolError,
+            ),
+            (
+                "close of one byte",
+                frame(0x88, &[3]),
+                Reason::ProtocolError,
+            ),
             ("binary", frame(0x82, b"x"), Reason::BinaryFrame),
             ("bad UTF-8", frame(0x81, b"\xff"), Reason::BadUtf8),
             ("too big", frame(0x81, &[b'x'; 12_289]), Reason::TooBig),

@@ -43,7 +43,12 @@ pub(crate) struct Writer {
 impl Writer {
     /// For a socket that nothing waits for.
     pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
-        Self { stream, queue: Vec::new(), bytes: 0, cut: false }
+        Self {
+            stream,
+            queue: Vec::new(),
+            bytes: 0,
+            cut: false,
+        }
     }
 
     /// The socket.
@@ -156,7 +161,8 @@ impl Writer {
 
     /// Ends the connection at once; the kernel forgets what it holds for it.
     pub(crate) fn abort(&self) {
-        let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO));
+        let _ =
+            rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO));
         let _ = rustix::net::shutdown(&self.stream, Shutdown::Both);
     }
 }
@@ -199,7 +205,10 @@ mod tests {
             server.writable().await.unwrap();
         }
         assert!(stalls > 0 && writer.is_empty() && writer.bytes() == 0);
-        assert!(reading.await.unwrap() == expected, "bytes were lost, doubled or mixed up");
+        assert!(
+            reading.await.unwrap() == expected,
+            "bytes were lost, doubled or mixed up"
+        );
     }
 
     #[tokio::test]

@@ -1,0 +1,232 @@
+// The list of documents: one row each, drawn from what the processors list and
+// what events tell.
+//
+// Promise: a document that has ended never looks pending again, whichever of list
+// and event comes first; at most `MAX_ROWS` rows; text only, and only http links.
+
+/** Rows that are kept, newest first: as many as the processors list. */
+const MAX_ROWS = 100;
+
+/** @typedef {import("./dashboard-upload.js").DocumentRecord} DocumentRecord */
+
+/**
+ * @typedef {object} Row
+ * @property {DocumentRecord} record
+ * @property {HTMLElement} element
+ * @property {string | null} preview an object URL, revoked when the thumbnail is there
+ * @property {{percent?: number, stage?: string}} progress
+ */
+
+/** @param {string | null | undefined} url @returns {string | null} */
+export function webUrl(url) {
+  if (!url) return null;
+  try {
+    const { protocol, href } = new URL(url, location.href);
+    return protocol === "http:" || protocol === "https:" ? href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** `driving_license_picture` → `Driving license picture`. @param {string | undefined} type */
+export function typeName(type) {
+  const words = (type || "picture").replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** @param {number | null | undefined} ms */
+function duration(ms) {
+  if (typeof ms !== "number") return "";
+  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
+}
+
+const STATUS_NAMES = new Map([
+  ["pending", "In progress"],
+  ["completed", "Ready"],
+  ["failed", "Failed"],
+]);
+
+/** Draws the documents into a list element. */
+export class DocumentList {
+  /** @type {Map<string, Row>} */
+  #rows = new Map();
+  #list;
+  #empty;
+  #template;
+  #onBrokenThumbnail;
+
+  /**
+   * @param {HTMLElement} list
+   * @param {HTMLElement} empty shown while there is nothing
+   * @param {HTMLTemplateElement} template one row
+   * @param {() => void} onBrokenThumbnail a signed URL has probably expired
+   */
+  constructor(list, empty, template, onBrokenThumbnail) {
+    this.#list = list;
+    this.#empty = empty;
+    this.#template = template;
+    this.#onBrokenThumbnail = onBrokenThumbnail;
+  }
+
+  /**
+   * What the processors list, newest first. Rows that are not in it stay if they
+   * are pending: the list may be older than their event.
+   *
+   * @param {DocumentRecord[]} records
+   */
+  load(records) {
+    const listed = records.slice(0, MAX_ROWS);
+    const ids = new Set(listed.map((record) => record.documentId));
+    for (const [id, row] of this.#rows) {
+      if (!ids.has(id) && row.record.status !== "pending") this.#remove(id);
+    }
+    for (const record of [...listed].reverse()) this.put(record);
+    for (const record of [...listed].reverse()) {
+      const row = this.#rows.get(record.documentId);
+      if (row) this.#list.prepend(row.element);
+    }
+  }
+
+  /**
+   * Adds to what is known of a document.
+   *
+   * @param {DocumentRecord} record
+   */
+  put(record) {
+    if (typeof record.documentId !== "string") return;
+    const row = this.#rows.get(record.documentId) ?? this.#add(record);
+    const ended = row.record.status !== "pending";
+    const known = Object.entries(record).filter(([, value]) => value !== undefined && value !== null);
+    const told = Object.fromEntries(known);
+    if (ended && record.status === "pending") delete told.status;
+    row.record = { ...row.record, ...told };
+    this.#draw(row);
+  }
+
+  /**
+   * What the person sees until the thumbnail is there.
+   *
+   * @param {string} documentId @param {Blob} file
+   */
+  preview(documentId, file) {
+    const row = this.#rows.get(documentId);
+    if (!row || row.preview || row.record.thumbnailUrl) return;
+    row.preview = URL.createObjectURL(file);
+    this.#draw(row);
+  }
+
+  /**
+   * @param {string} documentId
+   * @param {{percent?: number, stage?: string}} progress
+   */
+  progress(documentId, progress) {
+    const row = this.#rows.get(documentId);
+    if (!row || row.record.status !== "pending") return;
+    row.progress = progress;
+    this.#draw(row);
+  }
+
+  /** @param {string} documentId @returns {DocumentRecord | undefined} */
+  get(documentId) {
+    return this.#rows.get(documentId)?.record;
+  }
+
+  /** @param {DocumentRecord} record @returns {Row} */
+  #add(record) {
+    const element = /** @type {HTMLElement} */ (this.#template.content.cloneNode(true)).querySelector("li");
+    if (!element) throw new Error("the row's template has no `li`");
+    element.dataset.documentId = record.documentId;
+    element.querySelector("img")?.addEventListener("error", () => this.#thumbnailBroke(record.documentId));
+    /** @type {Row} */
+    const row = { record, element, preview: null, progress: {} };
+    this.#rows.set(record.documentId, row);
+    this.#list.prepend(element);
+    for (const id of this.#rows.keys()) {
+      if (this.#rows.size <= MAX_ROWS) break;
+      this.#remove(id);
+    }
+    this.#empty.hidden = true;
+    return row;
+  }
+
+  /** @param {string} id */
+  #remove(id) {
+    const row = this.#rows.get(id);
+    if (!row) return;
+    if (row.preview) URL.revokeObjectURL(row.preview);
+    row.element.remove();
+    this.#rows.delete(id);
+    this.#empty.hidden = this.#rows.size > 0;
+  }
+
+  /** @param {string} id */
+  #thumbnailBroke(id) {
+    const row = this.#rows.get(id);
+    const image = row?.element.querySelector("img");
+    if (!row || !image) return;
+    image.hidden = true;
+    if (row.preview === null && row.record.thumbnailUrl) this.#onBrokenThumbnail();
+  }
+
+  /** @param {Row} row */
+  #draw(row) {
+    const { element, record } = row;
+    element.dataset.status = record.status;
+    text(element, ".doc-name", typeName(record.documentType));
+    text(element, ".doc-status", STATUS_NAMES.get(record.status) ?? record.status);
+    text(element, ".doc-duration", duration(record.processingDuration));
+    text(element, ".doc-detail", detail(row));
+    const time = element.querySelector("time");
+    const at = record.createdAt ? new Date(record.createdAt) : null;
+    if (time && at && !Number.isNaN(at.getTime())) {
+      time.dateTime = at.toISOString();
+      time.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+      time.title = at.toLocaleString();
+    }
+    const bar = element.querySelector("progress");
+    if (bar) {
+      bar.hidden = record.status !== "pending";
+      if (row.progress.percent !== undefined) bar.value = row.progress.percent;
+      bar.setAttribute("aria-label", `Progress of ${typeName(record.documentType)}`);
+    }
+    this.#drawPicture(row);
+  }
+
+  /** @param {Row} row */
+  #drawPicture(row) {
+    const { element, record } = row;
+    const image = element.querySelector("img");
+    const link = element.querySelector("a");
+    const thumbnail = webUrl(record.thumbnailUrl);
+    const source = thumbnail ?? (record.status === "failed" ? null : row.preview);
+    if (image && source && image.getAttribute("src") !== source) {
+      image.src = source;
+      image.hidden = false;
+    }
+    if (image && !source) image.hidden = true;
+    if (image) image.alt = `${typeName(record.documentType)}, thumbnail`;
+    if (thumbnail && row.preview) {
+      URL.revokeObjectURL(row.preview);
+      row.preview = null;
+    }
+    const full = webUrl(record.signedUrl);
+    if (link) {
+      if (full) link.href = full;
+      else link.removeAttribute("href");
+      link.setAttribute("aria-label", `Open ${typeName(record.documentType)} in full size`);
+    }
+  }
+}
+
+/** @param {Row} row */
+function detail({ record, progress }) {
+  if (record.status === "failed") return record.error || "It could not be processed.";
+  if (record.status === "pending") return progress.stage ? `${progress.stage} …` : "waiting for its turn …";
+  return record.width && record.height ? `${record.width} × ${record.height} px` : "";
+}
+
+/** @param {Element} element @param {string} selector @param {string} value */
+function text(element, selector, value) {
+  const target = element.querySelector(selector);
+  if (target && target.textContent !== value) target.textContent = value;
+}

@@ -1,0 +1,96 @@
+// Who is looking at the page, and with which token.
+//
+// Promise: a token is asked for only when there is none that will last, and it is
+// never written to a URL, to a storage or to the console.
+
+/** A token with less than this left is not used for something new, in milliseconds. */
+const SPARE_MS = 30_000;
+
+/**
+ * @typedef {object} PageConfig
+ * @property {string} wsUrl
+ * @property {string} processorsUrl without a slash at its end
+ * @property {boolean} devTokens
+ */
+
+/** @returns {Promise<PageConfig>} */
+export async function loadConfig() {
+  const answer = await fetch("/config.json", { cache: "no-store" });
+  if (!answer.ok) throw new Error(`/config.json answered ${answer.status}: is this page served by an edge?`);
+  const config = await answer.json();
+  return { ...config, processorsUrl: String(config.processorsUrl).replace(/\/$/, "") };
+}
+
+/** The user of this page and their token. */
+export class Session {
+  /** @type {{token: string, endsAt: number} | null} */
+  #held = null;
+  /** One request at a time; @type {Promise<string> | null} */
+  #pending = null;
+  #devTokens;
+
+  /** @param {PageConfig} config */
+  constructor(config) {
+    this.#devTokens = config.devTokens;
+    const asked = new URLSearchParams(location.search).get("user");
+    /** The user, as far as the page knows: the edge decides by the token. */
+    this.user = asked || "demo";
+  }
+
+  /**
+   * A token that still lasts.
+   *
+   * @param {boolean} [refused] the last one was not accepted
+   * @returns {Promise<string>}
+   */
+  token(refused = false) {
+    if (refused) this.#held = null;
+    if (this.#held && this.#held.endsAt - Date.now() > SPARE_MS) return Promise.resolve(this.#held.token);
+    this.#pending ??= this.#fetch(refused).finally(() => {
+      this.#pending = null;
+    });
+    return this.#pending;
+  }
+
+  /** @param {boolean} refused */
+  async #fetch(refused) {
+    if (!this.#devTokens) return this.#given(refused);
+    const answer = await fetch("/dev/token", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ user: this.user }),
+    });
+    if (!answer.ok) throw new Error(`/dev/token answered ${answer.status} for user ${this.user}`);
+    const { token, expiresAt } = await answer.json();
+    const endsAt = Date.parse(expiresAt);
+    this.#held = { token, endsAt: Number.isFinite(endsAt) ? endsAt : 0 };
+    return String(token);
+  }
+
+  /** @param {boolean} refused */
+  async #given(refused) {
+    const set = /** @type {{BELFRY_TOKEN?: unknown}} */ (window).BELFRY_TOKEN;
+    const token = typeof set === "string" && !refused ? set : await askForToken();
+    this.#held = { token, endsAt: Infinity };
+    return token;
+  }
+}
+
+/** @returns {Promise<string>} */
+function askForToken() {
+  const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("token-dialog"));
+  const input = /** @type {HTMLTextAreaElement} */ (document.getElementById("token-input"));
+  return new Promise((resolve, reject) => {
+    dialog.addEventListener(
+      "close",
+      () => {
+        const token = input.value.trim();
+        input.value = "";
+        if (dialog.returnValue === "use" && token !== "") resolve(token);
+        else reject(new Error("no token was given"));
+      },
+      { once: true },
+    );
+    if (!dialog.open) dialog.showModal();
+  });
+}

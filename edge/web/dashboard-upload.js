@@ -1,0 +1,117 @@
+// Pictures on their way to the processors, and the list on its way back.
+//
+// Promise: every failure is an `Error` whose message a person can act on; a
+// token that is refused once is replaced and the request made once more.
+
+/** Pictures that are sent at once; the rest of a drop waits. */
+const PARALLEL = 2;
+/** Pictures of one drop. */
+export const MAX_FILES = 20;
+/** Pictures that wait for their turn. */
+const MAX_WAITING = 60;
+/** How long a request may take, in milliseconds. */
+const TIMEOUT_MS = 60_000;
+
+/** @typedef {import("./dashboard-session.js").Session} Session */
+
+/**
+ * A document as the processors list it.
+ *
+ * @typedef {object} DocumentRecord
+ * @property {string} documentId
+ * @property {string} [documentType]
+ * @property {string} status
+ * @property {string} [createdAt]
+ * @property {number | null} [processingDuration]
+ * @property {string | null} [signedUrl]
+ * @property {string | null} [signedUrlExpiresAt]
+ * @property {string | null} [thumbnailUrl]
+ * @property {number | null} [width]
+ * @property {number | null} [height]
+ * @property {string | null} [errorCode]
+ * @property {string | null} [error]
+ * @property {string | null} [jobId]
+ */
+
+/** Speaks with the processors for one user. */
+export class Processors {
+  #url;
+  #session;
+  #running = 0;
+  /** @type {(() => void)[]} */
+  #queue = [];
+
+  /** @param {string} url @param {Session} session */
+  constructor(url, session) {
+    this.#url = url;
+    this.#session = session;
+  }
+
+  /** @returns {Promise<DocumentRecord[]>} newest first */
+  async list() {
+    const answer = await this.#request("/images", {});
+    const { images } = await answer.json();
+    return Array.isArray(images) ? images : [];
+  }
+
+  /**
+   * Sends a picture.
+   *
+   * @param {File} file
+   * @param {string} documentType
+   * @returns {Promise<{documentId: string, jobId: string}>}
+   */
+  async upload(file, documentType) {
+    await this.#turn();
+    try {
+      const form = new FormData();
+      form.append("documentType", documentType);
+      form.append("file", file, file.name);
+      const answer = await this.#request("/images", { method: "POST", body: form });
+      return await answer.json();
+    } finally {
+      this.#running -= 1;
+      this.#queue.shift()?.();
+    }
+  }
+
+  async #turn() {
+    if (this.#queue.length >= MAX_WAITING) throw new Error(`${MAX_WAITING} pictures wait already. Try again when some are done.`);
+    if (this.#running >= PARALLEL) await new Promise((resolve) => this.#queue.push(() => resolve(null)));
+    this.#running += 1;
+  }
+
+  /** @param {string} path @param {RequestInit} init */
+  async #request(path, init) {
+    let answer = await this.#attempt(path, init, false);
+    if (answer.status === 401) answer = await this.#attempt(path, init, true);
+    if (!answer.ok) throw new Error(await problem(answer));
+    return answer;
+  }
+
+  /** @param {string} path @param {RequestInit} init @param {boolean} refused */
+  async #attempt(path, init, refused) {
+    const headers = { Authorization: `Bearer ${await this.#session.token(refused)}` };
+    try {
+      return await fetch(this.#url + path, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    } catch {
+      throw new Error("The image service cannot be reached. Try again in a moment.");
+    }
+  }
+}
+
+/**
+ * What a person should know of an answer that is not OK.
+ *
+ * @param {Response} answer
+ */
+async function problem(answer) {
+  try {
+    const { title, detail } = await answer.json();
+    const told = detail || title;
+    if (typeof told === "string" && told !== "") return told;
+  } catch {
+    // Not a problem document: the status has to do.
+  }
+  return answer.status === 413 ? "The file is too large." : `The image service answered ${answer.status}.`;
+}

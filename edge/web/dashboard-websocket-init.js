@@ -88,7 +88,10 @@ class Dashboard {
     client.on("state", (detail) => drawPill((last = detail), client.degraded));
     client.on("degraded", () => drawPill(last, true));
     client.on("recovered", () => drawPill(last, false));
-    client.on("connected", () => this.#reloadSoon());
+    client.on("connected", () => {
+      this.#missed = 0;
+      this.#reloadSoon();
+    });
     client.on("gap", () => {
       this.#reloadSoon();
       toasts.info("Some updates are too old to be replayed. The list was loaded again.", "Caught up");

@@ -1,9 +1,11 @@
-// Printed from src/reason.rs; a test compares. Do not edit by hand.
+// Printed from src/reason.rs by a test of the edge; do not edit.
 export const REASONS = [
   { name: "normal", closeCode: 1000, advice: "never", sentence: "the connection was closed as asked" },
   { name: "protocol_error", closeCode: 1002, advice: "backoff", sentence: "the WebSocket protocol was broken" },
   { name: "binary_frame", closeCode: 1003, advice: "never", sentence: "binary frames are not spoken here, send JSON text" },
+  { name: "bad_utf8", closeCode: 1007, advice: "never", sentence: "a text frame was not valid UTF-8" },
   { name: "too_big", closeCode: 1009, advice: "never", sentence: "the message is larger than the limit" },
+  { name: "internal", closeCode: 1011, advice: "backoff", sentence: "an internal error, please report it" },
   { name: "restart", closeCode: 1012, advice: "after_hint", sentence: "the server restarts, reconnect after the given time" },
   { name: "overloaded", closeCode: 1013, advice: "after_hint", sentence: "the server is overloaded, try again after the given time" },
   { name: "bad_request", closeCode: 4000, advice: "never", sentence: "the request is not valid" },
@@ -15,12 +17,4 @@ export const REASONS = [
   { name: "too_many_connections", closeCode: 4009, advice: "never", sentence: "this user has too many connections, the oldest was closed" },
   { name: "rate_limited", closeCode: 4029, advice: "after_hint", sentence: "too many messages, wait for the given time" },
   { name: "too_many_subscriptions", closeCode: 4000, advice: "never", sentence: "the session follows as many queues as it may" },
-  { name: "idempotency_key_reused", closeCode: 4000, advice: "never", sentence: "the idempotency key was used with another request, choose a new key" },
-  { name: "storage_full", closeCode: 1013, advice: "after_hint", sentence: "the disk is full, try again later with the same key" },
-  { name: "storage_failed", closeCode: 1012, advice: "backoff", sentence: "the log cannot be written, try again with the same key" },
-  { name: "unavailable", closeCode: 1012, advice: "backoff", sentence: "the service is not ready, try again" },
-  { name: "link_protocol", closeCode: 1012, advice: "backoff", sentence: "the link's protocol was broken" },
-  { name: "link_overflow", closeCode: 1013, advice: "backoff", sentence: "more was sent on the link than was granted" },
-  { name: "link_replaced", closeCode: 1012, advice: "never", sentence: "another edge attached under the same name" },
-  { name: "internal", closeCode: 1011, advice: "backoff", sentence: "an internal error, please report it" },
 ];

@@ -131,7 +131,10 @@ async fn connection(stream: TcpStream, site: Arc<Site>, place: OwnedSemaphorePer
         .header_read_timeout(site.config.first_frame)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);
-    let end = site.draining.clone();
+    let draining = site.draining.clone();
+    // A probe that comes while the edge drains is answered, and nothing after it.
+    let late = draining.is_cancelled();
+    server.keep_alive(!late);
     let service = service_fn(move |request| {
         let site = Arc::clone(&site);
         async move { Ok::<_, std::convert::Infallible>(site.answer(request).await) }
@@ -142,8 +145,7 @@ async fn connection(stream: TcpStream, site: Arc<Site>, place: OwnedSemaphorePer
     tokio::pin!(http);
     let ended = tokio::select! {
         ended = http.as_mut() => ended,
-        () = end.cancelled() => {
-            // Probes still ask, each on a connection that is not kept.
+        () = draining.cancelled(), if !late => {
             http.as_mut().graceful_shutdown();
             http.await
         }

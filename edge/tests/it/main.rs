@@ -1,0 +1,12 @@
+//! The edge from outside: real sockets on one side, a notifier played by the test
+//! on the other.
+
+mod drain;
+mod first_frame;
+mod golden;
+mod handshake;
+mod pages;
+mod reasons;
+mod sessions;
+mod slow;
+mod world;

@@ -1,1 +1,85 @@
-fn main(){}
+//! `belfry`: the one binary.
+//!
+//! `main` reads the command line, does the one thing it asks for, and ends with
+//! a code and a sentence.
+
+mod args;
+mod client;
+mod config;
+mod exit;
+mod listen;
+mod secrets;
+mod token;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command, ConfigCommand, TokenSubject};
+use clap::Parser;
+use exit::Failure;
+use token::Subject;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(args::arguments()) {
+        Ok(cli) => cli,
+        Err(error) => return exit::from_clap(&error),
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Listen(listen) => one_thread()?.block_on(listen::run(listen)),
+        Command::Token(token) => print_token(token.subject),
+        Command::Config(ConfigCommand::Check(check)) => {
+            config::load(&check.settings.given, check.config.as_deref()).map_err(Failure::usage)?;
+            println!("the configuration is fine");
+            Ok(())
+        }
+        _ => Err(Failure::bug("not wired yet")),
+    }
+}
+
+fn print_token(subject: TokenSubject) -> Result<(), Failure> {
+    let (subject, ttl, key) = match subject {
+        TokenSubject::User {
+            id,
+            queues,
+            ttl,
+            secrets,
+        } => (Subject::User { id, queues }, ttl, secrets.users_key()),
+        TokenSubject::Service {
+            name,
+            role,
+            events,
+            targets,
+            ttl,
+            secrets,
+        } => (
+            Subject::Service {
+                name,
+                role,
+                events,
+                targets,
+            },
+            ttl,
+            secrets.services_key(),
+        ),
+    };
+    let secret = secrets::load(&key).map_err(Failure::usage)?;
+    println!(
+        "{}",
+        token::sign(&subject, ttl, &secret).map_err(Failure::usage)?
+    );
+    Ok(())
+}
+
+/// A runtime for the commands that only talk to one server.
+fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    built.map_err(|cause| Failure::failed(cause).while_doing("the runtime cannot start"))
+}

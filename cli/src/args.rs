@@ -1,0 +1,221 @@
+//! The command line: what can be asked of `belfry`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{
+        settings::{Edge, Everything, Notifier, Processors, Settings, Up},
+        units::any_duration,
+    },
+    token::ServiceRole,
+};
+
+/// Tells people, in their browser, what services are doing for them.
+///
+/// Every setting of the serving commands has three spellings, strongest first:
+/// the flag `--edge-listen`, the variable `BELFRY_EDGE_LISTEN`, and the key
+/// `edge_listen` of `belfry.toml`. Exit codes: 0 done, 1 failed, 2 usage or
+/// configuration, 70 a bug, 74 storage.
+#[derive(Parser)]
+#[command(
+    name = "belfry",
+    version,
+    subcommand_required = true,
+    propagate_version = true
+)]
+pub(crate) struct Cli {
+    /// What to do; `up` if nothing is given.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it per process")]
+pub(crate) enum Command {
+    /// Run everything in one process: notifier, edge and processors (the default)
+    Up(Serve<Up>),
+    /// Run the notifier alone
+    Notifier(Serve<Notifier>),
+    /// Run an edge alone
+    Edge(Serve<Edge>),
+    /// Run the processors alone
+    Processors(Serve<Processors>),
+    /// Connect as a user and print every event
+    Listen(crate::listen::Listen),
+    /// Sign a token for a user or a service and print it
+    Token(Token),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What to do with the configuration.
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check flags, environment and file; bind nothing, open nothing
+    Check(Box<Serve<Everything>>),
+}
+
+/// How to run something that serves.
+#[derive(Args)]
+pub(crate) struct Serve<R: crate::config::settings::Role + Send + Sync + 'static> {
+    /// The configuration file [default: ./belfry.toml if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BELFRY_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Check the configuration and exit without binding anything
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Print the bound addresses as one line of JSON once everything listens
+    #[arg(long)]
+    pub(crate) print_addresses_json: bool,
+    /// What is configured.
+    #[command(flatten)]
+    pub(crate) settings: Settings<R>,
+}
+
+/// Signs a token.
+#[derive(Args)]
+pub(crate) struct Token {
+    /// Whom the token speaks for.
+    #[command(subcommand)]
+    pub(crate) subject: TokenSubject,
+}
+
+/// Whom the token speaks for.
+#[derive(Subcommand)]
+pub(crate) enum TokenSubject {
+    /// A person in a browser
+    User {
+        /// The user's id
+        id: String,
+        /// Queues the user may follow: names, or prefixes that end in `*`
+        #[arg(long, value_delimiter = ',')]
+        queues: Vec<String>,
+        /// How long the token works
+        #[arg(long, default_value = "1h", value_parser = any_duration)]
+        ttl: Duration,
+        /// Where the secret is.
+        #[command(flatten)]
+        secrets: SecretsAt,
+    },
+    /// A service: a publisher, an edge or an operator
+    Service {
+        /// The service's name
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: ServiceRole,
+        /// Events a publisher may publish, as the contract names them; `*`: all
+        #[arg(long, value_delimiter = ',')]
+        events: Vec<String>,
+        /// Targets a publisher may publish to: `*`, `everyone`, or prefixes such as `user:`
+        #[arg(long, value_delimiter = ',')]
+        targets: Vec<String>,
+        /// How long the token works
+        #[arg(long, default_value = "30d", value_parser = any_duration)]
+        ttl: Duration,
+        /// Where the secret is.
+        #[command(flatten)]
+        secrets: SecretsAt,
+    },
+}
+
+/// Where the secrets of a development setup are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SecretsAt {
+    /// The data directory of `belfry up`
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./data",
+        env = "BELFRY_DATA_DIR"
+    )]
+    pub(crate) data_dir: PathBuf,
+    /// Where users.key and services.key are [default: DATA_DIR/secrets]
+    #[arg(long, value_name = "DIR", env = "BELFRY_SECRETS_DIR")]
+    pub(crate) secrets_dir: Option<PathBuf>,
+}
+
+impl SecretsAt {
+    /// The secret that user tokens are signed with.
+    pub(crate) fn users_key(&self) -> PathBuf {
+        self.dir().join("users.key")
+    }
+
+    /// The secret that service tokens are signed with.
+    pub(crate) fn services_key(&self) -> PathBuf {
+        self.dir().join("services.key")
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.secrets_dir
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("secrets"))
+    }
+}
+
+/// How to print something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Pretty,
+}
+
+/// The arguments of this process, with `up` put in where no command is named.
+pub(crate) fn arguments() -> Vec<std::ffi::OsString> {
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let first = arguments
+        .get(1)
+        .map(|first| first.to_string_lossy().into_owned());
+    let asks_for_help = matches!(
+        first.as_deref(),
+        Some("-h" | "--help" | "-V" | "--version" | "help")
+    );
+    if !asks_for_help && first.is_none_or(|first| first.starts_with('-')) {
+        arguments.insert(1.min(arguments.len()), "up".into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_and_both_are_documented() {
+        let mut command = Cli::command();
+        let up = command.find_subcommand_mut("up").unwrap();
+        let help = up.render_long_help().to_string();
+        for setting in crate::config::settings::SETTINGS {
+            let env = crate::config::settings::env_name(setting.key);
+            assert!(
+                help.contains(&format!("--{}", setting.key))
+                    || setting.key == "notifier-url"
+                    || setting.key == "service-token-file"
+            );
+            assert!(
+                help.contains(&env)
+                    || setting.key == "notifier-url"
+                    || setting.key == "service-token-file",
+                "{env}"
+            );
+        }
+    }
+}

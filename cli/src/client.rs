@@ -1,0 +1,457 @@
+//! A client of the public protocol, for `listen` and `check`.
+//!
+//! It speaks `edge/PROTOCOL.md` and nothing else: what it can do, any other
+//! client can do.
+
+use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
+};
+use url::Url;
+
+use crate::{
+    secrets::{self, SecretError},
+    token::{self, Subject, TokenError},
+};
+
+/// Longest message taken from an edge, in bytes: a page of a replay fits.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// How long connecting may take, up to `connected`.
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+/// Longest pause between two attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// How long a token signed here works.
+const SIGNED_TTL: Duration = Duration::from_secs(3_600);
+
+/// Why a connection is not there, or no longer.
+#[derive(Debug, Error)]
+pub(crate) enum ClientError {
+    #[error("`{0}` is not a ws:// URL (TLS ends at a proxy in front of the edge)")]
+    BadUrl(String),
+    #[error("`{url}` cannot be reached: {cause}")]
+    Unreachable { url: String, cause: io::Error },
+    #[error("`{url}` did not become a WebSocket: {cause}")]
+    Refused {
+        url: String,
+        cause: Box<tungstenite::Error>,
+    },
+    #[error("nothing was heard for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the edge sent something that is not a frame of its protocol: {0}")]
+    Nonsense(String),
+    #[error("the edge closed the connection with {code} {reason}: {message}")]
+    Bye {
+        code: u16,
+        reason: String,
+        message: String,
+        reconnect: bool,
+        retry_after: Duration,
+    },
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+}
+
+impl ClientError {
+    /// `Some`: coming back can help, after at least this long.
+    pub(crate) fn comes_back_after(&self) -> Option<Duration> {
+        match self {
+            ClientError::BadUrl(_) => None,
+            ClientError::Bye {
+                reconnect,
+                retry_after,
+                ..
+            } => reconnect.then_some(*retry_after),
+            ClientError::Refused { cause, .. } => match cause.as_ref() {
+                // 4xx: the same request can only fail again.
+                tungstenite::Error::Http(answer) if answer.status().is_client_error() => None,
+                _ => Some(Duration::ZERO),
+            },
+            _ => Some(Duration::ZERO),
+        }
+    }
+}
+
+/// Where a token comes from.
+#[derive(Clone)]
+pub(crate) enum Credential {
+    /// Read anew each time.
+    File(PathBuf),
+    /// Always the same.
+    Fixed(String),
+    /// Signed anew each time.
+    Signed {
+        /// For whom.
+        user: String,
+        /// The queues it allows.
+        queues: Vec<String>,
+        /// The secret.
+        key: PathBuf,
+    },
+}
+
+/// Why there is no token.
+#[derive(Debug, Error)]
+pub(crate) enum CredentialError {
+    #[error("the token file `{}` cannot be read: {cause}", path.display())]
+    File { path: PathBuf, cause: io::Error },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl Credential {
+    /// A token for the next connection.
+    pub(crate) fn token(&self) -> Result<String, CredentialError> {
+        match self {
+            Credential::Fixed(token) => Ok(token.clone()),
+            Credential::File(path) => match fs::read_to_string(path) {
+                Ok(text) => Ok(text.trim().to_owned()),
+                Err(cause) => Err(CredentialError::File {
+                    path: path.clone(),
+                    cause,
+                }),
+            },
+            Credential::Signed { user, queues, key } => {
+                let subject = Subject::User {
+                    id: user.clone(),
+                    queues: queues.clone(),
+                };
+                Ok(token::sign(&subject, SIGNED_TTL, &secrets::load(key)?)?)
+            }
+        }
+    }
+}
+
+/// The first frame.
+#[derive(Serialize)]
+pub(crate) struct Hello<'a> {
+    /// The user's token.
+    pub(crate) token: &'a str,
+    /// Where the client stands, by stream.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) positions: BTreeMap<&'a str, &'a str>,
+    /// Queues to follow.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(crate) queues: &'a [String],
+}
+
+/// A frame from an edge: what a client needs of it, and all of it as it came.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Frame {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    stream: Option<String>,
+    queue: Option<String>,
+    /// Its place, for people.
+    pub(crate) offset: Option<u64>,
+    /// Its place, for the next `connect`.
+    pub(crate) position: Option<String>,
+    timestamp: Option<String>,
+    #[serde(skip)]
+    batch: Vec<Frame>,
+    /// As it came.
+    #[serde(skip)]
+    pub(crate) raw: String,
+}
+
+impl Frame {
+    /// Reads a text frame.
+    pub(crate) fn parse(text: &str) -> Result<Self, ClientError> {
+        #[derive(Deserialize)]
+        struct Batch<'a> {
+            #[serde(borrow)]
+            events: Vec<&'a RawValue>,
+        }
+        let nonsense = |cause: serde_json::Error| ClientError::Nonsense(cause.to_string());
+        let mut frame: Frame = serde_json::from_str(text).map_err(nonsense)?;
+        if frame.kind == "batch" {
+            let batch: Batch<'_> = serde_json::from_str(text).map_err(nonsense)?;
+            let events = batch.events.into_iter();
+            frame.batch = events
+                .map(|event| Frame::parse(event.get()))
+                .collect::<Result<_, _>>()?;
+        }
+        text.clone_into(&mut frame.raw);
+        Ok(frame)
+    }
+
+    /// The events of a batch, or the frame itself.
+    pub(crate) fn events(&self) -> Vec<Frame> {
+        if self.kind == "batch" {
+            self.batch.clone()
+        } else {
+            vec![self.clone()]
+        }
+    }
+
+    /// The stream as `positions` names it.
+    pub(crate) fn stream_name(&self) -> String {
+        match (self.stream.as_deref(), &self.queue) {
+            (Some("queue") | None, Some(queue)) => format!("queue:{queue}"),
+            (stream, _) => stream.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// One line for people: when, where, what.
+    pub(crate) fn pretty(&self) -> String {
+        let mut rest: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.raw).unwrap_or_default();
+        for shown in [
+            "type",
+            "id",
+            "stream",
+            "queue",
+            "offset",
+            "position",
+            "timestamp",
+        ] {
+            rest.remove(shown);
+        }
+        let time = self.timestamp.as_deref().unwrap_or("-");
+        let place = match self.offset {
+            Some(offset) => format!("{}@{offset}", self.stream_name()),
+            None => self.stream_name(),
+        };
+        let rest = serde_json::Value::Object(rest);
+        format!("{time:24}  {place:14}  {:26}  {rest}", self.kind)
+    }
+}
+
+/// An open connection that the edge has answered with `connected`.
+pub(crate) struct Connection {
+    socket: WebSocketStream<TcpStream>,
+    /// Where the streams stand, as `connected` said.
+    pub(crate) connected: BTreeMap<String, String>,
+    /// The public id of the session.
+    pub(crate) session: String,
+}
+
+impl Connection {
+    /// Connects and waits for `connected`.
+    pub(crate) async fn open(url: &str, hello: &Hello<'_>) -> Result<Self, ClientError> {
+        match tokio::time::timeout(CONNECT_WITHIN, Self::try_open(url, hello)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(ClientError::Silent(CONNECT_WITHIN)),
+        }
+    }
+
+    async fn try_open(url: &str, hello: &Hello<'_>) -> Result<Self, ClientError> {
+        #[derive(Serialize)]
+        struct Connect<'a> {
+            r#type: &'static str,
+            #[serde(flatten)]
+            hello: &'a Hello<'a>,
+        }
+        let socket = dial(url).await?;
+        let mut connection = Self {
+            socket,
+            connected: BTreeMap::new(),
+            session: String::new(),
+        };
+        connection
+            .send(&Connect {
+                r#type: "connect",
+                hello,
+            })
+            .await?;
+        let frame = connection.next().await?;
+        if frame.kind != "connected" {
+            return Err(ClientError::Nonsense(format!(
+                "`{}` before `connected`",
+                frame.kind
+            )));
+        }
+        connection.take_connected(&frame.raw)?;
+        Ok(connection)
+    }
+
+    fn take_connected(&mut self, raw: &str) -> Result<(), ClientError> {
+        #[derive(Deserialize)]
+        struct Stream {
+            position: String,
+        }
+        #[derive(Deserialize)]
+        struct Connected {
+            session: String,
+            streams: BTreeMap<String, Stream>,
+        }
+        let connected: Connected =
+            serde_json::from_str(raw).map_err(|cause| ClientError::Nonsense(cause.to_string()))?;
+        let streams = connected.streams.into_iter();
+        self.connected = streams.map(|(stream, at)| (stream, at.position)).collect();
+        self.session = connected.session;
+        Ok(())
+    }
+
+    /// The next frame. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Frame, ClientError> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let frame = Frame::parse(&text)?;
+                    return if frame.kind == "bye" {
+                        Err(bye(&frame.raw))
+                    } else {
+                        Ok(frame)
+                    };
+                }
+                Some(Ok(Message::Close(Some(close)))) => {
+                    let code = u16::from(close.code);
+                    return Err(ClientError::Bye {
+                        code,
+                        reason: close.reason.to_string(),
+                        message: "no `bye` came before it".to_owned(),
+                        reconnect: !matches!(code, 1000 | 1003 | 1007 | 1009 | 4000 | 4003 | 4009),
+                        retry_after: Duration::ZERO,
+                    });
+                }
+                Some(Ok(_)) => {}
+                Some(Err(cause)) => return Err(ClientError::Lost(cause.to_string())),
+                None => return Err(ClientError::Lost("the edge ended it".to_owned())),
+            }
+        }
+    }
+
+    /// Asks for a `pong`.
+    pub(crate) async fn ping(&mut self) -> Result<(), ClientError> {
+        self.send(&serde_json::json!({"type": "ping"})).await
+    }
+
+    /// Sends a frame.
+    pub(crate) async fn send<T: Serialize>(&mut self, frame: &T) -> Result<(), ClientError> {
+        let text = serde_json::to_string(frame)
+            .map_err(|cause| ClientError::Nonsense(cause.to_string()))?;
+        let sent = self.socket.send(Message::text(text)).await;
+        sent.map_err(|cause| ClientError::Lost(cause.to_string()))
+    }
+
+    /// Says goodbye and waits for the other side's, two seconds at most. Returns
+    /// whether it came.
+    pub(crate) async fn close(&mut self) -> bool {
+        let goodbye = async {
+            self.socket.close(None).await.ok()?;
+            while let Some(Ok(message)) = self.socket.next().await {
+                if message.is_close() {
+                    return Some(());
+                }
+            }
+            None
+        };
+        matches!(
+            tokio::time::timeout(Duration::from_secs(2), goodbye).await,
+            Ok(Some(()))
+        )
+    }
+}
+
+async fn dial(url: &str) -> Result<WebSocketStream<TcpStream>, ClientError> {
+    let bad = || ClientError::BadUrl(url.to_owned());
+    let parsed = Url::parse(url).map_err(|_| bad())?;
+    let host = parsed
+        .host_str()
+        .filter(|_| parsed.scheme() == "ws")
+        .ok_or_else(bad)?;
+    let port = parsed.port_or_known_default().ok_or_else(bad)?;
+    let unreachable = |cause| ClientError::Unreachable {
+        url: url.to_owned(),
+        cause,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    let mut request = url.into_client_request().map_err(|_| bad())?;
+    let protocol = tungstenite::http::HeaderValue::from_static("belfry.v1");
+    request
+        .headers_mut()
+        .insert("Sec-WebSocket-Protocol", protocol);
+    let limits = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let refused = |cause| ClientError::Refused {
+        url: url.to_owned(),
+        cause: Box::new(cause),
+    };
+    let (socket, _) = client_async_with_config(request, stream, Some(limits))
+        .await
+        .map_err(refused)?;
+    Ok(socket)
+}
+
+fn bye(raw: &str) -> ClientError {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Bye {
+        code: u16,
+        reason: String,
+        message: String,
+        reconnect: bool,
+        retry_after_ms: u64,
+    }
+    match serde_json::from_str::<Bye>(raw) {
+        Ok(bye) => ClientError::Bye {
+            code: bye.code,
+            reason: bye.reason,
+            message: bye.message,
+            reconnect: bye.reconnect,
+            retry_after: Duration::from_millis(bye.retry_after_ms),
+        },
+        Err(cause) => ClientError::Nonsense(cause.to_string()),
+    }
+}
+
+/// A pause before an attempt: random between nothing and 1 s · 2ⁿ, 30 s at most.
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    let most = Duration::from_secs(1 << attempt.min(5)).min(MAX_BACKOFF);
+    most.mul_f64(random_part())
+}
+
+/// A number between 0 and 1, for spreading clients out, not for secrets.
+fn random_part() -> f64 {
+    let bits = uuid::Uuid::new_v4().as_u128() as u32;
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_its_events() {
+        let frame = Frame::parse(
+            r#"{"type":"batch","events":[{"type":"custom","stream":"queue","queue":"q","offset":1,"position":"a"},{"type":"job_progress"}]}"#,
+        )
+        .unwrap();
+        let events = frame.events();
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[0].stream_name(), "queue:q");
+        assert!(events[0].raw.starts_with(r#"{"type":"custom""#));
+    }
+
+    #[test]
+    fn a_bye_says_whether_to_come_back() {
+        let stay = bye(r#"{"type":"bye","code":4003,"reason":"forbidden","reconnect":false}"#);
+        assert_eq!(stay.comes_back_after(), None);
+        let back = bye(r#"{"type":"bye","code":1012,"reconnect":true,"retryAfterMs":700}"#);
+        assert_eq!(back.comes_back_after(), Some(Duration::from_millis(700)));
+    }
+
+    #[test]
+    fn the_backoff_grows_and_ends_at_thirty_seconds() {
+        for attempt in 0..40 {
+            let most = Duration::from_secs(1 << attempt.min(5)).min(MAX_BACKOFF);
+            assert!(backoff(attempt) <= most);
+        }
+    }
+}

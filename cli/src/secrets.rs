@@ -1,0 +1,201 @@
+//! Secrets: key files of mode 0600, made on the first start, never shown.
+
+use std::{
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+/// Shortest secret that is accepted, in bytes.
+const MIN_BYTES: usize = 32;
+/// Longest key file that is read, in bytes.
+const MAX_BYTES: u64 = 8 << 10;
+
+/// A secret. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(Vec<u8>);
+
+impl Secret {
+    /// The bytes, for signing and checking only.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Why there is no secret. Names the file, never what is in it.
+#[derive(Debug, Error)]
+pub(crate) enum SecretError {
+    #[error("the secret `{}` does not exist: `belfry up` makes it, or write at least 32 random bytes there with mode 0600", .0.display())]
+    Missing(PathBuf),
+    #[error("the secret `{}` cannot be read: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: io::Error },
+    #[error("the secret `{}` cannot be made: {cause}", path.display())]
+    NotMade { path: PathBuf, cause: io::Error },
+    #[error("the secret `{}` has mode {mode:04o}, but others must not read it: chmod 600 it", path.display())]
+    Open { path: PathBuf, mode: u32 },
+    #[error("the secret `{}` has {bytes} bytes, but it has to have from 32 to 8192", path.display())]
+    BadLength { path: PathBuf, bytes: u64 },
+    #[error("the secret `{}` is one repeated byte or a well-known word, write random bytes there", .0.display())]
+    Guessable(PathBuf),
+}
+
+/// Reads a secret; white space around it does not count.
+pub(crate) fn load(path: &Path) -> Result<Secret, SecretError> {
+    let unreadable = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
+        _ => SecretError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        },
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let about = file.metadata().map_err(unreadable)?;
+    if about.mode() & 0o077 != 0 {
+        return Err(SecretError::Open {
+            path: path.to_owned(),
+            mode: about.mode() & 0o7777,
+        });
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    let trimmed = bytes.trim_ascii();
+    if trimmed.len() < MIN_BYTES || bytes.len() as u64 > MAX_BYTES {
+        let bytes = trimmed.len() as u64;
+        return Err(SecretError::BadLength {
+            path: path.to_owned(),
+            bytes,
+        });
+    }
+    if guessable(trimmed) {
+        return Err(SecretError::Guessable(path.to_owned()));
+    }
+    Ok(Secret(trimmed.to_vec()))
+}
+
+/// Reads a secret, or makes a random one if there is none yet.
+pub(crate) fn load_or_make(path: &Path) -> Result<Secret, SecretError> {
+    match load(path) {
+        Err(SecretError::Missing(_)) => {}
+        other => return other,
+    }
+    match make(path) {
+        // Two first starts at once: the other one made it.
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => {
+            return Err(SecretError::NotMade {
+                path: path.to_owned(),
+                cause,
+            });
+        }
+        Ok(()) => {}
+    }
+    load(path)
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let mut random = [0; MIN_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Written aside and linked, so that nobody ever reads half a secret.
+    let aside = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&aside)?;
+    let made = writeln!(file, "{text}")
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&aside, path));
+    fs::remove_file(&aside)?;
+    made?;
+    File::open(dir)?.sync_all()
+}
+
+fn guessable(secret: &[u8]) -> bool {
+    const WORDS: [&str; 4] = ["changeme", "your-256-bit-secret", "secret", "password"];
+    let text = String::from_utf8_lossy(secret).to_lowercase();
+    secret.windows(2).all(|pair| pair[0] == pair[1])
+        || WORDS
+            .iter()
+            .any(|word| text.replace(word, "").len() < MIN_BYTES / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn written(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("users.key");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_made_secret_is_private_and_stays_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets/users.key");
+        let made = load_or_make(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(load_or_make(&path).unwrap(), made);
+        assert_ne!(
+            load_or_make(&dir.path().join("secrets/files.key")).unwrap(),
+            made
+        );
+        assert_eq!(fs::read_dir(dir.path().join("secrets")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn secrets_that_others_can_read_are_refused() {
+        let (_dir, path) = written(&"0123456789abcdef".repeat(4), 0o644);
+        assert!(matches!(
+            load(&path),
+            Err(SecretError::Open { mode: 0o644, .. })
+        ));
+    }
+
+    #[test]
+    fn short_and_guessable_secrets_are_refused() {
+        let (_dir, path) = written("0123456789abcdef", 0o600);
+        assert!(matches!(
+            load(&path),
+            Err(SecretError::BadLength { bytes: 16, .. })
+        ));
+        for text in ["a".repeat(64), "changeme".repeat(5)] {
+            let (_dir, path) = written(&text, 0o600);
+            assert!(
+                matches!(load(&path), Err(SecretError::Guessable(_))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_errors_show_a_secret() {
+        let text = "00000-this-is-all-there-is-to-it-0000";
+        let (_dir, path) = written(text, 0o600);
+        assert!(!format!("{:?}", load(&path).unwrap()).contains("this"));
+        let (_dir, path) = written(text, 0o644);
+        assert!(!load(&path).unwrap_err().to_string().contains("this"));
+    }
+}

@@ -172,7 +172,7 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the log in `dir`, or makes an empty one if there is none.
     ///
-    /// Reads and checks every segment, so it takes about a second for each
+    /// Reads and checks every segment, so it takes about three seconds for each
     /// gigabyte. Everything is checked before anything is changed; the one thing
     /// it repairs is a torn tail, with a warning that says how much was cut.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {

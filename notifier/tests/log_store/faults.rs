@@ -16,10 +16,13 @@ use notifier::log::{
     embedded::{Embedded, Options},
 };
 
-use crate::world::{Model, check, small};
+use crate::{
+    power,
+    world::{Model, check, small},
+};
 
-/// What the process is to do: `append` or `fill`, and in which directory.
-const ROLE: &str = "BELFRY_LOG_TEST_ROLE";
+/// What the process is to do, and in which directory.
+pub(crate) const ROLE: &str = "BELFRY_LOG_TEST_ROLE";
 const BATCHES: usize = 12;
 /// Records of one batch.
 const BATCH: usize = 3;
@@ -42,6 +45,9 @@ async fn child() {
     match role {
         "append" => append_until_failure(Path::new(dir), small()).await,
         "reserve" => append_until_failure(Path::new(dir), reserving()).await,
+        "write" => power::write_for_ever(dir).await,
+        "power" => power::cut_the_power(Path::new(dir), true).await,
+        "lie" => power::cut_the_power(Path::new(dir), false).await,
         "fill" => fill_the_disk(Path::new(dir)).await,
         other => panic!("no role {other}"),
     }
@@ -109,7 +115,10 @@ fn has_strace() -> bool {
 /// How the other process ended, and the last record that it saw acked.
 fn outcome(dir: &Path) -> (String, u64) {
     let acked = std::fs::read_to_string(dir.join("acked")).unwrap_or_default();
-    let last = acked.lines().filter_map(|line| line.parse().ok()).last();
+    let last = acked
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .next_back();
     let end = acked.lines().last().unwrap_or_default().to_owned();
     (end, last.unwrap_or(0))
 }
@@ -249,22 +258,31 @@ async fn fill_and_free(dir: &Path, options: Options) {
 
 #[test]
 fn a_full_disk_refuses_keeps_reading_and_recovers_by_itself() {
+    if let Some(said) = in_mount_namespace("fill") {
+        assert!(said.contains("filled"), "{said}");
+    }
+}
+
+/// Runs the other process where it may mount what nobody else sees. Returns what
+/// it said, or `None`, with a word why, where that is not possible.
+pub(crate) fn in_mount_namespace(role: &str) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
         .arg("--mount")
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "faults::child", "--nocapture"])
-        .env(ROLE, format!("fill {}", dir.path().display()))
+        .env(ROLE, format!("{role} {}", dir.path().display()))
         .output();
     let Ok(output) = output else {
         println!("skipped: there is no unshare");
-        return;
+        return None;
     };
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     if said.contains("skipped") || said.contains("Operation not permitted") {
         println!("skipped: {said}");
-        return;
+        return None;
     }
-    assert!(output.status.success() && said.contains("filled"), "{said}");
+    assert!(output.status.success(), "{said}");
+    Some(said)
 }

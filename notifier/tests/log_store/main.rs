@@ -4,5 +4,6 @@
 mod damage;
 mod durability;
 mod faults;
+mod power;
 mod retention;
 mod world;

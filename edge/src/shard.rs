@@ -151,7 +151,7 @@ impl Shard {
             self.send_to_hub();
             self.count();
             if self.is_over() {
-                return self.sockets.cut_all();
+                return self.end();
             }
             let next = self.next_wake();
             if next != wake_at || sleep.is_elapsed() {
@@ -159,6 +159,18 @@ impl Shard {
                 sleep.as_mut().reset(self.clock.instant(wake_at));
             }
         }
+    }
+
+    /// Ends every socket, those too that were on their way here; says how many
+    /// were cut.
+    fn end(mut self) -> usize {
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            if let FromSocket::Open(opening) = message {
+                self.sockets.insert(&opening);
+            }
+        }
+        self.sockets.cut_all()
     }
 
     fn drain(&mut self, drain_ms: u64) {

@@ -4,6 +4,7 @@
 mod drain;
 mod first_frame;
 mod golden;
+mod grpc;
 mod handshake;
 mod pages;
 mod reasons;

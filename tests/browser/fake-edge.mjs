@@ -1,0 +1,257 @@
+// A pretend edge and pretend processors that do what a test tells them.
+//
+// Promise: frames as edge/PROTOCOL.md has them, a log per stream with real
+// positions, the edge's own CSP; everything wrong that it does was asked for.
+// `node fake-edge.mjs` serves the dashboard for developing.
+
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { readFile } from "node:fs/promises";
+import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { WebSocketServer } from "ws";
+
+const WEB = new URL("../../edge/web/", import.meta.url);
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".jpg": "image/jpeg" };
+const CSP =
+  "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+/** Events that a log keeps. */
+const RETAINED = 1_000;
+
+/** Epoch, offset and check, packed as an edge packs them. */
+export function packPosition(epoch, offset, check = offset === 0 ? 0 : 7) {
+  const packed = Buffer.alloc(20);
+  packed.writeBigUInt64BE(BigInt(epoch), 0);
+  packed.writeBigUInt64BE(BigInt(offset), 8);
+  packed.writeUInt32BE(check, 16);
+  return packed.toString("base64url");
+}
+
+function unpackPosition(text) {
+  const packed = Buffer.from(text, "base64url");
+  return { epoch: Number(packed.readBigUInt64BE(0)), offset: Number(packed.readBigUInt64BE(8)) };
+}
+
+function listen(server) {
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
+}
+
+export class FakeEdge {
+  /** What the tests look at. */
+  connects = [];
+  pings = 0;
+  commands = [];
+  tokens = 0;
+  /** What the tests switch. */
+  answersPings = true;
+  refuseWith = null;
+  #epoch = 41;
+  #logs = new Map();
+  #sessions = new Set();
+  #documents = [];
+  #sockets = new WebSocketServer({ noServer: true });
+
+  static async start() {
+    const edge = new FakeEdge();
+    edge.http = createServer((request, response) => void edge.#page(request, response));
+    edge.http.on("upgrade", (request, socket, head) => {
+      edge.#sockets.handleUpgrade(request, socket, head, (ws) => edge.#accept(ws));
+    });
+    edge.processors = createServer((request, response) => void edge.#processor(request, response));
+    edge.url = `http://127.0.0.1:${await listen(edge.http)}/`;
+    edge.processorsUrl = `http://127.0.0.1:${await listen(edge.processors)}`;
+    return edge;
+  }
+
+  async stop() {
+    for (const ws of this.#sockets.clients) ws.terminate();
+    for (const server of [this.http, this.processors]) {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
+
+  get wsUrl() {
+    return `${this.url.replace("http", "ws")}ws`;
+  }
+
+  get sessions() {
+    return this.#sessions.size;
+  }
+
+  /** Stores an event and sends it to who follows: the log's own offset, or one that a test forces. */
+  publish(type, fields = {}, { stream = "user", queue, send = true } = {}) {
+    const key = stream === "queue" ? `queue:${queue}` : stream;
+    const log = this.#log(key);
+    const offset = log.head + 1;
+    const event = { type, id: randomUUID(), stream, ...(queue && { queue }), offset, position: packPosition(this.#epoch, offset), timestamp: new Date().toISOString(), ...fields };
+    log.head = offset;
+    log.events = [...log.events, event].slice(-RETAINED);
+    if (send) this.send(event, key);
+    return event;
+  }
+
+  /** An event without a place. */
+  ephemeral(type, fields) {
+    this.send({ type, id: randomUUID(), stream: "user", timestamp: new Date().toISOString(), ...fields });
+  }
+
+  /** A frame to every session, or to those that follow `key`. */
+  send(frame, key) {
+    for (const session of this.#sessions) if (!key || session.follows.has(key)) session.ws.send(JSON.stringify(frame));
+  }
+
+  /** Cuts every connection without a word. */
+  cut() {
+    for (const { ws } of this.#sessions) ws.terminate();
+  }
+
+  /** Says goodbye as an edge does. */
+  bye(code, reason, rest = {}) {
+    for (const { ws } of this.#sessions) {
+      ws.send(JSON.stringify({ type: "bye", code, reason, message: reason, ...rest }));
+      ws.close(code, reason);
+    }
+  }
+
+  /** Another log: positions of the old one are worth nothing. */
+  newEpoch() {
+    this.#epoch += 1;
+    this.#logs.clear();
+  }
+
+  /** Retention removes everything up to the head. */
+  trim(key) {
+    this.#log(key).events = [];
+  }
+
+  #log(key) {
+    const log = this.#logs.get(key) ?? { head: 0, events: [] };
+    this.#logs.set(key, log);
+    return log;
+  }
+
+  #accept(ws) {
+    const session = { ws, follows: new Set() };
+    ws.on("close", () => this.#sessions.delete(session));
+    ws.on("error", () => this.#sessions.delete(session));
+    ws.on("message", (data) => this.#command(session, JSON.parse(String(data))));
+  }
+
+  #command(session, frame) {
+    const answer = (reply) => session.ws.send(JSON.stringify(reply));
+    if (frame.type === "connect") return this.#connect(session, frame);
+    if (frame.type === "ping") {
+      this.pings += 1;
+      if (this.answersPings) answer({ type: "pong" });
+      return;
+    }
+    this.commands.push(frame);
+    if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
+    if (frame.type === "subscribe") {
+      const key = `queue:${frame.queue}`;
+      const { at, frames } = this.#join(session, key, frame.position);
+      answer({ type: "subscribed", queue: frame.queue, position: at });
+      frames.forEach(answer);
+    }
+    if (frame.type === "unsubscribe") {
+      session.follows.delete(`queue:${frame.queue}`);
+      answer({ type: "unsubscribed", queue: frame.queue });
+    }
+  }
+
+  #connect(session, frame) {
+    this.connects.push(frame);
+    if (this.refuseWith) {
+      const { code, reason, ...rest } = this.refuseWith;
+      session.ws.send(JSON.stringify({ type: "bye", code, reason, message: reason, ...rest }));
+      return session.ws.close(code, reason);
+    }
+    const streams = {};
+    const after = [];
+    for (const key of ["user", "everyone", ...(frame.queues ?? []).map((queue) => `queue:${queue}`)]) {
+      const { at, frames } = this.#join(session, key, frame.positions?.[key]);
+      streams[key] = { position: at };
+      after.push(...frames);
+    }
+    this.#sessions.add(session);
+    session.ws.send(JSON.stringify({ type: "connected", session: randomUUID(), user: "demo", heartbeatMs: 30_000, streams }));
+    const events = after.filter((reply) => reply.type !== "gap");
+    for (const gap of after.filter((reply) => reply.type === "gap")) session.ws.send(JSON.stringify(gap));
+    if (events.length > 0) session.ws.send(JSON.stringify({ type: "batch", events }));
+  }
+
+  /** Where a reader stands in a stream now, and what it has to be sent. */
+  #join(session, key, position) {
+    const log = this.#log(key);
+    session.follows.add(key);
+    const head = packPosition(this.#epoch, log.head);
+    if (position === undefined) return { at: head, frames: [] };
+    const from = unpackPosition(position);
+    const first = log.events[0]?.offset ?? log.head + 1;
+    const [stream, queue] = key.split(":");
+    const gap = { type: "gap", stream, ...(queue && { queue }), from: from.offset, to: log.head, position: head };
+    if (from.epoch !== this.#epoch) return { at: head, frames: [{ ...gap, reason: "epoch_changed" }] };
+    if (from.offset > log.head) return { at: head, frames: [{ ...gap, reason: "ahead" }] };
+    if (first > from.offset + 1) return { at: head, frames: [{ ...gap, reason: "trimmed" }] };
+    return { at: position, frames: log.events.filter((event) => event.offset > from.offset) };
+  }
+
+  async #page(request, response) {
+    const { pathname } = new URL(request.url, this.url);
+    response.setHeader("Content-Security-Policy", CSP);
+    if (pathname === "/config.json") return json(response, 200, { wsUrl: this.wsUrl, processorsUrl: this.processorsUrl, devTokens: true });
+    if (pathname === "/dev/token") {
+      this.tokens += 1;
+      return json(response, 200, { token: `token-${this.tokens}`, expiresAt: new Date(Date.now() + 3_600_000).toISOString(), user: "demo" });
+    }
+    const name = pathname === "/" ? "dashboard.html" : pathname.replace(/^\/web\//, "");
+    try {
+      const bytes = await readFile(new URL(name, WEB));
+      response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(bytes);
+    } catch {
+      json(response, 404, {});
+    }
+  }
+
+  async #processor(request, response) {
+    response.setHeader("Access-Control-Allow-Origin", "*");
+    response.setHeader("Access-Control-Allow-Headers", "Authorization");
+    if (request.method === "OPTIONS") return response.writeHead(204).end();
+    if (request.url.startsWith("/files/")) {
+      return response.writeHead(200, { "Content-Type": "image/jpeg" }).end(await readFile(new URL("sample.jpg", WEB)));
+    }
+    if (request.method === "GET") return json(response, 200, { images: this.#documents });
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = Buffer.concat(chunks).toString("latin1");
+    this.#work(body, response);
+  }
+
+  /** A picture is "worked on" at once; whatever is no JPEG or PNG fails. */
+  #work(body, response) {
+    const documentId = randomUUID();
+    const jobId = randomUUID();
+    const documentType = /name="documentType"\r\n\r\n([^\r]*)/.exec(body)?.[1] ?? "picture";
+    const base = { documentId, documentType, jobId };
+    this.publish("image_processing_started", { ...base, status: "pending" });
+    this.ephemeral("job_progress", { jobId, percent: 40, stage: "making the thumbnail", resourceId: documentId });
+    const good = /\r\n\r\n(\xff\xd8\xff|\x89PNG)/.test(body);
+    const link = `${this.processorsUrl}/files/${documentId}`;
+    const end = good
+      ? { ...base, status: "completed", signedUrl: link, thumbnailUrl: link, signedUrlExpiresAt: new Date(Date.now() + 3_600_000).toISOString(), processingDuration: 412, width: 1600, height: 1200 }
+      : { ...base, status: "failed", errorCode: "unsupported_format", error: "This file is not a picture we can read." };
+    this.#documents = [{ ...end, createdAt: new Date().toISOString() }, ...this.#documents].slice(0, 100);
+    json(response, 202, { documentId, jobId, status: "pending" });
+    this.publish(good ? "image_processed" : "image_processing_failed", end);
+  }
+}
+
+function json(response, status, value) {
+  response.writeHead(status, { "Content-Type": status < 400 ? "application/json" : "application/problem+json" }).end(JSON.stringify(value));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const edge = await FakeEdge.start();
+  console.log(`the dashboard, with a pretend edge behind it: ${edge.url}`);
+}

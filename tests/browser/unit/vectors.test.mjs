@@ -1,0 +1,48 @@
+// The shared vectors (tests/vectors/), run against the browser's modules.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { Backoff } from "../../../edge/web/backoff.js";
+import { Positions, streamKey } from "../../../edge/web/positions.js";
+
+const load = (name) => JSON.parse(readFileSync(new URL(`../../vectors/${name}.json`, import.meta.url), "utf8"));
+
+function take(positions, frame) {
+  switch (frame.type) {
+    case "connected":
+      for (const [key, { position }] of Object.entries(frame.streams)) positions.stated(key, position);
+      return "moved";
+    case "subscribed":
+      positions.stated(`queue:${frame.queue}`, frame.position);
+      return "moved";
+    case "gap":
+      positions.gap(frame);
+      return "moved";
+    default: {
+      const verdict = positions.judge(frame);
+      if (verdict === "deliver") positions.commit(frame);
+      return verdict;
+    }
+  }
+}
+
+for (const vector of load("positions")) {
+  test(`positions: ${vector.name}`, () => {
+    const positions = new Positions();
+    vector.steps.forEach((step, at) => {
+      const verdict = take(positions, step.in);
+      assert.deepEqual({ verdict, positions: positions.toSend() }, step.out, `step ${at}, ${step.in.type} of ${streamKey(step.in)}`);
+    });
+  });
+}
+
+for (const vector of load("backoff")) {
+  test(`backoff: ${vector.name}`, () => {
+    const backoff = new Backoff();
+    vector.steps.forEach((step, at) => {
+      const out = step.in.type === "works" ? backoff.succeeded() ?? {} : { waitMs: backoff.next(step.in.random, step.in.retryAfterMs) };
+      assert.deepEqual(out, step.out, `step ${at}`);
+    });
+  });
+}

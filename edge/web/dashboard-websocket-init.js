@@ -94,7 +94,9 @@ class Dashboard {
     });
     client.on("gap", () => {
       this.#reloadSoon();
-      toasts.info("Some updates are too old to be replayed. The list was loaded again.", "Caught up");
+      // One toast, though an outage often cuts several streams at once.
+      const text = "Some updates are too old to be replayed. The list was loaded again.";
+      toasts.show({ kind: "info", title: "Caught up", text, jobId: "gap" });
     });
     client.on("error", ({ code, message }) => {
       if (code === "token_failed") toasts.error(message, "No access");

@@ -1,0 +1,188 @@
+// The dashboard in Chromium against the pretend edge: what a real one does too
+// rarely to wait for.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { FakeEdge } from "../fake-edge.mjs";
+import { notReloaded, openBrowser, rowWithPicture, shoot, state, until } from "./page.mjs";
+
+let chromium;
+let edge;
+let open;
+
+before(async () => {
+  chromium = await openBrowser();
+});
+after(() => chromium.browser.close());
+beforeEach(async () => {
+  edge = await FakeEdge.start();
+  open = await chromium.dashboard(edge.url);
+});
+afterEach(async () => {
+  await open.close();
+  await edge.stop();
+});
+
+const feed = (page) => page.locator("#feed li span").allTextContents();
+const update = (n) => ({ updateType: "note", resource: "account", status: `update ${n}` });
+
+test("what happened while the line was cut arrives once, in order, without a reload", async () => {
+  const { page, faults } = open;
+  edge.publish("status_update", update(1));
+  await page.getByText("update 1").first().waitFor();
+  edge.cut();
+  for (const n of [2, 3, 4]) edge.publish("status_update", update(n));
+  await state(page, "connected");
+  await until(async () => (await feed(page)).length === 4, "four entries");
+  assert.deepEqual((await feed(page)).map((text) => text.slice(-1)), ["4", "3", "2", "1"]);
+  assert.equal(edge.connects.length, 2);
+  assert.ok(edge.connects[1].positions.user);
+  assert.equal(await page.locator("#badge").textContent(), "4");
+  await notReloaded(page);
+  assert.deepEqual(faults, []);
+});
+
+test("a hole makes the page come back with its last good position", async () => {
+  const { page } = open;
+  edge.publish("status_update", update(1));
+  edge.publish("status_update", update(2), { send: false });
+  edge.publish("status_update", update(3));
+  await until(async () => (await feed(page)).length === 3, "three entries");
+  assert.deepEqual((await feed(page)).map((text) => text.slice(-1)), ["3", "2", "1"]);
+  assert.equal(edge.connects.length, 2);
+});
+
+test("a gap reloads the list and says so", async () => {
+  const { page } = open;
+  edge.publish("status_update", update(1));
+  await page.getByText("update 1").first().waitFor();
+  edge.cut();
+  edge.publish("status_update", update(2));
+  edge.trim("user");
+  const listed = page.waitForResponse((response) => response.url() === `${edge.processorsUrl}/images`);
+  await page.getByText("Caught up").waitFor();
+  await listed;
+  edge.publish("status_update", update(3));
+  await page.getByText("update 3").first().waitFor();
+});
+
+test("another log is answered with a gap, and the count goes on", async () => {
+  const { page } = open;
+  edge.publish("status_update", update(1));
+  await page.getByText("update 1").first().waitFor();
+  edge.newEpoch();
+  edge.cut();
+  await page.getByText("Caught up").waitFor();
+  edge.publish("status_update", update(9));
+  await page.getByText("update 9").first().waitFor();
+});
+
+test("degraded shows in the pill while the socket stays open", async () => {
+  const { page } = open;
+  edge.send({ type: "degraded", since: new Date().toISOString() });
+  await state(page, "degraded");
+  assert.equal(await page.locator("#connection-text").textContent(), "Delivery paused");
+  edge.send({ type: "recovered" });
+  await state(page, "connected");
+  assert.equal(edge.connects.length, 1);
+});
+
+test("an edge that went silent is noticed by the watchdog", async () => {
+  const { page } = open;
+  // The page's own client waits 30 s; a second one with short times is the same code.
+  edge.answersPings = false;
+  const url = edge.wsUrl;
+  const seen = await page.evaluate(async (wsUrl) => {
+    const states = [];
+    const client = new window.DashboardWebSocketClient({ url: wsUrl, token: "t", heartbeatMs: 50, pongTimeoutMs: 50 });
+    client.on("state", ({ state, reason }) => states.push(reason ? `${state}: ${reason}` : state));
+    const dropped = new Promise((resolve) => client.on("state", ({ reason }) => reason && resolve(null)));
+    client.connect();
+    await dropped;
+    client.close();
+    return states;
+  }, url);
+  assert.deepEqual(seen.slice(0, 3), ["connecting", "connected", "connecting: no pong came in time"]);
+});
+
+test("coming back to the page asks for a sign of life at once", async () => {
+  const { page } = open;
+  assert.equal(edge.pings, 0);
+  await page.evaluate(() => window.dispatchEvent(new Event("online")));
+  await until(() => edge.pings === 1, "a ping");
+  await state(page, "connected");
+});
+
+test("a token that is refused is replaced by a fresh one", async () => {
+  const { page } = open;
+  const first = edge.connects[0].token;
+  edge.bye(4002, "token_expired", { reconnect: true });
+  await until(() => edge.connects.length === 2, "a second connect");
+  assert.notEqual(edge.connects[1].token, first);
+  await state(page, "connected");
+});
+
+test("a goodbye for good shows its sentence and a way back by hand", async () => {
+  const { page } = open;
+  edge.bye(4009, "too_many_connections", { reconnect: false });
+  await state(page, "disconnected");
+  await page.locator('.toast[data-kind="error"]').waitFor();
+  await page.getByRole("button", { name: "Reconnect" }).click();
+  await state(page, "connected");
+});
+
+test("data is text: markup in it is shown, not run", async () => {
+  const { page } = open;
+  const evil = `<img src=x onerror="window.pwned=1">`;
+  edge.publish("status_update", { updateType: "note", resource: evil, status: "failed", error: evil });
+  edge.publish("image_processed", { documentId: "d1", documentType: evil, status: "completed", signedUrl: "javascript:window.pwned=1", thumbnailUrl: "javascript:1" });
+  await page.locator('[data-document-id="d1"]').waitFor();
+  await page.locator(".toast", { hasText: "onerror" }).first().waitFor();
+  assert.equal(await page.locator('[data-document-id="d1"] a').getAttribute("href"), null);
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+});
+
+test("a burst shows five toasts, says how many wait, and the keyboard clears them", async () => {
+  const { page } = open;
+  for (let n = 0; n < 60; n += 1) edge.publish("status_update", update(n));
+  await until(async () => (await page.locator("#badge").textContent()) === "60", "sixty updates");
+  assert.equal(await page.locator(".toast").count(), 5);
+  assert.equal(await page.locator(".toast-more").textContent(), "and 20 more");
+  await page.locator(".toast-close").first().focus();
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator(".toast").count(), 5);
+  assert.equal(await page.locator(".toast-more").textContent(), "and 19 more");
+  assert.ok(await page.evaluate(() => document.activeElement?.className === "toast-close"));
+  assert.equal(await page.locator("#feed li").count(), 50);
+});
+
+test("rows, feed and unread count survive a reload", async () => {
+  const { page } = open;
+  await page.locator("#sample").click();
+  await rowWithPicture(page, page.locator("#documents li"));
+  await page.getByText("is ready").first().waitFor();
+  await page.reload();
+  await rowWithPicture(page, page.locator("#documents li"));
+  assert.equal(await page.locator("#badge").textContent(), "1");
+  assert.equal(await page.locator("#feed li").count(), 1);
+  await page.locator("#bell").click();
+  assert.ok(await page.locator("#badge").isHidden());
+});
+
+test("looks, by night and on a phone", async () => {
+  edge.publish("image_processing_started", { documentId: "p", documentType: "passport_picture", status: "pending", jobId: "j" });
+  for (const [name, options] of [
+    ["fake-dark", { colorScheme: "dark" }],
+    ["fake-phone", { viewport: { width: 390, height: 844 } }],
+  ]) {
+    const { page, close } = await chromium.dashboard(edge.url, options);
+    await page.locator("#sample").click();
+    await rowWithPicture(page, page.locator("#documents li").first());
+    await page.locator("#broken").click();
+    await page.locator('.doc[data-status="failed"]').first().waitFor();
+    await shoot(page, name);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+    assert.equal(wide, false, `${name} does not scroll sideways`);
+    await close();
+  }
+});

@@ -1,0 +1,70 @@
+// What the browser tests share: one Chromium, pages that report their errors, and
+// helpers that wait for conditions, never for time.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { launch } from "../chromium.mjs";
+
+const OUT = new URL("../out/", import.meta.url);
+/** How long a condition may take, in milliseconds. */
+export const PATIENCE_MS = 20_000;
+
+export async function openBrowser() {
+  const browser = await launch();
+  return {
+    browser,
+    /** A fresh profile with the dashboard in it, connected. */
+    async dashboard(url, options = {}) {
+      const context = await browser.newContext({ viewport: { width: 1180, height: 900 }, ...options });
+      const page = await context.newPage();
+      page.setDefaultTimeout(PATIENCE_MS);
+      const faults = [];
+      page.on("pageerror", (error) => faults.push(String(error)));
+      page.on("console", (message) => {
+        if (message.type() === "error" && !/ERR_CONNECTION|WebSocket connection/.test(message.text())) faults.push(message.text());
+      });
+      await page.goto(url);
+      await state(page, "connected");
+      // Gone after a reload, so a test can tell.
+      await page.evaluate(() => {
+        window.belfryMarker = "the same page";
+      });
+      return { page, faults, close: () => context.close() };
+    },
+  };
+}
+
+/** @param {import("playwright-core").Page} page @param {string} wanted */
+export async function state(page, wanted) {
+  await page.locator(`#connection[data-state="${wanted}"]`).waitFor();
+}
+
+export async function notReloaded(page) {
+  assert.equal(await page.evaluate(() => window.belfryMarker), "the same page");
+}
+
+/** A row in its final status, with a thumbnail that the browser could draw. */
+export async function rowWithPicture(page, row) {
+  await row.and(page.locator('[data-status="completed"]')).waitFor();
+  await page.waitForFunction(
+    (image) => image instanceof HTMLImageElement && image.complete && image.naturalWidth > 0 && image.src.startsWith("http"),
+    await row.locator("img").elementHandle(),
+  );
+}
+
+/** Waits until `condition` gives something truthy. */
+export async function until(condition, what) {
+  const giveUpAt = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    assert.ok(Date.now() < giveUpAt, `waited ${PATIENCE_MS} ms for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export async function shoot(page, name) {
+  mkdirSync(OUT, { recursive: true });
+  await page.screenshot({ path: fileURLToPath(new URL(`${name}.png`, OUT)), fullPage: true });
+}

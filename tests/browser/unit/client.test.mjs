@@ -1,0 +1,290 @@
+// The client against a pretend edge and a pretend clock.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { packPosition } from "../fake-edge.mjs";
+import { PretendWorld, settle } from "./world.mjs";
+
+const at = (offset) => packPosition(1, offset);
+const event = (offset, rest = {}) => ({ type: "image_processed", id: `e${offset}`, stream: "user", offset, position: at(offset), ...rest });
+const connected = (offset = 0) => ({ type: "connected", session: "s", user: "u", streams: { user: { position: at(offset) }, everyone: { position: at(0) } } });
+
+/** A client that is connected, and everything that it reported. */
+async function start(options = {}) {
+  const world = new PretendWorld();
+  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "fresh", world, ...options });
+  const seen = [];
+  for (const type of ["event", "gap", "degraded", "recovered", "error", "bye", "connected", "subscribed"]) {
+    client.on(type, (detail) => seen.push(type === "event" ? `event ${detail.offset ?? "-"}` : `${type}${detail.code ? ` ${detail.code}` : ""}`));
+  }
+  client.connect();
+  await settle();
+  world.socket?.open();
+  return { world, client, seen };
+}
+
+async function establish(options) {
+  const all = await start(options);
+  all.world.socket.tell(connected());
+  all.seen.length = 0;
+  return all;
+}
+
+/** The next attempt comes within 30 s, whatever the jitter. */
+async function reconnect(world) {
+  const before = world.sockets.length;
+  for (let waits = 0; waits < 300 && world.sockets.length === before; waits += 1) await world.pass(100);
+  assert.equal(world.sockets.length, before + 1, "one new socket");
+  world.socket.open();
+  return world.socket.sent[0];
+}
+
+test("the first frame is connect, with token, queues and no position of a new page", async () => {
+  const { world, client } = await start({ queues: ["support"] });
+  assert.equal(client.state, "connecting");
+  assert.deepEqual(world.socket.sent, [{ type: "connect", token: "fresh", positions: {}, queues: ["support"] }]);
+  world.socket.tell(connected());
+  assert.equal(client.state, "connected");
+});
+
+test("a batch is unpacked and a reconnect resumes after its last event", async () => {
+  const { world, client, seen } = await establish();
+  world.socket.tell({ type: "batch", events: [event(1), event(2)] }, event(3));
+  assert.deepEqual(seen, ["event 1", "event 2", "event 3"]);
+  assert.equal(client.position("user"), at(3));
+  world.socket.end();
+  assert.equal(client.state, "connecting");
+  assert.deepEqual((await reconnect(world)).positions, { user: at(3), everyone: at(0) });
+});
+
+test("duplicates at the seam are dropped", async () => {
+  const { world, seen } = await establish();
+  world.socket.tell(event(1), event(2));
+  world.socket.end();
+  await reconnect(world);
+  world.socket.tell(connected(2), { type: "batch", events: [event(2), event(3)] });
+  assert.deepEqual(seen.filter((entry) => entry.startsWith("event")), ["event 1", "event 2", "event 3"]);
+});
+
+test("a hole is a protocol error: back with the last good position", async () => {
+  const { world, client, seen } = await establish();
+  world.socket.tell({ type: "batch", events: [event(1), event(3), event(4)] });
+  assert.deepEqual(seen, ["event 1", "error order_broken"]);
+  assert.equal(client.state, "connecting");
+  assert.equal((await reconnect(world)).positions.user, at(1));
+});
+
+test("a position counts only after the handlers of its event ran, even one that throws", async () => {
+  const { world, client, seen } = await establish();
+  const during = [];
+  client.on("image_processed", () => during.push(client.position("user")));
+  client.on("image_processed", () => {
+    throw new Error("boom");
+  });
+  const { error } = console;
+  console.error = () => {};
+  world.socket.tell(event(1));
+  console.error = error;
+  assert.deepEqual(during, [at(0)]);
+  assert.equal(client.position("user"), at(1));
+  assert.ok(seen.includes("error handler_failed"));
+});
+
+test("a handler that closes the client in the middle of a batch hears no more", async () => {
+  const { world, client, seen } = await establish();
+  client.once("image_processed", () => client.close());
+  world.socket.tell({ type: "batch", events: [event(1), event(2)] });
+  assert.deepEqual(seen, ["event 1"]);
+  assert.equal(client.state, "disconnected");
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: "closed as asked" });
+  await world.pass(120_000);
+  assert.equal(world.sockets.length, 1);
+});
+
+test("a gap moves the position and is told", async () => {
+  const { world, client, seen } = await establish();
+  world.socket.tell({ type: "gap", stream: "user", reason: "trimmed", from: 0, to: 40, position: at(40) }, event(41));
+  assert.deepEqual(seen, ["gap", "event 41"]);
+  assert.equal(client.position("user"), at(41));
+});
+
+test("the heartbeat pings, and 10 s without a pong end the connection", async () => {
+  const { world, client } = await establish();
+  await world.pass(30_000);
+  assert.deepEqual(world.socket.sent.at(-1), { type: "ping" });
+  world.socket.tell({ type: "pong" });
+  await world.pass(30_000);
+  assert.equal(world.socket.sent.filter((frame) => frame.type === "ping").length, 2);
+  await world.pass(9_999);
+  assert.equal(client.state, "connected");
+  await world.pass(1);
+  assert.equal(client.state, "connecting");
+  assert.equal(world.sockets[0].closedWith.code, 4000);
+});
+
+test("an edge that never says connected is given up after 15 s", async () => {
+  const { world, client } = await start();
+  await world.pass(15_000);
+  assert.ok(world.sockets[0].closedWith);
+  assert.equal(client.state, "connecting");
+});
+
+test("bye with reconnect false ends it", async () => {
+  const { world, client, seen } = await establish();
+  world.socket.tell({ type: "bye", code: 4003, reason: "forbidden", message: "no", reconnect: false });
+  world.socket.end(4003);
+  assert.deepEqual(seen, ["bye 4003"]);
+  assert.equal(client.state, "disconnected");
+  await world.pass(120_000);
+  assert.equal(world.sockets.length, 1);
+});
+
+test("a close code that can only fail again ends it without a bye too", async () => {
+  const { world, client } = await establish();
+  world.socket.end(4009);
+  assert.equal(client.state, "disconnected");
+});
+
+test("retryAfterMs is waited for", async () => {
+  const { world } = await establish();
+  world.random = () => 0;
+  world.socket.tell({ type: "bye", code: 1012, reason: "restart", message: "", reconnect: true, retryAfterMs: 7_000 });
+  world.socket.end(1012);
+  await world.pass(6_999);
+  assert.equal(world.sockets.length, 1);
+  await world.pass(1);
+  assert.equal(world.sockets.length, 2);
+});
+
+test("an expired token is replaced by a fresh one, and the cause is told", async () => {
+  const causes = [];
+  const token = async (cause) => `token ${causes.push(cause)}`;
+  const { world } = await establish({ token });
+  world.socket.tell({ type: "bye", code: 4002, reason: "token_expired", message: "", reconnect: true });
+  world.socket.end(4002);
+  const first = await reconnect(world);
+  assert.equal(first.token, "token 2");
+  assert.deepEqual(causes, ["connect", "expired"]);
+});
+
+test("a fixed token that is refused is not sent again", async () => {
+  const { world, client } = await establish({ token: "fixed" });
+  world.socket.tell({ type: "bye", code: 4001, reason: "unauthenticated", message: "", reconnect: true });
+  world.socket.end(4001);
+  assert.equal(client.state, "disconnected");
+});
+
+test("a token function that fails or hangs is tried again later", async () => {
+  let calls = 0;
+  const token = () => (++calls === 1 ? Promise.reject(new Error("down")) : calls === 2 ? new Promise(() => {}) : Promise.resolve("t"));
+  const { world, seen, client } = await start({ token });
+  assert.deepEqual(seen, ["error token_failed"]);
+  await world.pass(1_000 + 20_000 + 2_000);
+  assert.equal(calls, 3);
+  assert.equal(world.sockets.length, 1);
+  assert.equal(client.state, "connecting");
+});
+
+test("a token is refreshed before it ends", async () => {
+  const claims = Buffer.from(JSON.stringify({ iat: 1_000, exp: 1_600 })).toString("base64url");
+  let calls = 0;
+  const { world } = await establish({ token: async () => `h.${claims}.s${++calls}`, heartbeatMs: 3_600_000 });
+  await world.pass(539_999);
+  assert.equal(calls, 1);
+  await world.pass(1);
+  assert.deepEqual(world.socket.sent.at(-1), { type: "refresh", token: `h.${claims}.s2` });
+});
+
+test("queues are asked for once, resumed with their position, and given up", async () => {
+  const { world, client } = await establish();
+  client.subscribe("support");
+  client.subscribe("support");
+  assert.deepEqual(world.socket.sent.slice(1), [{ type: "subscribe", queue: "support" }]);
+  world.socket.tell({ type: "subscribed", queue: "support", position: at(5) });
+  world.socket.tell(event(6, { stream: "queue", queue: "support" }));
+  world.socket.end();
+  const first = await reconnect(world);
+  assert.deepEqual(first.queues, ["support"]);
+  assert.equal(first.positions["queue:support"], at(6));
+  world.socket.tell(connected());
+  client.unsubscribe("support");
+  assert.deepEqual(world.socket.sent.at(-1), { type: "unsubscribe", queue: "support" });
+  world.socket.tell(event(7, { stream: "queue", queue: "support" }));
+  assert.equal(client.position("queue:support"), undefined);
+});
+
+test("the first frame stays small with 128 queues; the rest follows, the 129th is refused", async () => {
+  const queues = Array.from({ length: 128 }, (_, n) => `queue-with-a-name-${n}`);
+  const { world, client } = await start({ queues });
+  const first = world.socket.sent[0];
+  assert.ok(JSON.stringify(first).length < 4_096);
+  world.socket.tell(connected());
+  const later = world.socket.sent.slice(1).map((frame) => frame.queue);
+  assert.deepEqual([...first.queues, ...later], queues);
+  assert.throws(() => client.subscribe("one-more"), RangeError);
+});
+
+test("degraded and recovered are told and kept", async () => {
+  const { world, client, seen } = await establish();
+  world.socket.tell({ type: "degraded", since: "2026-01-01T00:00:00.000Z" });
+  assert.equal(client.degraded, true);
+  world.socket.tell({ type: "recovered" });
+  assert.equal(client.degraded, false);
+  assert.deepEqual(seen, ["degraded", "recovered"]);
+});
+
+test("frames that are none end the connection, unknown ones do not", async () => {
+  const { world, client, seen } = await establish();
+  world.socket.tell({ type: "from_the_future", x: 1 }, { type: "unknown", id: "e", stream: "user", offset: 1, position: at(1) });
+  assert.equal(client.position("user"), at(1));
+  assert.deepEqual(seen, ["event 1"]);
+  world.socket.onmessage({ data: "{" });
+  assert.equal(client.state, "connecting");
+});
+
+test("positions outlive the page in a storage, and rubbish in it is ignored", async () => {
+  const kept = new Map();
+  const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
+  const { world, client } = await establish({ storage });
+  world.socket.tell(event(1));
+  await world.pass(250);
+  client.close();
+  const second = await start({ storage });
+  assert.equal(second.world.socket.sent[0].positions.user, at(1));
+  kept.set("belfry.positions", '[["user",5],["everyone","x",-1],7]');
+  const third = await start({ storage });
+  assert.deepEqual(third.world.socket.sent[0].positions, { everyone: "x" });
+});
+
+test("a network that takes nothing is given up instead of filling memory", async () => {
+  const { world, client } = await establish();
+  world.socket.bufferedAmount = 70_000;
+  client.subscribe("support");
+  assert.equal(client.state, "connecting");
+});
+
+test("a closed client leaves no timer behind", async () => {
+  const { world, client } = await establish();
+  client.close();
+  assert.equal(world.timers, 0);
+});
+
+test("waits double while nothing works and start over once it does", async () => {
+  const { world } = await establish();
+  const waits = [];
+  for (let n = 0; n < 3; n += 1) {
+    world.socket.end();
+    const before = world.now();
+    const sockets = world.sockets.length;
+    while (world.sockets.length === sockets) await world.pass(100);
+    waits.push(world.now() - before);
+    world.socket.open();
+    world.socket.tell(connected());
+  }
+  assert.deepEqual(waits, [1_000, 2_000, 4_000]);
+  world.socket.tell(event(1));
+  world.socket.end();
+  await world.pass(1_000);
+  assert.equal(world.sockets.length, 5);
+});

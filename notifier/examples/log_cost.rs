@@ -4,7 +4,11 @@
 //! `cargo run --release -p notifier --example log_cost [directory]`. Use a
 //! directory on the disk in question: in memory a sync costs nothing.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use delivery::{DedupeKey, Placement, Record, StreamName};
@@ -61,6 +65,8 @@ async fn main() {
     let base = base.unwrap_or_else(std::env::temp_dir);
     println!("batch  reserve  batches   µs CPU/record  µs wall/batch  records/s   bytes/record");
     for size in [1, 8, 64, 512] {
+        bare(&base, size, 0);
+        bare(&base, size, 4 << 20);
         for preallocate_bytes in [0, 1 << 20, 4 << 20, 16 << 20] {
             let batches = (40_000 / size).clamp(300, 4000);
             measure(&base, size, preallocate_bytes, batches).await;
@@ -79,7 +85,7 @@ fn publisher() -> Publisher {
     }
 }
 
-async fn measure(base: &std::path::Path, size: usize, preallocate_bytes: u64, batches: usize) {
+async fn measure(base: &Path, size: usize, preallocate_bytes: u64, batches: usize) {
     let dir = base.join(format!("belfry-log-cost-{}", std::process::id()));
     let options = Options {
         preallocate_bytes,
@@ -117,7 +123,37 @@ async fn measure(base: &std::path::Path, size: usize, preallocate_bytes: u64, ba
     std::fs::remove_dir_all(dir).expect("the directory that was just made");
 }
 
-async fn reading(base: &std::path::Path) {
+/// The floor: the same bytes written to a bare file and synced.
+fn bare(base: &Path, size: usize, reserve: usize) {
+    let path = base.join(format!("belfry-log-cost-{}", std::process::id()));
+    let file = std::fs::File::create(&path).expect("a directory that can be written");
+    let (batch, zeroes) = (vec![7; 56 + 380 * size], vec![0; reserve]);
+    let batches = (40_000 / size).clamp(300, 4000);
+    let (mut end, mut reserved) = (0, 0);
+    let (cpu, wall) = (cpu_us(), Instant::now());
+    for _ in 0..batches {
+        if reserve > 0 && end + batch.len() > reserved {
+            file.write_all_at(&zeroes, reserved as u64)
+                .expect("a disk with space");
+            file.sync_data().expect("a disk that works");
+            reserved += reserve;
+        }
+        file.write_all_at(&batch, end as u64)
+            .expect("a disk with space");
+        file.sync_data().expect("a disk that works");
+        end += batch.len();
+    }
+    let (cpu, wall) = (cpu_us() - cpu, wall.elapsed().as_secs_f64() * 1e6);
+    println!(
+        "{size:5} {:5} KiB {batches:8} {:15.2} {:14.1}  a bare file",
+        reserve >> 10,
+        cpu / (batches * size) as f64,
+        wall / batches as f64,
+    );
+    std::fs::remove_file(path).expect("the file that was just made");
+}
+
+async fn reading(base: &Path) {
     let dir = base.join(format!("belfry-log-cost-{}", std::process::id()));
     let log = Embedded::open(&dir, Options::default()).expect("a directory that can be written");
     let mut publisher = publisher();

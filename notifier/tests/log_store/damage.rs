@@ -209,6 +209,12 @@ async fn files_that_are_not_ours_are_refused_by_name() {
     std::fs::copy(other.segments().pop().unwrap(), last).unwrap();
     let error = refused(world.path());
     assert!(matches!(error, OpenError::OtherEpoch { .. }), "{error}");
+
+    restore(world.path(), &files);
+    let mark = other.path().join("mark");
+    std::fs::copy(mark, world.path().join("mark")).unwrap();
+    let error = refused(world.path());
+    assert!(matches!(error, OpenError::OtherEpoch { .. }), "{error}");
 }
 
 #[test]

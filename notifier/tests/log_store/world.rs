@@ -96,9 +96,10 @@ impl Model {
 
 /// A log, its directory and its model.
 pub(crate) struct World {
+    /// Before the directory, so that it is closed before that is removed.
+    pub(crate) log: Option<Embedded>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) options: Options,
-    pub(crate) log: Option<Embedded>,
     pub(crate) model: Model,
 }
 

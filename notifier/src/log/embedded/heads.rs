@@ -90,6 +90,7 @@ impl Heads {
         };
         while !fields.0.is_empty() {
             let (head, check) = (fields.u64()?, fields.u32()?);
+            head.checked_add(1)?;
             heads.streams.push((fields.name()?.into(), head, check));
         }
         Some(heads)

@@ -124,7 +124,7 @@ impl Index {
         at: u32,
     ) -> Result<(), OutOfOrder> {
         let expected = self.next_offset(name).unwrap_or(offset);
-        if offset != expected || offset == 0 {
+        if offset != expected || offset == 0 || offset == u64::MAX {
             return Err(OutOfOrder {
                 stream: name.to_string(),
                 offset,

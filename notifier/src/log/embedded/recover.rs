@@ -363,7 +363,7 @@ impl<'a> Reading<'a> {
         let keys = std::mem::take(&mut self.keys).into_iter();
         let keys = keys
             .map(|(stored_ms, mut key)| {
-                key.age_ms = self.log_ms - stored_ms;
+                key.age_ms = self.log_ms.saturating_sub(stored_ms);
                 key
             })
             .skip_while(|key| key.age_ms >= self.options.dedupe_window_ms)

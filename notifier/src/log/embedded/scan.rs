@@ -125,8 +125,8 @@ pub fn scan<'a>(
         }
         visit(&batch);
         found.valid_len = batch.end();
-        found.next_batch += 1;
-        found.next_lsn += u64::from(batch.header.count);
+        found.next_batch = found.next_batch.saturating_add(1);
+        found.next_lsn = found.next_lsn.saturating_add(u64::from(batch.header.count));
         found.log_ms = batch.header.log_ms;
     }
     found.end = end_of(segment, &found);
@@ -271,6 +271,18 @@ mod tests {
         bytes.truncate(ends[1] + BATCH_HEADER_LEN + 1);
         let (scan, _) = count(&bytes);
         assert_eq!(scan.end, End::Damaged { later: ends[1] });
+    }
+
+    #[test]
+    fn numbers_at_their_end_do_not_panic() {
+        let (mut bytes, _) = segment(&[1]);
+        let mut header = HEADER;
+        (header.first_batch, header.first_lsn) = (u64::MAX, u64::MAX);
+        let mut batch = BatchHeader::decode(&bytes[SEGMENT_HEADER_LEN..], HEADER.salt).unwrap();
+        (batch.sequence, batch.first_lsn) = (u64::MAX, u64::MAX);
+        bytes[..SEGMENT_HEADER_LEN].copy_from_slice(&header.encode());
+        bytes[SEGMENT_HEADER_LEN..][..BATCH_HEADER_LEN].copy_from_slice(&batch.encode(HEADER.salt));
+        assert_eq!(count(&bytes).1, 1);
     }
 
     #[test]

@@ -1,0 +1,191 @@
+// The whole way, with the real binary: a picture goes up in Chromium, is decoded,
+// and its event comes back to the same page. Needs BELFRY_BIN.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { notReloaded, openBrowser, rowWithPicture, shoot, until } from "./page.mjs";
+
+const SAMPLE = fileURLToPath(new URL("../../../edge/web/sample.jpg", import.meta.url));
+
+let belfry;
+let chromium;
+let dataDir;
+let addresses;
+let log = "";
+
+/** Starts `belfry up` on free ports and gives its addresses once it is ready. */
+async function up() {
+  const any = "127.0.0.1:0";
+  const args = ["up", "--data-dir", dataDir, "--edge-listen", any, "--grpc-listen", any, "--processors-listen", any, "--notifier-http-listen", any, "--print-addresses-json"];
+  belfry = spawn(process.env.BELFRY_BIN ?? "", args, { stdio: ["ignore", "pipe", "pipe"] });
+  belfry.stderr.on("data", (chunk) => {
+    log = (log + chunk).slice(-8_000);
+  });
+  const first = await new Promise((resolve, reject) => {
+    createInterface({ input: belfry.stdout }).on("line", (line) => {
+      if (line.startsWith("{")) resolve(line);
+    });
+    belfry.once("error", reject);
+    belfry.once("exit", (code) => reject(new Error(`belfry ended with ${code} before it was ready:\n${log}`)));
+  });
+  addresses = JSON.parse(first);
+  await until(async () => (await fetch(new URL("readyz", addresses.dashboard)).catch(() => null))?.ok, "a ready edge");
+}
+
+before(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), "belfry-browser-"));
+  await up();
+  chromium = await openBrowser();
+});
+
+after(async () => {
+  await chromium?.browser.close();
+  if (belfry?.exitCode === null) {
+    const ended = new Promise((resolve) => belfry.once("exit", resolve));
+    belfry.kill("SIGTERM");
+    const late = setTimeout(() => belfry.kill("SIGKILL"), 15_000);
+    await ended;
+    clearTimeout(late);
+  }
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+/** Each test is another user: their rows, counts and positions are their own. */
+const open = (user) => chromium.dashboard(`${addresses.dashboard}?user=${user}`);
+const row = (page) => page.locator("#documents li").first();
+
+/** Notes every toast that a page shows, even one that is replaced at once. */
+async function noteToasts(page) {
+  await page.evaluate(() => {
+    window.toastsSeen = [];
+    const note = () => {
+      for (const toast of document.querySelectorAll(".toast")) window.toastsSeen.push(`${toast.dataset.kind}: ${toast.textContent}`);
+    };
+    new MutationObserver(note).observe(document.querySelector("#toasts"), { subtree: true, childList: true, attributes: true, characterData: true });
+  });
+}
+
+test("a picture chosen from the disk shows progress, a toast, its row and the badge, without a reload", async () => {
+  const { page, faults, close } = await open("file");
+  await noteToasts(page);
+  assert.ok(await page.locator("#documents-empty").isVisible());
+  await page.locator("#file").setInputFiles(SAMPLE);
+  await page.locator('.toast[data-kind="success"]').waitFor();
+  await rowWithPicture(page, row(page));
+  assert.equal(await row(page).locator(".doc-detail").textContent(), "1600 × 1200 px");
+  assert.match(await row(page).locator(".doc-duration").textContent(), /^[\d.]+ m?s$/);
+  assert.equal(await page.locator("#badge").textContent(), "1");
+  assert.equal(await page.title(), "(1) Belfry");
+  assert.ok((await page.evaluate(() => window.toastsSeen)).some((toast) => toast.startsWith("progress:")), "progress was shown");
+  const full = await row(page).locator("a").getAttribute("href");
+  const bytes = await page.request.get(full);
+  assert.equal(bytes.status(), 200);
+  assert.deepEqual(await bytes.body(), await readFile(SAMPLE));
+  await notReloaded(page);
+  await shoot(page, "belfry-light");
+  assert.deepEqual(faults, []);
+  await close();
+});
+
+test("the sample works by keyboard alone", async () => {
+  const { page, faults, close } = await open("keyboard");
+  for (let tabs = 0; tabs < 20; tabs += 1) {
+    await page.keyboard.press("Tab");
+    if (await page.evaluate(() => document.activeElement?.id === "sample")) break;
+  }
+  await page.keyboard.press("Enter");
+  await rowWithPicture(page, row(page));
+  await page.locator('.toast[data-kind="success"]').waitFor();
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator('.toast[data-kind="success"]').count(), 0);
+  await page.locator("#bell").focus();
+  assert.match(await page.locator("#bell").getAttribute("aria-label"), /^1 unread/);
+  await page.keyboard.press("Enter");
+  assert.ok(await page.locator("#badge").isHidden());
+  assert.deepEqual(faults, []);
+  await close();
+});
+
+test("a broken file ends as an error toast with a reason that a person understands", async () => {
+  const { page, close } = await open("broken");
+  await page.locator("#broken").click();
+  const toast = page.locator('.toast[data-kind="error"]');
+  await toast.waitFor();
+  const reason = (await toast.locator(".toast-text").textContent()) ?? "";
+  assert.match(reason, /[a-z]+ [a-z]+ [a-z]+/i);
+  assert.doesNotMatch(reason, /panic|Error\(|undefined|null|_/);
+  await notReloaded(page);
+  await close();
+});
+
+test("a damaged picture fails in its row too", async () => {
+  const { page, close } = await open("damaged");
+  const damaged = join(dataDir, "damaged.jpg");
+  await writeFile(damaged, (await readFile(SAMPLE)).subarray(0, 2_000));
+  await page.locator("#file").setInputFiles(damaged);
+  await page.locator('.doc[data-status="failed"]').waitFor();
+  assert.notEqual(await row(page).locator(".doc-detail").textContent(), "");
+  await page.locator('.toast[data-kind="error"]').waitFor();
+  await close();
+});
+
+test("two devices of a user hear the same, another user nothing", async () => {
+  const [one, two, other] = await Promise.all([open("pair"), open("pair"), open("stranger")]);
+  await one.page.locator("#sample").click();
+  await Promise.all([one, two].map(({ page }) => rowWithPicture(page, row(page))));
+  assert.equal(await two.page.locator("#badge").textContent(), "1");
+  // The stranger's own event comes last: what it did not get by then, it never gets.
+  await other.page.locator("#sample").click();
+  await rowWithPicture(other.page, row(other.page));
+  await until(async () => (await other.page.locator("#badge").textContent()) === "1", "one update");
+  assert.equal(await other.page.locator("#documents li").count(), 1);
+  await Promise.all([one, two, other].map(({ close }) => close()));
+});
+
+test("what happened while a page was offline arrives when it is back, without a reload", async () => {
+  const [here, away] = await Promise.all([open("traveller"), open("traveller")]);
+  await here.page.locator("#sample").click();
+  await rowWithPicture(away.page, row(away.page));
+  // A loopback socket outlives `setOffline`, so the page's own connection is cut by hand.
+  await away.page.evaluate(() => window.belfryClient.close());
+  for (const count of [2, 3]) {
+    await here.page.locator("#sample").click();
+    await until(async () => (await here.page.locator("#badge").textContent()) === String(count), `${count} updates here`);
+  }
+  assert.equal(await away.page.locator("#badge").textContent(), "1");
+  await away.page.evaluate(() => window.belfryClient.connect());
+  await until(async () => (await away.page.locator("#badge").textContent()) === "3", "three updates there");
+  assert.equal(await away.page.locator("#feed li").count(), 3);
+  await notReloaded(away.page);
+  await Promise.all([here.close(), away.close()]);
+});
+
+test("documents and unread count survive a reload", async () => {
+  const { page, close } = await open("reload");
+  await page.locator("#sample").click();
+  await rowWithPicture(page, row(page));
+  await until(async () => (await page.locator("#badge").textContent()) === "1", "one update");
+  await page.reload();
+  await rowWithPicture(page, row(page));
+  assert.equal(await page.locator("#badge").textContent(), "1");
+  await close();
+});
+
+test("no request of the page carries a token in its address", async () => {
+  const { page, close } = await open("addresses");
+  const seen = [];
+  page.on("request", (request) => seen.push(request.url()));
+  page.on("websocket", (socket) => seen.push(socket.url()));
+  await page.reload();
+  await page.locator("#sample").click();
+  await rowWithPicture(page, row(page));
+  assert.ok(seen.length > 5);
+  assert.deepEqual(seen.filter((url) => /eyJ|token=/.test(url)), []);
+  await close();
+});

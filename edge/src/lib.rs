@@ -133,7 +133,7 @@ fn start_shards(
         tasks.spawn(shard.run(shutdown.clone(), drain_ms));
     }
     let context = socket::Context {
-        keys: config.keys.clone(),
+        keys: Arc::new(config.keys.clone()),
         shards: Shards::new(inboxes),
         first_frame: config.first_frame,
         draining: shutdown.clone(),

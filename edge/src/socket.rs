@@ -9,7 +9,7 @@
 //!
 //! This module and those below are the only ones that name tungstenite.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
 use belfry::reason::Reason;
 use bytes::Bytes;
@@ -23,8 +23,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{self, Keys, User},
+    auth::{self, Grants, Keys, User},
     clock,
+    metrics::Metrics,
     protocol::{self, BadFrame, ClientFrame, Connect, MAX_FIRST_MESSAGE_BYTES, ServerFrame},
     shard::{FromSocket, Opening, Request, Shards},
 };
@@ -43,7 +44,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What every socket of an edge shares.
 pub(crate) struct Context {
     /// Keys of user tokens.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     /// Where sessions live.
     pub shards: Shards,
     /// How long the first frame may take.
@@ -61,7 +62,30 @@ pub(crate) struct Upgraded {
     /// The token of the request's header, if it had one.
     pub bearer: Option<String>,
     /// Its place among the connections that are allowed.
-    pub permit: OwnedSemaphorePermit,
+    pub place: Place,
+}
+
+/// A place among the connections that are allowed, counted while it is held.
+pub(crate) struct Place {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Takes one.
+    pub(crate) fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.sockets.inc();
+        Self {
+            metrics,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.sockets.dec();
+    }
 }
 
 /// A reason with words of its own.
@@ -79,36 +103,34 @@ impl From<Reason> for Goodbye {
     }
 }
 
-/// Serves one socket until it is closed.
-pub(crate) async fn serve(upgraded: Upgraded, context: Arc<Context>) {
+/// Waits for the first frame. A session that it opens goes on in a task of its
+/// own, which is small: what a handshake needs ends here.
+pub(crate) async fn serve(upgraded: Upgraded, context: &Context) {
     let Upgraded {
         stream,
         leftover,
         bearer,
-        permit,
+        place,
     } = upgraded;
     let stream = Arc::new(stream);
-    let mut reader = Reader::new(leftover);
-    // Boxed: what a handshake needs is gone while the session lasts.
-    let opened = Box::pin(open(&mut reader, &stream, bearer, &context)).await;
-    match opened {
-        Ok(Some((session, rest))) => session.run(reader, &stream, rest).await,
+    match open(&stream, leftover, bearer, context).await {
+        Ok(Some((session, first))) => drop(tokio::spawn(session.run(stream, first, place))),
         Ok(None) => {}
-        Err(goodbye) => Box::pin(refuse(&stream, goodbye)).await,
+        Err(goodbye) => refuse(&stream, goodbye).await,
     }
-    drop(permit);
 }
 
-/// Waits for the first frame and opens a session with it. `None`: the client went
-/// away by itself.
+/// `None`: the client went away by itself.
 async fn open(
-    reader: &mut Reader,
     stream: &Arc<TcpStream>,
+    leftover: Bytes,
     bearer: Option<String>,
     context: &Context,
-) -> Result<Option<(Session, Heard)>, Goodbye> {
+) -> Result<Option<(Box<Session>, Heard)>, Goodbye> {
+    let mut reader = Reader::new();
+    let heard = reader.feed(&leftover);
     let first = tokio::select! {
-        first = timeout(context.first_frame, first_text(reader, stream)) => first,
+        first = timeout(context.first_frame, first_text(&mut reader, heard, stream)) => first,
         () = context.draining.cancelled() => return Err(Reason::Restart.into()),
     };
     let (text, rest) = match first {
@@ -145,13 +167,16 @@ async fn open(
         .verify(token, clock::unix_ms())
         .map_err(Reason::from)?;
     reader.allow_whole_messages();
-    let session = Session::open(connect, user, stream, context).await?;
+    let session = Session::open((connect, user), reader, stream, context).await?;
     Ok(Some((session, rest)))
 }
 
 /// The first text message, and what came with it.
-async fn first_text(reader: &mut Reader, stream: &TcpStream) -> Result<(String, Heard), End> {
-    let mut heard = reader.leftover();
+async fn first_text(
+    reader: &mut Reader,
+    mut heard: Heard,
+    stream: &TcpStream,
+) -> Result<(String, Heard), End> {
     loop {
         if !heard.replies.is_empty() {
             // Nothing else was written yet: a pong fits, or the client is no
@@ -191,49 +216,44 @@ async fn refuse(stream: &TcpStream, goodbye: Goodbye) {
 /// The reading half of a session.
 struct Session {
     id: SessionId,
-    user: User,
+    user: Arc<str>,
+    grants: Grants,
     /// Queues asked for, so that a narrower token can take them away.
     queues: Vec<StreamName>,
-    keys: Keys,
+    keys: Arc<Keys>,
     shard: mpsc::Sender<FromSocket>,
+    reader: Reader,
 }
 
 impl Session {
     async fn open(
-        connect: Connect,
-        user: User,
+        (connect, user): (Connect, User),
+        reader: Reader,
         stream: &Arc<TcpStream>,
         context: &Context,
-    ) -> Result<Self, Goodbye> {
+    ) -> Result<Box<Self>, Goodbye> {
         let (id, shard) = context.shards.place(&user.id);
-        let mut session = Self {
+        let mut session = Box::new(Self {
             id,
-            user,
+            user: Arc::clone(&user.id),
+            grants: user.queues.clone(),
             queues: Vec::new(),
-            keys: context.keys.clone(),
+            keys: Arc::clone(&context.keys),
             shard,
-        };
+            reader,
+        });
         let mut refused = 0_usize;
         for queue in &connect.queues {
             match session.granted(queue) {
                 Some(stream) if session.queues.contains(&stream) => {}
                 Some(stream) => session.queues.push(stream),
-                None if session.user.queues.is_empty() => return Err(Reason::Forbidden.into()),
+                None if session.grants.is_empty() => return Err(Reason::Forbidden.into()),
                 None => refused += 1,
             }
         }
         session.queues.shrink_to_fit();
-        let opening = Opening::new(
-            id,
-            &session.user,
-            &session.queues,
-            &connect.positions,
-            stream,
-        );
-        session
-            .tell(FromSocket::Open(Box::new(opening)))
-            .await
-            .map_err(|Stopped| Reason::Restart)?;
+        let opening = Opening::new(id, &user, &session.queues, &connect.positions, stream);
+        let mut first = VecDeque::from([FromSocket::Open(Box::new(opening))]);
         if refused > 0 {
             let message = format!("{refused} of the queues are not granted by the token");
             let bad = Request::Bad {
@@ -241,41 +261,48 @@ impl Session {
                 field: Some("queues".into()),
                 message: message.into(),
             };
-            session.ask(bad).await.map_err(|Stopped| Reason::Restart)?;
+            first.push_back(FromSocket::Request(id, bad));
+        }
+        for message in first {
+            let sent = session.shard.send(message).await;
+            sent.map_err(|_| Reason::Restart)?;
         }
         Ok(session)
     }
 
-    /// Reads until the socket ends, then says so.
-    async fn run(mut self, mut reader: Reader, stream: &TcpStream, rest: Heard) {
-        let mut heard = rest;
-        let end = loop {
-            match self.forward(heard).await {
-                Ok(None) => heard = reader.read(stream).await,
-                Ok(Some(end)) => break end,
-                // The shard has ended, and all of its sockets with it.
-                Err(Stopped) => return,
+    /// Reads until the socket ends, then says so. Little is kept across its waits:
+    /// this is what an idle connection costs.
+    async fn run(mut self: Box<Self>, stream: Arc<TcpStream>, first: Heard, place: Place) {
+        let mut messages = VecDeque::new();
+        let mut end = self.digest(first, &mut messages);
+        loop {
+            while let Some(message) = messages.pop_front() {
+                if self.shard.send(message).await.is_err() {
+                    // The shard has ended, and all of its sockets with it.
+                    return;
+                }
             }
-        };
-        if let End::Fault(reason) = end {
-            if self
-                .tell(FromSocket::Fault {
-                    session: self.id,
-                    reason,
-                })
-                .await
-                .is_err()
-            {
-                return;
+            if end.is_some() {
+                break;
             }
-            // The shard bounds this: it shuts the socket down after a while.
-            reader::discard(stream).await;
+            messages = VecDeque::new();
+            if stream.readable().await.is_err() {
+                end = Some(End::Io);
+            } else if let Some(heard) = self.reader.read_now(&stream) {
+                end = self.digest(heard, &mut messages);
+            }
         }
-        let _ = self.tell(FromSocket::Gone(self.id)).await;
+        if matches!(end, Some(End::Fault(_))) {
+            // The shard bounds this: it shuts the socket down after a while.
+            reader::discard(&stream).await;
+        }
+        // If the shard has ended there is nobody to tell.
+        let _ = self.shard.send(FromSocket::Gone(self.id)).await;
+        drop(place);
     }
 
-    /// Hands on what was read.
-    async fn forward(&mut self, heard: Heard) -> Result<Option<End>, Stopped> {
+    /// Makes messages for the shard of what was read.
+    fn digest(&mut self, heard: Heard, messages: &mut VecDeque<FromSocket>) -> Option<End> {
         let Heard {
             texts,
             replies,
@@ -283,23 +310,32 @@ impl Session {
             alive,
         } = heard;
         if alive && texts.is_empty() {
-            self.tell(FromSocket::Heard(self.id)).await?;
+            messages.push_back(FromSocket::Heard(self.id));
         }
         for text in texts {
             match self.request(&text) {
                 Ok(requests) => {
-                    for request in requests {
-                        self.ask(request).await?;
-                    }
+                    let id = self.id;
+                    messages.extend(requests.into_iter().map(|r| FromSocket::Request(id, r)));
                 }
-                Err(reason) => return Ok(Some(End::Fault(reason))),
+                Err(reason) => return Some(self.fault(reason, messages)),
             }
         }
         if !replies.is_empty() {
-            self.tell(FromSocket::Replies(self.id, replies.into()))
-                .await?;
+            messages.push_back(FromSocket::Replies(self.id, replies.into()));
         }
-        Ok(end)
+        if let Some(End::Fault(reason)) = end {
+            return Some(self.fault(reason, messages));
+        }
+        end
+    }
+
+    fn fault(&self, reason: Reason, messages: &mut VecDeque<FromSocket>) -> End {
+        messages.push_back(FromSocket::Fault {
+            session: self.id,
+            reason,
+        });
+        End::Fault(reason)
     }
 
     /// What a message asks of the shard; an error ends the connection.
@@ -308,7 +344,7 @@ impl Session {
             Ok(ClientFrame::Ping) => Request::Ping,
             Ok(ClientFrame::Subscribe { queue, from }) => match self.granted(&queue) {
                 Some(stream) => self.subscribe(stream, from),
-                None if self.user.queues.is_empty() => return Err(Reason::Forbidden),
+                None if self.grants.is_empty() => return Err(Reason::Forbidden),
                 None => Request::refused(Reason::Forbidden, "queue"),
             },
             Ok(ClientFrame::Unsubscribe { queue }) => {
@@ -347,15 +383,15 @@ impl Session {
     /// it does not grant are left (guarantee G16).
     fn refresh(&mut self, token: &str) -> Result<Vec<Request>, Reason> {
         let user = self.keys.verify(token, clock::unix_ms())?;
-        if user.id != self.user.id {
+        if user.id != self.user {
             return Err(Reason::Unauthenticated);
         }
-        self.user.queues = user.queues;
+        self.grants = user.queues;
         let mut requests = vec![Request::Refresh {
             exp_unix_ms: user.exp_unix_ms,
             ends_unix_ms: user.ends_unix_ms,
         }];
-        let grants = &self.user.queues;
+        let grants = &self.grants;
         self.queues.retain(|stream| {
             let keep = stream
                 .strip_prefix("queue:")
@@ -369,20 +405,8 @@ impl Session {
     }
 
     fn granted(&self, queue: &str) -> Option<StreamName> {
-        self.user
-            .queues
+        self.grants
             .allow(queue)
             .then(|| format!("queue:{queue}").into())
     }
-
-    async fn ask(&self, request: Request) -> Result<(), Stopped> {
-        self.tell(FromSocket::Request(self.id, request)).await
-    }
-
-    async fn tell(&self, message: FromSocket) -> Result<(), Stopped> {
-        self.shard.send(message).await.map_err(|_| Stopped)
-    }
 }
-
-/// The shard has ended.
-struct Stopped;

@@ -18,7 +18,7 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 use super::{Answer, Site, plain, with_header};
 use crate::{
     protocol::SUBPROTOCOL,
-    socket::{self, Upgraded},
+    socket::{self, Place, Upgraded},
 };
 
 /// Why a handshake is refused.
@@ -191,21 +191,13 @@ async fn upgraded(
         // Best effort: the kernel's own limit is a limit too.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, bytes);
     }
-    let context = Arc::clone(&site.context);
-    let metrics = Arc::clone(&site.metrics);
-    drop(site);
     let upgraded = Upgraded {
         stream,
         leftover: parts.read_buf,
         bearer,
-        permit,
+        place: Place::new(permit, Arc::clone(&site.metrics)),
     };
-    // In a task of its own: this one has grown by what the upgrade needed.
-    tokio::spawn(async move {
-        metrics.sockets.inc();
-        socket::serve(upgraded, context).await;
-        metrics.sockets.dec();
-    });
+    socket::serve(upgraded, &site.context).await;
 }
 
 /// Whether a header that is a list has this token in it.

@@ -11,7 +11,6 @@ use std::{
 };
 
 use belfry::reason::Reason;
-use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{
     Error, Message,
@@ -67,12 +66,11 @@ pub(super) struct Heard {
 /// The protocol's state of one connection.
 pub(super) struct Reader {
     context: WebSocketContext,
-    leftover: Bytes,
 }
 
 impl Reader {
-    /// For a connection of which `leftover` was read already.
-    pub(super) fn new(leftover: Bytes) -> Self {
+    /// For a connection that nothing was read from.
+    pub(super) fn new() -> Self {
         let first = MAX_FIRST_MESSAGE_BYTES + MAX_TOKEN_BYTES;
         let config = WebSocketConfig::default()
             .read_buffer_size(KEPT_BYTES)
@@ -82,7 +80,6 @@ impl Reader {
             .max_frame_size(Some(first));
         Self {
             context: WebSocketContext::new(Role::Server, Some(config)),
-            leftover,
         }
     }
 
@@ -92,12 +89,6 @@ impl Reader {
             config.max_message_size = Some(MAX_MESSAGE_BYTES);
             config.max_frame_size = Some(MAX_MESSAGE_BYTES);
         });
-    }
-
-    /// What the bytes hold that were read past the handshake.
-    pub(super) fn leftover(&mut self) -> Heard {
-        let leftover = std::mem::take(&mut self.leftover);
-        self.feed(&leftover)
     }
 
     /// Waits for bytes and says what they hold.
@@ -115,7 +106,8 @@ impl Reader {
         }
     }
 
-    fn read_now(&mut self, stream: &TcpStream) -> Option<Heard> {
+    /// What is there already; `None` if nothing is.
+    pub(super) fn read_now(&mut self, stream: &TcpStream) -> Option<Heard> {
         let mut scratch = [0; SCRATCH_BYTES];
         match stream.try_read(&mut scratch) {
             Ok(0) => Some(Heard {
@@ -131,7 +123,8 @@ impl Reader {
         }
     }
 
-    fn feed(&mut self, input: &[u8]) -> Heard {
+    /// What these bytes hold, with those that came before.
+    pub(super) fn feed(&mut self, input: &[u8]) -> Heard {
         let mut heard = Heard::default();
         let mut memory = Memory {
             input,
@@ -233,7 +226,7 @@ mod tests {
     }
 
     fn feed(bytes: &[u8]) -> Heard {
-        Reader::new(Bytes::new()).feed(bytes)
+        Reader::new().feed(bytes)
     }
 
     #[test]
@@ -282,8 +275,8 @@ mod tests {
         bytes.extend(frame(0x80, "ü\u{df}e".as_bytes()));
         bytes.extend(frame(0x81, b"two"));
         for cut in 0..bytes.len() {
-            let mut reader = Reader::new(bytes[..cut].to_vec().into());
-            let mut heard = reader.leftover();
+            let mut reader = Reader::new();
+            let mut heard = reader.feed(&bytes[..cut]);
             let second = reader.feed(&bytes[cut..]);
             heard.texts.extend(second.texts);
             heard.replies.extend(second.replies);

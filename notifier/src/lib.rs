@@ -1,4 +1,26 @@
 //! The notifier: accepts events over gRPC, makes them durable, orders them and
 //! routes them to edges.
+//!
+//! ```text
+//! publish.rs  →  hub.rs (drives delivery::hub)  →  link.rs
+//!                  ↕ log.rs
+//! ```
 
+pub mod auth;
 pub mod log;
+
+mod admin;
+mod config;
+mod http;
+mod hub;
+mod link;
+mod metrics;
+mod publish;
+mod refusal;
+mod server;
+mod service;
+
+pub use config::{Config, Store};
+pub use link::{Channels, Gateway, NoLink};
+pub use refusal::Refusal;
+pub use server::{Listeners, Notifier, RunError, StartError, run};

@@ -16,14 +16,18 @@ use delivery::{Record, Recovered, StoredEvent, StreamName};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Nothing was stored and nothing is lost; the same batch may be tried again.
-    #[error("the disk that holds `{path}` is full: free some space, publishes are refused until then")]
+    #[error(
+        "the disk that holds `{path}` is full: free some space, publishes are refused until then"
+    )]
     Full {
         /// The data directory.
         path: PathBuf,
     },
     /// A write or sync failed: what is on disk is unknown until the log is read
     /// again. The process ends; a start re-reads it (guarantee G3).
-    #[error("cannot {action} `{path}`: {source}; the notifier stops, restart it to read the log again")]
+    #[error(
+        "cannot {action} `{path}`: {source}; the notifier stops, restart it to read the log again"
+    )]
     Failed {
         /// What was tried.
         action: &'static str,
@@ -52,7 +56,8 @@ pub trait Log: Send + Sync + 'static {
 
     /// Makes a batch durable, as one unit: after `Ok` it survives power loss,
     /// after an error it is wholly absent or wholly there.
-    fn append(&self, batch: Vec<Record>) -> impl Future<Output = Result<Appended, LogError>> + Send;
+    fn append(&self, batch: Vec<Record>)
+    -> impl Future<Output = Result<Appended, LogError>> + Send;
 
     /// Reads events of `stream` from offset `first` on, in order and without
     /// holes, until `max_events` or `max_bytes` of envelopes (one event at least,

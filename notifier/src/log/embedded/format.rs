@@ -226,12 +226,15 @@ impl<'a> RecordView<'a> {
 
     /// Reads a record from the start of `bytes`; `None` if it is cut or altered.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let record = Self::decode_unchecked(bytes)?;
+        let (crc, fields) = bytes[4..record.len].split_first_chunk()?;
+        (u32::from_le_bytes(*crc) == crc32fast::hash(fields)).then_some(record)
+    }
+
+    /// Reads a record whose bytes are known to be whole.
+    pub(super) fn decode_unchecked(bytes: &'a [u8]) -> Option<Self> {
         let len = Self::len_at(bytes)?;
-        let bytes = bytes.get(..len)?;
-        let mut fields = Fields(&bytes[4..]);
-        if fields.u32()? != crc32fast::hash(fields.0) {
-            return None;
-        }
+        let mut fields = Fields(bytes.get(RECORD_PREFIX_LEN..len)?);
         let id = u128::from_le_bytes(fields.take()?);
         let check = fields.u32()?;
         let [flags] = fields.take()?;

@@ -106,36 +106,42 @@ impl Index {
         self.segments.push_back(segment);
     }
 
-    /// The offset that `stream` would give its next record, if that is known.
-    pub(super) fn next_offset(&self, stream: &str) -> Option<u64> {
-        match self.streams.get(stream) {
-            Some(stream) => Some(stream.head() + 1),
-            None if self.beheaded => None,
-            None => Some(1),
-        }
+    /// The offset that `stream` gives its next record.
+    pub(super) fn next_offset(&self, stream: &str) -> u64 {
+        self.streams
+            .get(stream)
+            .map_or(1, |stream| stream.head() + 1)
     }
 
     /// Notes one place of a record of the last segment.
     pub(super) fn push(
         &mut self,
-        name: &StreamName,
+        name: &str,
         offset: u64,
         check: u32,
         at: u32,
     ) -> Result<(), OutOfOrder> {
-        let expected = self.next_offset(name).unwrap_or(offset);
+        let segment = self.segments.back_mut().expect("a log has a segment");
+        let known = self.streams.get_mut(name);
+        let expected = match &known {
+            Some(stream) => stream.head() + 1,
+            None if self.beheaded => offset,
+            None => 1,
+        };
         if offset != expected || offset == 0 || offset == u64::MAX {
             return Err(OutOfOrder {
-                stream: name.to_string(),
+                stream: name.to_owned(),
                 offset,
                 expected,
             });
         }
-        let segment = self.segments.back_mut().expect("a log has a segment");
-        let stream = self.streams.entry(name.clone()).or_insert_with(|| Stream {
-            first: offset,
-            ..Stream::default()
-        });
+        let stream = match known {
+            Some(stream) => stream,
+            None => self.streams.entry(name.into()).or_insert_with(|| Stream {
+                first: offset,
+                ..Stream::default()
+            }),
+        };
         stream.head_check = check;
         stream.head_segment = segment.number;
         stream.locators.push_back(Locator {
@@ -152,15 +158,8 @@ impl Index {
         record: &RecordView<'_>,
         at: usize,
     ) -> Result<(), OutOfOrder> {
-        for (offset, name) in record.placements() {
-            // The name that is known already, so that it is kept once.
-            let name = match self.streams.get_key_value(name) {
-                Some((known, _)) => known.clone(),
-                None => name.into(),
-            };
-            self.push(&name, offset, record.check, at as u32)?;
-        }
-        Ok(())
+        let mut placements = record.placements();
+        placements.try_for_each(|(offset, name)| self.push(name, offset, record.check, at as u32))
     }
 
     /// Notes a batch of the last segment: `keyed` if a record of it has a key.
@@ -270,7 +269,7 @@ mod tests {
             index.add_segment(segment(number));
             let at = u64::from(number);
             index.note_batch((at - 1) * 10, false);
-            index.push(&"everyone".into(), at, 0, 64).unwrap();
+            index.push("everyone", at, 0, 64).unwrap();
         }
         index
     }
@@ -325,16 +324,16 @@ mod tests {
         index.trim("everyone", 99);
         let stream = &index.streams["everyone"];
         assert_eq!((stream.first, stream.head()), (4, 3));
-        assert_eq!(index.next_offset("everyone"), Some(4));
+        assert_eq!(index.next_offset("everyone"), 4);
         assert_eq!(index.segments[0].live, 0);
     }
 
     #[test]
     fn a_hole_in_a_stream_is_refused() {
         let mut index = index();
-        let error = index.push(&"everyone".into(), 5, 0, 64).unwrap_err();
+        let error = index.push("everyone", 5, 0, 64).unwrap_err();
         assert_eq!((error.offset, error.expected), (5, 4));
-        let error = index.push(&"user:new".into(), 2, 0, 64).unwrap_err();
+        let error = index.push("user:new", 2, 0, 64).unwrap_err();
         assert_eq!((error.offset, error.expected), (2, 1));
     }
 }

@@ -214,15 +214,15 @@ impl Writer {
             })?;
             for placement in record.placements.iter() {
                 let name = &*placement.stream;
-                let known = next.get(name).copied().or_else(|| index.next_offset(name));
-                let expected = known.unwrap_or(1);
+                let next = next.entry(name).or_insert_with(|| index.next_offset(name));
+                let expected = *next;
                 if placement.offset != expected {
                     return Err(Refused::Misused(format!(
                         "offset {} of stream `{name}` comes where {expected} is due",
                         placement.offset
                     )));
                 }
-                next.insert(name, expected + 1);
+                *next += 1;
             }
         }
         if body_len > MAX_BODY_LEN {

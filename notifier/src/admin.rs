@@ -1,0 +1,142 @@
+//! `Admin` over gRPC: what operators ask.
+
+use belfry::{
+    reason::Reason,
+    v1::{
+        GetPresenceRequest, GetPresenceResponse, ListSessionsRequest, ListSessionsResponse,
+        Session, UserPresence, admin_server::Admin,
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    auth::{Keys, Role},
+    hub::Command,
+    refusal::Refusal,
+};
+
+const DEFAULT_PAGE: u32 = 100;
+const MAX_PAGE: u32 = 1_000;
+const MAX_USERS: usize = 100;
+
+/// `Admin` over gRPC.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) keys: Keys,
+}
+
+impl Service {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command + Send,
+    ) -> Result<T, Refusal>
+    where
+        T: Send,
+    {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Refusal::of(Reason::Unavailable);
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+fn bad(field: &str, description: impl Into<String>) -> Refusal {
+    Refusal::bad_request(vec![(field.to_owned(), description.into())])
+}
+
+/// A page token names the last session of the page before: `<number>@<edge>`.
+fn read_token(token: &str) -> Result<Option<(String, u64)>, Refusal> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let parts = token.split_once('@');
+    let read = parts.and_then(|(number, edge)| Some((edge.to_owned(), number.parse().ok()?)));
+    read.map(Some)
+        .ok_or_else(|| bad("page_token", "is not one that a response gave"))
+}
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        self.keys
+            .authenticate(request.metadata())?
+            .require(Role::Operator)?;
+        let ListSessionsRequest {
+            user_id: user,
+            page_size,
+            page_token,
+        } = request.into_inner();
+        if page_size > MAX_PAGE {
+            let message = format!("is {page_size}, but it has to be {MAX_PAGE} at most");
+            return Err(bad("page_size", message).into());
+        }
+        let page = if page_size == 0 {
+            DEFAULT_PAGE
+        } else {
+            page_size
+        } as usize;
+        let after = read_token(&page_token)?;
+        // One more than asked for tells whether there is another page.
+        let count = page + 1;
+        let mut listed = self
+            .ask(|reply| Command::Sessions {
+                user,
+                after,
+                count,
+                reply,
+            })
+            .await?;
+        let more = listed.len() > page;
+        listed.truncate(page);
+        let next_page_token = match listed.last().filter(|_| more) {
+            Some(last) => format!("{}@{}", last.session, last.edge),
+            None => String::new(),
+        };
+        let sessions = listed.into_iter().map(|session| Session {
+            session_id: session.public_id,
+            user_id: session.user,
+            edge: session.edge,
+            streams: session.streams,
+        });
+        let sessions = sessions.collect();
+        Ok(Response::new(ListSessionsResponse {
+            sessions,
+            next_page_token,
+        }))
+    }
+
+    async fn get_presence(
+        &self,
+        request: Request<GetPresenceRequest>,
+    ) -> Result<Response<GetPresenceResponse>, Status> {
+        self.keys
+            .authenticate(request.metadata())?
+            .require(Role::Operator)?;
+        let user_ids = request.into_inner().user_ids;
+        if user_ids.is_empty() || user_ids.len() > MAX_USERS {
+            let count = user_ids.len();
+            let message = format!("has {count} ids, but it has to have 1 to {MAX_USERS}");
+            return Err(bad("user_ids", message).into());
+        }
+        let users = user_ids.clone();
+        let counts = self.ask(|reply| Command::Presence { users, reply }).await?;
+        let users = user_ids
+            .into_iter()
+            .zip(counts)
+            .map(|(user_id, sessions)| UserPresence {
+                user_id,
+                sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+            });
+        Ok(Response::new(GetPresenceResponse {
+            users: users.collect(),
+        }))
+    }
+}

@@ -1,0 +1,219 @@
+//! Links to edges: a channel in one process, `EdgeGateway.Attach` across
+//! processes, the same hub behind both.
+
+mod convert;
+
+use std::{
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+use belfry::{
+    reason::Reason,
+    v1::{AttachRequest, AttachResponse, Hello, edge_gateway_server::EdgeGateway, edge_message},
+};
+use delivery::{
+    Limits,
+    hub::EdgeId,
+    link::{ToEdge, ToHub},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    auth::{Keys, Role},
+    hub::Command,
+    refusal::Refusal,
+};
+
+/// The protocol that is spoken.
+const VERSION: u32 = 1;
+/// Batches from an edge that wait for the hub.
+const BATCHES_IN: usize = 16;
+/// Batches to an edge that wait for the network.
+const BATCHES_OUT: usize = 64;
+/// Messages of one batch from an edge.
+const MAX_BATCH: usize = 256;
+/// How long a new link may take to say Hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// The two directions of a link; dropping either ends it.
+pub type Channels = (mpsc::Sender<Vec<ToHub>>, mpsc::Receiver<Vec<ToEdge>>);
+
+/// Where edges attach.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    commands: mpsc::Sender<Command>,
+    capacity: usize,
+}
+
+/// The notifier has ended, or has too much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the notifier takes no links now, attach again later")]
+pub struct NoLink;
+
+impl Gateway {
+    pub(crate) fn new(commands: mpsc::Sender<Command>, limits: &Limits) -> Self {
+        // What credit and requests allow always fits: each batch has a message.
+        let capacity = limits.edge_deliveries as usize + limits.request_window as usize + 8;
+        Self { commands, capacity }
+    }
+
+    /// Attaches an edge of this process with its first credit. A second link of
+    /// the same name ends the first.
+    ///
+    /// # Errors
+    /// If the notifier has ended or is overloaded.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn attach(&self, name: &str, deliveries: u32, bytes: u64) -> Result<Channels, NoLink> {
+        let (to_hub, from_edge) = mpsc::channel(BATCHES_IN);
+        let (to_edge, from_hub) = mpsc::channel(self.capacity);
+        let (number, edge) = oneshot::channel();
+        let attach = Command::Attach {
+            name: name.into(),
+            deliveries,
+            bytes,
+            to_edge,
+            number,
+        };
+        self.commands.try_send(attach).map_err(|_| NoLink)?;
+        tokio::spawn(forward(edge, from_edge, self.commands.clone()));
+        Ok((to_hub, from_hub))
+    }
+}
+
+/// Hands an edge's batches to the hub, and tells it when the edge has gone.
+async fn forward(
+    edge: oneshot::Receiver<EdgeId>,
+    mut from_edge: mpsc::Receiver<Vec<ToHub>>,
+    commands: mpsc::Sender<Command>,
+) {
+    let Ok(edge) = edge.await else { return };
+    while let Some(batch) = from_edge.recv().await {
+        if commands.send(Command::FromEdge(edge, batch)).await.is_err() {
+            return;
+        }
+    }
+    let _ = commands.send(Command::Detach(edge)).await;
+}
+
+/// `EdgeGateway` over gRPC.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) gateway: Gateway,
+    pub(crate) keys: Keys,
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl EdgeGateway for Service {
+    type AttachStream = Responses;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<AttachRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let caller = self.keys.authenticate(request.metadata())?;
+        caller.require(Role::Edge)?;
+        let ends_in = caller
+            .expires_at
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        let mut requests = request.into_inner();
+        let (hello, rest) = first(&mut requests).await?;
+        let name = hello.edge.clone();
+        let credit = hello.credit.unwrap_or_default();
+        let (to_hub, from_hub) = self
+            .gateway
+            .attach(&name, credit.deliveries, credit.bytes)
+            .map_err(|_| Refusal::of(Reason::Unavailable))?;
+        tracing::info!(edge = %name, "edge attached");
+        let (answers, responses) = mpsc::channel(BATCHES_OUT);
+        let failures = answers.clone();
+        tokio::spawn(send_out(from_hub, answers));
+        tokio::spawn(async move {
+            let pump = pump_in(rest, requests, to_hub);
+            if let Ok(Err(status)) = tokio::time::timeout(ends_in, pump).await {
+                tracing::warn!(edge = %name, %status, "edge link ended");
+                let _ = failures.send(Err(status)).await;
+            } else {
+                tracing::info!(edge = %name, "edge detached");
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+}
+
+fn protocol(message: impl Into<String>) -> Status {
+    Refusal::new(Reason::LinkProtocol, message).into()
+}
+
+/// The Hello, and what came with it.
+async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<ToHub>), Status> {
+    let request = tokio::time::timeout(HELLO_WITHIN, requests.message()).await;
+    let request = request.map_err(|_| protocol("nothing came in 10 s, say Hello first"))??;
+    let mut messages = request.unwrap_or_default().messages.into_iter();
+    let Some(edge_message::Body::Hello(hello)) = messages.next().and_then(|first| first.body)
+    else {
+        return Err(protocol("the first message is not Hello, say Hello first"));
+    };
+    if hello.protocol_version != VERSION {
+        let theirs = hello.protocol_version;
+        return Err(protocol(format!(
+            "version {theirs} is not spoken here, use {VERSION}"
+        )));
+    }
+    if hello.edge.is_empty() || hello.edge.len() > 128 {
+        return Err(protocol("the edge's name has to have 1 to 128 bytes"));
+    }
+    let rest = messages.map(convert::to_hub).collect::<Result<_, _>>()?;
+    Ok((hello, rest))
+}
+
+async fn pump_in(
+    rest: Vec<ToHub>,
+    mut requests: Streaming<AttachRequest>,
+    to_hub: mpsc::Sender<Vec<ToHub>>,
+) -> Result<(), Status> {
+    let mut batch = rest;
+    loop {
+        if !batch.is_empty() && to_hub.send(batch).await.is_err() {
+            return Err(Refusal::of(Reason::Unavailable).into());
+        }
+        let Some(request) = requests.message().await? else {
+            return Ok(());
+        };
+        if request.messages.len() > MAX_BATCH {
+            let count = request.messages.len();
+            return Err(protocol(format!(
+                "a batch has {count} messages, {MAX_BATCH} at most"
+            )));
+        }
+        batch = request
+            .messages
+            .into_iter()
+            .map(convert::to_hub)
+            .collect::<Result<_, _>>()?;
+    }
+}
+
+/// Waits where the network is slow; the hub does not, as credit runs out first.
+async fn send_out(
+    from_hub: mpsc::Receiver<Vec<ToEdge>>,
+    answers: mpsc::Sender<Result<AttachResponse, Status>>,
+) {
+    let mut batches = ReceiverStream::new(from_hub);
+    while let Some(batch) = batches.next().await {
+        let messages = batch.into_iter().map(convert::from_hub).collect();
+        if answers.send(Ok(AttachResponse { messages })).await.is_err() {
+            return;
+        }
+    }
+    let _ = answers
+        .send(Err(Refusal::of(Reason::Unavailable).into()))
+        .await;
+}

@@ -1,0 +1,188 @@
+//! The link's messages, between the contract and the rules.
+
+use belfry::v1::{self, edge_message, hub_message, live};
+use delivery::{
+    Position, StoredEvent,
+    link::{Ephemeral, Gap, GapReason, Interest, Joined, Page, ToEdge, ToHub},
+};
+use tonic::Status;
+
+use super::protocol;
+
+pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
+    use edge_message::Body;
+    Ok(
+        match message.body.ok_or_else(|| protocol("a message is empty"))? {
+            Body::Hello(_) => return Err(protocol("Hello was said twice")),
+            Body::Open(open) => ToHub::Open {
+                session: open.session,
+                user: open.user_id.into(),
+                public_id: open.session_id.into(),
+                interests: open
+                    .interests
+                    .into_iter()
+                    .map(interest)
+                    .collect::<Result<_, _>>()?,
+            },
+            Body::Close(close) => ToHub::Close {
+                session: close.session,
+            },
+            Body::Join(join) => ToHub::Join {
+                session: join.session,
+                interest: interest(
+                    join.interest
+                        .ok_or_else(|| protocol("a join names no stream"))?,
+                )?,
+            },
+            Body::Leave(leave) => ToHub::Leave {
+                session: leave.session,
+                stream: stream(&leave.stream)?,
+            },
+            Body::Fetch(fetch) => ToHub::Fetch {
+                session: fetch.session,
+                stream: stream(&fetch.stream)?,
+                after: position(
+                    fetch
+                        .after
+                        .ok_or_else(|| protocol("a fetch has no position"))?,
+                ),
+            },
+            Body::Credit(credit) => ToHub::Credit {
+                deliveries: credit.deliveries,
+                bytes: credit.bytes,
+            },
+        },
+    )
+}
+
+fn interest(interest: v1::Interest) -> Result<Interest, Status> {
+    Ok(Interest {
+        stream: stream(&interest.stream)?,
+        from: interest.from.map(position),
+    })
+}
+
+fn stream(name: &str) -> Result<delivery::StreamName, Status> {
+    let id = name
+        .strip_prefix("user:")
+        .or_else(|| name.strip_prefix("queue:"));
+    match id {
+        Some(id) if !id.is_empty() && id.len() <= 128 => Ok(name.into()),
+        None if name == "everyone" => Ok(name.into()),
+        _ => Err(protocol(format!(
+            "`{name:.140}` is no stream: user:<id>, queue:<id> or everyone"
+        ))),
+    }
+}
+
+fn position(position: v1::Position) -> Position {
+    Position {
+        epoch: position.epoch,
+        offset: position.offset,
+        check: position.check,
+    }
+}
+
+fn to_position(position: Position) -> v1::Position {
+    v1::Position {
+        epoch: position.epoch,
+        offset: position.offset,
+        check: position.check,
+    }
+}
+
+pub(super) fn from_hub(message: ToEdge) -> v1::HubMessage {
+    use hub_message::Body;
+    let body = match message {
+        ToEdge::Welcome {
+            epoch,
+            request_window,
+        } => Body::Welcome(v1::Welcome {
+            protocol_version: super::VERSION,
+            epoch,
+            request_window,
+        }),
+        ToEdge::Opened {
+            session,
+            joined: all,
+        } => Body::Opened(v1::SessionOpened {
+            session,
+            joined: all.into_iter().map(|one| joined(session, one)).collect(),
+        }),
+        ToEdge::Done { session } => Body::Done(v1::Done { session }),
+        ToEdge::Joined {
+            session,
+            joined: one,
+        } => Body::Joined(joined(session, one)),
+        ToEdge::Page(one) => Body::Page(page(one)),
+        ToEdge::Live { stream, event } => Body::Live(v1::Live {
+            stream: stream.to_string(),
+            event: Some(live::Event::Stored(stored(event))),
+        }),
+        ToEdge::Ephemeral { stream, event } => Body::Live(v1::Live {
+            stream: stream.to_string(),
+            event: Some(live::Event::Ephemeral(ephemeral(event))),
+        }),
+        ToEdge::Behind { stream, head } => Body::Behind(v1::Behind {
+            stream: stream.to_string(),
+            head,
+        }),
+        ToEdge::Drain => Body::Drain(v1::Drain {}),
+    };
+    v1::HubMessage { body: Some(body) }
+}
+
+fn joined(session: u64, joined: Joined) -> v1::StreamJoined {
+    v1::StreamJoined {
+        session,
+        stream: joined.stream.to_string(),
+        at: Some(to_position(joined.at)),
+        head: joined.head,
+        gap: joined.gap.map(gap),
+        latest: joined.latest.into_iter().map(ephemeral).collect(),
+    }
+}
+
+fn page(page: Page) -> v1::Page {
+    v1::Page {
+        session: page.session,
+        stream: page.stream.to_string(),
+        events: page.events.into_iter().map(stored).collect(),
+        head: page.head,
+        gap: page.gap.map(gap),
+        latest: page.latest.into_iter().map(ephemeral).collect(),
+    }
+}
+
+fn stored(event: StoredEvent) -> v1::StoredEvent {
+    v1::StoredEvent {
+        offset: event.offset,
+        check: event.check,
+        envelope: event.envelope,
+    }
+}
+
+fn ephemeral(event: Ephemeral) -> v1::EphemeralEvent {
+    let collapse_key = event
+        .collapse_key
+        .map(|key| key.to_string())
+        .unwrap_or_default();
+    v1::EphemeralEvent {
+        collapse_key,
+        envelope: event.envelope,
+    }
+}
+
+fn gap(gap: Gap) -> v1::Gap {
+    let reason = match gap.reason {
+        GapReason::Trimmed => v1::GapReason::Trimmed,
+        GapReason::EpochChanged => v1::GapReason::EpochChanged,
+        GapReason::Ahead => v1::GapReason::Ahead,
+        GapReason::Forked => v1::GapReason::Forked,
+    };
+    v1::Gap {
+        reason: reason.into(),
+        from_offset: gap.from,
+        to: Some(to_position(gap.to)),
+    }
+}

@@ -1,0 +1,270 @@
+//! A publish request becomes something that cannot be wrong, or an answer that
+//! names every field that is.
+
+mod event;
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use belfry::{
+    reason::Reason,
+    v1::{Durability, Envelope, Job, PublishRequest, publish_request::Target},
+};
+use delivery::{
+    DedupeKey, StreamName,
+    hub::{Kind, Publish},
+};
+use prost::Message;
+use uuid::Uuid;
+
+use crate::{auth::Caller, refusal::Refusal};
+
+/// Largest event, encoded, in bytes.
+const MAX_EVENT_BYTES: usize = 64 << 10;
+const MAX_ID_BYTES: usize = 128;
+const MAX_KEY_BYTES: usize = 255;
+const MAX_USERS: usize = 100;
+
+/// Bad fields, as they are found.
+#[derive(Debug, Default)]
+struct Violations(Vec<(String, String)>);
+
+impl Violations {
+    fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.0.push((field.into(), description.into()));
+    }
+
+    /// An id: 1 to 128 bytes that can be shown to people without tricks.
+    fn check_id(&mut self, field: &str, id: &str) {
+        if id.is_empty() || id.len() > MAX_ID_BYTES {
+            self.add(
+                field,
+                format!(
+                    "has {} bytes, but it has to have 1 to {MAX_ID_BYTES}",
+                    id.len()
+                ),
+            );
+        } else if id.chars().any(hidden) {
+            self.add(
+                field,
+                "has control or invisible characters, use printable ones",
+            );
+        }
+    }
+}
+
+/// Control characters and the invisible ones of Unicode's category Cf.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}'..='\u{e007f}')
+}
+
+/// Reads a request of `caller`, who is allowed what it asks.
+pub(crate) fn parse(
+    request: PublishRequest,
+    caller: &Caller,
+    now: SystemTime,
+) -> Result<Publish, Refusal> {
+    let mut bad = Violations::default();
+    let streams = streams(request.target.as_ref(), &mut bad);
+    let about = event::check(request.event.as_ref(), &mut bad);
+    check_key(&request, &mut bad);
+    let durability = Durability::try_from(request.durability);
+    if durability.is_err() {
+        let number = request.durability;
+        bad.add(
+            "durability",
+            format!("is {number}, but it has to be STORED or EPHEMERAL"),
+        );
+    }
+    let ephemeral = durability == Ok(Durability::Ephemeral);
+    check_collapse_key(&request, ephemeral, &mut bad);
+    if let Some(Job { id }) = &request.job {
+        bad.check_id("job.id", id);
+    }
+    let lives_ms = time_to_live_ms(&request, &mut bad);
+    let (Some(about), true) = (about, bad.0.is_empty()) else {
+        return Err(Refusal::bad_request(bad.0));
+    };
+    allow(caller, about.name, &streams)?;
+
+    let dedupe = dedupe_key(&request, caller);
+    let published_at_ms = unix_ms(now);
+    let id = Uuid::now_v7();
+    let job_id = request.job.map(|job| job.id).unwrap_or_default();
+    let scoped_job = (!job_id.is_empty()).then(|| Arc::from(format!("{}/{job_id}", caller.name)));
+    let envelope = Envelope {
+        id: id.as_bytes().to_vec().into(),
+        published_at_unix_ms: published_at_ms,
+        job_id,
+        expires_at_unix_ms: lives_ms.map_or(0, |lives| published_at_ms.saturating_add(lives)),
+        event: request.event,
+        publisher: caller.name.to_string(),
+    };
+    let envelope = bytes::Bytes::from(envelope.encode_to_vec());
+    let kind = if ephemeral {
+        let key = request.collapse_key;
+        let collapse_key = (!key.is_empty()).then(|| Arc::from(key));
+        Kind::Ephemeral {
+            collapse_key,
+            job: scoped_job,
+        }
+    } else {
+        Kind::Stored {
+            ends_job: scoped_job.filter(|_| about.terminal),
+        }
+    };
+    Ok(Publish {
+        id: id.as_u128(),
+        streams: streams.into(),
+        check: check(id, &envelope),
+        dedupe,
+        envelope,
+        kind,
+    })
+}
+
+/// The check of every position of an event.
+fn check(id: Uuid, envelope: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(id.as_bytes());
+    crc.update(envelope);
+    crc.finalize()
+}
+
+fn unix_ms(now: SystemTime) -> i64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn streams(target: Option<&Target>, bad: &mut Violations) -> Vec<StreamName> {
+    match target {
+        None => {
+            bad.add(
+                "target",
+                "is missing: set user_id, users, queue or everyone",
+            );
+            Vec::new()
+        }
+        Some(Target::UserId(id)) => {
+            bad.check_id("user_id", id);
+            vec![format!("user:{id}").into()]
+        }
+        Some(Target::Queue(id)) => {
+            bad.check_id("queue", id);
+            vec![format!("queue:{id}").into()]
+        }
+        Some(Target::Everyone(_)) => vec!["everyone".into()],
+        Some(Target::Users(users)) => {
+            let ids = &users.user_ids;
+            if ids.is_empty() || ids.len() > MAX_USERS {
+                let count = ids.len();
+                bad.add(
+                    "users.user_ids",
+                    format!("has {count} ids, but it has to have 1 to {MAX_USERS}"),
+                );
+                return Vec::new();
+            }
+            let mut seen = std::collections::BTreeSet::new();
+            for (index, id) in ids.iter().enumerate() {
+                let field = format!("users.user_ids[{index}]");
+                bad.check_id(&field, id);
+                if !seen.insert(id) {
+                    bad.add(field, "is there twice, name each user once");
+                }
+            }
+            ids.iter().map(|id| format!("user:{id}").into()).collect()
+        }
+    }
+}
+
+fn check_key(request: &PublishRequest, bad: &mut Violations) {
+    let key = &request.idempotency_key;
+    if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        bad.add(
+            "idempotency_key",
+            format!("has to have 1 to {MAX_KEY_BYTES} printable ASCII characters, or be empty"),
+        );
+    }
+}
+
+fn check_collapse_key(request: &PublishRequest, ephemeral: bool, bad: &mut Violations) {
+    let key = &request.collapse_key;
+    if key.is_empty() {
+        return;
+    }
+    if !ephemeral {
+        bad.add(
+            "collapse_key",
+            "is for EPHEMERAL events only: a stored event is never collapsed",
+        );
+    }
+    bad.check_id("collapse_key", key);
+}
+
+fn time_to_live_ms(request: &PublishRequest, bad: &mut Violations) -> Option<i64> {
+    let lives = request.time_to_live?;
+    let ms = lives
+        .seconds
+        .checked_mul(1_000)
+        .and_then(|ms| ms.checked_add(i64::from(lives.nanos / 1_000_000)));
+    let positive = ms.filter(|ms| *ms > 0);
+    if positive.is_none() {
+        bad.add("time_to_live", "has to be positive, or absent");
+    }
+    positive
+}
+
+fn allow(caller: &Caller, event: &str, streams: &[StreamName]) -> Result<(), Refusal> {
+    match streams
+        .iter()
+        .find(|stream| !caller.may_publish(event, stream))
+    {
+        None => Ok(()),
+        Some(stream) => {
+            // The target may be a person: it is not logged.
+            let kind = stream.split(':').next().unwrap_or_default();
+            tracing::warn!(publisher = %caller.name, event, kind, "publish not allowed");
+            let message = format!(
+                "the service `{}` may not publish `{event}` to `{stream}`: its token has to list them",
+                caller.name
+            );
+            Err(Refusal::new(Reason::Forbidden, message))
+        }
+    }
+}
+
+/// Digests of the key, which belongs to the publisher, and of all the rest.
+fn dedupe_key(request: &PublishRequest, caller: &Caller) -> Option<DedupeKey> {
+    if request.idempotency_key.is_empty() {
+        return None;
+    }
+    let key = [caller.name.as_bytes(), request.idempotency_key.as_bytes()].join(&0);
+    let body = PublishRequest {
+        idempotency_key: String::new(),
+        ..request.clone()
+    };
+    let first = |bytes: &[u8]| -> u128 {
+        let digest = digest(&SHA256, bytes);
+        let head = digest
+            .as_ref()
+            .first_chunk::<16>()
+            .copied()
+            .unwrap_or_default();
+        u128::from_be_bytes(head)
+    };
+    Some(DedupeKey {
+        key: first(&key),
+        body: (first(&body.encode_to_vec()) >> 64) as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! What every kind of event must have.
+
+use belfry::v1::{Event, Failure, JobProgress, SignedUrl, StatusUpdate, event::Body};
+use prost::Message;
+use serde_json::{Map, Value};
+
+use super::{MAX_EVENT_BYTES, Violations};
+
+const MAX_URL_BYTES: usize = 2_048;
+const MAX_CODE_BYTES: usize = 64;
+
+/// What the rest of the notifier wants to know of an event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
+    /// As the contract names it, in snake case.
+    pub(super) name: &'static str,
+    /// Whether it ends its job.
+    pub(super) terminal: bool,
+}
+
+pub(super) fn check(event: Option<&Event>, bad: &mut Violations) -> Option<About> {
+    let Some(body) = event.and_then(|event| event.body.as_ref()) else {
+        bad.add("event.body", "is missing: set exactly one kind of event");
+        return None;
+    };
+    let bytes = event.map_or(0, Message::encoded_len);
+    if bytes > MAX_EVENT_BYTES {
+        bad.add(
+            "event",
+            format!("has {bytes} bytes encoded, but it may have {MAX_EVENT_BYTES}"),
+        );
+    }
+    let about = about(body);
+    check_body(&format!("event.{}", about.name), body, bad);
+    Some(about)
+}
+
+fn about(body: &Body) -> About {
+    let (name, terminal) = match body {
+        Body::ImageProcessingStarted(_) => ("image_processing_started", false),
+        Body::ImageProcessed(_) => ("image_processed", true),
+        Body::ImageProcessingFailed(_) => ("image_processing_failed", true),
+        Body::PdfGenerationStarted(_) => ("pdf_generation_started", false),
+        Body::PdfGenerated(_) => ("pdf_generated", true),
+        Body::PdfGenerationFailed(_) => ("pdf_generation_failed", true),
+        Body::TranscriptionStarted(_) => ("transcription_started", false),
+        Body::TranscriptionComplete(_) => ("transcription_complete", true),
+        Body::TranscriptionFailed(_) => ("transcription_failed", true),
+        Body::JobProgress(_) => ("job_progress", false),
+        Body::StatusUpdate(_) => ("status_update", false),
+        Body::Custom(_) => ("custom", false),
+    };
+    About { name, terminal }
+}
+
+fn check_body(at: &str, body: &Body, bad: &mut Violations) {
+    match body {
+        Body::ImageProcessingStarted(e) => {
+            bad.check_id(&format!("{at}.document_id"), &e.document_id)
+        }
+        Body::ImageProcessed(e) => {
+            bad.check_id(&format!("{at}.document_id"), &e.document_id);
+            check_url(&format!("{at}.signed_url"), e.signed_url.as_ref(), bad);
+            check_url(
+                &format!("{at}.thumbnail_url"),
+                e.thumbnail_url.as_ref(),
+                bad,
+            );
+            check_duration(
+                &format!("{at}.processing_duration"),
+                e.processing_duration.as_ref(),
+                bad,
+            );
+        }
+        Body::ImageProcessingFailed(e) => {
+            bad.check_id(&format!("{at}.document_id"), &e.document_id);
+            check_failure(at, e.failure.as_ref(), bad);
+        }
+        Body::PdfGenerationStarted(e) => bad.check_id(&format!("{at}.report_id"), &e.report_id),
+        Body::PdfGenerated(e) => {
+            bad.check_id(&format!("{at}.report_id"), &e.report_id);
+            check_url(&format!("{at}.signed_url"), e.signed_url.as_ref(), bad);
+            check_duration(
+                &format!("{at}.processing_duration"),
+                e.processing_duration.as_ref(),
+                bad,
+            );
+        }
+        Body::PdfGenerationFailed(e) => {
+            bad.check_id(&format!("{at}.report_id"), &e.report_id);
+            check_failure(at, e.failure.as_ref(), bad);
+        }
+        Body::TranscriptionStarted(e) => {
+            bad.check_id(&format!("{at}.transcription_id"), &e.transcription_id);
+        }
+        Body::TranscriptionComplete(e) => {
+            bad.check_id(&format!("{at}.transcription_id"), &e.transcription_id);
+            check_duration(
+                &format!("{at}.audio_duration"),
+                e.audio_duration.as_ref(),
+                bad,
+            );
+            check_duration(
+                &format!("{at}.processing_duration"),
+                e.processing_duration.as_ref(),
+                bad,
+            );
+        }
+        Body::TranscriptionFailed(e) => {
+            bad.check_id(&format!("{at}.transcription_id"), &e.transcription_id);
+            check_failure(at, e.failure.as_ref(), bad);
+        }
+        Body::JobProgress(e) => check_progress(at, e, bad),
+        Body::StatusUpdate(e) => check_status(at, e, bad),
+        Body::Custom(e) => {
+            let name_ok = e.name.split('.').all(is_snake_case) && e.name.len() <= 128;
+            if !name_ok {
+                bad.add(
+                    format!("{at}.name"),
+                    "has to be lower snake case with dots, 1 to 128 bytes",
+                );
+            }
+            check_object(&format!("{at}.data_json"), &e.data_json, bad);
+        }
+    }
+}
+
+fn check_progress(at: &str, progress: &JobProgress, bad: &mut Violations) {
+    if progress.percent > 100 {
+        let percent = progress.percent;
+        bad.add(
+            format!("{at}.percent"),
+            format!("is {percent}, but it has to be 0 to 100"),
+        );
+    }
+}
+
+fn check_status(at: &str, status: &StatusUpdate, bad: &mut Violations) {
+    for (field, value) in [
+        ("update_type", &status.update_type),
+        ("resource", &status.resource),
+        ("status", &status.status),
+    ] {
+        bad.check_id(&format!("{at}.{field}"), value);
+    }
+    if !status.data_json.is_empty() {
+        check_object(&format!("{at}.data_json"), &status.data_json, bad);
+    }
+}
+
+fn check_failure(at: &str, failure: Option<&Failure>, bad: &mut Violations) {
+    let Some(failure) = failure else {
+        bad.add(
+            format!("{at}.failure"),
+            "is missing: say why, with a code and a message",
+        );
+        return;
+    };
+    if !is_snake_case(&failure.code) || failure.code.len() > MAX_CODE_BYTES {
+        let rule = format!("has to be lower snake case, 1 to {MAX_CODE_BYTES} bytes");
+        bad.add(format!("{at}.failure.code"), rule);
+    }
+    if failure.message.is_empty() {
+        bad.add(
+            format!("{at}.failure.message"),
+            "is missing: one sentence for the person",
+        );
+    }
+}
+
+fn is_snake_case(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+fn check_url(at: &str, url: Option<&SignedUrl>, bad: &mut Violations) {
+    let Some(SignedUrl { url, expires_at }) = url else {
+        return;
+    };
+    let scheme_ok = url.starts_with("https://") || url.starts_with("http://");
+    let text_ok = url.len() <= MAX_URL_BYTES && url.bytes().all(|byte| byte.is_ascii_graphic());
+    if !scheme_ok || !text_ok {
+        bad.add(
+            format!("{at}.url"),
+            format!("has to be an http or https URL of {MAX_URL_BYTES} bytes at most"),
+        );
+    }
+    if expires_at.is_none_or(|at| at.seconds <= 0) {
+        bad.add(
+            format!("{at}.expires_at"),
+            "is missing: a signed URL ends at some time",
+        );
+    }
+}
+
+fn check_duration(at: &str, duration: Option<&prost_types::Duration>, bad: &mut Violations) {
+    if duration.is_some_and(|duration| duration.seconds < 0 || duration.nanos < 0) {
+        bad.add(at, "is negative, but it has to be a length of time");
+    }
+}
+
+fn check_object(at: &str, json: &str, bad: &mut Violations) {
+    if serde_json::from_str::<Map<String, Value>>(json).is_err() {
+        bad.add(at, "is not a JSON object");
+    }
+}

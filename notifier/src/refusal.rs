@@ -1,0 +1,81 @@
+//! Why a call was refused: the one road from a reason to a gRPC status.
+
+use std::{collections::HashMap, time::Duration};
+
+use belfry::{
+    reason::Reason,
+    v1::{FieldViolation, PublishRefusal},
+};
+use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of every `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "belfry";
+
+/// A refusal: a stable reason, one sentence, every bad field, and when to try
+/// again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stable reason.
+    pub reason: Reason,
+    /// What happened, with which value, and what to do.
+    pub message: String,
+    /// Every bad field and what is wrong with it.
+    pub violations: Vec<(String, String)>,
+    /// When to try again, if that can help.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            violations: Vec::new(),
+            retry_after: reason.default_retry_after(),
+        }
+    }
+
+    /// The reason's own sentence says it all.
+    pub(crate) fn of(reason: Reason) -> Self {
+        Self::new(reason, reason.sentence())
+    }
+
+    pub(crate) fn bad_request(violations: Vec<(String, String)>) -> Self {
+        let fields: Vec<&str> = violations.iter().map(|(field, _)| field.as_str()).collect();
+        let message = format!("the request is not valid, see {}", fields.join(", "));
+        Self {
+            violations,
+            ..Self::new(Reason::BadRequest, message)
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(refusal.reason.name(), DOMAIN, HashMap::new());
+        if let Some(after) = refusal.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        for (field, description) in refusal.violations {
+            details.add_bad_request_violation(field, description);
+        }
+        Status::with_error_details(refusal.reason.grpc_code(), refusal.message, details)
+    }
+}
+
+impl From<Refusal> for PublishRefusal {
+    fn from(refusal: Refusal) -> Self {
+        let violations = refusal.violations.into_iter();
+        Self {
+            code: refusal.reason.grpc_code() as i32,
+            reason: refusal.reason.name().to_owned(),
+            message: refusal.message,
+            field_violations: violations
+                .map(|(field, description)| FieldViolation { field, description })
+                .collect(),
+            retry_after: refusal.retry_after.and_then(|after| after.try_into().ok()),
+        }
+    }
+}

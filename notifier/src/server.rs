@@ -1,0 +1,284 @@
+//! A notifier from start to end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use belfry::v1::{
+    admin_server::AdminServer, edge_gateway_server::EdgeGatewayServer,
+    notifier_server::NotifierServer,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::{
+    admin,
+    config::{Config, Store},
+    http,
+    hub::{Command, HubTask, PublishCall},
+    link::{self, Gateway},
+    log::{
+        Log, LogError,
+        embedded::{Embedded, OpenError},
+        memory::Memory,
+    },
+    service,
+};
+
+/// Commands that wait for the hub.
+const COMMANDS: usize = 1_024;
+/// Requests to `Notifier` and `Admin`; an event is 64 KiB at most.
+const MAX_REQUEST_BYTES: usize = 128 << 10;
+/// A batch of 256 messages from an edge.
+const MAX_LINK_REQUEST_BYTES: usize = 4 << 20;
+/// A dead peer is noticed after 10 s + 5 s (guarantee G14).
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_STREAMS_A_CONNECTION: u32 = 1_024;
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Room for what is under way on one connection; the defaults of 64 KiB make a
+/// busy link wait for window updates.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// Why a notifier does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A limit cannot work.
+    #[error(transparent)]
+    Limit(#[from] delivery::BadLimit),
+}
+
+/// Why a notifier ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The log failed (guarantee G3).
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// gRPC could not be served.
+    #[error("gRPC cannot be served: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// HTTP could not be served.
+    #[error("health and metrics cannot be served: {0}")]
+    Http(#[from] std::io::Error),
+    /// A task panicked.
+    #[error("a task of the notifier ended by a bug: {0}")]
+    Bug(#[from] tokio::task::JoinError),
+}
+
+/// The sockets that a notifier serves on; bound by the caller.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For publishers, edges and operators.
+    pub grpc: TcpListener,
+    /// For health and metrics.
+    pub http: TcpListener,
+}
+
+/// A notifier whose log is open and whose hub runs.
+#[derive(Debug)]
+pub struct Notifier {
+    config: Config,
+    publishes: mpsc::Sender<PublishCall>,
+    commands: mpsc::Sender<Command>,
+    epoch: u64,
+    hub: JoinHandle<Result<(), LogError>>,
+}
+
+/// Starts a notifier and serves it until `shutdown`.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    Notifier::start(config)
+        .await?
+        .serve(listeners, shutdown)
+        .await
+}
+
+impl Notifier {
+    /// Opens the log and starts the hub.
+    ///
+    /// # Errors
+    /// If the data directory cannot be used, or a limit cannot work.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.limits.check()?;
+        match config.store.clone() {
+            Store::Memory => {
+                let epoch = (uuid::Uuid::new_v4().as_u128() >> 64) as u64;
+                Ok(Self::start_on(config, Memory::new(epoch)))
+            }
+            Store::Embedded { dir, options } => {
+                // Reading the log back takes a while if it is long.
+                let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, options));
+                let log = opened
+                    .await
+                    .unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
+                Ok(Self::start_on(config, log))
+            }
+        }
+    }
+
+    fn start_on<L: Log>(config: Config, log: L) -> Self {
+        let (publishes, calls) = mpsc::channel(config.limits.unsynced_records);
+        let (commands, asked) = mpsc::channel(COMMANDS);
+        let task = HubTask::new(config.limits.clone(), Arc::new(log));
+        let epoch = task.epoch();
+        let hub = tokio::spawn(task.run(calls, asked));
+        Self {
+            config,
+            publishes,
+            commands,
+            epoch,
+            hub,
+        }
+    }
+
+    /// Where edges of this process attach.
+    pub fn gateway(&self) -> Gateway {
+        Gateway::new(self.commands.clone(), &self.config.limits)
+    }
+
+    /// Serves until `shutdown`, then drains: not ready, no new work, what is in
+    /// flight is answered, links end, the log is closed (guarantee G20).
+    ///
+    /// # Errors
+    /// If the log fails or a listener cannot be served.
+    pub async fn serve(
+        self,
+        listeners: Listeners,
+        shutdown: CancellationToken,
+    ) -> Result<(), RunError> {
+        let drained = CancellationToken::new();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health
+            .set_serving::<NotifierServer<service::Service>>()
+            .await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::Serving)
+            .await;
+        let ending = (shutdown.clone(), drained.clone());
+        let grpc = tokio::spawn(self.grpc(listeners.grpc, health_service, ending));
+        let about = http::About {
+            commands: self.commands.clone(),
+            draining: shutdown.clone(),
+        };
+        let web = axum::serve(listeners.http, http::router(about));
+        let web = web.with_graceful_shutdown(drained.clone().cancelled_owned());
+        let web = tokio::spawn(web.into_future());
+
+        let Self {
+            config,
+            publishes,
+            commands,
+            mut hub,
+            ..
+        } = self;
+        drop(publishes);
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            ended = &mut hub => {
+                drained.cancel();
+                return Ok(ended??);
+            }
+        }
+        health
+            .set_not_serving::<NotifierServer<service::Service>>()
+            .await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+        let ended = timeout(config.drain, async {
+            let (done, told) = oneshot::channel();
+            if commands.send(Command::Drain(done)).await.is_ok() {
+                let _ = told.await;
+            }
+            drained.cancel();
+            // Ends when the last handle is dropped: with the servers.
+            drop(commands);
+            grpc.await??;
+            web.await??;
+            Ok::<(), RunError>(())
+        });
+        if let Ok(ended) = ended.await {
+            ended?;
+        } else {
+            tracing::warn!(drain = ?config.drain, "the drain took too long, some calls were cut");
+        }
+        hub.abort();
+        match hub.await {
+            Ok(ended) => Ok(ended?),
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn grpc<H: tonic_health::pb::health_server::Health>(
+        &self,
+        listener: TcpListener,
+        health: tonic_health::pb::health_server::HealthServer<H>,
+        (draining, drained): (CancellationToken, CancellationToken),
+    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<H> {
+        let keys = self.config.service_keys.clone();
+        let notifier = service::Service {
+            publishes: self.publishes.clone(),
+            keys: keys.clone(),
+            epoch: self.epoch,
+            in_flight: self.config.stream_in_flight,
+            draining,
+        };
+        let gateway = link::Service {
+            gateway: self.gateway(),
+            keys: keys.clone(),
+        };
+        let admin = admin::Service {
+            commands: self.commands.clone(),
+            keys,
+        };
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)
+            .build_v1()
+            .expect("the contract's own descriptors are whole");
+        let router = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(MAX_STREAMS_A_CONNECTION)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(NotifierServer::new(notifier).max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(
+                EdgeGatewayServer::new(gateway).max_decoding_message_size(MAX_LINK_REQUEST_BYTES),
+            )
+            .add_service(AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES));
+        let incoming = TcpListenerStream::new(listener);
+        // A small frame must not wait for an ack (Nagle).
+        let incoming = tokio_stream::StreamExt::map(incoming, |socket| {
+            socket.inspect(|socket| {
+                let _ = socket.set_nodelay(true);
+            })
+        });
+        async move {
+            router
+                .serve_with_incoming_shutdown(incoming, drained.cancelled_owned())
+                .await
+        }
+    }
+}

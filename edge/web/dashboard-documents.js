@@ -81,10 +81,23 @@ export class DocumentList {
       if (!ids.has(id) && row.record.status !== "pending") this.#remove(id);
     }
     for (const record of [...listed].reverse()) this.put(record);
-    for (const record of [...listed].reverse()) {
-      const row = this.#rows.get(record.documentId);
-      if (row) this.#list.prepend(row.element);
-    }
+    this.#sort(listed.map((record) => record.documentId));
+  }
+
+  /**
+   * Rows that the list does not know yet are the newest. What stands right is not
+   * moved: a moved element would lose the focus.
+   *
+   * @param {string[]} ids
+   */
+  #sort(ids) {
+    const known = new Set(ids);
+    const fresh = [...this.#rows.keys()].filter((id) => !known.has(id)).reverse();
+    const wanted = [...fresh, ...ids].flatMap((id) => this.#rows.get(id)?.element ?? []);
+    wanted.forEach((element, place) => {
+      const there = this.#list.children[place];
+      if (there !== element) this.#list.insertBefore(element, there ?? null);
+    });
   }
 
   /**

@@ -59,9 +59,11 @@ class Dashboard {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reloadTimer;
 
-  /** @param {import("./dashboard-session.js").PageConfig} config */
-  constructor(config) {
-    const session = new Session(config);
+  /**
+   * @param {import("./dashboard-session.js").PageConfig} config
+   * @param {Session} session
+   */
+  constructor(config, session) {
     byId("user").textContent = session.user;
     this.#processors = new Processors(config.processorsUrl, session);
     this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon());
@@ -69,7 +71,7 @@ class Dashboard {
     this.#feed = new Feed(parts, sessionStorage, `belfry.feed.${session.user}`);
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
-      token: (cause) => session.token(cause !== "connect"),
+      token: (cause) => this.#token(session, cause, config.devTokens),
       storage: sessionStorage,
       storageKey: `belfry.positions.${session.user}`,
     });
@@ -77,8 +79,34 @@ class Dashboard {
     this.#takeFiles();
     // For the console and for tests.
     Object.assign(window, { belfryClient: this.#client });
+  }
+
+  /** @param {Session} session */
+  async start(session) {
+    // A person may take long to find a token: the client begins when there is one.
+    try {
+      await session.token();
+    } catch (cause) {
+      toasts.show({ kind: "error", title: "No access", text: String(cause), jobId: "token" });
+      return drawPill({ state: "disconnected" }, false);
+    }
     this.#client.connect();
     this.#reloadSoon();
+  }
+
+  /**
+   * @param {Session} session
+   * @param {import("./websocket-client.js").TokenCause} cause
+   * @param {boolean} again whether asking again can help
+   */
+  async #token(session, cause, again) {
+    try {
+      return await session.token(cause !== "connect");
+    } catch (failure) {
+      // A person who said no is not asked over and over.
+      if (!again && cause !== "refresh") this.#client.close();
+      throw failure;
+    }
   }
 
   #listen() {
@@ -99,7 +127,7 @@ class Dashboard {
       toasts.show({ kind: "info", title: "Caught up", text, jobId: "gap" });
     });
     client.on("error", ({ code, message }) => {
-      if (code === "token_failed") toasts.error(message, "No access");
+      if (code === "token_failed") toasts.show({ kind: "error", title: "No access", text: message, jobId: "token" });
     });
     client.on("state", ({ state, sentence }) => {
       if (state === "disconnected" && sentence) toasts.error(sentence, "Disconnected");
@@ -193,6 +221,8 @@ class Dashboard {
 
   #takeFiles() {
     const zone = byId("drop-zone");
+    // A drop beside the zone would replace the page by the picture.
+    for (const type of ["dragover", "drop"]) addEventListener(type, (event) => event.preventDefault());
     const input = byId("file");
     input.addEventListener("change", () => {
       this.#send([...input.files]);
@@ -250,7 +280,9 @@ function pick(event) {
 }
 
 try {
-  new Dashboard(await loadConfig());
+  const config = await loadConfig();
+  const session = new Session(config);
+  await new Dashboard(config, session).start(session);
 } catch (cause) {
   toasts.error(cause instanceof Error ? cause.message : String(cause), "The dashboard could not start");
 }

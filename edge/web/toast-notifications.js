@@ -12,6 +12,8 @@ const MAX_WAITING = 20;
 const MAX_CHARS = 300;
 /** How long a toast stays by default, in milliseconds; 0: until dismissed or replaced. */
 const STAYS_MS = { info: 6_000, success: 7_000, error: 15_000, progress: 0 };
+/** What is left at least after somebody looked at it, in milliseconds. */
+const LEAST_LEFT_MS = 1_500;
 const SIGNS = { info: "i", success: "✓", error: "!", progress: "" };
 
 /** @typedef {"info" | "success" | "error" | "progress"} ToastKind */
@@ -58,7 +60,8 @@ export class ToastNotifications {
   #waiting = [];
   #dropped = 0;
   #count = 0;
-  #paused = false;
+  #hovered = false;
+  #focused = false;
   #list;
   #more;
 
@@ -71,11 +74,11 @@ export class ToastNotifications {
     this.#more = make("p", "toast-more");
     this.#more.setAttribute("role", "status");
     container.append(this.#list, this.#more);
-    container.addEventListener("pointerenter", () => this.#pause());
-    container.addEventListener("pointerleave", () => this.#resume());
-    container.addEventListener("focusin", () => this.#pause());
+    container.addEventListener("pointerenter", () => this.#attend(true, this.#focused));
+    container.addEventListener("pointerleave", () => this.#attend(false, this.#focused));
+    container.addEventListener("focusin", () => this.#attend(this.#hovered, true));
     container.addEventListener("focusout", (event) => {
-      if (!container.contains(/** @type {Node | null} */ (event.relatedTarget))) this.#resume();
+      this.#attend(this.#hovered, container.contains(/** @type {Node | null} */ (event.relatedTarget)));
     });
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.defaultPrevented) return;
@@ -138,15 +141,15 @@ export class ToastNotifications {
     const shown = this.#shown.get(key);
     if (shown) {
       clearTimeout(shown.timer);
-      const hadFocus = shown.element.contains(document.activeElement);
+      // Whoever works by keyboard goes on to the next toast; a click does not
+      // leave a focus behind that would hold the others.
+      const byKeyboard = shown.element.querySelector(":focus-visible") !== null;
       const neighbour = shown.element.nextElementSibling ?? shown.element.previousElementSibling;
       this.#shown.delete(key);
       shown.element.remove();
-      if (hadFocus) {
-        const next = neighbour?.querySelector("button");
-        if (next) next.focus();
-        else this.#resume();
-      }
+      const next = byKeyboard ? neighbour?.querySelector("button") : null;
+      if (next) next.focus();
+      else this.#attend(this.#hovered, this.#list.contains(document.activeElement));
     }
     while (this.#waiting.length > 0 && this.#shown.size < MAX_VISIBLE) {
       const next = this.#waiting.shift();
@@ -201,6 +204,7 @@ export class ToastNotifications {
     element.querySelector(".toast-close")?.setAttribute("aria-label", `Dismiss: ${cut(toast.title)}`);
     this.#drawBar(element, toast);
     clearTimeout(shown.timer);
+    shown.timer = undefined;
     shown.leftMs = toast.stayMs ?? STAYS_MS[toast.kind];
     this.#run(shown);
   }
@@ -220,26 +224,29 @@ export class ToastNotifications {
 
   /** @param {Shown} shown */
   #run(shown) {
-    if (this.#paused || shown.leftMs <= 0) return;
+    if (this.#hovered || this.#focused || shown.leftMs <= 0) return;
     shown.startedAt = performance.now();
     shown.timer = setTimeout(() => this.dismiss(shown.key), shown.leftMs);
   }
 
-  #pause() {
-    if (this.#paused) return;
-    this.#paused = true;
+  /**
+   * Somebody looks at the toasts, or no longer: time stands still meanwhile.
+   *
+   * @param {boolean} hovered @param {boolean} focused
+   */
+  #attend(hovered, focused) {
+    const before = this.#hovered || this.#focused;
+    this.#hovered = hovered;
+    this.#focused = focused;
+    if (before === (hovered || focused)) return;
     for (const shown of this.#shown.values()) {
-      if (shown.timer === undefined) continue;
-      clearTimeout(shown.timer);
-      shown.timer = undefined;
-      shown.leftMs = Math.max(1_500, shown.leftMs - (performance.now() - shown.startedAt));
+      if (before) this.#run(shown);
+      else if (shown.timer !== undefined) {
+        clearTimeout(shown.timer);
+        shown.timer = undefined;
+        shown.leftMs = Math.max(LEAST_LEFT_MS, shown.leftMs - (performance.now() - shown.startedAt));
+      }
     }
-  }
-
-  #resume() {
-    if (!this.#paused) return;
-    this.#paused = false;
-    for (const shown of this.#shown.values()) this.#run(shown);
   }
 }
 

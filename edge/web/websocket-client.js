@@ -463,8 +463,8 @@ export class DashboardWebSocketClient {
 
   // The network or the person came back: do not sit out a long wait, but never
   // come earlier than the server asked for.
-  #wake = () => {
-    if (globalThis.document?.visibilityState === "hidden") return this.#save();
+  #wake = (/** @type {Event} */ event) => {
+    if (event.type === "visibilitychange" && document.visibilityState === "hidden") return this.#save();
     this.#connection?.check();
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));
   };

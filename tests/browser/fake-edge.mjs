@@ -44,6 +44,7 @@ export class FakeEdge {
   tokens = 0;
   /** What the tests switch. */
   answersPings = true;
+  devTokens = true;
   refuseWith = null;
   #epoch = 41;
   #logs = new Map();
@@ -200,7 +201,7 @@ export class FakeEdge {
   async #page(request, response) {
     const { pathname } = new URL(request.url, this.url);
     response.setHeader("Content-Security-Policy", CSP);
-    if (pathname === "/config.json") return json(response, 200, { wsUrl: this.wsUrl, processorsUrl: this.processorsUrl, devTokens: true });
+    if (pathname === "/config.json") return json(response, 200, { wsUrl: this.wsUrl, processorsUrl: this.processorsUrl, devTokens: this.devTokens });
     if (pathname === "/dev/token") {
       this.tokens += 1;
       return json(response, 200, { token: `token-${this.tokens}`, expiresAt: new Date(Date.now() + 3_600_000).toISOString(), user: "demo" });

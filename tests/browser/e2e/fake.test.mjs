@@ -169,13 +169,71 @@ test("rows, feed and unread count survive a reload", async () => {
   assert.ok(await page.locator("#badge").isHidden());
 });
 
+test("a toast goes by itself, but not under the focus", async () => {
+  const { page } = open;
+  await page.clock.install();
+  await page.evaluate(() => {
+    const place = document.body.appendChild(document.createElement("div"));
+    window.ours = new window.ToastNotifications(place);
+    place.id = "ours";
+    window.ours.success("first");
+    window.ours.success("second");
+  });
+  const ours = page.locator("#ours .toast");
+  await ours.first().locator("button").focus();
+  await page.clock.runFor(20_000);
+  assert.equal(await ours.count(), 2);
+  await page.locator("#sample").focus();
+  await page.clock.runFor(6_900);
+  assert.equal(await ours.count(), 2);
+  await page.clock.runFor(200);
+  assert.equal(await ours.count(), 0);
+});
+
+test("a job has one toast from its progress to its end", async () => {
+  const { page } = open;
+  const documentId = "d1";
+  edge.publish("image_processing_started", { documentId, documentType: "passport_picture", status: "pending", jobId: "j1" });
+  for (const percent of [10, 40, 90]) edge.ephemeral("job_progress", { jobId: "j1", percent, stage: "decoding", resourceId: documentId });
+  await page.locator('.toast progress[value="90"]').waitFor();
+  assert.equal(await page.locator(".toast").count(), 1);
+  assert.equal(await page.locator(".toast").getAttribute("role"), "status");
+  await page.locator('.doc[data-status="pending"] progress[value="90"]').waitFor();
+  edge.publish("image_processing_failed", { documentId, documentType: "passport_picture", status: "failed", jobId: "j1", errorCode: "damaged_file", error: "The file is damaged." });
+  await page.locator('.toast[data-kind="error"]').waitFor();
+  assert.equal(await page.locator(".toast").count(), 1);
+  assert.equal(await page.locator(".toast").getAttribute("role"), "alert");
+  edge.ephemeral("job_progress", { jobId: "j1", percent: 95, stage: "late", resourceId: documentId });
+  edge.publish("status_update", update(1));
+  await page.getByText("update 1").first().waitFor();
+  assert.equal(await page.locator('.toast[data-kind="progress"]').count(), 0);
+});
+
+test("without tokens for trying out the page asks for one, and takes no for an answer", async () => {
+  edge.devTokens = false;
+  const { page, close } = await chromium.dashboard(edge.url, { waits: false });
+  const before = edge.connects.length;
+  await page.locator("#token-input").fill("a-token-of-mine");
+  await page.getByRole("button", { name: "Use it" }).click();
+  await state(page, "connected");
+  assert.equal(edge.connects[before].token, "a-token-of-mine");
+  edge.bye(4001, "unauthenticated", { reconnect: true });
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await state(page, "disconnected");
+  await page.getByRole("button", { name: "Reconnect" }).click();
+  await page.locator("#token-input").fill("another");
+  await page.getByRole("button", { name: "Use it" }).click();
+  await state(page, "connected");
+  await close();
+});
+
 test("looks, by night and on a phone", async () => {
   edge.publish("image_processing_started", { documentId: "p", documentType: "passport_picture", status: "pending", jobId: "j" });
   for (const [name, options] of [
     ["fake-dark", { colorScheme: "dark" }],
     ["fake-phone", { viewport: { width: 390, height: 844 } }],
   ]) {
-    const { page, close } = await chromium.dashboard(edge.url, options);
+    const { page, close } = await chromium.dashboard(edge.url, { context: options });
     await page.locator("#sample").click();
     await rowWithPicture(page, page.locator("#documents li").first());
     await page.locator("#broken").click();

@@ -14,9 +14,9 @@ export async function openBrowser() {
   const browser = await launch();
   return {
     browser,
-    /** A fresh profile with the dashboard in it, connected. */
+    /** A fresh profile with the dashboard in it, connected unless `waits` is false. */
     async dashboard(url, options = {}) {
-      const context = await browser.newContext({ viewport: { width: 1180, height: 900 }, ...options });
+      const context = await browser.newContext({ viewport: { width: 1180, height: 900 }, ...options.context });
       const page = await context.newPage();
       page.setDefaultTimeout(PATIENCE_MS);
       const faults = [];
@@ -25,7 +25,7 @@ export async function openBrowser() {
         if (message.type() === "error" && !/ERR_CONNECTION|WebSocket connection/.test(message.text())) faults.push(message.text());
       });
       await page.goto(url);
-      await state(page, "connected");
+      if (options.waits !== false) await state(page, "connected");
       // Gone after a reload, so a test can tell.
       await page.evaluate(() => {
         window.belfryMarker = "the same page";

@@ -1,0 +1,207 @@
+//! Fetching pictures from addresses that users give, without becoming their way
+//! into our network.
+//!
+//! What always holds: every address that is connected to, on each hop, passed
+//! [`is_public`]: names are resolved by our own resolver, which gives the
+//! connection only such addresses, so that resolving anew cannot change the answer.
+
+use std::{
+    error::Error as StdError,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use reqwest::{
+    Client, Response,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::LOCATION,
+    redirect::Policy,
+};
+use url::{Host, Url};
+
+use crate::failure::Failure;
+
+/// Redirects that are followed.
+const MAX_REDIRECTS: usize = 3;
+const MAX_URL_BYTES: usize = 2048;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client for addresses that users give.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetcher {
+    client: Client,
+    allow_private: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` has no public address")]
+struct Refused(String);
+
+impl Fetcher {
+    /// `timeout` is for one fetch, redirects and body included.
+    pub(crate) fn new(timeout: Duration, allow_private: bool) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .dns_resolver(PublicOnly { allow_private })
+            // A proxy would resolve for itself.
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout)
+            .user_agent("belfry")
+            // Each fetch is another host's: nothing is kept open for the next.
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Self {
+            client,
+            allow_private,
+        })
+    }
+
+    /// Whether a URL may be tried at all; names are resolved only later.
+    pub(crate) fn check(&self, url: &str) -> Result<Url, Failure> {
+        if url.len() > MAX_URL_BYTES {
+            return Err(Failure::FetchRefused);
+        }
+        let url = Url::parse(url).map_err(|_| Failure::FetchRefused)?;
+        self.check_hop(&url).map(|()| url)
+    }
+
+    fn check_hop(&self, url: &Url) -> Result<(), Failure> {
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none();
+        // An address in the URL itself never meets the resolver.
+        let public = match url.host() {
+            Some(Host::Ipv4(ip)) => self.allow_private || is_public(ip.into()),
+            Some(Host::Ipv6(ip)) => self.allow_private || is_public(ip.into()),
+            Some(Host::Domain(name)) => !name.is_empty(),
+            None => false,
+        };
+        if plain && public {
+            Ok(())
+        } else {
+            Err(Failure::FetchRefused)
+        }
+    }
+
+    /// Opens a URL, following redirects, each of which is checked like the first.
+    pub(crate) async fn open(&self, mut url: Url, limit: u64) -> Result<Body, Failure> {
+        for _ in 0..=MAX_REDIRECTS {
+            self.check_hop(&url)?;
+            let request = self.client.get(url.clone());
+            let response = request.send().await.map_err(|e| failure(&e))?;
+            if response.status().is_redirection() {
+                let location = response.headers().get(LOCATION);
+                let next = location.and_then(|l| l.to_str().ok());
+                url = next
+                    .and_then(|next| url.join(next).ok())
+                    .ok_or(Failure::FetchFailed)?;
+                continue;
+            }
+            if !response.status().is_success() {
+                return Err(Failure::FetchFailed);
+            }
+            if response
+                .content_length()
+                .is_some_and(|length| length > limit)
+            {
+                return Err(Failure::TooLarge);
+            }
+            return Ok(Body(response));
+        }
+        Err(Failure::FetchFailed)
+    }
+}
+
+/// The bytes of a fetched file to come. Its declared type is not looked at.
+#[derive(Debug)]
+pub(crate) struct Body(Response);
+
+impl Body {
+    /// The next bytes, or `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.0.chunk().await.map_err(|e| failure(&e))
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return Failure::Timeout;
+    }
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if inner.is::<Refused>() {
+            return Failure::FetchRefused;
+        }
+        source = inner.source();
+    }
+    Failure::FetchFailed
+}
+
+struct PublicOnly {
+    allow_private: bool,
+}
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found
+                .filter(|address| allow_private || is_public(address.ip()))
+                .collect();
+            if public.is_empty() {
+                return Err(Box::new(Refused(name.as_str().to_owned())) as Box<_>);
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is one of the public internet. What is reserved, local, or
+/// carries another address inside is not.
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    // IANA IPv4 Special-Purpose Address Registry, with multicast and class E.
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224..=255, _, _)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 0, 0 | 2)
+            | (192, 31, 196)
+            | (192, 52, 193)
+            | (192, 88, 99)
+            | (192, 168, _)
+            | (192, 175, 48)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
+    !special
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    if let Some(v4) = ip.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    let [a, b, c, ..] = ip.segments();
+    // 2000::/3 is what is handed out; of it not: protocol assignments with Teredo,
+    // documentation, 6to4, and the second documentation block.
+    let special = matches!((a, b, c), (0x2001, 0..=0x1FF | 0xDB8, _) | (0x2002, _, _))
+        || (a == 0x3FFF && b < 0x1000);
+    a & 0xE000 == 0x2000 && !special
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,10 +43,16 @@ pub(crate) enum Command {
     Edge(Serve<Edge>),
     /// Run the processors alone
     Processors(Serve<Processors>),
+    /// Publish one event by hand
+    Publish(crate::publish::Publish),
     /// Connect as a user and print every event
     Listen(crate::listen::Listen),
     /// Sign a token for a user or a service and print it
     Token(Token),
+    /// Test a connection step by step: connect, receive, heartbeat, reconnect, end
+    Check(crate::check::Check),
+    /// Measure CPU and memory against the budgets and the floor of this machine
+    Bench(crate::bench::Bench),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

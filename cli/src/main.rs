@@ -4,11 +4,15 @@
 //! a code and a sentence.
 
 mod args;
+mod bench;
+mod check;
 mod client;
 mod config;
 mod exit;
 mod listen;
+mod publish;
 mod secrets;
+mod serve;
 mod token;
 
 use std::process::ExitCode;
@@ -32,13 +36,19 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Listen(listen) => one_thread()?.block_on(listen::run(listen)),
+        Command::Publish(publish) => one_thread()?.block_on(publish::run(publish)),
+        Command::Check(check) => one_thread()?.block_on(check::run(check)),
         Command::Token(token) => print_token(token.subject),
         Command::Config(ConfigCommand::Check(check)) => {
             config::load(&check.settings.given, check.config.as_deref()).map_err(Failure::usage)?;
             println!("the configuration is fine");
             Ok(())
         }
-        _ => Err(Failure::bug("not wired yet")),
+        Command::Up(up) => serve::up(up),
+        Command::Notifier(notifier) => serve::notifier(notifier),
+        Command::Edge(edge) => serve::edge(edge),
+        Command::Processors(processors) => serve::processors(processors),
+        Command::Bench(bench) => bench::run(&bench),
     }
 }
 

@@ -18,6 +18,22 @@ const SERVICE_AUDIENCE: &str = "belfry-internal";
 /// Longest id of a user or service, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
+/// The events of the contract, as tokens name them.
+pub(crate) const EVENTS: [&str; 12] = [
+    "image_processing_started",
+    "image_processed",
+    "image_processing_failed",
+    "pdf_generation_started",
+    "pdf_generated",
+    "pdf_generation_failed",
+    "transcription_started",
+    "transcription_complete",
+    "transcription_failed",
+    "job_progress",
+    "status_update",
+    "custom",
+];
+
 /// What a service may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,325 @@
+//! `belfry publish`: tells somebody something, by hand, over the same client that
+//! services use.
+
+use std::{path::PathBuf, time::Duration};
+
+use belfry::{
+    publisher::{Credential, Publish as Request, Publisher, PublisherConfig, event},
+    v1::{Event, ImageProcessed},
+};
+use clap::{Args, Subcommand};
+
+use crate::{
+    args::SecretsAt,
+    config::units::any_duration,
+    exit::Failure,
+    secrets,
+    token::{self, ServiceRole, Subject},
+};
+
+/// How long a token works that is signed for one call.
+const TOKEN_TTL: Duration = Duration::from_secs(300);
+
+/// Publishes one event by hand.
+#[derive(Args)]
+pub(crate) struct Publish {
+    /// What happened.
+    #[command(subcommand)]
+    what: What,
+}
+
+/// Where and as whom to publish.
+#[derive(Args, Clone)]
+pub(crate) struct At {
+    /// The notifier's gRPC address
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:50051",
+        env = "BELFRY_NOTIFIER_URL"
+    )]
+    pub(crate) notifier_url: String,
+    /// File with a service token [default: signed with services.key of the secrets directory]
+    #[arg(long, value_name = "FILE", env = "BELFRY_SERVICE_TOKEN_FILE")]
+    pub(crate) service_token_file: Option<PathBuf>,
+    /// How long to try
+    #[arg(long, default_value = "10s", value_parser = any_duration)]
+    pub(crate) within: Duration,
+}
+
+impl At {
+    /// A publisher; its token is read from the file or signed here.
+    pub(crate) fn publisher(&self, secrets: &SecretsAt) -> Result<Publisher, Failure> {
+        let credential = match &self.service_token_file {
+            Some(path) => Credential::file(path),
+            None => Credential::token(own_token(secrets)?),
+        };
+        let mut config = PublisherConfig::new(&self.notifier_url, credential);
+        config.deadline = self.within;
+        config.attempt_timeout = config.attempt_timeout.min(self.within);
+        Publisher::connect(config).map_err(Failure::usage)
+    }
+}
+
+fn own_token(at: &SecretsAt) -> Result<String, Failure> {
+    let secret = secrets::load(&at.services_key()).map_err(Failure::usage)?;
+    let subject = Subject::Service {
+        name: "by-hand".to_owned(),
+        role: ServiceRole::Publisher,
+        events: vec!["*".to_owned()],
+        targets: vec!["*".to_owned()],
+    };
+    token::sign(&subject, TOKEN_TTL, &secret).map_err(Failure::bug)
+}
+
+/// Whom to tell, and how.
+#[derive(Args)]
+struct Envelope {
+    /// Tell this user; several times: all of them
+    #[arg(long, conflicts_with_all = ["queue", "everyone"])]
+    user: Vec<String>,
+    /// Tell the viewers of this queue
+    #[arg(long, conflicts_with = "everyone")]
+    queue: Option<String>,
+    /// Tell everybody
+    #[arg(long)]
+    everyone: bool,
+    /// The job it belongs to
+    #[arg(long)]
+    job: Option<String>,
+    /// Makes a retry safe [default: a random one]
+    #[arg(long)]
+    idempotency_key: Option<String>,
+    /// Do not store it; a newer one with this key replaces it
+    #[arg(long, value_name = "COLLAPSE_KEY")]
+    ephemeral: Option<String>,
+    /// After this long it is not worth showing any more
+    #[arg(long, value_parser = any_duration)]
+    time_to_live: Option<Duration>,
+    /// Where to publish.
+    #[command(flatten)]
+    at: At,
+    /// Where the secret is.
+    #[command(flatten)]
+    secrets: SecretsAt,
+}
+
+/// What happened.
+#[derive(Subcommand)]
+enum What {
+    /// Something changed (`status_update`)
+    Status {
+        /// What kind of change: `processing_failed`
+        #[arg(long)]
+        update_type: String,
+        /// What it is about: `user_data`
+        #[arg(long)]
+        resource: String,
+        /// The new status: `failed`
+        #[arg(long)]
+        status: String,
+        /// What went wrong, for people
+        #[arg(long, default_value = "")]
+        error: String,
+        /// Details: a JSON object
+        #[arg(long, default_value = "")]
+        data: String,
+        /// To whom.
+        #[command(flatten)]
+        to: Envelope,
+    },
+    /// An event of your own (`custom`)
+    Custom {
+        /// Its name: `billing.invoice_paid`
+        #[arg(long)]
+        name: String,
+        /// A JSON object
+        #[arg(long, default_value = "{}")]
+        data: String,
+        /// To whom.
+        #[command(flatten)]
+        to: Envelope,
+    },
+    /// How far a job has come (`job_progress`; ephemeral, needs `--job`)
+    Progress {
+        /// 0 to 100
+        #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
+        percent: u32,
+        /// The step at work, for people
+        #[arg(long, default_value = "")]
+        stage: String,
+        /// The thing that is worked on
+        #[arg(long, default_value = "")]
+        resource_id: String,
+        /// To whom.
+        #[command(flatten)]
+        to: Envelope,
+    },
+    /// A picture was accepted
+    ImageProcessingStarted {
+        /// The document's id
+        #[arg(long)]
+        document_id: String,
+        /// What the picture shows
+        #[arg(long, default_value = "picture")]
+        document_type: String,
+        /// To whom.
+        #[command(flatten)]
+        to: Envelope,
+    },
+    /// A picture is ready
+    ImageProcessed {
+        /// The document's id
+        #[arg(long)]
+        document_id: String,
+        /// What the picture shows
+        #[arg(long, default_value = "picture")]
+        document_type: String,
+        /// How long it took
+        #[arg(long, default_value = "1s", value_parser = any_duration)]
+        took: Duration,
+        /// To whom.
+        #[command(flatten)]
+        to: Envelope,
+    },
+    /// A picture could not be processed
+    ImageProcessingFailed {
+        /// The document's id
+        #[arg(long)]
+        document_id: String,
+        /// What the picture shows
+        #[arg(long, default_value = "picture")]
+        document_type: String,
+        /// Stable, for programs: `damaged_file`
+        #[arg(long)]
+        code: String,
+        /// One sentence for a person
+        #[arg(long)]
+        message: String,
+        /// To whom.
+        #[command(flatten)]
+        to: Envelope,
+    },
+}
+
+impl What {
+    fn into_parts(self) -> (Event, Envelope) {
+        match self {
+            What::Status {
+                update_type,
+                resource,
+                status,
+                error,
+                data,
+                to,
+            } => {
+                let body = belfry::v1::StatusUpdate {
+                    update_type,
+                    resource,
+                    status,
+                    data_json: data,
+                    error,
+                };
+                (body.into(), to)
+            }
+            What::Custom { name, data, to } => (event::custom(name, data), to),
+            What::Progress {
+                percent,
+                stage,
+                resource_id,
+                mut to,
+            } => {
+                let body = belfry::v1::JobProgress {
+                    percent,
+                    stage,
+                    resource_id,
+                    partial: String::new(),
+                };
+                // Progress is for who looks now: the job's newest replaces the rest.
+                to.ephemeral = to.ephemeral.or_else(|| to.job.clone());
+                (body.into(), to)
+            }
+            What::ImageProcessingStarted {
+                document_id,
+                document_type,
+                to,
+            } => (
+                event::image_processing_started(document_id, document_type),
+                to,
+            ),
+            What::ImageProcessed {
+                document_id,
+                document_type,
+                took,
+                to,
+            } => {
+                let body = ImageProcessed {
+                    document_id,
+                    document_type,
+                    processing_duration: Some(event::duration(took)),
+                    ..ImageProcessed::default()
+                };
+                (event::image_processed(body), to)
+            }
+            What::ImageProcessingFailed {
+                document_id,
+                document_type,
+                code,
+                message,
+                to,
+            } => {
+                let failure = event::failure(code, message);
+                (
+                    event::image_processing_failed(document_id, document_type, failure),
+                    to,
+                )
+            }
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(publish: Publish) -> Result<(), Failure> {
+    let (event, to) = publish.what.into_parts();
+    let publisher = to.at.publisher(&to.secrets)?;
+    let request = address(event, to)?;
+    let published = publisher.publish(request).await.map_err(Failure::failed)?;
+    let again = if published.duplicate {
+        " (it was published before with this key)"
+    } else {
+        ""
+    };
+    println!("{}{again}", published.event_id);
+    for placement in &published.placements {
+        let offset = placement.position.as_ref().map_or(0, |position| position.offset);
+        println!("  {} at offset {offset}", placement.stream);
+    }
+    Ok(())
+}
+
+fn address(event: Event, to: Envelope) -> Result<Request, Failure> {
+    let mut users = to.user;
+    let mut request = match (users.len(), to.queue, to.everyone) {
+        (0, Some(queue), _) => Request::to_queue(queue, event),
+        (0, None, true) => Request::to_everyone(event),
+        (0, None, false) => {
+            return Err(Failure::usage(
+                "say whom to tell: `--user`, `--queue` or `--everyone`",
+            ));
+        }
+        (1, ..) => Request::to_user(users.remove(0), event),
+        _ => Request::to_users(users, event),
+    };
+    if let Some(key) = to.idempotency_key {
+        request = request.idempotency_key(key);
+    }
+    if let Some(job) = to.job {
+        request = request.job(job);
+    }
+    if let Some(key) = to.ephemeral {
+        request = request.ephemeral(key);
+    }
+    if let Some(after) = to.time_to_live {
+        request = request.time_to_live(after);
+    }
+    Ok(request)
+}

@@ -1,0 +1,349 @@
+//! The three services as the command line runs them: each is bound first, tells
+//! its addresses, and then serves until it is told to end.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use belfry::publisher::Credential;
+use delivery::Limits;
+use edge::NotifierLink;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::addresses::{Addresses, reachable};
+use crate::{
+    config::Config,
+    exit::Failure,
+    secrets::{self, Secret},
+    token::{self, ServiceRole, Subject},
+};
+
+/// How long a token works that a service signs for itself on each use.
+const OWN_TOKEN: Duration = Duration::from_secs(3_600);
+/// How long one works that cannot be signed anew while the service runs.
+const OWN_LINK_TOKEN: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// Reads a secret that has to be there.
+pub(super) fn secret(path: &Path) -> Result<Secret, Failure> {
+    secrets::load(path).map_err(Failure::usage)
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, address))
+    };
+    bound.await.map_err(|cause| {
+        Failure::usage(format!(
+            "`--{setting}` is `{address}`, but it cannot be bound: {cause}"
+        ))
+    })
+}
+
+/// The bounds, as configured.
+fn limits(config: &Config) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        retained_per_stream: config.retained_events,
+        dedupe_window_ms: config.idempotency_window.as_millis() as u64,
+        sessions: defaults.sessions.max(config.max_connections),
+        ..defaults
+    }
+}
+
+/// The notifier, with its log open.
+pub(super) struct Notifier {
+    notifier: notifier::Notifier,
+    listeners: notifier::Listeners,
+    /// Where its gRPC is.
+    pub(super) grpc: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Notifier {
+    /// Binds, then opens the log.
+    pub(super) async fn bind(config: &Config, services: Secret) -> Result<Self, Failure> {
+        let (grpc, grpc_at) = bind("grpc-listen", config.grpc_listen).await?;
+        let (http, http_at) = bind("notifier-http-listen", config.notifier_http_listen).await?;
+        let keys = notifier::auth::Keys::new([services.bytes()]).map_err(Failure::usage)?;
+        let store = if config.store_on_disk {
+            notifier::Store::Embedded {
+                dir: config.data_dir.join("log"),
+                options: notifier::log::embedded::Options {
+                    max_age_ms: config.retained_age.as_millis() as u64,
+                    dedupe_window_ms: config.idempotency_window.as_millis() as u64,
+                    ..Default::default()
+                },
+            }
+        } else {
+            notifier::Store::Memory
+        };
+        let ours = notifier::Config {
+            limits: limits(config),
+            drain: config.drain,
+            ..notifier::Config::new(store, keys)
+        };
+        let notifier = notifier::Notifier::start(ours)
+            .await
+            .map_err(|error| match error {
+                notifier::StartError::Limit(_) => Failure::usage(error),
+                notifier::StartError::Open(_) => Failure::storage(error),
+            })?;
+        let listeners = notifier::Listeners { grpc, http };
+        Ok(Self {
+            notifier,
+            listeners,
+            grpc: grpc_at,
+            http: http_at,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses {
+            grpc: Some(reachable(self.grpc).to_string()),
+            notifier_http: Some(format!("http://{}", reachable(self.http))),
+            ..Addresses::default()
+        }
+    }
+
+    /// For an edge in this process.
+    pub(super) fn link(&self) -> NotifierLink {
+        let gateway = self.notifier.gateway();
+        NotifierLink::Local(Arc::new(move |name, deliveries, bytes| {
+            let (to_hub, from_hub) = gateway.attach(name, deliveries, bytes).ok()?;
+            Some(edge::Channels { to_hub, from_hub })
+        }))
+    }
+
+    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        let served = self.notifier.serve(self.listeners, shutdown).await;
+        served.map_err(|error| match error {
+            notifier::RunError::Log(_)
+            | notifier::RunError::Start(notifier::StartError::Open(_)) => Failure::storage(error),
+            notifier::RunError::Bug(_) => Failure::bug(error),
+            notifier::RunError::Start(_) => Failure::usage(error),
+            notifier::RunError::Grpc(_) | notifier::RunError::Http(_) => Failure::failed(error),
+        })
+    }
+}
+
+/// An edge.
+pub(super) struct Edge {
+    config: edge::Config,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Edge {
+    /// Binds.
+    pub(super) async fn bind(
+        config: &Config,
+        users: &Secret,
+        link: NotifierLink,
+        processors_url: Option<String>,
+    ) -> Result<Self, Failure> {
+        let (listener, address) = bind("edge-listen", config.edge_listen).await?;
+        let keys = edge::auth::Keys::new(users.bytes(), None).map_err(Failure::usage)?;
+        let ours = edge::Config {
+            name: config.edge_name.clone(),
+            limits: limits(config),
+            origins: config.origins.clone(),
+            max_connections: config.max_connections,
+            shards: config.edge_shards,
+            drain: config.drain,
+            processors_url,
+            ..edge::Config::new(keys, link)
+        };
+        ours.check(address).map_err(Failure::usage)?;
+        Ok(Self {
+            config: ours,
+            listener,
+            address,
+        })
+    }
+
+    /// Tokens for whoever asks on this machine. `false` where others could ask.
+    pub(super) fn give_dev_tokens(&mut self) -> bool {
+        self.config.dev_tokens = self.address.ip().is_loopback();
+        self.config.dev_tokens
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let address = reachable(self.address);
+        Addresses {
+            dashboard: Some(format!("http://{address}/")),
+            ws: Some(format!("ws://{address}/ws")),
+            ..Addresses::default()
+        }
+    }
+
+    /// The origins of its own pages.
+    pub(super) fn own_origins(&self) -> Vec<String> {
+        let address = reachable(self.address);
+        let mut origins = vec![format!("http://{address}")];
+        if address.ip().is_loopback() {
+            origins.push(format!("http://localhost:{}", address.port()));
+        }
+        origins
+    }
+
+    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        let served = edge::run(self.config, self.listener, shutdown).await;
+        served.map_err(|error| match error {
+            edge::Error::Bug(_) => Failure::bug(error),
+            edge::Error::Listener(_) => Failure::failed(error),
+            edge::Error::Config(_) | edge::Error::Link(_) => Failure::usage(error),
+        })
+    }
+}
+
+/// The link of an edge to a notifier in another process.
+pub(super) fn grpc_link(config: &Config) -> Result<NotifierLink, Failure> {
+    let token = match &config.service_token {
+        Some(path) => read_token(path)?,
+        None => own_token(
+            &secret(&config.services_key)?,
+            &config.edge_name,
+            ServiceRole::Edge,
+            OWN_LINK_TOKEN,
+        )?,
+    };
+    Ok(NotifierLink::Grpc {
+        endpoint: config.notifier_url.clone(),
+        token,
+    })
+}
+
+/// What the processors show a notifier: the configured file, or their own.
+pub(super) fn publisher_credential(config: &Config) -> Result<Credential, Failure> {
+    match &config.service_token {
+        Some(path) => {
+            read_token(path)?;
+            Ok(Credential::file(path))
+        }
+        None => minted_credential(secret(&config.services_key)?),
+    }
+}
+
+/// A credential of the processors that is signed anew on each use.
+pub(super) fn minted_credential(services: Secret) -> Result<Credential, Failure> {
+    own_token(&services, "processors", ServiceRole::Publisher, OWN_TOKEN)?;
+    Ok(Credential::minted(move || {
+        own_token(&services, "processors", ServiceRole::Publisher, OWN_TOKEN).unwrap_or_default()
+    }))
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(cause) => Err(Failure::usage(format!(
+            "`--service-token-file` is `{}`, but it cannot be read: {cause}",
+            path.display()
+        ))),
+    }
+}
+
+fn own_token(
+    services: &Secret,
+    name: &str,
+    role: ServiceRole,
+    ttl: Duration,
+) -> Result<String, Failure> {
+    // Processors tell users what became of their own work, nothing else.
+    let (events, targets) = match role {
+        ServiceRole::Publisher => {
+            let events = ["image_", "pdf_", "transcription_"]
+                .iter()
+                .flat_map(|prefix| {
+                    crate::token::EVENTS
+                        .iter()
+                        .filter(move |event| event.starts_with(prefix))
+                });
+            let mut events: Vec<_> = events.map(|&event| event.to_owned()).collect();
+            events.push("job_progress".to_owned());
+            (events, vec!["user:".to_owned()])
+        }
+        ServiceRole::Edge | ServiceRole::Operator => (Vec::new(), Vec::new()),
+    };
+    let subject = Subject::Service {
+        name: name.to_owned(),
+        role,
+        events,
+        targets,
+    };
+    token::sign(&subject, ttl, services).map_err(Failure::bug)
+}
+
+/// What the processors check and sign with.
+pub(super) struct ProcessorKeys {
+    /// For user tokens.
+    pub(super) users: Secret,
+    /// For links to files.
+    pub(super) files: Secret,
+}
+
+/// The processors.
+pub(super) struct Processors {
+    config: processors::Config,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Processors {
+    /// Binds.
+    pub(super) async fn bind(
+        config: &Config,
+        keys: ProcessorKeys,
+        credential: Credential,
+    ) -> Result<Self, Failure> {
+        let (listener, address) = bind("processors-listen", config.processors_listen).await?;
+        let public = config.processors_url.clone();
+        let ours = processors::Config {
+            data_dir: config.data_dir.join("processors"),
+            notifier: config.notifier_url.clone(),
+            credential,
+            user_secret: processors::Secret::new(keys.users.bytes()),
+            signing_secret: processors::Secret::new(keys.files.bytes()),
+            public_url: public.unwrap_or_else(|| format!("http://{}", reachable(address))),
+            url_lifetime: config.signed_url_lifetime,
+            allowed_origins: config.origins.clone(),
+            max_file_bytes: config.upload_limit,
+            allow_private_addresses: config.fetch_private,
+            shutdown_grace: config.drain.mul_f64(0.8),
+            ..processors::Config::default()
+        };
+        match ours.check() {
+            faults if faults.is_empty() => Ok(Self {
+                config: ours,
+                listener,
+                address,
+            }),
+            faults => Err(Failure::usage(faults.join("\n"))),
+        }
+    }
+
+    /// Points them at the notifier and the pages of this process.
+    pub(super) fn belong_to(&mut self, grpc: SocketAddr, pages: Vec<String>) {
+        self.config.notifier = format!("http://{}", reachable(grpc));
+        self.config.allowed_origins.extend(pages);
+    }
+
+    /// Where browsers reach them.
+    pub(super) fn public_url(&self) -> String {
+        self.config.public_url.clone()
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let address = reachable(self.address);
+        Addresses {
+            processors: Some(format!("http://{address}")),
+            ..Addresses::default()
+        }
+    }
+
+    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        processors::run(self.config, self.listener, shutdown)
+            .await
+            .map_err(Failure::failed)
+    }
+}

@@ -96,7 +96,7 @@ class Dashboard {
 
   /**
    * @param {Session} session
-   * @param {import("./websocket-client.js").TokenCause} cause
+   * @param {import("./token-source.js").TokenCause} cause
    * @param {boolean} again whether asking again can help
    */
   async #token(session, cause, again) {

@@ -5,10 +5,12 @@
 // of its event ran. It comes back by itself unless that can only fail again, and
 // nothing in it grows without a bound.
 
+import { Allowance } from "./allowance.js";
 import { Backoff } from "./backoff.js";
 import { Connection } from "./connection.js";
 import { Positions, streamKey } from "./positions.js";
 import { REASONS } from "./reasons.js";
+import { TokenSource } from "./token-source.js";
 
 /** Handlers of one type. */
 const MAX_HANDLERS = 256;
@@ -16,28 +18,17 @@ const MAX_HANDLERS = 256;
 const MAX_QUEUES = 128;
 /** Characters of queues and positions in the first frame; the edge takes 4 KiB. */
 const MAX_FIRST_FRAME_BYTES = 3_500;
-/** A token function that does not answer within this is a failed attempt, in milliseconds. */
-const TOKEN_TIMEOUT_MS = 20_000;
-/** A new token is asked for this long before the old one ends, in milliseconds. */
-const REFRESH_BEFORE_MS = 60_000;
-/** Timers of browsers hold 31 bits. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Between two writes of positions to the storage, in milliseconds. */
 const SAVE_EVERY_MS = 250;
 
 /** @typedef {"disconnected" | "connecting" | "connected"} ClientState */
 
-/**
- * Why a token is asked for: `connect` at first, `refresh` before the old one
- * ends, `expired` or `rejected` if the edge did not take the last one.
- *
- * @typedef {"connect" | "refresh" | "expired" | "rejected"} TokenCause
- */
+/** @typedef {import("./token-source.js").TokenCause} TokenCause */
 
 /**
  * @typedef {object} Options
  * @property {string} url `ws://…/ws` or `wss://…/ws`
- * @property {string | ((cause: TokenCause) => Promise<string>)} token a JWT, or where to get a fresh one for each connection
+ * @property {import("./token-source.js").TokenOption} token a JWT, or where to get a fresh one for each connection
  * @property {string[]} [queues] followed from the start
  * @property {number} [heartbeatMs] between two pings, 30,000 by default
  * @property {number} [pongTimeoutMs] silence after a ping that means death, 10,000 by default
@@ -48,23 +39,6 @@ const SAVE_EVERY_MS = 250;
  */
 
 /** @typedef {(detail: any) => unknown} Handler */
-
-/**
- * When the token ends, in milliseconds from now, by its own words: `exp` less
- * `iat`, so that a wrong clock here does not matter. Infinity if it does not say.
- *
- * @param {string} token
- */
-function lifetimeMs(token) {
-  try {
-    const payload = token.split(".")[1] ?? "";
-    const claims = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
-    const seconds = claims.exp - (claims.iat ?? Date.now() / 1000);
-    return Number.isFinite(seconds) ? seconds * 1000 : Infinity;
-  } catch {
-    return Infinity;
-  }
-}
 
 /** Keeps one user connected with an edge. */
 export class DashboardWebSocketClient {
@@ -80,6 +54,7 @@ export class DashboardWebSocketClient {
   #asked = new Set();
   /** @type {Connection | null} */
   #connection = null;
+  #allowance = new Allowance(0);
   /** Counts attempts, so that a late token of an old one is dropped. */
   #attempt = 0;
   /** @type {TokenCause} */
@@ -92,9 +67,12 @@ export class DashboardWebSocketClient {
   /** @type {unknown} */
   #refreshTimer = null;
   /** @type {unknown} */
+  #askTimer = null;
+  /** @type {unknown} */
   #saveTimer = null;
   #options;
   #world;
+  #tokens;
 
   /** @param {Options} options */
   constructor(options) {
@@ -107,6 +85,7 @@ export class DashboardWebSocketClient {
       random: Math.random,
       ...options.world,
     };
+    this.#tokens = new TokenSource(options.token, this.#world);
     for (const queue of options.queues ?? []) this.#want(queue);
     try {
       this.#positions.restore(options.storage?.getItem(this.#options.storageKey) ?? null);
@@ -199,8 +178,8 @@ export class DashboardWebSocketClient {
   /** @param {string} queue */
   unsubscribe(queue) {
     this.#queues.delete(queue);
-    if (this.#asked.delete(queue)) this.#connection?.send({ type: "unsubscribe", queue });
     this.#positions.forget(`queue:${queue}`);
+    this.#askForQueues();
   }
 
   /** @param {string} queue */
@@ -211,20 +190,30 @@ export class DashboardWebSocketClient {
     this.#queues.add(queue);
   }
 
+  /** Brings what the edge was asked for in line with what is wanted, at its pace. */
   #askForQueues() {
+    this.#world.clearTimeout(this.#askTimer);
     if (this.#state !== "connected") return;
-    for (const queue of this.#queues) {
-      if (this.#asked.has(queue)) continue;
+    const gone = [...this.#asked].filter((queue) => !this.#queues.has(queue));
+    const wanted = [...this.#queues].filter((queue) => !this.#asked.has(queue));
+    for (const queue of [...gone, ...wanted]) {
+      const inMs = this.#allowance.take(this.#world.now());
+      if (inMs > 0) {
+        this.#askTimer = this.#world.setTimeout(() => this.#askForQueues(), inMs);
+        return;
+      }
+      const leave = this.#asked.delete(queue);
       const position = this.#positions.position(`queue:${queue}`);
-      if (!this.#connection?.send({ type: "subscribe", queue, ...(position && { position }) })) return;
-      this.#asked.add(queue);
+      const frame = leave ? { type: "unsubscribe", queue } : { type: "subscribe", queue, ...(position && { position }) };
+      if (!this.#connection?.send(frame)) return;
+      if (!leave) this.#asked.add(queue);
     }
   }
 
   async #open() {
     const attempt = ++this.#attempt;
     try {
-      this.#token = await this.#freshToken();
+      this.#token = await this.#tokens.get(this.#cause);
     } catch (cause) {
       if (attempt !== this.#attempt) return;
       this.#emit("error", { type: "error", code: "token_failed", message: String(cause) });
@@ -232,6 +221,7 @@ export class DashboardWebSocketClient {
     }
     if (attempt !== this.#attempt) return;
     this.#asked.clear();
+    this.#allowance = new Allowance(this.#world.now());
     try {
       this.#connection = new Connection(this.#options.url, this.#world, this.#options, {
         firstFrame: () => this.#firstFrame(),
@@ -243,22 +233,6 @@ export class DashboardWebSocketClient {
       // A URL that is none, or `ws:` from an `https:` page: it stays so.
       this.#emit("error", { type: "error", code: "bad_url", message: `cannot connect to \`${this.#options.url}\`: ${cause}` });
       this.#stop("bad_url");
-    }
-  }
-
-  /** @returns {Promise<string>} */
-  async #freshToken() {
-    const { token } = this.#options;
-    if (typeof token === "string") return token;
-    /** @type {unknown} */
-    let timer;
-    const late = new Promise((_, reject) => {
-      timer = this.#world.setTimeout(() => reject(new Error("the token function did not answer in time")), TOKEN_TIMEOUT_MS);
-    });
-    try {
-      return /** @type {string} */ (await Promise.race([token(this.#cause), late]));
-    } finally {
-      this.#world.clearTimeout(timer);
     }
   }
 
@@ -365,7 +339,7 @@ export class DashboardWebSocketClient {
     const never = reasons.length > 0 && reasons.every((reason) => reason.advice === "never");
     const wanted = typeof bye?.reconnect === "boolean" ? bye.reconnect : !never;
     // The same string would be refused again.
-    if (!wanted || (needsToken && typeof this.#options.token === "string")) return this.#stop(detail.reason, detail);
+    if (!wanted || (needsToken && this.#tokens.fixed)) return this.#stop(detail.reason, detail);
     this.#comeBack(detail, bye?.retryAfterMs);
   }
 
@@ -398,7 +372,7 @@ export class DashboardWebSocketClient {
     if (this.#state === "disconnected") return;
     this.#attempt += 1;
     this.#listen(false);
-    for (const timer of [this.#retryTimer, this.#refreshTimer]) this.#world.clearTimeout(timer);
+    for (const timer of [this.#retryTimer, this.#refreshTimer, this.#askTimer]) this.#world.clearTimeout(timer);
     this.#retryTimer = null;
     this.#save();
     this.#setState("disconnected", { reason, ...detail });
@@ -407,9 +381,8 @@ export class DashboardWebSocketClient {
 
   #refreshLater() {
     this.#world.clearTimeout(this.#refreshTimer);
-    const leftMs = lifetimeMs(this.#token);
-    if (typeof this.#options.token === "string" || leftMs === Infinity) return;
-    const inMs = Math.min(MAX_TIMER_MS, Math.max(leftMs - REFRESH_BEFORE_MS, leftMs / 2, 1_000));
+    const inMs = this.#tokens.refreshInMs(this.#token);
+    if (inMs === null) return;
     this.#refreshTimer = this.#world.setTimeout(() => void this.#refresh(), inMs);
   }
 
@@ -418,7 +391,7 @@ export class DashboardWebSocketClient {
     const attempt = this.#attempt;
     this.#cause = "refresh";
     try {
-      const token = await this.#freshToken();
+      const token = await this.#tokens.get(this.#cause);
       if (attempt !== this.#attempt || this.#state !== "connected") return;
       this.#token = token;
       this.#connection?.send({ type: "refresh", token });

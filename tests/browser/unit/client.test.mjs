@@ -214,15 +214,53 @@ test("queues are asked for once, resumed with their position, and given up", asy
   assert.equal(client.position("queue:support"), undefined);
 });
 
-test("the first frame stays small with 128 queues; the rest follows, the 129th is refused", async () => {
-  const queues = Array.from({ length: 128 }, (_, n) => `queue-with-a-name-${n}`);
+test("128 queues: a small first frame, the rest at the edge's pace, after a reconnect again, no 129th", async () => {
+  const queues = Array.from({ length: 128 }, (_, n) => `queue-${n}-${"x".repeat(100)}`);
   const { world, client } = await start({ queues });
-  const first = world.socket.sent[0];
-  assert.ok(JSON.stringify(first).length < 4_096);
-  world.socket.tell(connected());
-  const later = world.socket.sent.slice(1).map((frame) => frame.queue);
-  assert.deepEqual([...first.queues, ...later], queues);
   assert.throws(() => client.subscribe("one-more"), RangeError);
+  for (let connection = 0; connection < 2; connection += 1) {
+    const { socket } = world;
+    assert.ok(JSON.stringify(socket.sent[0]).length < 4_096);
+    socket.tell(connected());
+    assert.ok(socket.sent.length <= 81, `${socket.sent.length} messages at once`);
+    for (let round = 0; round < 5; round += 1) {
+      await world.pass(10_000);
+      socket.tell({ type: "pong" });
+    }
+    const later = socket.sent.slice(1).filter((frame) => frame.type === "subscribe");
+    assert.deepEqual([...socket.sent[0].queues, ...later.map((frame) => frame.queue)], queues);
+    socket.end();
+    await reconnect(world);
+  }
+});
+
+test("a queue that is given up before the edge was asked for it is never asked for", async () => {
+  const { world, client } = await start();
+  client.subscribe("support");
+  client.unsubscribe("support");
+  world.socket.tell(connected());
+  assert.equal(world.socket.sent.length, 1);
+});
+
+test("a pong proves a connection: the next wait starts from the bottom", async () => {
+  const { world } = await establish();
+  world.socket.end();
+  await reconnect(world);
+  world.socket.tell(connected(), { type: "pong" });
+  world.socket.end();
+  await world.pass(1_000);
+  assert.equal(world.sockets.length, 3);
+});
+
+test("closed while the token is on its way: no connection is opened", async () => {
+  let give = () => {};
+  const token = () => new Promise((resolve) => (give = () => resolve("late")));
+  const { world, client } = await start({ token });
+  client.close();
+  give();
+  await settle();
+  assert.equal(world.sockets.length, 0);
+  assert.equal(client.state, "disconnected");
 });
 
 test("degraded and recovered are told and kept", async () => {

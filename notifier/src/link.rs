@@ -133,11 +133,14 @@ impl EdgeGateway for Service {
             .map_err(|_| Refusal::of(Reason::Unavailable))?;
         tracing::info!(edge = %name, "edge attached");
         let (answers, responses) = mpsc::channel(BATCHES_OUT);
-        let failures = answers.clone();
-        tokio::spawn(send_out(from_hub, answers));
         tokio::spawn(async move {
-            let pump = pump_in(rest, requests, to_hub);
-            if let Ok(Err(status)) = tokio::time::timeout(ends_in, pump).await {
+            let failures = answers.clone();
+            // Whichever direction ends first ends the link.
+            let ended = tokio::select! {
+                ended = tokio::time::timeout(ends_in, pump_in(rest, requests, to_hub)) => ended,
+                () = send_out(from_hub, answers) => Ok(Ok(())),
+            };
+            if let Ok(Err(status)) = ended {
                 tracing::warn!(edge = %name, %status, "edge link ended");
                 let _ = failures.send(Err(status)).await;
             } else {

@@ -65,7 +65,9 @@ impl<L: Log> HubTask<L> {
     }
 
     fn flush_one(&mut self, edge: EdgeId) {
-        if let Some(outbox) = self.outboxes.get_mut(&edge) {
+        if let Some(outbox) = self.outboxes.get_mut(&edge)
+            && !outbox.batch.is_empty()
+        {
             let batch = std::mem::take(&mut outbox.batch);
             let _ = outbox.channel.try_send(batch);
         }

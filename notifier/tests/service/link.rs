@@ -1,0 +1,307 @@
+//! Links: one scenario over both kinds, and what breaks a link.
+
+use std::sync::Arc;
+
+use belfry::v1::{
+    self, AttachRequest, AttachResponse, EdgeMessage, Hello, OpenSession,
+    edge_gateway_client::EdgeGatewayClient, edge_message, hub_message,
+};
+use delivery::{
+    Position,
+    link::{Interest, ToEdge, ToHub},
+};
+use notifier::{Channels, Store};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+use crate::world::{SOON, World, bearer, config, status};
+
+/// What both kinds of link can do, in words of the contract.
+enum Link {
+    Local(Channels, Vec<ToEdge>),
+    Grpc(
+        mpsc::Sender<AttachRequest>,
+        Streaming<AttachResponse>,
+        Vec<v1::HubMessage>,
+    ),
+}
+
+impl Link {
+    async fn local(world: &World) -> Self {
+        Link::Local(
+            world.gateway.attach("edge-1", 64, 1 << 20).unwrap(),
+            Vec::new(),
+        )
+    }
+
+    async fn grpc(world: &World) -> Self {
+        let (requests, responses) = attach(world, hello(1)).await.unwrap();
+        Link::Grpc(requests, responses, Vec::new())
+    }
+
+    async fn open(&self, session: u64, from: Option<Position>) {
+        match self {
+            Link::Local((to_hub, _), _) => {
+                let interests = vec![Interest {
+                    stream: "user:u1".into(),
+                    from,
+                }];
+                let (user, public_id): (Arc<str>, Arc<str>) = ("u1".into(), "s-1".into());
+                let open = ToHub::Open {
+                    session,
+                    user,
+                    public_id,
+                    interests,
+                };
+                to_hub.send(vec![open]).await.unwrap();
+            }
+            Link::Grpc(requests, ..) => {
+                let from = from.map(|p| v1::Position {
+                    epoch: p.epoch,
+                    offset: p.offset,
+                    check: p.check,
+                });
+                let interests = vec![v1::Interest {
+                    stream: "user:u1".into(),
+                    from,
+                }];
+                let (user_id, session_id) = ("u1".into(), "s-1".into());
+                let open = OpenSession {
+                    session,
+                    user_id,
+                    interests,
+                    session_id,
+                };
+                requests
+                    .send(batch(edge_message::Body::Open(open)))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    async fn fetch(&self, session: u64, after: Position) {
+        let stream = "user:u1";
+        match self {
+            Link::Local((to_hub, _), _) => {
+                let fetch = ToHub::Fetch {
+                    session,
+                    stream: stream.into(),
+                    after,
+                };
+                to_hub.send(vec![fetch]).await.unwrap();
+            }
+            Link::Grpc(requests, ..) => {
+                let Position {
+                    epoch,
+                    offset,
+                    check,
+                } = after;
+                let after = Some(v1::Position {
+                    epoch,
+                    offset,
+                    check,
+                });
+                let fetch = v1::Fetch {
+                    session,
+                    stream: stream.into(),
+                    after,
+                };
+                requests
+                    .send(batch(edge_message::Body::Fetch(fetch)))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    /// The next message, in one short word each.
+    async fn next(&mut self) -> String {
+        let next = async {
+            match self {
+                Link::Local((_, from_hub), ready) => {
+                    while ready.is_empty() {
+                        *ready = from_hub.recv().await.expect("the link is up");
+                    }
+                    local_word(&ready.remove(0))
+                }
+                Link::Grpc(_, responses, ready) => {
+                    while ready.is_empty() {
+                        *ready = responses
+                            .message()
+                            .await
+                            .unwrap()
+                            .expect("the link is up")
+                            .messages;
+                    }
+                    grpc_word(&ready.remove(0))
+                }
+            }
+        };
+        timeout(SOON, next).await.expect("a message in time")
+    }
+}
+
+fn local_word(message: &ToEdge) -> String {
+    match message {
+        ToEdge::Welcome { .. } => "welcome".into(),
+        ToEdge::Opened { session, joined } => {
+            format!(
+                "opened {session} at {} of {}",
+                joined[0].at.offset, joined[0].head
+            )
+        }
+        ToEdge::Live { stream, event } => format!("live {stream} {}", event.offset),
+        ToEdge::Page(page) => {
+            let offsets: Vec<_> = page.events.iter().map(|event| event.offset).collect();
+            format!("page {offsets:?} of {}", page.head)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn grpc_word(message: &v1::HubMessage) -> String {
+    match message.body.as_ref().expect("a body") {
+        hub_message::Body::Welcome(_) => "welcome".into(),
+        hub_message::Body::Opened(opened) => {
+            let joined = &opened.joined[0];
+            format!(
+                "opened {} at {} of {}",
+                opened.session,
+                joined.at.unwrap().offset,
+                joined.head
+            )
+        }
+        hub_message::Body::Live(live) => match live.event.as_ref().expect("an event") {
+            v1::live::Event::Stored(event) => format!("live {} {}", live.stream, event.offset),
+            v1::live::Event::Ephemeral(_) => format!("live {} ephemeral", live.stream),
+        },
+        hub_message::Body::Page(page) => {
+            let offsets: Vec<_> = page.events.iter().map(|event| event.offset).collect();
+            format!("page {offsets:?} of {}", page.head)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn batch(body: edge_message::Body) -> AttachRequest {
+    AttachRequest {
+        messages: vec![EdgeMessage { body: Some(body) }],
+    }
+}
+
+fn hello(protocol_version: u32) -> AttachRequest {
+    let credit = Some(v1::Credit {
+        deliveries: 64,
+        bytes: 1 << 20,
+    });
+    batch(edge_message::Body::Hello(Hello {
+        edge: "edge-1".into(),
+        protocol_version,
+        credit,
+    }))
+}
+
+async fn attach(
+    world: &World,
+    first: AttachRequest,
+) -> Result<(mpsc::Sender<AttachRequest>, Streaming<AttachResponse>), Status> {
+    let (requests, open) = mpsc::channel(8);
+    requests.send(first).await.unwrap();
+    let token = bearer("edge-1", "edge");
+    let mut client = EdgeGatewayClient::with_interceptor(world.channel().await, token);
+    let responses = client.attach(ReceiverStream::new(open)).await?;
+    Ok((requests, responses.into_inner()))
+}
+
+/// Replay and live, the same over every kind of link.
+async fn scenario(world: &World, mut link: Link) {
+    let mut publisher = world.publisher().await;
+    let first = publisher
+        .publish(status("u1", "a"))
+        .await
+        .unwrap()
+        .into_inner();
+    let epoch = first.placements[0].position.unwrap().epoch;
+    publisher.publish(status("u1", "b")).await.unwrap();
+    assert_eq!(link.next().await, "welcome");
+    link.open(7, Some(Position::start(epoch))).await;
+    assert_eq!(link.next().await, "opened 7 at 0 of 2");
+    link.fetch(7, Position::start(epoch)).await;
+    assert_eq!(link.next().await, "page [1, 2] of 2");
+    publisher.publish(status("u1", "c")).await.unwrap();
+    publisher.publish(status("u2", "not for u1")).await.unwrap();
+    publisher.publish(status("u1", "d")).await.unwrap();
+    assert_eq!(link.next().await, "live user:u1 3");
+    assert_eq!(link.next().await, "live user:u1 4");
+}
+
+#[tokio::test]
+async fn replay_and_live_meet_on_a_link_in_memory() {
+    let world = World::start(config(Store::Memory)).await;
+    let link = Link::local(&world).await;
+    scenario(&world, link).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn replay_and_live_meet_on_a_link_over_grpc() {
+    let world = World::start(config(Store::Memory)).await;
+    let link = Link::grpc(&world).await;
+    scenario(&world, link).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_the_protocol_ends_alone() {
+    let world = World::start(config(Store::Memory)).await;
+    let mut healthy = Link::local(&world).await;
+    assert_eq!(healthy.next().await, "welcome");
+    let close = edge_message::Body::Close(v1::CloseSession { session: 9 });
+    for (first, code) in [
+        (hello(2), Code::FailedPrecondition),
+        (batch(close.clone()), Code::FailedPrecondition),
+        (AttachRequest::default(), Code::FailedPrecondition),
+    ] {
+        let refused = match attach(&world, first).await {
+            Err(status) => status,
+            Ok(_) => panic!("attached"),
+        };
+        assert_eq!(refused.code(), code);
+    }
+    healthy.open(1, None).await;
+    assert_eq!(healthy.next().await, "opened 1 at 0 of 0");
+    // A session that was never opened ends the link that names it.
+    let mut hello_two = hello(1);
+    if let Some(edge_message::Body::Hello(hello)) = &mut hello_two.messages[0].body {
+        hello.edge = "edge-2".into();
+    }
+    let (requests, mut responses) = attach(&world, hello_two).await.unwrap();
+    requests.send(batch(close)).await.unwrap();
+    let ended = timeout(SOON, async {
+        loop {
+            if let Err(status) = responses.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(ended.await.unwrap().code(), Code::Unavailable);
+    healthy.open(2, None).await;
+    assert_eq!(healthy.next().await, "opened 2 at 0 of 0");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_second_link_of_the_same_name_replaces_the_first() {
+    let world = World::start(config(Store::Memory)).await;
+    let (_to_hub, mut from_hub) = world.gateway.attach("edge-1", 8, 1 << 20).unwrap();
+    assert!(matches!(
+        from_hub.recv().await.unwrap()[0],
+        ToEdge::Welcome { .. }
+    ));
+    let mut second = Link::local(&world).await;
+    assert_eq!(second.next().await, "welcome");
+    assert_eq!(timeout(SOON, from_hub.recv()).await.unwrap(), None);
+    world.end().await;
+}

@@ -1,0 +1,118 @@
+//! A notifier of a test's own, on free ports.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use belfry::v1::{
+    Event, PublishRequest, StatusUpdate, event::Body, notifier_client::NotifierClient,
+    publish_request::Target,
+};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use notifier::{Config, Gateway, Listeners, Notifier, RunError, Store, auth::Keys};
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) gateway: Gateway,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) ended: JoinHandle<Result<(), RunError>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request
+            .metadata_mut()
+            .insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
+
+pub(crate) fn bearer(name: &str, role: &str) -> Bearer {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let claims = json!({"sub": name, "aud": "belfry-internal", "exp": now + 600, "role": role,
+                        "events": ["*"], "targets": ["*"]});
+    let token = encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(SECRET),
+    )
+    .unwrap();
+    Bearer(format!("Bearer {token}").parse().unwrap())
+}
+
+pub(crate) fn config(store: Store) -> Config {
+    Config::new(store, Keys::new([SECRET]).unwrap())
+}
+
+impl World {
+    pub(crate) async fn start(config: Config) -> Self {
+        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", grpc.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let notifier = Notifier::start(config).await.unwrap();
+        let gateway = notifier.gateway();
+        let listeners = Listeners { grpc, http };
+        let ended = tokio::spawn(notifier.serve(listeners, shutdown.clone()));
+        Self {
+            url,
+            gateway,
+            shutdown,
+            ended,
+        }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.url.clone())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn publisher(&self) -> NotifierClient<Authorized> {
+        NotifierClient::with_interceptor(self.channel().await, bearer("tests", "publisher"))
+    }
+
+    /// Ends in an orderly way, and says how that went.
+    pub(crate) async fn end(self) {
+        self.shutdown.cancel();
+        drop(self.gateway);
+        let ended = tokio::time::timeout(SOON, self.ended)
+            .await
+            .expect("it ends in time");
+        ended.unwrap().unwrap();
+    }
+}
+
+pub(crate) fn status(user: &str, text: &str) -> PublishRequest {
+    let body = Body::StatusUpdate(StatusUpdate {
+        update_type: "test".into(),
+        resource: "test".into(),
+        status: text.into(),
+        ..StatusUpdate::default()
+    });
+    PublishRequest {
+        target: Some(Target::UserId(user.into())),
+        event: Some(Event { body: Some(body) }),
+        ..PublishRequest::default()
+    }
+}

@@ -1,4 +1,4 @@
-//! What operators see of a notifier, in OpenMetrics.
+//! What operators see of a notifier, in `OpenMetrics`.
 
 use delivery::hub::Stats;
 use prometheus_client::{

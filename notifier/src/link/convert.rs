@@ -55,10 +55,10 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
     )
 }
 
-fn interest(interest: v1::Interest) -> Result<Interest, Status> {
+fn interest(v1::Interest { stream: name, from }: v1::Interest) -> Result<Interest, Status> {
     Ok(Interest {
-        stream: stream(&interest.stream)?,
-        from: interest.from.map(position),
+        stream: stream(&name)?,
+        from: from.map(position),
     })
 }
 

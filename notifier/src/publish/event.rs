@@ -56,7 +56,7 @@ fn about(body: &Body) -> About {
 fn check_body(at: &str, body: &Body, bad: &mut Violations) {
     match body {
         Body::ImageProcessingStarted(e) => {
-            bad.check_id(&format!("{at}.document_id"), &e.document_id)
+            bad.check_id(&format!("{at}.document_id"), &e.document_id);
         }
         Body::ImageProcessed(e) => {
             bad.check_id(&format!("{at}.document_id"), &e.document_id);

@@ -43,6 +43,7 @@ fn check(name: &str, frame: &[u8]) {
     );
 }
 
+#[allow(clippy::unnecessary_wraps)] // the fields of messages are optional
 fn at(seconds: i64) -> Option<Timestamp> {
     Some(Timestamp {
         seconds: NOW / 1_000 + seconds,
@@ -50,10 +51,12 @@ fn at(seconds: i64) -> Option<Timestamp> {
     })
 }
 
+#[allow(clippy::unnecessary_wraps)] // the fields of messages are optional
 fn lasting(seconds: i64, nanos: i32) -> Option<Duration> {
     Some(Duration { seconds, nanos })
 }
 
+#[allow(clippy::unnecessary_wraps)] // the fields of messages are optional
 fn url(name: &str, seconds: i64) -> Option<v1::SignedUrl> {
     Some(v1::SignedUrl {
         url: format!("https://files.test/{name}?sig=x"),
@@ -61,6 +64,7 @@ fn url(name: &str, seconds: i64) -> Option<v1::SignedUrl> {
     })
 }
 
+#[allow(clippy::unnecessary_wraps)] // the fields of messages are optional
 fn failure() -> Option<v1::Failure> {
     Some(v1::Failure {
         code: "unsupported_format".into(),

@@ -103,7 +103,7 @@ async fn bad_handshakes_are_refused_with_the_right_status() {
     ];
     for (changes, expected) in table {
         let (code, answer) = status(&world, changes).await;
-        assert_eq!(code, *expected, "{:.80?}: {answer:.200}", changes);
+        assert_eq!(code, *expected, "{changes:.80?}: {answer:.200}");
         if code == "426" {
             assert!(answer.contains("sec-websocket-version: 13\r\n"), "{answer}");
         }

@@ -1,0 +1,223 @@
+//! The reading half of a session: what a client says becomes a message for its
+//! shard, checked and authorized, or the reason to end it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use belfry::reason::Reason;
+use delivery::{Position, StreamName, link::SessionId};
+use tokio::{net::TcpStream, sync::mpsc};
+
+use super::{
+    Context, Goodbye, Place,
+    reader::{self, End, Heard, Reader},
+};
+use crate::{
+    auth::{Grants, Keys, User},
+    clock,
+    protocol::{self, BadFrame, ClientFrame, Connect},
+    shard::{FromSocket, Opening, Request},
+};
+
+/// The reading half of a session.
+pub(super) struct Session {
+    id: SessionId,
+    user: Arc<str>,
+    grants: Grants,
+    /// Queues asked for, so that a narrower token can take them away.
+    queues: Vec<StreamName>,
+    keys: Arc<Keys>,
+    shard: mpsc::Sender<FromSocket>,
+    reader: Reader,
+}
+
+impl Session {
+    /// Tells the shard of a session, with what its first frame asked for.
+    pub(super) async fn open(
+        (connect, user): (Connect, User),
+        reader: Reader,
+        stream: &Arc<TcpStream>,
+        context: &Context,
+    ) -> Result<Box<Self>, Goodbye> {
+        let (id, shard) = context.shards.place(&user.id);
+        let mut session = Box::new(Self {
+            id,
+            user: Arc::clone(&user.id),
+            grants: user.queues.clone(),
+            queues: Vec::new(),
+            keys: Arc::clone(&context.keys),
+            shard,
+            reader,
+        });
+        let mut refused = 0_usize;
+        for queue in &connect.queues {
+            match session.granted(queue) {
+                Some(stream) if session.queues.contains(&stream) => {}
+                Some(stream) => session.queues.push(stream),
+                None if session.grants.is_empty() => return Err(Reason::Forbidden.into()),
+                None => refused += 1,
+            }
+        }
+        session.queues.shrink_to_fit();
+        let opening = Opening::new(id, &user, &session.queues, &connect.positions, stream);
+        let mut first = VecDeque::from([FromSocket::Open(Box::new(opening))]);
+        if refused > 0 {
+            let message = format!("{refused} of the queues are not granted by the token");
+            let bad = Request::Bad {
+                reason: Reason::Forbidden,
+                field: Some("queues".into()),
+                message: message.into(),
+            };
+            first.push_back(FromSocket::Request(id, bad));
+        }
+        for message in first {
+            let sent = session.shard.send(message).await;
+            sent.map_err(|_| Reason::Restart)?;
+        }
+        Ok(session)
+    }
+
+    /// Reads until the socket ends, then says so. Little is kept across its waits:
+    /// this is what an idle connection costs.
+    pub(super) async fn run(
+        mut self: Box<Self>,
+        stream: Arc<TcpStream>,
+        first: Heard,
+        place: Place,
+    ) {
+        let mut messages = VecDeque::new();
+        let mut end = self.digest(first, &mut messages);
+        loop {
+            while let Some(message) = messages.pop_front() {
+                if self.shard.send(message).await.is_err() {
+                    // The shard has ended, and all of its sockets with it.
+                    return;
+                }
+            }
+            if end.is_some() {
+                break;
+            }
+            messages = VecDeque::new();
+            if stream.readable().await.is_err() {
+                end = Some(End::Io);
+            } else if let Some(heard) = self.reader.read_now(&stream) {
+                end = self.digest(heard, &mut messages);
+            }
+        }
+        if matches!(end, Some(End::Fault(_))) {
+            // The shard bounds this: it shuts the socket down after a while.
+            reader::discard(&stream).await;
+        }
+        // If the shard has ended there is nobody to tell.
+        let _ = self.shard.send(FromSocket::Gone(self.id)).await;
+        drop(place);
+    }
+
+    /// Makes messages for the shard of what was read.
+    fn digest(&mut self, heard: Heard, messages: &mut VecDeque<FromSocket>) -> Option<End> {
+        let Heard {
+            texts,
+            replies,
+            end,
+            alive,
+        } = heard;
+        if alive && texts.is_empty() {
+            messages.push_back(FromSocket::Heard(self.id));
+        }
+        for text in texts {
+            match self.request(&text) {
+                Ok(requests) => {
+                    let id = self.id;
+                    messages.extend(requests.into_iter().map(|r| FromSocket::Request(id, r)));
+                }
+                Err(reason) => return Some(self.fault(reason, messages)),
+            }
+        }
+        if !replies.is_empty() {
+            messages.push_back(FromSocket::Replies(self.id, replies.into()));
+        }
+        if let Some(End::Fault(reason)) = end {
+            return Some(self.fault(reason, messages));
+        }
+        end
+    }
+
+    fn fault(&self, reason: Reason, messages: &mut VecDeque<FromSocket>) -> End {
+        messages.push_back(FromSocket::Fault {
+            session: self.id,
+            reason,
+        });
+        End::Fault(reason)
+    }
+
+    /// What a message asks of the shard; an error ends the connection.
+    fn request(&mut self, text: &str) -> Result<Vec<Request>, Reason> {
+        let request = match protocol::parse(text) {
+            Ok(ClientFrame::Ping) => Request::Ping,
+            Ok(ClientFrame::Subscribe { queue, from }) => match self.granted(&queue) {
+                Some(stream) => self.subscribe(stream, from),
+                None if self.grants.is_empty() => return Err(Reason::Forbidden),
+                None => Request::refused(Reason::Forbidden, "queue"),
+            },
+            Ok(ClientFrame::Unsubscribe { queue }) => {
+                let name = format!("queue:{queue}");
+                match self.queues.iter().position(|stream| **stream == *name) {
+                    Some(at) => Request::Unsubscribe(self.queues.swap_remove(at)),
+                    // Nothing that exists is told by this: never asked for, or
+                    // not granted, is all one.
+                    None => Request::refused(Reason::BadRequest, "queue"),
+                }
+            }
+            Ok(ClientFrame::Refresh { token }) => return self.refresh(&token),
+            Ok(ClientFrame::Connect(_)) => Request::refused(Reason::BadRequest, "type"),
+            Err(BadFrame { field, message, .. }) => Request::Bad {
+                reason: Reason::BadRequest,
+                field,
+                message,
+            },
+        };
+        Ok(vec![request])
+    }
+
+    fn subscribe(&mut self, stream: StreamName, from: Option<Position>) -> Request {
+        if !self.queues.contains(&stream) {
+            // The rules refuse more streams than this; what is kept here is only
+            // what a narrower token would have to take away.
+            if self.queues.len() >= protocol::MAX_QUEUES {
+                return Request::refused(Reason::TooManySubscriptions, "queue");
+            }
+            self.queues.push(StreamName::clone(&stream));
+        }
+        Request::Subscribe { stream, from }
+    }
+
+    /// A new token of the same user takes the place of the old one; queues that
+    /// it does not grant are left (guarantee G16).
+    fn refresh(&mut self, token: &str) -> Result<Vec<Request>, Reason> {
+        let user = self.keys.verify(token, clock::unix_ms())?;
+        if user.id != self.user {
+            return Err(Reason::Unauthenticated);
+        }
+        self.grants = user.queues;
+        let mut requests = vec![Request::Refresh {
+            exp_unix_ms: user.exp_unix_ms,
+            ends_unix_ms: user.ends_unix_ms,
+        }];
+        let grants = &self.grants;
+        self.queues.retain(|stream| {
+            let keep = stream
+                .strip_prefix("queue:")
+                .is_some_and(|queue| grants.allow(queue));
+            if !keep {
+                requests.push(Request::Unsubscribe(StreamName::clone(stream)));
+            }
+            keep
+        });
+        Ok(requests)
+    }
+
+    fn granted(&self, queue: &str) -> Option<StreamName> {
+        self.grants
+            .allow(queue)
+            .then(|| format!("queue:{queue}").into())
+    }
+}

@@ -1,0 +1,327 @@
+//! Pictures on their way from an upload to an event, good ones and bad ones.
+
+use std::time::Duration;
+
+use belfry::v1::{Durability, event::Body, publish_request::Target};
+use image::ImageFormat;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use crate::world::{World, accepted, body, is_terminal, picture};
+
+#[tokio::test]
+async fn a_picture_of_each_format_is_told_from_start_to_end_and_can_be_fetched() {
+    let world = World::started().await;
+    for format in [
+        ImageFormat::Jpeg,
+        ImageFormat::Png,
+        ImageFormat::Gif,
+        ImageFormat::WebP,
+    ] {
+        let file = picture(format);
+        let (id, job) = world.accepted("u1", &file).await;
+        let events = world.notifier.events_of(&id).await;
+        assert!(
+            matches!(body(&events[0]), Body::ImageProcessingStarted(b) if b.document_type == "passport")
+        );
+        let mut percents = vec![0];
+        for event in &events {
+            assert_eq!(event.job.as_ref().unwrap().id, job);
+            assert_eq!(event.target, Some(Target::UserId("u1".into())));
+            if let Body::JobProgress(progress) = body(event) {
+                assert_eq!(event.durability(), Durability::Ephemeral);
+                assert_eq!(event.collapse_key, job);
+                percents.push(progress.percent);
+            }
+        }
+        assert!(percents.len() > 2 && percents.is_sorted(), "{percents:?}");
+        assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
+        let Body::ImageProcessed(done) = body(events.last().unwrap()) else {
+            panic!("{events:?}");
+        };
+        assert_eq!((done.width_px, done.height_px), (400, 100));
+        let original = world
+            .http
+            .get(&done.signed_url.as_ref().unwrap().url)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(original.headers()["content-type"], format.to_mime_type());
+        assert_eq!(original.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(
+            original.headers()["cross-origin-resource-policy"],
+            "cross-origin"
+        );
+        assert!(
+            original.headers()["content-security-policy"]
+                .to_str()
+                .unwrap()
+                .contains("sandbox")
+        );
+        assert_eq!(original.bytes().await.unwrap(), file);
+        let thumbnail = world
+            .http
+            .get(&done.thumbnail_url.as_ref().unwrap().url)
+            .send()
+            .await
+            .unwrap();
+        let thumbnail = image::load_from_memory(&thumbnail.bytes().await.unwrap()).unwrap();
+        assert_eq!((thumbnail.width(), thumbnail.height()), (320, 80));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_processed_fails_once_with_a_stable_code() {
+    let mut world = World::new().await;
+    world.config.max_pixels = 50_000;
+    world.start().await;
+    let good = picture(ImageFormat::Png);
+    let mut bomb = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(1000, 1000)
+        .write_to(&mut bomb, ImageFormat::Png)
+        .unwrap();
+    let half = &good[..good.len() / 2];
+    for (file, code) in [
+        (b"<html><script>".as_slice(), "unsupported_format"),
+        (half, "damaged_file"),
+        (bomb.get_ref(), "too_many_pixels"),
+    ] {
+        let (id, _) = world.accepted("u1", file).await;
+        let events = world.notifier.events_of(&id).await;
+        let Body::ImageProcessingFailed(failed) = body(events.last().unwrap()) else {
+            panic!("{events:?}");
+        };
+        let failure = failed.failure.as_ref().unwrap();
+        assert_eq!(failure.code, code);
+        let shown = world.json(&format!("/images/{id}"), "u1").await;
+        assert_eq!(
+            (&shown["status"], &shown["errorCode"]),
+            (&json!("failed"), &json!(code))
+        );
+        assert_eq!(shown["error"], json!(failure.message));
+        assert!(shown.get("signedUrl").is_none());
+        assert!(!world.data.path().join("files/originals").join(&id).exists());
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_empty_large_or_nonsense_is_refused_at_once() {
+    let mut world = World::new().await;
+    world.config.max_file_bytes = 1000;
+    world.start().await;
+    let check = async |request: reqwest::RequestBuilder, status: u16, code: &str| {
+        let response = request.send().await.unwrap();
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        let problem: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(
+            (&problem["status"], &problem["errorCode"]),
+            (&json!(status), &json!(code)),
+            "{problem}"
+        );
+    };
+    check(world.upload("u1", b""), 400, "empty_file").await;
+    check(world.upload("u1", &[0; 1001]), 413, "too_large").await;
+    check(world.upload("u1", &[0; 500_000]), 413, "too_large").await;
+    check(
+        world
+            .upload("u1", b"x")
+            .header("authorization", "Bearer x.y.z"),
+        401,
+        "unauthenticated",
+    )
+    .await;
+    let post = || {
+        world
+            .http
+            .post(world.url("/images"))
+            .bearer_auth(World::token("u1"))
+    };
+    check(post().body("x"), 415, "unsupported_media_type").await;
+    check(post().json(&json!({"url": 5})), 400, "bad_request").await;
+    check(
+        post().json(&json!({"url": "http://127.0.0.1/x"})),
+        400,
+        "fetch_refused",
+    )
+    .await;
+    let cut = post().header("content-type", "multipart/form-data; boundary=b");
+    check(
+        cut.body("--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nabc"),
+        400,
+        "bad_request",
+    )
+    .await;
+    assert_eq!(world.notifier.count(), 0);
+    assert_eq!(world.json("/images", "u1").await, json!({"images": []}));
+    let originals = world.data.path().join("files/originals");
+    let left = std::fs::read_dir(originals).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "files of refused uploads are left");
+}
+
+#[tokio::test]
+async fn a_user_sees_their_own_pictures_newest_first_and_nobody_elses() {
+    let world = World::started().await;
+    let file = picture(ImageFormat::Png);
+    let (first, _) = world.accepted("u1", &file).await;
+    let (second, _) = world.accepted("u1", &file).await;
+    world.notifier.events_of(&first).await;
+    world.notifier.events_of(&second).await;
+    let list = world.json("/images", "u1").await;
+    let ids: Vec<_> = list["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["documentId"].clone())
+        .collect();
+    assert_eq!(ids, [json!(second), json!(first)]);
+    let shown = &list["images"][0];
+    assert_eq!(
+        (&shown["width"], &shown["documentType"]),
+        (&json!(400), &json!("passport"))
+    );
+    assert!(shown["processingDuration"].is_u64() && shown["signedUrlExpiresAt"].is_string());
+    assert_eq!(world.json("/images", "u2").await, json!({"images": []}));
+    let other = world
+        .get(&format!("/images/{first}"), "u2")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(other.status(), 404);
+    assert_eq!(
+        world
+            .http
+            .get(world.url("/images"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        401
+    );
+}
+
+#[tokio::test]
+async fn a_link_that_was_touched_or_is_over_is_refused() {
+    let mut world = World::new().await;
+    world.config.url_lifetime = Duration::from_secs(1);
+    world.start().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&id).await;
+    let shown = world.json(&format!("/images/{id}"), "u1").await;
+    let link = shown["signedUrl"].as_str().unwrap();
+    for touched in [
+        link.replace("exp=", "exp=9"),
+        link.replace("/originals/", "/thumbnails/"),
+        link.replace("sig=", "sig=A"),
+        link.split('?').next().unwrap().to_owned(),
+        link.replace("/originals/", "/originals/../originals/"),
+        link.replace("/originals/", "/../records.sqlite%00"),
+    ] {
+        let refused = world.http.get(&touched).send().await.unwrap();
+        assert!(
+            matches!(refused.status().as_u16(), 403 | 404),
+            "{touched}: {}",
+            refused.status()
+        );
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while world.http.get(link).send().await.unwrap().status() != 403 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the link never ends"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_picture_is_fetched_and_its_declared_type_is_not_believed() {
+    let mut world = World::new().await;
+    world.config.allow_private_addresses = true;
+    world.start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for body in [picture(ImageFormat::Png), b"<html>".to_vec(), Vec::new()] {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 1024]).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            socket
+                .write_all(&[head.as_bytes(), &body].concat())
+                .await
+                .unwrap();
+        }
+    });
+    for expect in [None, Some("unsupported_format"), Some("empty_file")] {
+        let (id, _) = accepted(world.by_url(&format!("http://{address}/x")).await).await;
+        let events = world.notifier.events_of(&id).await;
+        let code = match body(events.last().unwrap()) {
+            Body::ImageProcessingFailed(failed) => Some(failed.failure.clone().unwrap().code),
+            _ => None,
+        };
+        assert_eq!(code.as_deref(), expect);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_answered_with_a_time_to_come_back() {
+    let mut world = World::new().await;
+    (world.config.workers, world.config.queue) = (1, 1);
+    world.config.allow_private_addresses = true;
+    world.start().await;
+    // A host that accepts and says nothing holds both slots.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    accepted(world.by_url(&url).await).await;
+    accepted(world.by_url(&url).await).await;
+    let refused = world.upload("u1", b"x").send().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let metrics = world
+        .http
+        .get(world.url("/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("belfry_processors_jobs_rejected_total 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("belfry_processors_jobs_active 2"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn only_listed_origins_may_call_from_a_browser() {
+    let world = World::started().await;
+    for (origin, allowed) in [
+        ("https://app.example", true),
+        ("https://app.example.evil", false),
+        ("http://app.example", false),
+        ("null", false),
+    ] {
+        for method in [reqwest::Method::OPTIONS, reqwest::Method::GET] {
+            let request = world
+                .http
+                .request(method, world.url("/images"))
+                .header("origin", origin);
+            let response = request.send().await.unwrap();
+            let header = response.headers().get("access-control-allow-origin");
+            assert_eq!(header.is_some_and(|h| h == origin), allowed, "{origin}");
+            assert!(allowed || header.is_none());
+        }
+    }
+}

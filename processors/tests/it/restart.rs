@@ -1,0 +1,105 @@
+//! What survives: a notifier that is away, a stop, a kill.
+
+use belfry::v1::event::Body;
+use image::ImageFormat;
+use processors::{Config, Error};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, accepted, body, is_terminal, picture};
+
+#[tokio::test]
+async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back() {
+    let world = World::started().await;
+    world.notifier.go_away().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while world.json(&format!("/images/{id}"), "u1").await["status"] != "completed" {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the job waits for the notifier"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(world.notifier.count(), 0);
+    world.notifier.come_back().await;
+    let events = world.notifier.events_of(&id).await;
+    assert!(
+        matches!(body(&events[0]), Body::ImageProcessingStarted(_)),
+        "{events:?}"
+    );
+    assert!(matches!(
+        body(events.last().unwrap()),
+        Body::ImageProcessed(_)
+    ));
+}
+
+#[tokio::test]
+async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
+    let mut world = World::started().await;
+    world.notifier.go_away().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.stop().await;
+    world.notifier.come_back().await;
+    world.start().await;
+    let events = world.notifier.events_of(&id).await;
+    assert!(
+        matches!(body(&events[0]), Body::ImageProcessingStarted(_)),
+        "{events:?}"
+    );
+    // Another document's events come after all that was due before.
+    let (next, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&next).await;
+    let events = world.notifier.events_of(&id).await;
+    assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
+}
+
+#[tokio::test]
+async fn jobs_that_a_kill_left_pending_are_run_again_or_ended_as_interrupted() {
+    let mut world = World::new().await;
+    (world.config.workers, world.config.allow_private_addresses) = (1, true);
+    world.start().await;
+    // A host that says nothing keeps the only worker busy: both stay pending.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let (fetched, _) = accepted(world.by_url(&url).await).await;
+    let _connection = silent.accept().await.unwrap();
+    let (uploaded, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
+    world.kill().await;
+    world.start().await;
+    let events = world.notifier.events_of(&fetched).await;
+    let Body::ImageProcessingFailed(failed) = body(events.last().unwrap()) else {
+        panic!("{events:?}");
+    };
+    assert_eq!(failed.failure.as_ref().unwrap().code, "interrupted");
+    let events = world.notifier.events_of(&uploaded).await;
+    assert!(
+        matches!(body(events.last().unwrap()), Body::ImageProcessed(_)),
+        "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_job_at_work_finish_and_refuses_new_ones() {
+    let mut world = World::started().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
+    world.stop().await;
+    assert!(world.upload("u1", b"x").send().await.is_err());
+    world.start().await;
+    let events = world.notifier.events_of(&id).await;
+    assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_work_is_refused_before_anything_is_touched() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let config = Config {
+        data_dir: data_dir.clone(),
+        ..Config::default()
+    };
+    let ended = processors::run(config, listener, CancellationToken::new()).await;
+    assert!(matches!(ended, Err(Error::Config(faults)) if faults.len() == 2));
+    assert!(!data_dir.exists());
+}

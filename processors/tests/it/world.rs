@@ -1,0 +1,307 @@
+//! A world for the processors: a notifier that remembers what it was told, a data
+//! directory, and a user who calls over HTTP.
+
+use std::{
+    io::Cursor,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use belfry::{
+    publisher::Credential,
+    v1::{
+        PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        event::Body,
+        notifier_server::{Notifier, NotifierServer},
+    },
+};
+use image::{ImageFormat, Rgb, RgbImage};
+use jsonwebtoken::{EncodingKey, Header};
+use processors::{Config, Secret};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex as AsyncMutex, watch},
+    task::JoinHandle,
+};
+use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+
+const USER_SECRET: [u8; 32] = [1; 32];
+/// Far more than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Remembers each event once by its key, as the real one does.
+#[derive(Clone)]
+pub struct FakeNotifier {
+    events: Arc<watch::Sender<Vec<PublishRequest>>>,
+    address: SocketAddr,
+    server: Arc<AsyncMutex<Option<JoinHandle<()>>>>,
+    /// How often an event that was known already was told again.
+    pub repeats: Arc<Mutex<u32>>,
+}
+
+#[tonic::async_trait]
+impl Notifier for FakeNotifier {
+    async fn publish(
+        &self,
+        request: Request<PublishRequest>,
+    ) -> Result<Response<PublishResponse>, Status> {
+        let token = request.metadata().get("authorization");
+        assert_eq!(token.unwrap(), "Bearer service-token");
+        let request = request.into_inner();
+        let known = self
+            .events
+            .borrow()
+            .iter()
+            .find(|e| e.idempotency_key == request.idempotency_key)
+            .cloned();
+        if let Some(known) = known {
+            *self.repeats.lock().unwrap() += 1;
+            if known != request {
+                return Err(Status::already_exists("another body"));
+            }
+        } else {
+            self.events.send_modify(|events| events.push(request));
+        }
+        Ok(Response::new(PublishResponse::default()))
+    }
+
+    type PublishStreamStream =
+        Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
+
+    async fn publish_stream(
+        &self,
+        _: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        Err(Status::unimplemented("not used here"))
+    }
+}
+
+impl FakeNotifier {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let notifier = Self {
+            events: Arc::new(watch::Sender::new(Vec::new())),
+            address: listener.local_addr().unwrap(),
+            server: Arc::default(),
+            repeats: Arc::default(),
+        };
+        notifier.serve(listener).await;
+        notifier
+    }
+
+    async fn serve(&self, listener: TcpListener) {
+        let incoming = TcpListenerStream::new(listener);
+        let service = NotifierServer::new(self.clone());
+        let server = Server::builder().add_service(service);
+        let task = tokio::spawn(async move { server.serve_with_incoming(incoming).await.unwrap() });
+        *self.server.lock().await = Some(task);
+    }
+
+    pub async fn go_away(&self) {
+        if let Some(server) = self.server.lock().await.take() {
+            server.abort();
+            let _ = server.await;
+        }
+    }
+
+    pub async fn come_back(&self) {
+        self.serve(TcpListener::bind(self.address).await.unwrap())
+            .await;
+    }
+
+    /// The events of a document, once its terminal one is there.
+    pub async fn events_of(&self, id: &str) -> Vec<PublishRequest> {
+        let of = |events: &Vec<PublishRequest>| -> Vec<PublishRequest> {
+            events
+                .iter()
+                .filter(|e| document_id(e) == id)
+                .cloned()
+                .collect()
+        };
+        let mut events = self.events.subscribe();
+        let ended = events.wait_for(|events| of(events).iter().any(is_terminal));
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        of(&ended.expect("a terminal event").unwrap())
+    }
+
+    pub fn count(&self) -> usize {
+        self.events.borrow().len()
+    }
+}
+
+pub fn body(request: &PublishRequest) -> &Body {
+    request.event.as_ref().unwrap().body.as_ref().unwrap()
+}
+
+fn document_id(request: &PublishRequest) -> &str {
+    match body(request) {
+        Body::ImageProcessingStarted(b) => &b.document_id,
+        Body::ImageProcessed(b) => &b.document_id,
+        Body::ImageProcessingFailed(b) => &b.document_id,
+        Body::JobProgress(b) => &b.resource_id,
+        other => panic!("not an event of the processors: {other:?}"),
+    }
+}
+
+pub fn is_terminal(request: &PublishRequest) -> bool {
+    matches!(
+        body(request),
+        Body::ImageProcessed(_) | Body::ImageProcessingFailed(_)
+    )
+}
+
+pub struct World {
+    pub notifier: FakeNotifier,
+    pub data: TempDir,
+    pub config: Config,
+    pub http: reqwest::Client,
+    running: Option<(CancellationToken, JoinHandle<Result<(), processors::Error>>)>,
+    address: Option<SocketAddr>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let notifier = FakeNotifier::new().await;
+        let data = TempDir::new().unwrap();
+        let config = Config {
+            data_dir: data.path().to_owned(),
+            notifier: format!("http://{}", notifier.address),
+            credential: Credential::token("service-token"),
+            user_secret: Secret::new(USER_SECRET),
+            signing_secret: Secret::new([2; 32]),
+            sweep_interval: Duration::from_millis(200),
+            allowed_origins: vec!["https://app.example".into()],
+            ..Config::default()
+        };
+        Self {
+            notifier,
+            data,
+            config,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            running: None,
+            address: None,
+        }
+    }
+
+    pub async fn started() -> Self {
+        let mut world = Self::new().await;
+        world.start().await;
+        world
+    }
+
+    pub async fn start(&mut self) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        self.address = Some(address);
+        self.config.public_url = format!("http://{address}");
+        let shutdown = CancellationToken::new();
+        let running = processors::run(self.config.clone(), listener, shutdown.clone());
+        self.running = Some((shutdown, tokio::spawn(running)));
+    }
+
+    pub async fn stop(&mut self) {
+        let (shutdown, running) = self.running.take().unwrap();
+        shutdown.cancel();
+        tokio::time::timeout(PATIENCE, running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+
+    /// As a power cut would: nothing is finished.
+    pub async fn kill(&mut self) {
+        let (_, running) = self.running.take().unwrap();
+        running.abort();
+        let _ = running.await;
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address.unwrap())
+    }
+
+    pub fn token(user: &str) -> String {
+        let exp = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            + 600;
+        let claims = json!({"sub": user, "exp": exp, "aud": "belfry"});
+        jsonwebtoken::encode(
+            &Header::default(),
+            &claims,
+            &EncodingKey::from_secret(&USER_SECRET),
+        )
+        .unwrap()
+    }
+
+    pub fn get(&self, path: &str, user: &str) -> reqwest::RequestBuilder {
+        self.http.get(self.url(path)).bearer_auth(Self::token(user))
+    }
+
+    pub async fn json(&self, path: &str, user: &str) -> Value {
+        self.get(path, user)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    }
+
+    pub fn upload(&self, user: &str, file: &[u8]) -> reqwest::RequestBuilder {
+        let mut body = b"--b0undary\r\nContent-Disposition: form-data; name=\"documentType\"\r\n\r\npassport\r\n\
+            --b0undary\r\nContent-Disposition: form-data; name=\"file\"; filename=\"../x.exe\"\r\n\
+            Content-Type: text/html\r\n\r\n".to_vec();
+        body.extend_from_slice(file);
+        body.extend_from_slice(b"\r\n--b0undary--\r\n");
+        self.http
+            .post(self.url("/images"))
+            .bearer_auth(Self::token(user))
+            .header("content-type", "multipart/form-data; boundary=b0undary")
+            .body(body)
+    }
+
+    /// Uploads and returns document id and job id.
+    pub async fn accepted(&self, user: &str, file: &[u8]) -> (String, String) {
+        let response = self.upload(user, file).send().await.unwrap();
+        accepted(response).await
+    }
+
+    pub async fn by_url(&self, url: &str) -> reqwest::Response {
+        let request = self
+            .http
+            .post(self.url("/images"))
+            .bearer_auth(Self::token("u1"));
+        request
+            .json(&json!({"url": url, "documentType": "passport"}))
+            .send()
+            .await
+            .unwrap()
+    }
+}
+
+pub async fn accepted(response: reqwest::Response) -> (String, String) {
+    let status = response.status();
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(
+        (status.as_u16(), &body["status"]),
+        (202, &json!("pending")),
+        "{body}"
+    );
+    let text = |key: &str| body[key].as_str().unwrap().to_owned();
+    (text("documentId"), text("jobId"))
+}
+
+pub fn picture(format: ImageFormat) -> Vec<u8> {
+    let image = RgbImage::from_fn(400, 100, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, format).unwrap();
+    file.into_inner()
+}

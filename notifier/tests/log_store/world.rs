@@ -109,9 +109,9 @@ impl World {
         let log = Embedded::open(dir.path(), options.clone()).unwrap();
         let (log, model) = (Some(log), Model::default());
         Self {
+            log,
             dir,
             options,
-            log,
             model,
         }
     }

@@ -145,7 +145,7 @@ pub(crate) struct SecretsAt {
         env = "BELFRY_DATA_DIR"
     )]
     pub(crate) data_dir: PathBuf,
-    /// Where users.key and services.key are [default: DATA_DIR/secrets]
+    /// Where users.key and services.key are [default: secrets in the data directory]
     #[arg(long, value_name = "DIR", env = "BELFRY_SECRETS_DIR")]
     pub(crate) secrets_dir: Option<PathBuf>,
 }

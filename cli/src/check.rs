@@ -82,9 +82,9 @@ pub(crate) async fn run(check: Check) -> Result<(), Failure> {
 
     let away = Uuid::new_v4().to_string();
     if let Ok(publisher) = &publisher {
-        let published = publish(publisher, &user, &away);
+        let missed = publish(publisher, &user, &away);
         steps
-            .step("publish while nobody is connected", check.step, published)
+            .step("publish while nobody is connected", check.step, missed)
             .await?;
     }
     let known = positions.clone();

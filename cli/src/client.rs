@@ -28,7 +28,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// Longest pause between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How long a token signed here works.
-const SIGNED_TTL: Duration = Duration::from_secs(3_600);
+const SIGNED_TTL: Duration = Duration::from_hours(1);
 
 /// Why a connection is not there, or no longer.
 #[derive(Debug, Error)]

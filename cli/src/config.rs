@@ -23,11 +23,14 @@ use units::Rule;
 pub(crate) const DEFAULT_FILE: &str = "./belfry.toml";
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Everything that the serving commands can be told.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "each field is the setting of the same name")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each field is the setting of the same name"
+)]
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) edge_listen: SocketAddr,

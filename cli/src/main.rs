@@ -15,7 +15,10 @@ mod secrets;
 mod serve;
 mod token;
 
-use std::process::ExitCode;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
 
 use args::{Cli, Command, ConfigCommand, TokenSubject};
 use clap::Parser;
@@ -27,7 +30,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::from_clap(&error),
     };
-    match run(cli.command) {
+    // A panic has told where it came from; it is a bug, and ends as one.
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(cli.command)));
+    match outcome.unwrap_or_else(|_| Err(Failure::bug("ended by a bug, please report it"))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),
     }
@@ -44,10 +49,10 @@ fn run(command: Command) -> Result<(), Failure> {
             println!("the configuration is fine");
             Ok(())
         }
-        Command::Up(up) => serve::up(up),
-        Command::Notifier(notifier) => serve::notifier(notifier),
-        Command::Edge(edge) => serve::edge(edge),
-        Command::Processors(processors) => serve::processors(processors),
+        Command::Up(up) => serve::up(&up),
+        Command::Notifier(notifier) => serve::notifier(&notifier),
+        Command::Edge(edge) => serve::edge(&edge),
+        Command::Processors(processors) => serve::processors(&processors),
         Command::Bench(bench) => bench::run(&bench),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a token works that is signed for one call.
-const TOKEN_TTL: Duration = Duration::from_secs(300);
+const TOKEN_TTL: Duration = Duration::from_mins(5);
 
 /// Publishes one event by hand.
 #[derive(Args)]
@@ -282,15 +282,18 @@ pub(crate) async fn run(publish: Publish) -> Result<(), Failure> {
     let (event, to) = publish.what.into_parts();
     let publisher = to.at.publisher(&to.secrets)?;
     let request = address(event, to)?;
-    let published = publisher.publish(request).await.map_err(Failure::failed)?;
-    let again = if published.duplicate {
+    let accepted = publisher.publish(request).await.map_err(Failure::failed)?;
+    let again = if accepted.duplicate {
         " (it was published before with this key)"
     } else {
         ""
     };
-    println!("{}{again}", published.event_id);
-    for placement in &published.placements {
-        let offset = placement.position.as_ref().map_or(0, |position| position.offset);
+    println!("{}{again}", accepted.event_id);
+    for placement in &accepted.placements {
+        let offset = placement
+            .position
+            .as_ref()
+            .map_or(0, |position| position.offset);
         println!("  {} at offset {offset}", placement.stream);
     }
     Ok(())

@@ -112,7 +112,7 @@ fn make(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let mut random = [0; MIN_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = random.map(|byte| format!("{byte:02x}")).concat();
     // Written aside and linked, so that nobody ever reads half a secret.
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let mut file = OpenOptions::new()

@@ -31,12 +31,12 @@ struct Tell {
 }
 
 /// Everything in one process.
-pub(crate) fn up(serve: Serve<Up>) -> Result<(), Failure> {
+pub(crate) fn up(serve: &Serve<Up>) -> Result<(), Failure> {
     run("belfry", serve, up::run)
 }
 
 /// The notifier alone.
-pub(crate) fn notifier(serve: Serve<Notifier>) -> Result<(), Failure> {
+pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
     run("the notifier", serve, async |config, tell, shutdown| {
         let part = parts::Notifier::bind(&config, parts::secret(&config.services_key)?).await?;
         let addresses = Addresses {
@@ -49,7 +49,7 @@ pub(crate) fn notifier(serve: Serve<Notifier>) -> Result<(), Failure> {
 }
 
 /// An edge alone.
-pub(crate) fn edge(serve: Serve<Edge>) -> Result<(), Failure> {
+pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
     run("the edge", serve, async |config, tell, shutdown| {
         let link = parts::grpc_link(&config)?;
         let users = parts::secret(&config.users_key)?;
@@ -60,7 +60,7 @@ pub(crate) fn edge(serve: Serve<Edge>) -> Result<(), Failure> {
 }
 
 /// The processors alone.
-pub(crate) fn processors(serve: Serve<Processors>) -> Result<(), Failure> {
+pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
     run("the processors", serve, async |config, tell, shutdown| {
         let credential = parts::publisher_credential(&config)?;
         let part = parts::Processors::bind(
@@ -81,7 +81,7 @@ pub(crate) fn processors(serve: Serve<Processors>) -> Result<(), Failure> {
     })
 }
 
-fn run<R, F, A>(what: &str, serve: Serve<R>, serving: F) -> Result<(), Failure>
+fn run<R, F, A>(what: &str, serve: &Serve<R>, serving: F) -> Result<(), Failure>
 where
     R: Role + Send + Sync + 'static,
     F: FnOnce(Config, Tell, CancellationToken) -> A,

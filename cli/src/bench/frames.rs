@@ -62,7 +62,6 @@ impl Frames {
     fn length(&self) -> Option<u64> {
         let short = u64::from(self.header[1] & 0x7f);
         match (self.have, short) {
-            (0 | 1, _) => None,
             (2, 0..=125) => Some(short),
             (4, 126) => Some(u64::from(u16::from_be_bytes([
                 self.header[2],
@@ -86,7 +85,7 @@ pub(super) fn masked_text(text: &str) -> Vec<u8> {
         length @ 0..=125 => frame.push(0x80 | length as u8),
         length => {
             let length = u16::try_from(length).expect("first frames are below 64 KiB");
-            frame.push(0x80 | 126);
+            frame.push(0xfe);
             frame.extend(length.to_be_bytes());
         }
     }

@@ -22,7 +22,7 @@ use crate::{
 /// How long an orderly end may take before it is a kill.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// How long tokens of the load work.
-const TTL: Duration = Duration::from_secs(86_400);
+const TTL: Duration = Duration::from_hours(24);
 
 /// A notifier and an edge.
 pub(super) struct Servers {

@@ -113,6 +113,10 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, Rule> {
 }
 
 /// A path, or nothing.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "it is read like every other value"
+)]
 pub(crate) fn optional_path(text: &str) -> Result<Option<PathBuf>, Rule> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
@@ -192,7 +196,7 @@ pub(crate) fn any_duration(text: &str) -> Result<Duration, String> {
     duration(
         text,
         Duration::from_millis(1),
-        Duration::from_secs(3_650 * 86_400),
+        Duration::from_hours(10 * 365 * 24),
     )
     .map_err(|rule| format!("it has to be {rule}"))
 }

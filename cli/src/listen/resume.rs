@@ -111,14 +111,14 @@ impl Positions {
     pub(crate) fn take(&mut self, frame: &Frame) -> Verdict {
         let stream = frame.stream_name();
         match frame.kind.as_str() {
-            "connected" | "pong" | "refreshed" | "error" | "bye" => return Verdict::Other,
             "gap" | "subscribed" => {
                 if let Some(position) = &frame.position {
                     self.stand(&stream, position);
                 }
                 return Verdict::Other;
             }
-            "degraded" | "recovered" | "unsubscribed" => return Verdict::Other,
+            "connected" | "pong" | "refreshed" | "error" | "bye" | "degraded" | "recovered"
+            | "unsubscribed" => return Verdict::Other,
             _ => {}
         }
         let (Some(offset), Some(position)) = (frame.offset, &frame.position) else {

@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// How long a token works that a service signs for itself on each use.
-const OWN_TOKEN: Duration = Duration::from_secs(3_600);
+const OWN_TOKEN: Duration = Duration::from_hours(1);
 /// How long one works that cannot be signed anew while the service runs.
-const OWN_LINK_TOKEN: Duration = Duration::from_secs(3_650 * 86_400);
+const OWN_LINK_TOKEN: Duration = Duration::from_hours(365 * 24);
 
 /// Reads a secret that has to be there.
 pub(super) fn secret(path: &Path) -> Result<Secret, Failure> {
@@ -53,7 +53,7 @@ fn limits(config: &Config) -> Limits {
 
 /// The notifier, with its log open.
 pub(super) struct Notifier {
-    notifier: notifier::Notifier,
+    hub: notifier::Notifier,
     listeners: notifier::Listeners,
     /// Where its gRPC is.
     pub(super) grpc: SocketAddr,
@@ -83,7 +83,7 @@ impl Notifier {
             drain: config.drain,
             ..notifier::Config::new(store, keys)
         };
-        let notifier = notifier::Notifier::start(ours)
+        let hub = notifier::Notifier::start(ours)
             .await
             .map_err(|error| match error {
                 notifier::StartError::Limit(_) => Failure::usage(error),
@@ -91,7 +91,7 @@ impl Notifier {
             })?;
         let listeners = notifier::Listeners { grpc, http };
         Ok(Self {
-            notifier,
+            hub,
             listeners,
             grpc: grpc_at,
             http: http_at,
@@ -108,7 +108,7 @@ impl Notifier {
 
     /// For an edge in this process.
     pub(super) fn link(&self) -> NotifierLink {
-        let gateway = self.notifier.gateway();
+        let gateway = self.hub.gateway();
         NotifierLink::Local(Arc::new(move |name, deliveries, bytes| {
             let (to_hub, from_hub) = gateway.attach(name, deliveries, bytes).ok()?;
             Some(edge::Channels { to_hub, from_hub })
@@ -116,7 +116,7 @@ impl Notifier {
     }
 
     pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
-        let served = self.notifier.serve(self.listeners, shutdown).await;
+        let served = self.hub.serve(self.listeners, shutdown).await;
         served.map_err(|error| match error {
             notifier::RunError::Log(_)
             | notifier::RunError::Start(notifier::StartError::Open(_)) => Failure::storage(error),

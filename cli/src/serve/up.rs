@@ -54,7 +54,7 @@ pub(super) async fn run(
         ..merge(notifier.addresses(), edge.addresses())
     };
     addresses.tell(tell.json);
-    serve(notifier, edge, processors, shutdown).await
+    Box::pin(serve(notifier, edge, processors, shutdown)).await
 }
 
 fn make(path: &Path) -> Result<Secret, Failure> {

@@ -5,60 +5,60 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 
-/// Label of closes, refusals and handshakes: the name of a reason.
+/// Label of closes and refusals.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
-    /// Lower snake case.
+    /// Name of the reason.
     pub reason: &'static str,
 }
 
 type Count = Counter<u64, AtomicU64>;
+type CountByReason = Family<ReasonLabel, Count>;
 
-/// All counters and gauges of one edge.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics {
-    /// Sockets past their handshake.
-    pub sockets: Gauge,
-    /// Sessions that the notifier knows or is being told of.
-    pub sessions: Gauge,
-    /// Sockets that wait for their client to read.
-    pub blocked: Gauge,
-    /// Links to the notifier that are up.
-    pub links_up: Gauge,
-    /// Connections accepted.
-    pub accepted: Count,
-    /// Handshakes refused, by reason.
-    pub refused: Family<ReasonLabel, Count>,
-    /// Connections closed by us, by reason.
-    pub closed: Family<ReasonLabel, Count>,
-    /// Event frames given to sockets.
-    pub deliveries: Count,
-    /// Events that did not fit into the queue of a slow client; stored ones are
-    /// replayed once it reads again.
-    pub dropped: Count,
-    /// Ephemeral events replaced by a newer one while they waited.
-    pub collapsed: Count,
-    /// Bytes written to sockets.
-    pub written_bytes: Count,
-    /// Events turned into frames.
-    pub encoded: Count,
-    /// Events of a newer contract, sent as `unknown`.
-    pub unknown: Count,
-    /// Live events that nobody here followed any more.
-    pub unfollowed: Count,
-    /// Times a socket took less than it was given.
-    pub stalls: Count,
-    /// Sockets cut because they would not even take a goodbye.
-    pub aborted: Count,
-    /// Pongs left out because the client did not read the earlier ones.
-    pub pongs_dropped: Count,
-    /// Messages of clients.
-    pub messages: Count,
-    /// Times a link to the notifier went down.
-    pub link_losses: Count,
+/// Each line is a field, its name in the output after `belfry_edge_` (counters get
+/// `_total` added), and its help, which is its documentation too.
+macro_rules! metrics {
+    ($($field:ident: $kind:ty = $name:literal, $help:literal;)+) => {
+        /// All counters and gauges of one edge.
+        #[derive(Debug, Default)]
+        pub(crate) struct Metrics {
+            $(#[doc = $help] pub $field: $kind,)+
+        }
+
+        impl Metrics {
+            /// Registers all of them.
+            pub(crate) fn register(&self) -> Registry {
+                let mut registry = Registry::with_prefix("belfry_edge");
+                $(registry.register($name, $help, self.$field.clone());)+
+                registry
+            }
+        }
+    };
+}
+
+metrics! {
+    sockets: Gauge = "sockets", "Sockets past their handshake";
+    sessions: Gauge = "sessions", "Sessions open";
+    blocked: Gauge = "blocked_sockets", "Sockets that wait for their client to read";
+    links_up: Gauge = "links_up", "Links to the notifier that are up";
+    accepted: Count = "connections_accepted", "Connections accepted";
+    refused: CountByReason = "handshakes_refused", "Handshakes refused";
+    closed: CountByReason = "connections_closed", "Connections closed by the edge";
+    deliveries: Count = "deliveries", "Event frames given to sockets";
+    dropped: Count = "events_dropped", "Events that overflowed the queue of a slow client; stored ones are replayed";
+    collapsed: Count = "events_collapsed", "Ephemeral events replaced by newer ones while they waited";
+    written_bytes: Count = "written_bytes", "Bytes written to sockets";
+    encoded: Count = "events_encoded", "Events turned into frames";
+    unknown: Count = "events_unknown", "Events of a newer contract, sent as unknown";
+    unfollowed: Count = "events_unfollowed", "Live events that nobody here followed any more";
+    stalls: Count = "socket_stalls", "Times a socket took less than it was given";
+    aborted: Count = "sockets_aborted", "Sockets cut because their client did not go after the goodbye";
+    pongs_dropped: Count = "pongs_dropped", "Pongs left out because the client did not read earlier ones";
+    messages: Count = "client_messages", "Messages of clients";
+    link_losses: Count = "link_losses", "Links to the notifier lost";
 }
 
 impl Metrics {
@@ -70,104 +70,5 @@ impl Metrics {
             Ok(()) => out,
             Err(_) => String::new(),
         }
-    }
-
-    /// Registers all of them, named `belfry_edge_…`.
-    pub(crate) fn register(&self) -> Registry {
-        let mut registry = Registry::with_prefix("belfry_edge");
-        let r = &mut registry;
-        r.register(
-            "sockets",
-            "Sockets past their handshake",
-            self.sockets.clone(),
-        );
-        r.register("sessions", "Sessions open", self.sessions.clone());
-        r.register(
-            "blocked_sockets",
-            "Sockets that wait for their client",
-            self.blocked.clone(),
-        );
-        r.register(
-            "links_up",
-            "Links to the notifier that are up",
-            self.links_up.clone(),
-        );
-        r.register(
-            "connections_accepted",
-            "Connections accepted",
-            self.accepted.clone(),
-        );
-        r.register(
-            "handshakes_refused",
-            "Handshakes refused",
-            self.refused.clone(),
-        );
-        r.register(
-            "connections_closed",
-            "Connections closed by the edge",
-            self.closed.clone(),
-        );
-        r.register(
-            "deliveries",
-            "Event frames given to sockets",
-            self.deliveries.clone(),
-        );
-        r.register(
-            "events_dropped",
-            "Events that overflowed a queue",
-            self.dropped.clone(),
-        );
-        r.register(
-            "events_collapsed",
-            "Events replaced by newer ones",
-            self.collapsed.clone(),
-        );
-        r.register_with_unit(
-            "written",
-            "Bytes written to sockets",
-            Unit::Bytes,
-            self.written_bytes.clone(),
-        );
-        r.register(
-            "events_encoded",
-            "Events turned into frames",
-            self.encoded.clone(),
-        );
-        r.register(
-            "events_unknown",
-            "Events of a newer contract",
-            self.unknown.clone(),
-        );
-        r.register(
-            "events_unfollowed",
-            "Live events nobody followed",
-            self.unfollowed.clone(),
-        );
-        r.register(
-            "socket_stalls",
-            "Sockets that took less than given",
-            self.stalls.clone(),
-        );
-        r.register(
-            "sockets_aborted",
-            "Sockets cut without a goodbye",
-            self.aborted.clone(),
-        );
-        r.register(
-            "pongs_dropped",
-            "Pongs left out",
-            self.pongs_dropped.clone(),
-        );
-        r.register(
-            "client_messages",
-            "Messages of clients",
-            self.messages.clone(),
-        );
-        r.register(
-            "link_losses",
-            "Links to the notifier lost",
-            self.link_losses.clone(),
-        );
-        registry
     }
 }

@@ -20,6 +20,12 @@ use v1::event::Body;
 /// 2025-10-28T12:00:00Z.
 const NOW: i64 = 1_761_652_800_000;
 
+const POSITION: Position = Position {
+    epoch: 7,
+    offset: 42,
+    check: 9,
+};
+
 fn check(name: &str, frame: &[u8]) {
     let payload = match frame[1] {
         126 => &frame[4..],
@@ -84,11 +90,7 @@ fn envelope(body: Option<Body>) -> v1::Envelope {
 }
 
 fn event(name: &str, stream: &str, stored: bool, envelope: &v1::Envelope) {
-    let position = stored.then_some(Position {
-        epoch: 7,
-        offset: 42,
-        check: 9,
-    });
+    let position = stored.then_some(POSITION);
     let place = Place { stream, position };
     check(
         name,
@@ -109,9 +111,71 @@ fn image_processed(seconds: i64) -> Body {
 }
 
 #[test]
-fn events_look_as_they_always_did() {
-    let transcription_complete = v1::TranscriptionComplete {
-        transcription_id: "t1".into(),
+fn events_about_pictures_look_as_they_always_did() {
+    let (document_id, document_type) = ("d1".to_owned(), "driving_license_picture".to_owned());
+    let started = v1::ImageProcessingStarted {
+        document_id: document_id.clone(),
+        document_type: document_type.clone(),
+    };
+    let failed = v1::ImageProcessingFailed {
+        document_id,
+        document_type,
+        failure: failure(),
+    };
+    for (name, body) in [
+        (
+            "image_processing_started",
+            Body::ImageProcessingStarted(started),
+        ),
+        ("image_processed", image_processed(60)),
+        ("image_processed_expired", image_processed(0)),
+        (
+            "image_processing_failed",
+            Body::ImageProcessingFailed(failed),
+        ),
+    ] {
+        event(name, "user:u1", true, &envelope(Some(body)));
+    }
+}
+
+#[test]
+fn events_about_reports_look_as_they_always_did() {
+    let report_id = || "r1".to_owned();
+    let started = v1::PdfGenerationStarted {
+        report_id: report_id(),
+        title: "October".into(),
+    };
+    let generated = v1::PdfGenerated {
+        report_id: report_id(),
+        pages: 3,
+        size_bytes: 12_345,
+        signed_url: url("r1", 60),
+        processing_duration: lasting(0, 900_000_000),
+    };
+    let failed = v1::PdfGenerationFailed {
+        report_id: report_id(),
+        failure: failure(),
+    };
+    for (name, body) in [
+        (
+            "pdf_generation_started",
+            Body::PdfGenerationStarted(started),
+        ),
+        ("pdf_generated", Body::PdfGenerated(generated)),
+        ("pdf_generation_failed", Body::PdfGenerationFailed(failed)),
+    ] {
+        event(name, "user:u1", true, &envelope(Some(body)));
+    }
+}
+
+#[test]
+fn events_about_recordings_look_as_they_always_did() {
+    let transcription_id = || "t1".to_owned();
+    let started = v1::TranscriptionStarted {
+        transcription_id: transcription_id(),
+    };
+    let complete = v1::TranscriptionComplete {
+        transcription_id: transcription_id(),
         text: "good morning".into(),
         language: "en".into(),
         audio_duration: lasting(3, 0),
@@ -122,83 +186,38 @@ fn events_look_as_they_always_did() {
         }],
         processing_duration: lasting(1, 0),
     };
-    let (document_id, document_type) = ("d1".to_owned(), "driving_license_picture".to_owned());
+    let failed = v1::TranscriptionFailed {
+        transcription_id: transcription_id(),
+        failure: failure(),
+    };
     for (name, body) in [
-        (
-            "image_processing_started",
-            Body::ImageProcessingStarted(v1::ImageProcessingStarted {
-                document_id: document_id.clone(),
-                document_type: document_type.clone(),
-            }),
-        ),
-        ("image_processed", image_processed(60)),
-        ("image_processed_expired", image_processed(0)),
-        (
-            "image_processing_failed",
-            Body::ImageProcessingFailed(v1::ImageProcessingFailed {
-                document_id,
-                document_type,
-                failure: failure(),
-            }),
-        ),
-        (
-            "pdf_generation_started",
-            Body::PdfGenerationStarted(v1::PdfGenerationStarted {
-                report_id: "r1".into(),
-                title: "October".into(),
-            }),
-        ),
-        (
-            "pdf_generated",
-            Body::PdfGenerated(v1::PdfGenerated {
-                report_id: "r1".into(),
-                pages: 3,
-                size_bytes: 12_345,
-                signed_url: url("r1", 60),
-                processing_duration: lasting(0, 900_000_000),
-            }),
-        ),
-        (
-            "pdf_generation_failed",
-            Body::PdfGenerationFailed(v1::PdfGenerationFailed {
-                report_id: "r1".into(),
-                failure: failure(),
-            }),
-        ),
-        (
-            "transcription_started",
-            Body::TranscriptionStarted(v1::TranscriptionStarted {
-                transcription_id: "t1".into(),
-            }),
-        ),
+        ("transcription_started", Body::TranscriptionStarted(started)),
         (
             "transcription_complete",
-            Body::TranscriptionComplete(transcription_complete),
+            Body::TranscriptionComplete(complete),
         ),
-        (
-            "transcription_failed",
-            Body::TranscriptionFailed(v1::TranscriptionFailed {
-                transcription_id: "t1".into(),
-                failure: failure(),
-            }),
-        ),
-        (
-            "status_update",
-            Body::StatusUpdate(v1::StatusUpdate {
-                update_type: "processing_failed".into(),
-                resource: "user_data".into(),
-                status: "failed".into(),
-                data_json: r#"{"rows":3}"#.into(),
-                error: "no space left".into(),
-            }),
-        ),
-        (
-            "custom",
-            Body::Custom(v1::Custom {
-                name: "billing.invoice_paid".into(),
-                data_json: r#"{"invoice":"i1","amount":1.50}"#.into(),
-            }),
-        ),
+        ("transcription_failed", Body::TranscriptionFailed(failed)),
+    ] {
+        event(name, "user:u1", true, &envelope(Some(body)));
+    }
+}
+
+#[test]
+fn other_events_look_as_they_always_did() {
+    let status_update = v1::StatusUpdate {
+        update_type: "processing_failed".into(),
+        resource: "user_data".into(),
+        status: "failed".into(),
+        data_json: r#"{"rows":3}"#.into(),
+        error: "no space left".into(),
+    };
+    let custom = v1::Custom {
+        name: "billing.invoice_paid".into(),
+        data_json: r#"{"invoice":"i1","amount":1.50}"#.into(),
+    };
+    for (name, body) in [
+        ("status_update", Body::StatusUpdate(status_update)),
+        ("custom", Body::Custom(custom)),
     ] {
         event(name, "user:u1", true, &envelope(Some(body)));
     }
@@ -241,11 +260,7 @@ fn places_of_events_look_as_they_always_did() {
 fn an_envelope_that_cannot_be_read_keeps_its_place() {
     let place = Place {
         stream: "user:u1",
-        position: Some(Position {
-            epoch: 7,
-            offset: 42,
-            check: 9,
-        }),
+        position: Some(POSITION),
     };
     let mut encoder = Encoder::default();
     check("event_unreadable", &encoder.event(b"\xff\xff", place, NOW));
@@ -253,76 +268,64 @@ fn an_envelope_that_cannot_be_read_keeps_its_place() {
 }
 
 #[test]
-fn other_frames_look_as_they_always_did() {
-    let position = Position {
-        epoch: 7,
-        offset: 42,
-        check: 9,
-    };
+fn answers_and_notices_look_as_they_always_did() {
     let stands = || StreamPosition {
-        position: position_text(position),
+        position: position_text(POSITION),
     };
-    let gap = Gap {
+    let connected = ServerFrame::Connected {
+        session: "0199a7e0-0000-7000-8000-000000000000",
+        user: "u1",
+        heartbeat_ms: 30_000,
+        streams: ["user", "everyone", "queue:support"]
+            .map(|s| (s.into(), stands()))
+            .into(),
+    };
+    let subscribed = ServerFrame::Subscribed {
+        queue: "support",
+        position: position_text(POSITION),
+    };
+    let trimmed = Gap {
         reason: GapReason::Trimmed,
         from: 17,
-        to: position,
+        to: POSITION,
     };
-    let bye = |reason, after| ServerFrame::bye(reason, None, after);
+    let changed = Gap {
+        reason: GapReason::EpochChanged,
+        ..trimmed
+    };
+    let since = "2025-10-28T12:00:00.000Z".to_owned();
     for (name, frame) in [
-        (
-            "connected",
-            ServerFrame::Connected {
-                session: "0199a7e0-0000-7000-8000-000000000000",
-                user: "u1",
-                heartbeat_ms: 30_000,
-                streams: [
-                    ("user".into(), stands()),
-                    ("everyone".into(), stands()),
-                    ("queue:support".into(), stands()),
-                ]
-                .into(),
-            },
-        ),
-        (
-            "subscribed",
-            ServerFrame::Subscribed {
-                queue: "support",
-                position: position_text(position),
-            },
-        ),
+        ("connected", connected),
+        ("subscribed", subscribed),
         (
             "unsubscribed",
             ServerFrame::Unsubscribed { queue: "support" },
         ),
-        ("gap", ServerFrame::gap("user:u1", &gap)),
+        ("gap", ServerFrame::gap("user:u1", &trimmed)),
         (
             "gap_in_a_queue",
-            ServerFrame::gap(
-                "queue:support",
-                &Gap {
-                    reason: GapReason::EpochChanged,
-                    ..gap
-                },
-            ),
+            ServerFrame::gap("queue:support", &changed),
         ),
         (
             "degraded",
             ServerFrame::Degraded {
-                since: "2025-10-28T12:00:00.000Z".into(),
+                since: since.clone(),
             },
         ),
         ("recovered", ServerFrame::Recovered),
         ("pong", ServerFrame::Pong),
-        (
-            "refreshed",
-            ServerFrame::Refreshed {
-                expires_at: "2025-10-28T13:00:00.000Z".into(),
-            },
-        ),
-        (
-            "error",
-            ServerFrame::error(Reason::BadRequest, "`queue` must be a string"),
-        ),
+        ("refreshed", ServerFrame::Refreshed { expires_at: since }),
+    ] {
+        check(name, &frame::text(&frame));
+    }
+}
+
+#[test]
+fn refusals_look_as_they_always_did() {
+    let bye = |reason, after| ServerFrame::bye(reason, None, after);
+    let error = ServerFrame::error(Reason::BadRequest, "`queue` must be a string");
+    for (name, frame) in [
+        ("error", error),
         ("bye_token_expired", bye(Reason::TokenExpired, None)),
         ("bye_restart", bye(Reason::Restart, Some(1_234))),
         ("bye_forbidden", bye(Reason::Forbidden, None)),

@@ -60,10 +60,12 @@ after(async () => {
 const open = (user) => chromium.dashboard(`${addresses.dashboard}?user=${user}`);
 const row = (page) => page.locator("#documents li").first();
 
-/** Notes every toast that a page shows, even one that is replaced at once. */
-async function noteToasts(page) {
+/** Notes every event of a page, and every toast, even one that is replaced at once. */
+async function takeNotes(page) {
   await page.evaluate(() => {
     window.toastsSeen = [];
+    window.eventsSeen = [];
+    window.belfryClient.on("event", ({ type, percent }) => window.eventsSeen.push(percent === undefined ? type : `${type} ${percent}`));
     const note = () => {
       for (const toast of document.querySelectorAll(".toast")) window.toastsSeen.push(`${toast.dataset.kind}: ${toast.textContent}`);
     };
@@ -73,7 +75,7 @@ async function noteToasts(page) {
 
 test("a picture chosen from the disk shows progress, a toast, its row and the badge, without a reload", async () => {
   const { page, faults, close } = await open("file");
-  await noteToasts(page);
+  await takeNotes(page);
   assert.ok(await page.locator("#documents-empty").isVisible());
   await page.locator("#file").setInputFiles(SAMPLE);
   await page.locator('.toast[data-kind="success"]').waitFor();
@@ -82,7 +84,14 @@ test("a picture chosen from the disk shows progress, a toast, its row and the ba
   assert.match(await row(page).locator(".doc-duration").textContent(), /^[\d.]+ m?s$/);
   assert.equal(await page.locator("#badge").textContent(), "1");
   assert.equal(await page.title(), "(1) Belfry");
-  assert.ok((await page.evaluate(() => window.toastsSeen)).some((toast) => toast.startsWith("progress:")), "progress was shown");
+  const events = await page.evaluate(() => window.eventsSeen);
+  assert.equal(events[0], "image_processing_started");
+  assert.equal(events.at(-1), "image_processed");
+  const percents = events.slice(1, -1).map((event) => Number(/^job_progress (\d+)$/.exec(event)?.[1]));
+  assert.ok(percents.length > 0, `no progress among ${events}`);
+  assert.deepEqual(percents, percents.toSorted((a, b) => a - b));
+  const toasts = await page.evaluate(() => window.toastsSeen);
+  assert.ok(toasts.some((toast) => toast.startsWith("progress:")), "progress was shown");
   const full = await row(page).locator("a").getAttribute("href");
   const bytes = await page.request.get(full);
   assert.equal(bytes.status(), 200);

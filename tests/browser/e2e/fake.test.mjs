@@ -169,9 +169,32 @@ test("rows, feed and unread count survive a reload", async () => {
   assert.ok(await page.locator("#badge").isHidden());
 });
 
+test("pictures that are dropped are sent, and a drop beside the zone does no harm", async () => {
+  const { page } = open;
+  const drop = (selector) =>
+    page.evaluate(async (where) => {
+      const data = new DataTransfer();
+      const picture = await (await fetch("/web/sample.jpg")).blob();
+      for (const name of ["a.jpg", "b.jpg"]) data.items.add(new File([picture], name, { type: "image/jpeg" }));
+      const event = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+      document.querySelector(where)?.dispatchEvent(event);
+      return event.defaultPrevented;
+    }, selector);
+  assert.equal(await drop("body"), true);
+  assert.equal(await drop("#drop-zone"), true);
+  const rows = page.locator("#documents li");
+  await rowWithPicture(page, rows.nth(0));
+  await rowWithPicture(page, rows.nth(1));
+  assert.equal(await rows.count(), 2);
+  assert.equal(await page.locator("#badge").textContent(), "2");
+});
+
 test("a toast goes by itself, but not under the focus", async () => {
   const { page } = open;
-  await page.clock.install();
+  // From here on time moves only as told.
+  const now = await page.evaluate(() => Date.now());
+  await page.clock.install({ time: now });
+  await page.clock.pauseAt(now + 3_000);
   await page.evaluate(() => {
     const place = document.body.appendChild(document.createElement("div"));
     window.ours = new window.ToastNotifications(place);

@@ -196,10 +196,9 @@ impl Announcements {
 
     async fn tell(&self, document: &Document, due: Due, publish: Publish) -> Told {
         match self.publisher.publish(publish).await {
-            Ok(_) => {}
-            // The key is made from the document's own id: it was told before, by a
+            // A reused key is made from the document's own id: it was told before, by a
             // configuration that made other links.
-            Err(PublishError::KeyReused(_)) => {}
+            Ok(_) | Err(PublishError::KeyReused(_)) => {}
             Err(PublishError::Invalid(refusal)) => {
                 self.metrics.events_refused.add(1);
                 tracing::error!(id = document.id, ?due, %refusal, "an event can never be told");

@@ -114,16 +114,16 @@ impl Default for Config {
             previous_user_secret: None,
             signing_secret: Secret::default(),
             public_url: "http://127.0.0.1:8081".into(),
-            url_lifetime: Duration::from_secs(3600),
+            url_lifetime: Duration::from_hours(1),
             allowed_origins: Vec::new(),
             max_file_bytes: 20 << 20,
             max_pixels: 50_000_000,
             max_decode_bytes: 256 << 20,
             workers: 2,
             queue: 32,
-            upload_timeout: Duration::from_secs(60),
+            upload_timeout: Duration::from_mins(1),
             fetch_timeout: Duration::from_secs(30),
-            job_timeout: Duration::from_secs(60),
+            job_timeout: Duration::from_mins(1),
             allow_private_addresses: false,
             sweep_interval: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(8),
@@ -167,7 +167,7 @@ impl Config {
             ("job_timeout", self.job_timeout),
             ("sweep_interval", self.sweep_interval),
         ] {
-            if value.is_zero() || value > Duration::from_secs(7 * 24 * 3600) {
+            if value.is_zero() || value > Duration::from_hours(7 * 24) {
                 faults.push(format!(
                     "`{key}` is {value:?}, allowed is up to 7 days, not zero"
                 ));

@@ -87,6 +87,8 @@ pub async fn run(
     if !faults.is_empty() {
         return Err(Error::Config(faults));
     }
+    // The caller's token may stop others too; that is not ours to decide.
+    let shutdown = shutdown.child_token();
     let config = Arc::new(config);
     let records = Records::open(&config.data_dir).await?;
     let end = CancellationToken::new();
@@ -99,22 +101,22 @@ pub async fn run(
 
     let server = axum::serve(listener, http::router(app))
         .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let mut server = tokio::spawn(server.into_future());
-    let served = tokio::select! {
-        served = &mut server => Some(served),
+    let mut serving = tokio::spawn(server.into_future());
+    let outcome = tokio::select! {
+        outcome = &mut serving => Some(outcome),
         () = shutdown.cancelled() => None,
     };
     // Also when the listener failed.
     shutdown.cancel();
     let grace_ends = tokio::time::Instant::now() + config.shutdown_grace;
-    let served = match served {
-        Some(served) => served,
+    let outcome = match outcome {
+        Some(outcome) => outcome,
         // Requests under way; what is left then is cut off.
-        None => tokio::time::timeout_at(grace_ends, &mut server)
+        None => tokio::time::timeout_at(grace_ends, &mut serving)
             .await
             .unwrap_or(Ok(Ok(()))),
     };
-    server.abort();
+    serving.abort();
     let recovered = recovering.await;
     let grace = grace_ends.saturating_duration_since(tokio::time::Instant::now());
     if !jobs.finish(grace).await {
@@ -124,7 +126,7 @@ pub async fn run(
     finish_announcing(announcing).await;
     records.close().await;
     for ended in [
-        served.map(|r| r.map_err(Error::from)),
+        outcome.map(|r| r.map_err(Error::from)),
         recovered.map(|r| r.map_err(Error::from)),
     ] {
         match ended {

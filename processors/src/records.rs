@@ -1,4 +1,4 @@
-//! The records of documents, in SQLite. The truth about every job and about which
+//! The records of documents, in `SQLite`. The truth about every job and about which
 //! of its events the notifier has.
 //!
 //! What always holds: a document leaves `pending` once, in the same write that
@@ -17,6 +17,10 @@ use crate::failure::Failure;
 pub(crate) const LIST_MAX: i64 = 100;
 
 /// One document, as its row has it.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names of the columns and of the JSON"
+)]
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct Document {
     /// `UUIDv7`.

@@ -169,7 +169,7 @@ pub fn signed_url(url: impl Into<String>, expires_at: SystemTime) -> SignedUrl {
 
 /// A duration as the contract carries it; longer than 10,000 years is cut.
 pub fn duration(duration: Duration) -> prost_types::Duration {
-    const MAX: Duration = Duration::from_secs(315_576_000_000);
+    const MAX: Duration = Duration::from_hours(87_660_000);
     let whole = duration.min(MAX);
     prost_types::Duration {
         seconds: whole.as_secs().cast_signed(),

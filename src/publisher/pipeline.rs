@@ -300,7 +300,7 @@ type Opening = Pin<
 /// servers send their headers with the first answer only.
 enum Answers {
     Opening(Opening),
-    Open(Streaming<PublishStreamResponse>),
+    Open(Box<Streaming<PublishStreamResponse>>),
 }
 
 impl Answers {
@@ -308,7 +308,8 @@ impl Answers {
     async fn next(&mut self) -> Result<PublishStreamResponse, Failure> {
         if let Answers::Opening(opening) = self {
             let opened = opening.await;
-            *self = Answers::Open(opened.map_err(|s| Failure::from_status(&s))?.into_inner());
+            let opened = opened.map_err(|status| Failure::from_status(&status))?;
+            *self = Answers::Open(Box::new(opened.into_inner()));
         }
         let Answers::Open(answers) = self else {
             unreachable!("opened above");

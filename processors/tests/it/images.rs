@@ -127,15 +127,9 @@ async fn an_upload_that_is_empty_large_or_nonsense_is_refused_at_once() {
     };
     check(world.upload("u1", b""), 400, "empty_file").await;
     check(world.upload("u1", &[0; 1001]), 413, "too_large").await;
-    check(world.upload("u1", &[0; 500_000]), 413, "too_large").await;
-    check(
-        world
-            .upload("u1", b"x")
-            .header("authorization", "Bearer x.y.z"),
-        401,
-        "unauthenticated",
-    )
-    .await;
+    check(world.upload("u1", &vec![0; 500_000]), 413, "too_large").await;
+    let forged = world.http.post(world.url("/images"));
+    check(forged.bearer_auth("x.y.z"), 401, "unauthenticated").await;
     let post = || {
         world
             .http
@@ -219,7 +213,7 @@ async fn a_link_that_was_touched_or_is_over_is_refused() {
         link.replace("/originals/", "/thumbnails/"),
         link.replace("sig=", "sig=A"),
         link.split('?').next().unwrap().to_owned(),
-        link.replace("/originals/", "/originals/../originals/"),
+        link.replace("/originals/", "/originals/..%2Foriginals/"),
         link.replace("/originals/", "/../records.sqlite%00"),
     ] {
         let refused = world.http.get(&touched).send().await.unwrap();

@@ -37,12 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Remembers each event once by its key, as the real one does.
 #[derive(Clone)]
-pub struct FakeNotifier {
+pub(crate) struct FakeNotifier {
     events: Arc<watch::Sender<Vec<PublishRequest>>>,
     address: SocketAddr,
     server: Arc<AsyncMutex<Option<JoinHandle<()>>>>,
     /// How often an event that was known already was told again.
-    pub repeats: Arc<Mutex<u32>>,
+    pub(crate) repeats: Arc<Mutex<u32>>,
 }
 
 #[tonic::async_trait]
@@ -103,20 +103,20 @@ impl FakeNotifier {
         *self.server.lock().await = Some(task);
     }
 
-    pub async fn go_away(&self) {
+    pub(crate) async fn go_away(&self) {
         if let Some(server) = self.server.lock().await.take() {
             server.abort();
             let _ = server.await;
         }
     }
 
-    pub async fn come_back(&self) {
+    pub(crate) async fn come_back(&self) {
         self.serve(TcpListener::bind(self.address).await.unwrap())
             .await;
     }
 
     /// The events of a document, once its terminal one is there.
-    pub async fn events_of(&self, id: &str) -> Vec<PublishRequest> {
+    pub(crate) async fn events_of(&self, id: &str) -> Vec<PublishRequest> {
         let of = |events: &Vec<PublishRequest>| -> Vec<PublishRequest> {
             events
                 .iter()
@@ -130,12 +130,12 @@ impl FakeNotifier {
         of(&ended.expect("a terminal event").unwrap())
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.events.borrow().len()
     }
 }
 
-pub fn body(request: &PublishRequest) -> &Body {
+pub(crate) fn body(request: &PublishRequest) -> &Body {
     request.event.as_ref().unwrap().body.as_ref().unwrap()
 }
 
@@ -149,24 +149,24 @@ fn document_id(request: &PublishRequest) -> &str {
     }
 }
 
-pub fn is_terminal(request: &PublishRequest) -> bool {
+pub(crate) fn is_terminal(request: &PublishRequest) -> bool {
     matches!(
         body(request),
         Body::ImageProcessed(_) | Body::ImageProcessingFailed(_)
     )
 }
 
-pub struct World {
-    pub notifier: FakeNotifier,
-    pub data: TempDir,
-    pub config: Config,
-    pub http: reqwest::Client,
+pub(crate) struct World {
+    pub(crate) notifier: FakeNotifier,
+    pub(crate) data: TempDir,
+    pub(crate) config: Config,
+    pub(crate) http: reqwest::Client,
     running: Option<(CancellationToken, JoinHandle<Result<(), processors::Error>>)>,
     address: Option<SocketAddr>,
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let notifier = FakeNotifier::new().await;
         let data = TempDir::new().unwrap();
         let config = Config {
@@ -189,13 +189,13 @@ impl World {
         }
     }
 
-    pub async fn started() -> Self {
+    pub(crate) async fn started() -> Self {
         let mut world = Self::new().await;
         world.start().await;
         world
     }
 
-    pub async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         self.address = Some(address);
@@ -205,7 +205,7 @@ impl World {
         self.running = Some((shutdown, tokio::spawn(running)));
     }
 
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         let (shutdown, running) = self.running.take().unwrap();
         shutdown.cancel();
         tokio::time::timeout(PATIENCE, running)
@@ -216,17 +216,17 @@ impl World {
     }
 
     /// As a power cut would: nothing is finished.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         let (_, running) = self.running.take().unwrap();
         running.abort();
         let _ = running.await;
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address.unwrap())
     }
 
-    pub fn token(user: &str) -> String {
+    pub(crate) fn token(user: &str) -> String {
         let exp = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
@@ -241,11 +241,11 @@ impl World {
         .unwrap()
     }
 
-    pub fn get(&self, path: &str, user: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn get(&self, path: &str, user: &str) -> reqwest::RequestBuilder {
         self.http.get(self.url(path)).bearer_auth(Self::token(user))
     }
 
-    pub async fn json(&self, path: &str, user: &str) -> Value {
+    pub(crate) async fn json(&self, path: &str, user: &str) -> Value {
         self.get(path, user)
             .send()
             .await
@@ -255,7 +255,7 @@ impl World {
             .unwrap()
     }
 
-    pub fn upload(&self, user: &str, file: &[u8]) -> reqwest::RequestBuilder {
+    pub(crate) fn upload(&self, user: &str, file: &[u8]) -> reqwest::RequestBuilder {
         let mut body = b"--b0undary\r\nContent-Disposition: form-data; name=\"documentType\"\r\n\r\npassport\r\n\
             --b0undary\r\nContent-Disposition: form-data; name=\"file\"; filename=\"../x.exe\"\r\n\
             Content-Type: text/html\r\n\r\n".to_vec();
@@ -269,12 +269,12 @@ impl World {
     }
 
     /// Uploads and returns document id and job id.
-    pub async fn accepted(&self, user: &str, file: &[u8]) -> (String, String) {
+    pub(crate) async fn accepted(&self, user: &str, file: &[u8]) -> (String, String) {
         let response = self.upload(user, file).send().await.unwrap();
         accepted(response).await
     }
 
-    pub async fn by_url(&self, url: &str) -> reqwest::Response {
+    pub(crate) async fn by_url(&self, url: &str) -> reqwest::Response {
         let request = self
             .http
             .post(self.url("/images"))
@@ -287,7 +287,7 @@ impl World {
     }
 }
 
-pub async fn accepted(response: reqwest::Response) -> (String, String) {
+pub(crate) async fn accepted(response: reqwest::Response) -> (String, String) {
     let status = response.status();
     let body: Value = response.json().await.unwrap();
     assert_eq!(
@@ -299,7 +299,7 @@ pub async fn accepted(response: reqwest::Response) -> (String, String) {
     (text("documentId"), text("jobId"))
 }
 
-pub fn picture(format: ImageFormat) -> Vec<u8> {
+pub(crate) fn picture(format: ImageFormat) -> Vec<u8> {
     let image = RgbImage::from_fn(400, 100, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, format).unwrap();

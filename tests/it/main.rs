@@ -1,3 +1,7 @@
 //! Tests across crates and processes, linked once.
 
+mod cli;
+mod killed;
 mod layout;
+mod links;
+mod world;

@@ -1,5 +1,6 @@
 //! The pretend world: time, processes, links, sockets, and what goes wrong.
 
+mod edge_driver;
 mod hub;
 mod people;
 
@@ -8,9 +9,8 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use delivery::{
-    Limits, Position, Record, StoredEvent, StreamName,
+    Limits, Position, Record, StreamName,
     client::Client,
     edge::{self, Edge, Notice},
     hub::{Hub, ReadId},
@@ -373,146 +373,6 @@ impl World {
         known.to_edge_at = known.to_edge_at.max(self.now + delay);
         let when = known.to_edge_at;
         self.at(when, Due::ToEdge(link, message));
-    }
-
-    // === the edge's driver ===
-
-    fn deliver_to_edge(&mut self, link: u64, mut message: ToEdge) {
-        let known = &self.links[&link];
-        let edge = known.edge;
-        if known.cut || self.edges[edge].link != Some(link) {
-            return;
-        }
-        let mut charged = 0;
-        match &mut message {
-            ToEdge::Welcome { epoch, .. } => self.edges[edge].epoch = *epoch,
-            ToEdge::Live { stream, event } => {
-                charged = event.envelope.len() as u64;
-                let stream = stream.clone();
-                self.translate(edge, &stream, event);
-            }
-            ToEdge::Ephemeral { stream, event } => {
-                charged = event.envelope.len() as u64;
-                event.envelope = self.frame(stream.clone(), None, &event.envelope);
-            }
-            ToEdge::Page(page) => {
-                self.report.replayed += page.events.len() as u64;
-                let stream = page.stream.clone();
-                for event in &mut page.events {
-                    self.translate(edge, &stream, event);
-                }
-                for event in &mut page.latest {
-                    event.envelope = self.frame(stream.clone(), None, &event.envelope);
-                }
-            }
-            ToEdge::Opened { joined, .. } => {
-                for joined in joined {
-                    for event in &mut joined.latest {
-                        event.envelope = self.frame(joined.stream.clone(), None, &event.envelope);
-                    }
-                }
-            }
-            _ => {}
-        }
-        self.edge(edge, edge::Input::FromHub { message, charged });
-    }
-
-    fn translate(&mut self, edge: usize, stream: &StreamName, event: &mut StoredEvent) {
-        let epoch = self.edges[edge].epoch;
-        let at = Position {
-            epoch,
-            offset: event.offset,
-            check: event.check,
-        };
-        event.envelope = self.frame(stream.clone(), Some(at), &event.envelope);
-    }
-
-    /// A frame begins with its number, and is as long as it may be.
-    fn frame(&mut self, stream: StreamName, at: Option<Position>, envelope: &[u8]) -> Bytes {
-        let id = u128::from_be_bytes(envelope[..16].try_into().expect("an envelope has an id"));
-        let mut bytes = (self.frames.len() as u64).to_be_bytes().to_vec();
-        bytes.resize(envelope.len() + 30, 0);
-        self.frames.push(Frame { stream, at, id });
-        bytes.into()
-    }
-
-    pub(crate) fn edge(&mut self, edge: usize, input: edge::Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let mut out = Vec::new();
-            let before = self.edges[edge].edge.stats();
-            self.edges[edge].edge.handle(input, self.now, &mut out);
-            let after = self.edges[edge].edge.stats();
-            self.report.dropped += after.dropped - before.dropped;
-            for output in out {
-                self.edge_output(edge, output);
-            }
-            for (session, socket) in &mut self.edges[edge].sockets {
-                if !socket.remainder.is_empty() && !socket.blocked {
-                    socket.blocked = true;
-                    self.report.blocked += 1;
-                    inputs.push_back(edge::Input::Blocked { session: *session });
-                }
-            }
-        }
-    }
-
-    fn edge_output(&mut self, edge: usize, output: edge::Output) {
-        match output {
-            edge::Output::ToHub(message) => {
-                if let Some(link) = self.edges[edge].link {
-                    self.send_to_hub(link, message);
-                }
-            }
-            edge::Output::Write { session, frame } => {
-                let number = u64::from_be_bytes(frame[..8].try_into().expect("numbered"));
-                self.write(
-                    edge,
-                    session,
-                    (Message::Frame(number as usize), frame.len()),
-                );
-            }
-            edge::Output::Tell { session, notice } => {
-                self.write(edge, session, (Message::Notice(notice), 60));
-            }
-            edge::Output::Ping { session } => self.write(edge, session, (Message::Ping, 2)),
-            edge::Output::Close {
-                session,
-                retry_after_ms,
-                ..
-            } => {
-                self.report.closed += 1;
-                if let Some(socket) = self.edges[edge].sockets.remove(&session) {
-                    self.closed(socket.person, retry_after_ms);
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, edge: usize, session: SessionId, message: (Message, usize)) {
-        let socket = self.edges[edge].sockets.get_mut(&session);
-        socket
-            .expect("only open sessions are written to")
-            .remainder
-            .push_back(message);
-        self.fill_kernel(edge, session);
-    }
-
-    /// Moves what fits into the socket; says whether anything moved.
-    fn fill_kernel(&mut self, edge: usize, session: SessionId) -> bool {
-        let Some(socket) = self.edges[edge].sockets.get_mut(&session) else {
-            return false;
-        };
-        let mut room = SOCKET_BYTES.saturating_sub(socket.kernel.iter().map(|(_, len)| len).sum());
-        let mut moved = false;
-        while let Some((_, len)) = socket.remainder.front()
-            && *len <= room
-        {
-            room -= len;
-            moved = true;
-            socket.kernel.extend(socket.remainder.pop_front());
-        }
-        moved
     }
 
     fn stream_names(user: u64) -> [StreamName; 3] {

@@ -1,0 +1,90 @@
+//! The command line as a newcomer meets it.
+
+use std::{os::unix::fs::PermissionsExt, process::Command};
+
+use crate::world::World;
+
+fn belfry(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .args(arguments)
+        .output()
+        .expect("ran");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn a_bad_value_ends_the_start_with_one_sentence_and_exit_code_2() {
+    for (arguments, word) in [
+        (&["up", "--edge-listen", "127.0.0.1:70000"][..], "70000"),
+        (&["up", "--drain", "10"], "drain"),
+        (&["up", "--upload-limit", "1GBB"], "1GBB"),
+        (&["notifier", "--store", "tape"], "tape"),
+        (&["up", "--no-such-flag"], "no-such-flag"),
+    ] {
+        let (code, said) = belfry(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_second_notifier_on_the_same_directory_ends_at_once_and_changes_nothing() {
+    let world = World::new();
+    let up = world.up();
+    let dir = up.address("dataDir");
+    let (code, said) = belfry(&[
+        "notifier",
+        "--data-dir",
+        &dir,
+        "--grpc-listen",
+        "127.0.0.1:0",
+        "--notifier-http-listen",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(code, Some(74), "{said}");
+    assert_eq!(
+        up.terminate(),
+        Some(0),
+        "the first one goes on and ends in order"
+    );
+}
+
+#[test]
+fn the_first_start_makes_secrets_that_nobody_else_can_read() {
+    let world = World::new();
+    let up = world.up();
+    let secrets = std::path::Path::new(&up.address("dataDir")).join("secrets");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&secrets).expect("secrets").flatten() {
+        let mode = entry.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", entry.path().display());
+        names.push(entry.file_name().into_string().expect("UTF-8"));
+    }
+    names.sort();
+    assert_eq!(names, ["files.key", "services.key", "users.key"]);
+}
+
+#[test]
+fn help_teaches_every_command() {
+    for command in [
+        "up",
+        "notifier",
+        "edge",
+        "processors",
+        "publish",
+        "listen",
+        "token",
+        "check",
+        "bench",
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
+            .args([command, "--help"])
+            .output();
+        let output = output.expect("ran");
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        assert!(output.stdout.len() > 200, "{command}");
+    }
+}

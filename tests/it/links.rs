@@ -1,0 +1,187 @@
+//! One scenario over both kinds of link: everything in one process, and three
+//! processes that speak gRPC.
+
+use std::collections::BTreeMap;
+
+use belfry::publisher::{Publish, event};
+use serde_json::{Value, json};
+
+use crate::world::{Browser, Process, World, numbered};
+
+fn number(frame: &Value) -> u64 {
+    frame["status"]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .expect("a numbered event")
+}
+
+/// Publishes `count` numbered events to a user, and waits for every ack.
+async fn publish(world: &World, grpc: &str, user: &str, count: u64) {
+    let pipeline = world.publisher(grpc).pipeline();
+    let mut answers = Vec::new();
+    for index in 0..count {
+        answers.push(
+            pipeline
+                .publish(numbered(user, index))
+                .await
+                .expect("taken"),
+        );
+    }
+    for answer in answers {
+        answer.await.expect("acked");
+    }
+    pipeline.close().await;
+}
+
+async fn expect(browser: &mut Browser, numbers: std::ops::Range<u64>) {
+    for expected in numbers {
+        let frame = browser.next().await;
+        assert_eq!(frame["type"], "status_update", "{frame}");
+        assert_eq!(number(&frame), expected);
+    }
+}
+
+/// Devices, queues, everyone; then away during 500 events, and back.
+async fn scenario(world: &World, grpc: &str, edge: &Process) {
+    let mut phone = world.browser(edge, "u1").await;
+    let mut laptop = world.browser(edge, "u1").await;
+    let mut other = world.browser(edge, "u2").await;
+    publish(world, grpc, "u1", 50).await;
+    expect(&mut phone, 0..50).await;
+    expect(&mut laptop, 0..50).await;
+
+    other
+        .send(json!({"type": "subscribe", "queue": "support"}))
+        .await;
+    assert_eq!(
+        other.next().await["queue"],
+        "support",
+        "nothing of u1 came before"
+    );
+    let publisher = world.publisher(grpc);
+    let status = || event::status_update("test", "test", "7");
+    publisher
+        .publish(Publish::to_queue("support", status()))
+        .await
+        .expect("acked");
+    let frame = other.next().await;
+    assert_eq!(
+        (&frame["stream"], &frame["queue"]),
+        (&json!("queue"), &json!("support"))
+    );
+    publisher
+        .publish(Publish::to_everyone(status()))
+        .await
+        .expect("acked");
+    for browser in [&mut phone, &mut laptop, &mut other] {
+        assert_eq!(browser.next().await["stream"], "everyone");
+    }
+    let progress = event::job_progress(40, "resizing", "d1");
+    publisher
+        .publish(Publish::to_user("u1", progress).ephemeral("job-1"))
+        .await
+        .expect("taken");
+    let frame = phone.next().await;
+    assert_eq!(
+        (&frame["type"], &frame["percent"]),
+        (&json!("job_progress"), &json!(40))
+    );
+    assert!(
+        frame.get("offset").is_none(),
+        "an ephemeral event has no place: {frame}"
+    );
+
+    let positions = phone.positions.clone();
+    drop(phone);
+    publish(world, grpc, "u1", 500).await;
+    let mut back = Browser::connect(&edge.address("ws"), &world.user_token("u1"), &positions).await;
+    // The progress of a job that has not ended may be told again.
+    let mut expected = 0;
+    while expected < 500 {
+        let frame = back.next().await;
+        if frame["type"] != "job_progress" {
+            assert_eq!(number(&frame), expected, "exactly those 500, in order");
+            expected += 1;
+        }
+    }
+    publish(world, grpc, "u1", 3).await;
+    while expected < 503 {
+        let frame = back.next().await;
+        if frame["type"] != "job_progress" {
+            assert_eq!(number(&frame), expected - 500, "then live");
+            expected += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn everything_arrives_with_all_in_one_process() {
+    let world = World::new();
+    let up = world.up();
+    scenario(&world, &up.address("grpc"), &up).await;
+    assert_eq!(up.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn everything_arrives_across_three_processes() {
+    let world = World::new();
+    world.make_secrets();
+    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let edge = world.edge(&grpc, "edge-1");
+    scenario(&world, &grpc, &edge).await;
+    assert_eq!(edge.terminate(), Some(0));
+    assert_eq!(notifier.terminate(), Some(0));
+}
+
+#[tokio::test]
+async fn a_position_of_another_log_is_answered_with_a_gap() {
+    let world = World::new();
+    let up = world.up();
+    publish(&world, &up.address("grpc"), "u1", 5).await;
+    let mut first = world.browser(&up, "u1").await;
+    let positions = std::mem::take(&mut first.positions);
+    up.kill();
+    let elsewhere = World::new();
+    let up = elsewhere.up();
+    publish(&elsewhere, &up.address("grpc"), "u1", 2).await;
+    let token = elsewhere.user_token("u1");
+    let mut browser = Browser::connect(&up.address("ws"), &token, &positions).await;
+    let gap = browser.until("gap").await;
+    assert_eq!(
+        (&gap["reason"], &gap["from"]),
+        (&json!("epoch_changed"), &json!(5))
+    );
+    // Nothing of the new log is held back.
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let frame = browser.next().await;
+        if frame["type"] == "status_update" {
+            seen.push(number(&frame));
+        }
+    }
+    assert_eq!(seen, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_browser_stays_connected_and_is_told_while_the_notifier_is_away() {
+    let world = World::new();
+    world.make_secrets();
+    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let edge = world.edge(&grpc, "edge-1");
+    let mut browser = world.browser(&edge, "u1").await;
+    notifier.kill();
+    browser.until("degraded").await;
+    let token = world.user_token("u2");
+    let newcomer = tokio::spawn({
+        let url = edge.address("ws");
+        async move { Browser::connect(&url, &token, &BTreeMap::new()).await }
+    });
+    let notifier = world.notifier(&grpc, &[]);
+    browser.until("recovered").await;
+    newcomer.await.expect("who came meanwhile is connected too");
+    publish(&world, &grpc, "u1", 3).await;
+    expect(&mut browser, 0..3).await;
+    drop(notifier);
+}

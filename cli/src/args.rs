@@ -198,6 +198,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::settings::Source;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -205,7 +206,20 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_the_environment_and_both_are_documented() {
+    fn what_a_flag_says_is_known_to_come_from_a_flag() {
+        let cli = Cli::try_parse_from(["belfry", "up", "--drain", "3s"])
+            .ok()
+            .unwrap();
+        let Command::Up(up) = cli.command else {
+            panic!("not `up`")
+        };
+        let drain = &up.settings.given["drain"];
+        assert_eq!((drain.text.as_str(), drain.source), ("3s", Source::Flag));
+        assert!(Cli::try_parse_from(["belfry", "notifier", "--edge-name", "e"]).is_err());
+    }
+
+    #[test]
+    fn every_setting_is_documented_with_its_variable() {
         let mut command = Cli::command();
         let up = command.find_subcommand_mut("up").unwrap();
         let help = up.render_long_help().to_string();

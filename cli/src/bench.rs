@@ -11,6 +11,7 @@ mod frames;
 mod report;
 mod servers;
 mod sockets;
+mod stalled;
 mod usage;
 
 use std::{io, path::PathBuf};
@@ -83,6 +84,12 @@ enum What {
         #[arg(long, default_value_t = 4_000)]
         connections: u64,
     },
+    /// Memory under clients that stop reading
+    Stalled {
+        /// Clients that never read
+        #[arg(long, default_value_t = 100)]
+        clients: usize,
+    },
     /// Acked, synced publishes
     Durable {
         /// Publishes in a window
@@ -152,6 +159,7 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
         What::Connect { connections } => {
             Ok(vec![cases::connect(&servers()?, &size(0, connections, 0))?])
         }
+        What::Stalled { clients } => Ok(vec![stalled::run(&servers()?, runtime, clients.max(1))?]),
         What::Durable { publishes } => Ok(vec![cases::durable(
             &servers()?,
             runtime,
@@ -171,6 +179,7 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
                 runtime,
                 &size(5_000, 200_000, 0),
             )?);
+            figures.push(stalled::run(&servers()?, runtime, 100)?);
             Ok(figures)
         }
         What::FloorServer(_) => Ok(Vec::new()),

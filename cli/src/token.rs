@@ -181,7 +181,7 @@ mod tests {
     fn claims_of(subject: &Subject, audience: &str) -> Value {
         let dir = tempfile::tempdir().unwrap();
         let secret = secrets::load_or_make(&dir.path().join("a.key")).unwrap();
-        let token = sign(subject, Duration::from_secs(60), &secret).unwrap();
+        let token = sign(subject, Duration::from_mins(1), &secret).unwrap();
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_audience(&[audience]);
         decode(&token, &DecodingKey::from_secret(secret.bytes()), &rules)
@@ -236,13 +236,13 @@ mod tests {
                 id: bad.to_owned(),
                 queues: vec![],
             };
-            let signed = sign(&user, Duration::from_secs(60), &secret);
+            let signed = sign(&user, Duration::from_mins(1), &secret);
             assert!(matches!(signed, Err(TokenError::BadId(_))), "{bad:?}");
         }
         let user = Subject::User {
             id: "u".into(),
             queues: vec!["a*b".into()],
         };
-        assert!(sign(&user, Duration::from_secs(60), &secret).is_err());
+        assert!(sign(&user, Duration::from_mins(1), &secret).is_err());
     }
 }

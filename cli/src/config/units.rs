@@ -211,12 +211,12 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
 
     #[test]
     fn durations_need_a_unit_and_stay_in_range() {
         assert_eq!(duration("90s", SECOND, DAY), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h", SECOND, DAY), Ok(Duration::from_secs(7_200)));
+        assert_eq!(duration("2h", SECOND, DAY), Ok(Duration::from_hours(2)));
         for bad in [
             "",
             "10",

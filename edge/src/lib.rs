@@ -77,8 +77,10 @@ pub async fn run(
     let mut server = tokio::spawn(http::serve(listener, site, end.clone()));
     announce(address);
 
-    // Neither a shard nor the server ends before `shutdown`.
+    // Neither a shard nor the server ends before `shutdown`, which is looked at
+    // first: an idle shard that it told may have ended by now.
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         ended = shards.join_next() => return Err(Error::Bug(format!("shard: {ended:?}"))),
         ended = &mut server => return Err(Error::Bug(format!("http: {ended:?}"))),

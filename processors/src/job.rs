@@ -44,6 +44,8 @@ pub(crate) struct Jobs {
     workers: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    /// The grace is over.
+    cut: CancellationToken,
 }
 
 impl Jobs {
@@ -56,6 +58,7 @@ impl Jobs {
             tools: Arc::new(tools),
             tasks: TaskTracker::new(),
             shutdown,
+            cut: CancellationToken::new(),
         }
     }
 
@@ -77,25 +80,47 @@ impl Jobs {
 
     /// Runs a job whose record is pending, fetching the original from `source` if
     /// it is not stored yet. At the shutdown one that waits for a worker stays
-    /// pending, for the next start.
+    /// pending, for the next start; so does one that is cut off after the grace.
     pub(crate) fn spawn(&self, document: Document, source: Option<Url>, slot: Slot) {
         let jobs = self.clone();
         self.tasks.spawn(async move {
-            let worker = tokio::select! {
+            let outcome = tokio::select! {
                 biased;
-                () = jobs.shutdown.cancelled() => return,
-                worker = Arc::clone(&jobs.workers).acquire_owned() => worker,
+                () = jobs.cut.cancelled() => None,
+                outcome = jobs.outcome(&document, source) => outcome,
             };
-            let worker = worker.expect("the workers' semaphore is never closed");
-            let limit = jobs.tools.config.job_timeout;
-            let work = jobs.tools.work(&document, source, worker);
-            let outcome = match tokio::time::timeout(limit, work).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Failure::Timeout),
-            };
-            jobs.tools.end(&document, outcome).await;
+            if let Some(outcome) = outcome {
+                jobs.tools.end(&document, outcome).await;
+            }
             drop(slot);
         });
+    }
+
+    /// How a job ends, or `None` if it is left to the next start.
+    async fn outcome(
+        &self,
+        document: &Document,
+        source: Option<Url>,
+    ) -> Option<Result<Stored, Failure>> {
+        // Before a worker is taken: a slow host keeps no picture waiting.
+        if let Some(url) = source {
+            let tools = &self.tools;
+            tools
+                .announcer
+                .progress(document, 5, "fetching the picture");
+            if let Err(failure) = tools.fetch(document, url).await {
+                return Some(Err(failure));
+            }
+        }
+        let worker = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return None,
+            worker = Arc::clone(&self.workers).acquire_owned() => worker,
+        };
+        let worker = worker.expect("the workers' semaphore is never closed");
+        let limit = self.tools.config.job_timeout;
+        let work = tokio::time::timeout(limit, self.tools.work(document, worker)).await;
+        Some(work.unwrap_or(Err(Failure::Timeout)))
     }
 
     /// Ends or runs again what an earlier process left pending.
@@ -124,10 +149,13 @@ impl Jobs {
     }
 
     /// Waits until all jobs at work have ended, for `grace` at most. False if some
-    /// have not: they stay pending.
+    /// had not: those were cut off and stay pending.
     pub(crate) async fn finish(&self, grace: Duration) -> bool {
         self.tasks.close();
-        tokio::time::timeout(grace, self.tasks.wait()).await.is_ok()
+        let in_time = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
+        self.cut.cancel();
+        self.tasks.wait().await;
+        in_time
     }
 }
 
@@ -142,13 +170,8 @@ impl Tools {
     async fn work(
         &self,
         document: &Document,
-        source: Option<Url>,
         worker: OwnedSemaphorePermit,
     ) -> Result<Stored, Failure> {
-        if let Some(url) = source {
-            self.announcer.progress(document, 5, "fetching the picture");
-            self.fetch(document, url).await?;
-        }
         self.announcer
             .progress(document, 20, "decoding the picture");
         let key = Document::original_key(&document.id);

@@ -120,7 +120,9 @@ pub async fn run(
     let recovered = recovering.await;
     let grace = grace_ends.saturating_duration_since(tokio::time::Instant::now());
     if !jobs.finish(grace).await {
-        tracing::warn!("jobs were still at work after the grace, the next start runs them again");
+        tracing::warn!(
+            "jobs were cut off after the grace, the next start runs them again or ends them"
+        );
     }
     end.cancel();
     finish_announcing(announcing).await;

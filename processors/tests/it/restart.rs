@@ -57,15 +57,14 @@ async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
 #[tokio::test]
 async fn jobs_that_a_kill_left_pending_are_run_again_or_ended_as_interrupted() {
     let mut world = World::new().await;
-    (world.config.workers, world.config.allow_private_addresses) = (1, true);
+    world.config.allow_private_addresses = true;
     world.start().await;
-    // A host that says nothing keeps the only worker busy: both stay pending.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let (fetched, _) = accepted(world.by_url(&url).await).await;
     let _connection = silent.accept().await.unwrap();
-    let (uploaded, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
-    world.kill().await;
+    world.kill();
+    let uploaded = leave_pending(&world).await;
     world.start().await;
     let events = world.notifier.events_of(&fetched).await;
     let Body::ImageProcessingFailed(failed) = body(events.last().unwrap()) else {
@@ -73,10 +72,43 @@ async fn jobs_that_a_kill_left_pending_are_run_again_or_ended_as_interrupted() {
     };
     assert_eq!(failed.failure.as_ref().unwrap().code, "interrupted");
     let events = world.notifier.events_of(&uploaded).await;
-    assert!(
-        matches!(body(events.last().unwrap()), Body::ImageProcessed(_)),
-        "{events:?}"
-    );
+    let last = body(events.last().unwrap());
+    assert!(matches!(last, Body::ImageProcessed(_)), "{events:?}");
+}
+
+/// What a kill between the answer to an upload and the end of its job leaves.
+async fn leave_pending(world: &World) -> String {
+    let id = uuid::Uuid::now_v7().to_string();
+    let originals = world.data.path().join("files/originals");
+    std::fs::create_dir_all(&originals).unwrap();
+    std::fs::write(originals.join(&id), picture(ImageFormat::Jpeg)).unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new();
+    let records = options.filename(world.data.path().join("records.sqlite"));
+    let pool = sqlx::SqlitePool::connect_with(records).await.unwrap();
+    let row = "INSERT INTO documents
+        (id, job_id, user_id, document_type, status, original_stored, created_at_ms)
+        VALUES (?, 'job', 'u1', 'passport', 'pending', 1, 0)";
+    sqlx::query(row).bind(&id).execute(&pool).await.unwrap();
+    pool.close().await;
+    id
+}
+
+#[tokio::test]
+async fn a_job_that_outlasts_the_grace_is_cut_off_and_ended_by_the_next_start() {
+    let mut world = World::new().await;
+    world.config.allow_private_addresses = true;
+    world.config.shutdown_grace = std::time::Duration::from_millis(100);
+    world.start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let (id, _) = accepted(world.by_url(&url).await).await;
+    let start = std::time::Instant::now();
+    world.stop().await;
+    let took = start.elapsed();
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    world.start().await;
+    let events = world.notifier.events_of(&id).await;
+    assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
+    runtime::{Builder, Runtime},
     sync::{Mutex as AsyncMutex, watch},
     task::JoinHandle,
 };
@@ -156,12 +157,25 @@ pub(crate) fn is_terminal(request: &PublishRequest) -> bool {
     )
 }
 
+/// The processors, in a runtime of their own that can be dropped like a process.
+struct Running {
+    runtime: Runtime,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), processors::Error>>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 pub(crate) struct World {
     pub(crate) notifier: FakeNotifier,
     pub(crate) data: TempDir,
     pub(crate) config: Config,
     pub(crate) http: reqwest::Client,
-    running: Option<(CancellationToken, JoinHandle<Result<(), processors::Error>>)>,
+    running: Option<Running>,
     address: Option<SocketAddr>,
 }
 
@@ -196,30 +210,42 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .spawn(TcpListener::bind("127.0.0.1:0"))
+            .await
+            .unwrap()
+            .unwrap();
         let address = listener.local_addr().unwrap();
         self.address = Some(address);
         self.config.public_url = format!("http://{address}");
         let shutdown = CancellationToken::new();
         let running = processors::run(self.config.clone(), listener, shutdown.clone());
-        self.running = Some((shutdown, tokio::spawn(running)));
+        let task = runtime.spawn(running);
+        self.running = Some(Running {
+            runtime,
+            shutdown,
+            task,
+        });
     }
 
     pub(crate) async fn stop(&mut self) {
-        let (shutdown, running) = self.running.take().unwrap();
-        shutdown.cancel();
-        tokio::time::timeout(PATIENCE, running)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        let running = self.running.take().unwrap();
+        running.shutdown.cancel();
+        let ended = tokio::time::timeout(PATIENCE, running.task).await;
+        running.runtime.shutdown_background();
+        ended.unwrap().unwrap().unwrap();
     }
 
-    /// As a power cut would: nothing is finished.
-    pub(crate) async fn kill(&mut self) {
-        let (_, running) = self.running.take().unwrap();
-        running.abort();
-        let _ = running.await;
+    /// Nothing is finished, as if the process had been killed.
+    pub(crate) fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

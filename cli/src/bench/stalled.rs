@@ -36,16 +36,16 @@ pub(super) fn run(servers: &Servers, runtime: &Runtime, stalled: usize) -> io::R
     let bar = progress("clients that stop reading", FILL + MORE);
     let mut pass = |events: u64| {
         let (mut sent, mut got) = (0, 0);
-        let mut send = |upto: u64| {
+        let mut order = |upto: u64| {
             (sent..upto).try_for_each(|_| feed.order(Publish::to_queue(QUEUE, sample())))?;
             sent = sent.max(upto);
             io::Result::Ok(())
         };
-        send(AHEAD.min(events))?;
+        order(AHEAD.min(events))?;
         reader.read_until(|_, frames| {
             got += frames;
             bar.inc(frames);
-            send((got + AHEAD).min(events))?;
+            order((got + AHEAD).min(events))?;
             Ok(got >= events)
         })
     };

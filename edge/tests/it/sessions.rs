@@ -347,3 +347,67 @@ async fn an_edge_pings_by_itself_and_gives_up_on_the_silent() {
     assert!(matches!(link.next().await, ToHub::Close { .. }));
     assert_eq!(client.closed().await, 4008);
 }
+
+#[tokio::test]
+async fn a_session_follows_a_queue_once_and_128_at_most() {
+    let mut world = World::start(|_| ()).await;
+    let mut link = world.linked().await;
+    let mut client = world.client().await;
+    let queues: Vec<String> = (0..128).map(|n| format!("\"q{n}\"")).collect();
+    let token = token("u1", &["*"]);
+    client
+        .say(&format!(
+            r#"{{"type":"connect","token":"{token}","queues":[{}]}}"#,
+            queues.join(",")
+        ))
+        .await;
+    link.open(3).await;
+    let connected = client.hear().await;
+    assert_eq!(connected["streams"].as_object().unwrap().len(), 130);
+
+    client.say(r#"{"type":"subscribe","queue":"q7"}"#).await;
+    let again = client.hear().await;
+    assert_eq!(
+        (&again["type"], &again["position"]),
+        (
+            &json!("subscribed"),
+            &connected["streams"]["queue:q7"]["position"]
+        )
+    );
+    client.say(r#"{"type":"subscribe","queue":"q128"}"#).await;
+    let error = client.hear().await;
+    assert_eq!(error["code"], "too_many_subscriptions");
+
+    // One less makes room for one more.
+    client.say(r#"{"type":"unsubscribe","queue":"q7"}"#).await;
+    assert_eq!(client.hear().await["type"], "unsubscribed");
+    assert!(matches!(link.next().await, ToHub::Leave { .. }));
+    client.say(r#"{"type":"subscribe","queue":"q128"}"#).await;
+    assert!(matches!(link.next().await, ToHub::Join { .. }));
+}
+
+#[tokio::test]
+async fn shards_share_the_users_and_each_has_its_link() {
+    let mut world = World::start(|config| config.shards = 2).await;
+    let mut links = [world.linked().await, world.linked().await];
+    let mut clients = Vec::new();
+    let mut opened = [0, 0];
+    for n in 0..12 {
+        let mut client = world.client().await;
+        client.say(&connect(&token(&format!("u{n}"), &[]))).await;
+        let [first, second] = &mut links;
+        tokio::select! {
+            open = first.next() => { first.answer(open, 0).await; opened[0] += 1; }
+            open = second.next() => { second.answer(open, 0).await; opened[1] += 1; }
+        }
+        assert_eq!(client.hear().await["type"], "connected");
+        clients.push(client);
+    }
+    assert!(opened[0] > 0 && opened[1] > 0, "{opened:?}");
+    for link in &links {
+        link.send(live("everyone", 1, "all")).await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.hear().await["status"], "all");
+    }
+}

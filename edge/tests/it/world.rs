@@ -153,18 +153,21 @@ impl Link {
     /// Answers the next request, which must be an open: every stream is at `head`,
     /// and the session there too unless it said otherwise.
     pub(crate) async fn open(&mut self, head: u64) -> u64 {
+        let open = self.next().await;
+        self.answer(open, head).await
+    }
+
+    /// Answers this open.
+    pub(crate) async fn answer(&mut self, open: ToHub, head: u64) -> u64 {
         let ToHub::Open {
             session, interests, ..
-        } = self.next().await
+        } = open
         else {
-            panic!("not an open");
+            panic!("not an open: {open:?}");
         };
         let joined = interests.into_iter().map(|interest| {
-            joined(
-                &interest.stream,
-                interest.from.unwrap_or(position(head)),
-                head,
-            )
+            let at = interest.from.unwrap_or(position(head));
+            joined(&interest.stream, at, head)
         });
         let joined = joined.collect();
         self.send(ToEdge::Opened { session, joined }).await;

@@ -47,6 +47,8 @@ pub enum Input<E> {
         /// Which.
         gap: Gap,
     },
+    /// Answers the client's ping: the connection works.
+    Pong,
     /// The connection ended.
     Closed {
         /// What `bye` advised; true if there was none.
@@ -128,13 +130,13 @@ impl Client {
             Input::Start => {}
             Input::Connected { streams } => {
                 self.state = State::Connected;
-                self.failures = 0;
                 self.positions.extend(streams);
             }
             Input::Subscribed { stream, at } => {
                 self.positions.insert(stream, at);
             }
             Input::Event { stream, at, event } => self.event(stream, at, event, out),
+            Input::Pong => self.failures = 0,
             Input::Gap { stream, gap } => {
                 self.positions.insert(stream.clone(), gap.to);
                 out.push(Output::TellGap { stream, gap });
@@ -212,6 +214,9 @@ impl Client {
             return;
         }
         self.positions.insert(stream.clone(), at);
+        // Only now has the connection proved itself: a server that accepts and
+        // then fails is not asked again every second.
+        self.failures = 0;
         out.push(Output::Deliver { stream, event });
     }
 

@@ -4,4 +4,5 @@ mod cli;
 mod killed;
 mod layout;
 mod links;
+mod vectors;
 mod world;

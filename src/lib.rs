@@ -14,3 +14,8 @@ pub mod v1 {
 
 /// The encoded descriptors of `belfry.v1`, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/belfry.binpb"));
+
+/// The README's Rust example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

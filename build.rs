@@ -14,10 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Served by gRPC reflection.
-    fs::write(
-        out.join("belfry.binpb"),
-        prost_encode(&descriptors),
-    )?;
+    fs::write(out.join("belfry.binpb"), prost_encode(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".belfry.v1")
         .compile_fds(descriptors)?;

@@ -83,11 +83,11 @@ fn load(
                 .expect("taken");
             let acked = Arc::clone(&acked);
             acks.spawn(async move {
-                let published = answer.await.expect("every publish is acked in the end");
+                let event = answer.await.expect("every publish is acked in the end");
                 acked.fetch_add(1, Ordering::Relaxed);
-                let placement = &published.placements[0];
+                let placement = &event.placements[0];
                 let offset = placement.position.expect("a position").offset;
-                (placement.stream.clone(), offset, published.event_id)
+                (placement.stream.clone(), offset, event.event_id)
             });
         }
         let acks = acks.join_all().await;

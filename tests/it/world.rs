@@ -159,7 +159,7 @@ impl World {
         let token = sign(&claims, &self.secret("services.key"));
         let config = PublisherConfig {
             // A restart may take a while on a busy machine; tries go on.
-            deadline: Duration::from_secs(60),
+            deadline: Duration::from_mins(1),
             attempt_timeout: Duration::from_secs(2),
             longest_pause: Duration::from_millis(200),
             ..PublisherConfig::new(format!("http://{grpc}"), Credential::token(token))

@@ -84,48 +84,25 @@ fn a_good_request_becomes_one_event_with_its_envelope_encoded_once() {
     assert_eq!(publish.streams[..], ["user:u1".into()]);
 }
 
+/// Each request is refused for exactly the field beside it.
+fn assert_named(cases: Vec<(&str, PublishRequest)>) {
+    for (field, request) in cases {
+        assert_eq!(fields(request), [field]);
+    }
+}
+
 #[test]
-fn every_bad_field_is_named() {
-    let ephemeral = Durability::Ephemeral as i32;
-    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-    let image = |signed_url| ImageProcessed {
-        document_id: "d".into(),
-        signed_url,
-        ..Default::default()
-    };
-    let url = |url: &str, seconds| {
-        let expires_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
-        Some(SignedUrl {
-            url: url.into(),
-            expires_at,
-        })
-    };
+fn every_bad_target_is_named() {
     let users = |ids: &[&str]| {
-        Some(Target::Users(Users {
-            user_ids: ids.iter().map(ToString::to_string).collect(),
-        }))
-    };
-    let failed = |code: &str| {
-        let failure = Some(Failure {
-            code: code.into(),
-            message: "it broke".into(),
-        });
-        Body::ImageProcessingFailed(ImageProcessingFailed {
-            document_id: "d".into(),
-            failure,
-            ..Default::default()
-        })
-    };
-    let custom = |name: &str, data: &str| {
-        let (name, data_json) = (name.into(), data.into());
-        Body::Custom(belfry::v1::Custom { name, data_json })
+        let user_ids = ids.iter().map(ToString::to_string).collect();
+        Some(Target::Users(Users { user_ids }))
     };
     let target = |target| PublishRequest {
         target,
         ..request(status())
     };
     let user = |id: &str| target(Some(Target::UserId(id.into())));
-    let cases: Vec<(&str, PublishRequest)> = vec![
+    assert_named(vec![
         ("target", target(None)),
         ("user_id", user("")),
         ("user_id", user(&"x".repeat(129))),
@@ -136,121 +113,116 @@ fn every_bad_field_is_named() {
         ("users.user_ids", target(users(&[]))),
         ("users.user_ids", target(users(&["u"; 101]))),
         ("users.user_ids[1]", target(users(&["u", "u"]))),
+    ]);
+}
+
+#[test]
+fn every_bad_option_is_named() {
+    let with = |change: &dyn Fn(&mut PublishRequest)| {
+        let mut request = request(status());
+        change(&mut request);
+        request
+    };
+    let lives =
+        |seconds| with(&|r| r.time_to_live = Some(prost_types::Duration { seconds, nanos: 0 }));
+    assert_named(vec![
         (
-            "event.body",
-            PublishRequest {
-                event: None,
-                ..request(status())
-            },
-        ),
-        (
-            "event.body",
-            PublishRequest {
-                event: Some(Event { body: None }),
-                ..request(status())
-            },
+            "idempotency_key",
+            with(&|r| r.idempotency_key = "x".repeat(256)),
         ),
         (
             "idempotency_key",
-            PublishRequest {
-                idempotency_key: "x".repeat(256),
-                ..request(status())
-            },
+            with(&|r| r.idempotency_key = "a\nb".into()),
         ),
-        (
-            "idempotency_key",
-            PublishRequest {
-                idempotency_key: "a\nb".into(),
-                ..request(status())
-            },
-        ),
-        (
-            "durability",
-            PublishRequest {
-                durability: 7,
-                ..request(status())
-            },
-        ),
-        (
-            "time_to_live",
-            PublishRequest {
-                time_to_live: seconds(0),
-                ..request(status())
-            },
-        ),
-        (
-            "time_to_live",
-            PublishRequest {
-                time_to_live: seconds(-1),
-                ..request(status())
-            },
-        ),
-        (
-            "time_to_live",
-            PublishRequest {
-                time_to_live: seconds(i64::MAX),
-                ..request(status())
-            },
-        ),
+        ("durability", with(&|r| r.durability = 7)),
+        ("time_to_live", lives(0)),
+        ("time_to_live", lives(-1)),
+        ("time_to_live", lives(i64::MAX)),
+        ("collapse_key", with(&|r| r.collapse_key = "k".into())),
         (
             "collapse_key",
-            PublishRequest {
-                collapse_key: "k".into(),
-                ..request(status())
-            },
+            with(&|r| {
+                r.durability = Durability::Ephemeral.into();
+                r.collapse_key = "k".repeat(129);
+            }),
         ),
+        ("job.id", with(&|r| r.job = Some(Job::default()))),
+        ("event.body", with(&|r| r.event = None)),
         (
-            "collapse_key",
-            PublishRequest {
-                collapse_key: "k".repeat(129),
-                durability: ephemeral,
-                ..request(status())
-            },
+            "event.body",
+            with(&|r| r.event = Some(Event { body: None })),
         ),
-        (
-            "job.id",
-            PublishRequest {
-                job: Some(Job::default()),
-                ..request(status())
-            },
-        ),
+    ]);
+}
+
+#[test]
+fn every_bad_field_of_an_event_is_named() {
+    let image = |document_id: &str, url: &str, seconds| {
+        let expires_at = Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let signed_url = Some(SignedUrl {
+            url: url.into(),
+            expires_at,
+        });
+        let document_id = document_id.into();
+        request(Body::ImageProcessed(ImageProcessed {
+            document_id,
+            signed_url,
+            ..Default::default()
+        }))
+    };
+    let failed = |code: &str| {
+        let failure = Some(Failure {
+            code: code.into(),
+            message: "it broke".into(),
+        });
+        let document_id = "d".into();
+        let body = ImageProcessingFailed {
+            document_id,
+            failure,
+            ..Default::default()
+        };
+        request(Body::ImageProcessingFailed(body))
+    };
+    let custom = |name: &str, data: &str| {
+        let (name, data_json) = (name.into(), data.into());
+        request(Body::Custom(belfry::v1::Custom { name, data_json }))
+    };
+    let percent = JobProgress {
+        percent: 101,
+        ..Default::default()
+    };
+    assert_named(vec![
         (
             "event.image_processed.document_id",
-            request(Body::ImageProcessed(ImageProcessed::default())),
+            image("", "https://x/", 9),
         ),
         (
             "event.image_processed.signed_url.url",
-            request(Body::ImageProcessed(image(url("ftp://x", 9)))),
+            image("d", "ftp://x", 9),
         ),
         (
             "event.image_processed.signed_url.expires_at",
-            request(Body::ImageProcessed(image(url("https://x/", 0)))),
+            image("d", "https://x/", 0),
         ),
         (
             "event.image_processing_failed.failure.code",
-            request(failed("Bad Code")),
+            failed("Bad Code"),
         ),
         (
             "event.job_progress.percent",
-            request(Body::JobProgress(JobProgress {
-                percent: 101,
-                ..Default::default()
-            })),
+            request(Body::JobProgress(percent)),
         ),
-        ("event.custom.name", request(custom("Big Name", "{}"))),
-        ("event.custom.data_json", request(custom("a.b", "[]"))),
-        ("event.custom.data_json", request(custom("a.b", "{"))),
+        ("event.custom.name", custom("Big Name", "{}")),
+        ("event.custom.data_json", custom("a.b", "[]")),
+        ("event.custom.data_json", custom("a.b", "{")),
         (
             "event",
-            request(custom(
+            custom(
                 "a.b",
                 &format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_EVENT_BYTES)),
-            )),
+            ),
         ),
-    ];
-    for (field, request) in cases {
-        assert_eq!(fields(request), [field]);
-    }
+    ]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tonic::{Code, Status, Streaming};
 use crate::world::{SOON, World, bearer, config, status};
 
 /// What both kinds of link can do, in words of the contract.
+#[allow(clippy::large_enum_variant)] // One of each test.
 enum Link {
     Local(Channels, Vec<ToEdge>),
     Grpc(
@@ -28,7 +29,7 @@ enum Link {
 }
 
 impl Link {
-    async fn local(world: &World) -> Self {
+    fn local(world: &World) -> Self {
         Link::Local(
             world.gateway.attach("edge-1", 64, 1 << 20).unwrap(),
             Vec::new(),
@@ -240,7 +241,7 @@ async fn scenario(world: &World, mut link: Link) {
 #[tokio::test]
 async fn replay_and_live_meet_on_a_link_in_memory() {
     let world = World::start(config(Store::Memory)).await;
-    let link = Link::local(&world).await;
+    let link = Link::local(&world);
     scenario(&world, link).await;
     world.end().await;
 }
@@ -256,7 +257,7 @@ async fn replay_and_live_meet_on_a_link_over_grpc() {
 #[tokio::test]
 async fn a_link_that_breaks_the_protocol_ends_alone() {
     let world = World::start(config(Store::Memory)).await;
-    let mut healthy = Link::local(&world).await;
+    let mut healthy = Link::local(&world);
     assert_eq!(healthy.next().await, "welcome");
     let close = edge_message::Body::Close(v1::CloseSession { session: 9 });
     for (first, code) in [
@@ -264,9 +265,8 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
         (batch(close.clone()), Code::FailedPrecondition),
         (AttachRequest::default(), Code::FailedPrecondition),
     ] {
-        let refused = match attach(&world, first).await {
-            Err(status) => status,
-            Ok(_) => panic!("attached"),
+        let Err(refused) = attach(&world, first).await else {
+            panic!("attached")
         };
         assert_eq!(refused.code(), code);
     }
@@ -300,7 +300,7 @@ async fn a_second_link_of_the_same_name_replaces_the_first() {
         from_hub.recv().await.unwrap()[0],
         ToEdge::Welcome { .. }
     ));
-    let mut second = Link::local(&world).await;
+    let mut second = Link::local(&world);
     assert_eq!(second.next().await, "welcome");
     assert_eq!(timeout(SOON, from_hub.recv()).await.unwrap(), None);
     world.end().await;

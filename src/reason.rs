@@ -150,7 +150,8 @@ mod tests {
     fn names_are_unique_and_upper_snake_case() {
         let mut names: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
         assert!(names.iter().all(|name| {
-            name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            name.bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
         }));
         names.sort_unstable();
         names.dedup();
@@ -162,7 +163,10 @@ mod tests {
         for reason in Reason::ALL {
             let code = reason.close_code();
             // RFC 6455 §7.4: 1005, 1006 and 1015 never stand in a frame.
-            assert!(matches!(code, 1000..=1003 | 1007..=1014 | 4000..=4999), "{reason:?}: {code}");
+            assert!(
+                matches!(code, 1000..=1003 | 1007..=1014 | 4000..=4999),
+                "{reason:?}: {code}"
+            );
         }
     }
 

@@ -28,8 +28,8 @@ use tokio::{
 
 use crate::log::{Appended, Log, LogError};
 
-/// Publishes taken in before the loop looks at anything else.
-const PUBLISHES_A_TURN: usize = 256;
+/// Batches of publishes taken in before the loop looks at anything else.
+const BATCHES_A_TURN: usize = 64;
 /// Commands taken in before the loop looks at anything else.
 const COMMANDS_A_TURN: usize = 64;
 
@@ -128,10 +128,10 @@ impl<L: Log> HubTask<L> {
     /// Runs until every handle is dropped, or the log fails.
     pub(crate) async fn run(
         mut self,
-        mut publishes: mpsc::Receiver<PublishCall>,
+        mut publishes: mpsc::Receiver<Vec<PublishCall>>,
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), LogError> {
-        let mut calls = Vec::with_capacity(PUBLISHES_A_TURN);
+        let mut calls = Vec::with_capacity(BATCHES_A_TURN);
         let mut asked = Vec::with_capacity(COMMANDS_A_TURN);
         loop {
             let deadline = self.hub.next_deadline();
@@ -151,9 +151,9 @@ impl<L: Log> HubTask<L> {
                         self.command(command);
                     }
                 }
-                count = publishes.recv_many(&mut calls, PUBLISHES_A_TURN), if !publishes.is_closed() => {
+                count = publishes.recv_many(&mut calls, BATCHES_A_TURN), if !publishes.is_closed() => {
                     debug_assert!(count > 0 || publishes.is_closed());
-                    for call in calls.drain(..) {
+                    for call in calls.drain(..).flatten() {
                         let ticket = self.number();
                         self.replies.insert(ticket, call.reply);
                         self.feed(Input::Publish { ticket, publish: call.publish });

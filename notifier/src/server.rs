@@ -30,6 +30,8 @@ use crate::{
     service,
 };
 
+/// Batches of publishes that wait for the hub; a lone call is a batch too.
+const BATCHES: usize = 1_024;
 /// Commands that wait for the hub.
 const COMMANDS: usize = 1_024;
 /// Requests to `Notifier` and `Admin`; an event is 64 KiB at most.
@@ -90,7 +92,7 @@ pub struct Listeners {
 #[derive(Debug)]
 pub struct Notifier {
     config: Config,
-    publishes: mpsc::Sender<PublishCall>,
+    publishes: mpsc::Sender<Vec<PublishCall>>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
     hub: JoinHandle<Result<(), LogError>>,
@@ -135,7 +137,7 @@ impl Notifier {
     }
 
     fn start_on<L: Log>(config: Config, log: L) -> Self {
-        let (publishes, calls) = mpsc::channel(config.limits.unsynced_records);
+        let (publishes, calls) = mpsc::channel(BATCHES.min(config.limits.unsynced_records));
         let (commands, asked) = mpsc::channel(COMMANDS);
         let task = HubTask::new(config.limits.clone(), Arc::new(log));
         let epoch = task.epoch();

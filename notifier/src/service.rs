@@ -1,6 +1,11 @@
 //! `Notifier` over gRPC: a thin adapter between calls and the hub.
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::SystemTime,
+};
 
 use belfry::{
     reason::Reason,
@@ -23,10 +28,13 @@ use crate::{
     refusal::Refusal,
 };
 
+/// Publishes of one stream that reach the hub together at most.
+const CALLS_A_BATCH: usize = 128;
+
 /// `Notifier` over gRPC.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
-    pub(crate) publishes: mpsc::Sender<PublishCall>,
+    pub(crate) publishes: mpsc::Sender<Vec<PublishCall>>,
     pub(crate) keys: Keys,
     pub(crate) epoch: u64,
     pub(crate) in_flight: usize,
@@ -52,7 +60,7 @@ impl Notifier for Service {
         let (reply, answer) = oneshot::channel();
         // Full: say so at once, never wait in line.
         self.publishes
-            .try_send(PublishCall { publish, reply })
+            .try_send(vec![PublishCall { publish, reply }])
             .map_err(|full| match full {
                 mpsc::error::TrySendError::Full(_) => Refusal::of(Reason::Overloaded),
                 mpsc::error::TrySendError::Closed(_) => Refusal::of(Reason::Unavailable),
@@ -92,7 +100,8 @@ impl Notifier for Service {
 }
 
 impl Service {
-    /// Takes requests in order. With as many unanswered as may be it reads no
+    /// Takes requests in order, all that are there at once: they reach the hub
+    /// together and share one sync. With as many unanswered as may be it reads no
     /// further, and HTTP/2 holds the publisher back.
     async fn read(
         self,
@@ -108,38 +117,64 @@ impl Service {
                 message = requests.message() => message,
                 () = self.draining.cancelled() => Err(Refusal::of(Reason::Unavailable).into()),
             };
-            let request = match message {
-                Ok(Some(request)) => request.publish.unwrap_or_default(),
-                Ok(None) => return,
-                Err(status) => {
-                    slot.send(Err(status));
-                    return;
-                }
-            };
-            if caller.is_expired() {
-                let message = "the service token has expired, come back with a fresh one";
-                slot.send(Err(Refusal::new(Reason::TokenExpired, message).into()));
-                return;
-            }
-            let publish = match publish::parse(request, &caller, SystemTime::now()) {
-                Ok(publish) => publish,
-                Err(refusal) => {
-                    slot.send(Ok(Pending::Refused(refusal)));
-                    continue;
-                }
-            };
-            let (reply, answer) = oneshot::channel();
-            if self
-                .publishes
-                .send(PublishCall { publish, reply })
-                .await
-                .is_err()
+            let mut batch = Vec::new();
+            let mut open = self.take(message, slot, &caller, &mut batch);
+            while open
+                && batch.len() < CALLS_A_BATCH
+                && let Ok(slot) = pending.try_reserve()
+                && let Some(message) = ready(&mut requests)
             {
-                slot.send(Err(Refusal::of(Reason::Unavailable).into()));
+                open = self.take(message, slot, &caller, &mut batch);
+            }
+            let sent = batch.is_empty() || self.publishes.send(batch).await.is_ok();
+            if !open || !sent {
                 return;
             }
-            slot.send(Ok(Pending::Waiting(answer)));
         }
+    }
+
+    /// Takes one message of a stream: says whether the stream goes on.
+    fn take(
+        &self,
+        message: Result<Option<PublishStreamRequest>, Status>,
+        slot: mpsc::Permit<'_, Result<Pending, Status>>,
+        caller: &Caller,
+        batch: &mut Vec<PublishCall>,
+    ) -> bool {
+        let request = match message {
+            Ok(Some(request)) => request.publish.unwrap_or_default(),
+            Ok(None) => return false,
+            Err(status) => {
+                slot.send(Err(status));
+                return false;
+            }
+        };
+        if caller.is_expired() {
+            let message = "the service token has expired, come back with a fresh one";
+            slot.send(Err(Refusal::new(Reason::TokenExpired, message).into()));
+            return false;
+        }
+        match publish::parse(request, caller, SystemTime::now()) {
+            Ok(publish) => {
+                let (reply, answer) = oneshot::channel();
+                batch.push(PublishCall { publish, reply });
+                slot.send(Ok(Pending::Waiting(answer)));
+            }
+            Err(refusal) => slot.send(Ok(Pending::Refused(refusal))),
+        }
+        true
+    }
+}
+
+/// The next message of a stream, if it is there already.
+fn ready(
+    requests: &mut Streaming<PublishStreamRequest>,
+) -> Option<Result<Option<PublishStreamRequest>, Status>> {
+    let mut context = Context::from_waker(Waker::noop());
+    match Pin::new(requests).poll_next(&mut context) {
+        Poll::Ready(message) => Some(message.transpose()),
+        // Asked again by whoever awaits the next message.
+        Poll::Pending => None,
     }
 }
 

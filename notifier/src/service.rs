@@ -118,13 +118,13 @@ impl Service {
                 () = self.draining.cancelled() => Err(Refusal::of(Reason::Unavailable).into()),
             };
             let mut batch = Vec::new();
-            let mut open = self.take(message, slot, &caller, &mut batch);
+            let mut open = take(message, slot, &caller, &mut batch);
             while open
                 && batch.len() < CALLS_A_BATCH
                 && let Ok(slot) = pending.try_reserve()
                 && let Some(message) = ready(&mut requests)
             {
-                open = self.take(message, slot, &caller, &mut batch);
+                open = take(message, slot, &caller, &mut batch);
             }
             let sent = batch.is_empty() || self.publishes.send(batch).await.is_ok();
             if !open || !sent {
@@ -132,38 +132,37 @@ impl Service {
             }
         }
     }
+}
 
-    /// Takes one message of a stream: says whether the stream goes on.
-    fn take(
-        &self,
-        message: Result<Option<PublishStreamRequest>, Status>,
-        slot: mpsc::Permit<'_, Result<Pending, Status>>,
-        caller: &Caller,
-        batch: &mut Vec<PublishCall>,
-    ) -> bool {
-        let request = match message {
-            Ok(Some(request)) => request.publish.unwrap_or_default(),
-            Ok(None) => return false,
-            Err(status) => {
-                slot.send(Err(status));
-                return false;
-            }
-        };
-        if caller.is_expired() {
-            let message = "the service token has expired, come back with a fresh one";
-            slot.send(Err(Refusal::new(Reason::TokenExpired, message).into()));
+/// Takes one message of a stream: says whether the stream goes on.
+fn take(
+    message: Result<Option<PublishStreamRequest>, Status>,
+    slot: mpsc::Permit<'_, Result<Pending, Status>>,
+    caller: &Caller,
+    batch: &mut Vec<PublishCall>,
+) -> bool {
+    let request = match message {
+        Ok(Some(request)) => request.publish.unwrap_or_default(),
+        Ok(None) => return false,
+        Err(status) => {
+            slot.send(Err(status));
             return false;
         }
-        match publish::parse(request, caller, SystemTime::now()) {
-            Ok(publish) => {
-                let (reply, answer) = oneshot::channel();
-                batch.push(PublishCall { publish, reply });
-                slot.send(Ok(Pending::Waiting(answer)));
-            }
-            Err(refusal) => slot.send(Ok(Pending::Refused(refusal))),
-        }
-        true
+    };
+    if caller.is_expired() {
+        let message = "the service token has expired, come back with a fresh one";
+        slot.send(Err(Refusal::new(Reason::TokenExpired, message).into()));
+        return false;
     }
+    match publish::parse(request, caller, SystemTime::now()) {
+        Ok(publish) => {
+            let (reply, answer) = oneshot::channel();
+            batch.push(PublishCall { publish, reply });
+            slot.send(Ok(Pending::Waiting(answer)));
+        }
+        Err(refusal) => slot.send(Ok(Pending::Refused(refusal))),
+    }
+    true
 }
 
 /// The next message of a stream, if it is there already.

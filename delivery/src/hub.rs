@@ -324,7 +324,12 @@ impl Hub {
                     .keep(stream, kept, until, self.limits.latest_events);
             }
             if let Some((name, known)) = self.streams.get_key_value(stream) {
-                let routed = route::ephemeral(&mut self.links, &known.edges, (name, &event), out);
+                let routed = route::route(
+                    &mut self.links,
+                    &known.edges,
+                    (name, route::Event::Ephemeral(&event)),
+                    out,
+                );
                 self.count(routed);
             }
         }
@@ -398,7 +403,12 @@ impl Hub {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        let routed = route::stored(&mut self.links, &stream.edges, (name, &event), out);
+        let routed = route::route(
+            &mut self.links,
+            &stream.edges,
+            (name, route::Event::Stored(&event)),
+            out,
+        );
         self.recent.push_back((name.clone(), event.offset));
         self.recent_bytes += event.envelope.len();
         stream.commit(event);

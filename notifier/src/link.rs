@@ -140,11 +140,17 @@ impl EdgeGateway for Service {
                 ended = tokio::time::timeout(ends_in, pump_in(rest, requests, to_hub)) => ended,
                 () = send_out(from_hub, answers) => Ok(Ok(())),
             };
-            if let Ok(Err(status)) = ended {
-                tracing::warn!(edge = %name, %status, "edge link ended");
-                let _ = failures.send(Err(status)).await;
-            } else {
-                tracing::info!(edge = %name, "edge detached");
+            // A cut connection is an edge that went away; a status of ours is a
+            // fault that the edge should hear of.
+            match ended {
+                Ok(Err(status)) if status.code() == tonic::Code::Unknown => {
+                    tracing::info!(edge = %name, "edge went away");
+                }
+                Ok(Err(status)) => {
+                    tracing::warn!(edge = %name, %status, "edge link ended");
+                    let _ = failures.send(Err(status)).await;
+                }
+                Ok(Ok(())) | Err(_) => tracing::info!(edge = %name, "edge detached"),
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))

@@ -1,16 +1,13 @@
 //! `kill -9` of the notifier, fifty times, under load.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use crate::world::{Browser, Process, SOON, World, numbered};
 
@@ -64,7 +61,7 @@ fn note(seen: &mut Seen, frame: &Value) -> u64 {
 fn load(
     world: &World,
     grpc: &str,
-    acked: Arc<AtomicU64>,
+    acked: watch::Sender<u64>,
     mut stop: mpsc::Receiver<()>,
 ) -> JoinHandle<Vec<(String, u64, String)>> {
     let publisher = world.publisher(grpc);
@@ -81,10 +78,10 @@ fn load(
                 .publish(numbered(&user(number), number))
                 .await
                 .expect("taken");
-            let acked = Arc::clone(&acked);
+            let acked = acked.clone();
             acks.spawn(async move {
                 let event = answer.await.expect("every publish is acked in the end");
-                acked.fetch_add(1, Ordering::Relaxed);
+                acked.send_modify(|count| *count += 1);
                 let placement = &event.placements[0];
                 let offset = placement.position.expect("a position").offset;
                 (placement.stream.clone(), offset, event.event_id)
@@ -111,19 +108,15 @@ async fn fifty_kills_lose_nothing_acked_and_show_nothing_that_is_not_on_disk() {
         beginnings.push(browser.positions.clone());
         watchers.push(tokio::spawn(watch(browser)));
     }
-    let acked = Arc::new(AtomicU64::new(0));
+    let (count, mut acked) = watch::channel(0);
     let (stop, stopped) = mpsc::channel(1);
-    let load = load(&world, &grpc, Arc::clone(&acked), stopped);
+    let load = load(&world, &grpc, count, stopped);
 
     for _ in 0..KILLS {
-        let enough = acked.load(Ordering::Relaxed) + ACKS_A_ROUND;
-        timeout(SOON, async {
-            while acked.load(Ordering::Relaxed) < enough {
-                tokio::time::sleep(PACE).await;
-            }
-        })
-        .await
-        .expect("acks go on after a restart");
+        let enough = *acked.borrow() + ACKS_A_ROUND;
+        let more = timeout(SOON, acked.wait_for(|count| *count >= enough)).await;
+        more.expect("acks go on after a restart")
+            .expect("the load goes on");
         notifier.kill();
         notifier = world.notifier(&grpc, &[]);
     }

@@ -344,6 +344,16 @@ impl Processors {
     pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
         processors::run(self.config, self.listener, shutdown)
             .await
-            .map_err(Failure::failed)
+            .map_err(|error| match error {
+                processors::Error::Config(_) | processors::Error::Publisher(_) => {
+                    Failure::usage(error)
+                }
+                processors::Error::Records(_) | processors::Error::Files(_) => {
+                    Failure::storage(error)
+                }
+                processors::Error::Fetcher(_) | processors::Error::Http(_) => {
+                    Failure::failed(error)
+                }
+            })
     }
 }

@@ -70,44 +70,43 @@ pub(super) struct Routed {
     pub(super) left_out: u64,
 }
 
-/// One copy of a durable event for each edge that follows. An edge without
-/// credit is told later that it is behind; it delays nobody (guarantee G11).
-pub(super) fn stored(
-    links: &mut BTreeMap<EdgeId, Link>,
-    edges: &BTreeMap<EdgeId, u32>,
-    (stream, event): (&StreamName, &StoredEvent),
-    out: &mut Vec<Output>,
-) -> Routed {
-    let mut routed = Routed::default();
-    for edge in edges.keys() {
-        let Some(link) = links.get_mut(edge) else {
-            continue;
-        };
-        if link.spend(event.envelope.len()) {
-            // The hole before this event, if there is one, speaks for itself.
-            link.behind.remove(stream);
-            let message = ToEdge::Live {
-                stream: stream.clone(),
-                event: event.clone(),
-            };
-            out.push(Output::Send {
-                edge: *edge,
-                message,
-            });
-            routed.sent += 1;
-        } else {
-            link.behind.insert(stream.clone());
-            routed.left_out += 1;
-        }
-    }
-    routed
+/// What is routed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event<'a> {
+    Stored(&'a StoredEvent),
+    Ephemeral(&'a Ephemeral),
 }
 
-/// One copy of an ephemeral event for each edge that follows and has credit.
-pub(super) fn ephemeral(
+impl Event<'_> {
+    fn len(self) -> usize {
+        match self {
+            Event::Stored(event) => event.envelope.len(),
+            Event::Ephemeral(event) => event.envelope.len(),
+        }
+    }
+
+    fn message(self, stream: &StreamName) -> ToEdge {
+        let stream = stream.clone();
+        match self {
+            Event::Stored(event) => ToEdge::Live {
+                stream,
+                event: event.clone(),
+            },
+            Event::Ephemeral(event) => ToEdge::Ephemeral {
+                stream,
+                event: event.clone(),
+            },
+        }
+    }
+}
+
+/// One copy of an event for each edge that follows. An edge without credit
+/// delays nobody (guarantee G11): of a stored event it is told later that it is
+/// behind, an ephemeral one is gone.
+pub(super) fn route(
     links: &mut BTreeMap<EdgeId, Link>,
     edges: &BTreeMap<EdgeId, u32>,
-    (stream, event): (&StreamName, &Ephemeral),
+    (stream, event): (&StreamName, Event<'_>),
     out: &mut Vec<Output>,
 ) -> Routed {
     let mut routed = Routed::default();
@@ -115,14 +114,21 @@ pub(super) fn ephemeral(
         let Some(link) = links.get_mut(edge) else {
             continue;
         };
-        if link.spend(event.envelope.len()) {
-            let message = ToEdge::Ephemeral {
-                stream: stream.clone(),
-                event: event.clone(),
-            };
+        let affordable = link.spend(event.len());
+        match event {
+            // The hole before this event, if there is one, speaks for itself.
+            Event::Stored(_) if affordable => {
+                link.behind.remove(stream);
+            }
+            Event::Stored(_) => {
+                link.behind.insert(stream.clone());
+            }
+            Event::Ephemeral(_) => {}
+        }
+        if affordable {
             out.push(Output::Send {
                 edge: *edge,
-                message,
+                message: event.message(stream),
             });
             routed.sent += 1;
         } else {

@@ -88,3 +88,45 @@ fn help_teaches_every_command() {
         assert!(output.stdout.len() > 200, "{command}");
     }
 }
+
+/// `belfry listen` of user `u1`; gives what it printed, line by line.
+fn listen(up: &crate::world::Process, resume: &str, more: &[&str]) -> Vec<serde_json::Value> {
+    let (url, dir) = (up.address("ws"), up.address("dataDir"));
+    let mut arguments = vec!["listen", "--url", &url, "--data-dir", &dir, "--user", "u1"];
+    arguments.extend(["--resume-file", resume, "--format", "json"]);
+    arguments.extend(more);
+    let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .args(arguments)
+        .output()
+        .expect("ran");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listen_with_a_resume_file_prints_exactly_what_it_missed() {
+    let world = World::new();
+    let up = world.up();
+    let resume = std::path::Path::new(&up.address("dataDir")).join("resume.json");
+    let resume = resume.to_str().expect("UTF-8");
+    assert!(listen(&up, resume, &["--until-caught-up"]).is_empty());
+    let pipeline = world.publisher(&up.address("grpc")).pipeline();
+    for number in 0..500 {
+        pipeline
+            .publish(crate::world::numbered("u1", number))
+            .await
+            .expect("taken");
+    }
+    pipeline.close().await;
+    let mut missed = listen(&up, resume, &["--count", "200"]);
+    missed.extend(listen(&up, resume, &["--until-caught-up"]));
+    let numbers: Vec<_> = missed.iter().map(|event| event["status"].clone()).collect();
+    let expected: Vec<_> = (0..500)
+        .map(|number| serde_json::json!(number.to_string()))
+        .collect();
+    assert_eq!(numbers, expected);
+}

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use belfry::publisher::{Publish, event};
 use serde_json::{Value, json};
 
-use crate::world::{Browser, Process, World, numbered};
+use tokio::time::timeout;
+
+use crate::world::{Browser, Process, SOON, World, numbered};
 
 fn number(frame: &Value) -> u64 {
     frame["status"]
@@ -114,7 +116,7 @@ async fn scenario(world: &World, grpc: &str, edge: &Process) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_with_all_in_one_process() {
     let world = World::new();
     let up = world.up();
@@ -122,7 +124,7 @@ async fn everything_arrives_with_all_in_one_process() {
     assert_eq!(up.terminate(), Some(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_across_three_processes() {
     let world = World::new();
     world.make_secrets();
@@ -132,6 +134,45 @@ async fn everything_arrives_across_three_processes() {
     scenario(&world, &grpc, &edge).await;
     assert_eq!(edge.terminate(), Some(0));
     assert_eq!(notifier.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_see_sessions_come_and_go() {
+    let world = World::new();
+    world.make_secrets();
+    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let edge = world.edge(&grpc, "edge-7");
+    let phone = world.browser(&edge, "u1").await;
+    let _laptop = world.browser(&edge, "u1").await;
+    let _other = world.browser(&edge, "u2").await;
+
+    let operator = world.operator(&grpc).await;
+    let all = operator.sessions("", 2).await;
+    assert_eq!(all.len(), 3, "two pages hold them all: {all:?}");
+    assert!(all.iter().all(|session| session.edge == "edge-7"));
+    assert_eq!(all[0].streams, ["user:u1", "everyone"]);
+    assert_eq!(operator.presence(&["u1", "u2", "u3"]).await, [2, 1, 0]);
+    drop(phone);
+    timeout(SOON, async {
+        while operator.presence(&["u1"]).await != [1] {}
+    })
+    .await
+    .expect("who leaves is no longer there");
+
+    let metrics = format!("{}/metrics", notifier.address("notifierHttp"));
+    let metrics = reqwest::get(metrics)
+        .await
+        .expect("served")
+        .text()
+        .await
+        .expect("text");
+    assert!(
+        metrics.contains("belfry_notifier_sessions 2\n"),
+        "{metrics}"
+    );
+    let ready = format!("{}/readyz", notifier.address("notifierHttp"));
+    assert_eq!(reqwest::get(ready).await.expect("served").status(), 200);
 }
 
 #[tokio::test]

@@ -9,12 +9,20 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use belfry::publisher::{Credential, Publish, Publisher, PublisherConfig, event};
+use belfry::{
+    publisher::{Credential, Publish, Publisher, PublisherConfig, event},
+    v1::{self, GetPresenceRequest, ListSessionsRequest, admin_client::AdminClient},
+};
 use futures_util::{SinkExt, StreamExt};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 /// Long enough for a busy machine; a test that waits this long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -153,10 +161,25 @@ impl World {
         sign(&claims, &self.secret("users.key"))
     }
 
-    pub(crate) fn publisher(&self, grpc: &str) -> Publisher {
+    fn service_token(&self, role: &str) -> String {
         let claims = json!({"sub": "tests", "aud": "belfry-internal", "exp": in_an_hour(),
-                            "role": "publisher", "events": ["*"], "targets": ["*"]});
-        let token = sign(&claims, &self.secret("services.key"));
+                            "role": role, "events": ["*"], "targets": ["*"]});
+        sign(&claims, &self.secret("services.key"))
+    }
+
+    pub(crate) async fn operator(&self, grpc: &str) -> Operator {
+        let client = AdminClient::connect(format!("http://{grpc}"))
+            .await
+            .expect("connected");
+        let bearer = format!("Bearer {}", self.service_token("operator"));
+        Operator {
+            client,
+            bearer: bearer.parse().expect("ASCII"),
+        }
+    }
+
+    pub(crate) fn publisher(&self, grpc: &str) -> Publisher {
+        let token = self.service_token("publisher");
         let config = PublisherConfig {
             // A restart may take a while on a busy machine; tries go on.
             deadline: Duration::from_mins(1),
@@ -192,6 +215,65 @@ fn sign(claims: &Value, secret: &[u8]) -> String {
         &EncodingKey::from_secret(secret),
     )
     .expect("signed")
+}
+
+/// Asks a notifier as an operator would.
+pub(crate) struct Operator {
+    client: AdminClient<Channel>,
+    bearer: MetadataValue<Ascii>,
+}
+
+impl Operator {
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request
+            .metadata_mut()
+            .insert("authorization", self.bearer.clone());
+        request
+    }
+
+    /// Every session of a user (empty: of everybody), page by page.
+    pub(crate) async fn sessions(&self, user: &str, page_size: u32) -> Vec<v1::Session> {
+        let (mut sessions, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let user_id = user.to_owned();
+            let request = self.request(ListSessionsRequest {
+                user_id,
+                page_size,
+                page_token,
+            });
+            let page = self
+                .client
+                .clone()
+                .list_sessions(request)
+                .await
+                .expect("listed");
+            let page = page.into_inner();
+            assert!(page.sessions.len() <= page_size as usize);
+            sessions.extend(page.sessions);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return sessions;
+            }
+        }
+    }
+
+    pub(crate) async fn presence(&self, users: &[&str]) -> Vec<u32> {
+        let user_ids = words(users);
+        let request = self.request(GetPresenceRequest { user_ids });
+        let presence = self
+            .client
+            .clone()
+            .get_presence(request)
+            .await
+            .expect("answered");
+        presence
+            .into_inner()
+            .users
+            .into_iter()
+            .map(|user| user.sessions)
+            .collect()
+    }
 }
 
 /// What a page would be: a socket, what it saw, and where it stands.

@@ -351,9 +351,7 @@ impl Processors {
                 processors::Error::Records(_) | processors::Error::Files(_) => {
                     Failure::storage(error)
                 }
-                processors::Error::Fetcher(_) | processors::Error::Http(_) => {
-                    Failure::failed(error)
-                }
+                _ => Failure::failed(error),
             })
     }
 }

@@ -72,25 +72,36 @@ impl Addresses {
         if self.dashboard.is_some()
             && let (Some(grpc), Some(dir)) = (&self.grpc, &data)
         {
+            let belfry = called();
             writeln!(out, "\n  {dim}tell the user `demo` something:{end}")?;
-            writeln!(out, "  {}", publish_line(grpc, dir))?;
+            writeln!(out, "  {}", publish_line(&belfry, grpc, dir))?;
             writeln!(out, "\n  {dim}the same from any language:{end}")?;
-            writeln!(out, "  {}", grpcurl_line(grpc, dir))?;
+            writeln!(out, "  {}", grpcurl_line(&belfry, grpc, dir))?;
         }
         writeln!(out)
     }
 }
 
-fn publish_line(grpc: &str, dir: &str) -> String {
+/// How this program was called, so that the lines below can be copied.
+fn called() -> String {
+    let name = std::env::args().next().unwrap_or_default();
+    if name.contains('/') && !name.contains(char::is_whitespace) {
+        name
+    } else {
+        "belfry".to_owned()
+    }
+}
+
+fn publish_line(belfry: &str, grpc: &str, dir: &str) -> String {
     format!(
-        "belfry publish status --user demo --update-type greeting --resource you --status hello \
+        "{belfry} publish status --user demo --update-type greeting --resource you --status hello \
          --notifier-url http://{grpc} --data-dir {dir}"
     )
 }
 
-fn grpcurl_line(grpc: &str, dir: &str) -> String {
+fn grpcurl_line(belfry: &str, grpc: &str, dir: &str) -> String {
     format!(
-        "grpcurl -plaintext -H \"authorization: Bearer $(belfry token service me --role publisher \
+        "grpcurl -plaintext -H \"authorization: Bearer $({belfry} token service me --role publisher \
          --events '*' --targets '*' --data-dir {dir})\" -d '{{\"user_id\":\"demo\",\"event\":\
          {{\"status_update\":{{\"update_type\":\"greeting\",\"resource\":\"you\",\
          \"status\":\"hello\"}}}}}}' {grpc} belfry.v1.Notifier/Publish"
@@ -142,10 +153,7 @@ mod tests {
         let mut plain = Vec::new();
         all().for_people(false, &mut plain).unwrap();
         let plain = String::from_utf8(plain).unwrap();
-        assert!(
-            plain.contains("belfry publish status --user demo"),
-            "{plain}"
-        );
+        assert!(plain.contains(" publish status --user demo"), "{plain}");
         assert!(
             plain.contains("grpcurl -plaintext") && !plain.contains('\x1b'),
             "{plain}"

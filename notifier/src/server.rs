@@ -254,6 +254,8 @@ impl Notifier {
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)
+            // Lets tools show the details of a status.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the contract's own descriptors are whole");
         let router = Server::builder()

@@ -1,0 +1,178 @@
+//! What time does to a session: pings, silence, stalls, tokens, a drain.
+
+use delivery::{
+    Limits, Millis,
+    edge::{CloseReason, Edge, Input, Output},
+    link::ToEdge,
+};
+
+const LIMITS_PING_MS: Millis = 30_000;
+
+fn edge_with(sessions: u64, ends_at: Millis) -> Edge {
+    let mut edge = Edge::new(Limits::default());
+    let mut out = Vec::new();
+    let message = ToEdge::Welcome {
+        epoch: 1,
+        request_window: 256,
+    };
+    edge.handle(
+        Input::FromHub {
+            message,
+            charged: 0,
+        },
+        0,
+        &mut out,
+    );
+    for session in 1..=sessions {
+        let (user, public_id, interests) = ("u".into(), "s".into(), Vec::new());
+        let open = Input::Open {
+            session,
+            user,
+            public_id,
+            interests,
+            ends_at,
+        };
+        edge.handle(open, 0, &mut out);
+    }
+    edge
+}
+
+/// Lets time pass as a driver would, until `until`; gives what happened to clients,
+/// and when.
+fn pass(edge: &mut Edge, until: Millis) -> Vec<(Millis, Output)> {
+    let mut happened = Vec::new();
+    while let Some(deadline) = edge.next_deadline().filter(|deadline| *deadline <= until) {
+        let mut out = Vec::new();
+        edge.handle(Input::Deadline, deadline, &mut out);
+        out.retain(|output| !matches!(output, Output::ToHub(_)));
+        happened.extend(out.into_iter().map(|output| (deadline, output)));
+        assert!(
+            edge.next_deadline().is_none_or(|next| next > deadline),
+            "time moves on"
+        );
+    }
+    happened
+}
+
+fn closed(session: u64, reason: CloseReason) -> Output {
+    Output::Close {
+        session,
+        reason,
+        retry_after_ms: None,
+    }
+}
+
+#[test]
+fn a_silent_client_is_pinged_at_30_s_and_closed_at_60_s() {
+    let mut edge = edge_with(1, Millis::MAX);
+    let happened = pass(&mut edge, 100_000);
+    let expected = [
+        (30_000, Output::Ping { session: 1 }),
+        (60_000, closed(1, CloseReason::Timeout)),
+    ];
+    assert_eq!(happened, expected);
+}
+
+#[test]
+fn a_client_that_answers_pings_stays() {
+    let mut edge = edge_with(1, Millis::MAX);
+    for round in 1..100 {
+        let happened = pass(&mut edge, round * LIMITS_PING_MS);
+        assert_eq!(
+            happened,
+            [(round * LIMITS_PING_MS, Output::Ping { session: 1 })]
+        );
+        edge.handle(
+            Input::Heard { session: 1 },
+            round * LIMITS_PING_MS + 50,
+            &mut Vec::new(),
+        );
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_token_unless_it_is_refreshed() {
+    let mut edge = edge_with(2, 10_000);
+    edge.handle(
+        Input::Refresh {
+            session: 2,
+            ends_at: 25_000,
+        },
+        9_000,
+        &mut Vec::new(),
+    );
+    let happened = pass(&mut edge, 29_000);
+    let expected = [
+        (10_000, closed(1, CloseReason::TokenExpired)),
+        (25_000, closed(2, CloseReason::TokenExpired)),
+    ];
+    assert_eq!(happened, expected);
+}
+
+#[test]
+fn a_socket_that_takes_nothing_for_15_s_is_closed_and_one_that_takes_some_is_not() {
+    let mut edge = edge_with(2, Millis::MAX);
+    let mut out = Vec::new();
+    for session in [1, 2] {
+        edge.handle(Input::Blocked { session }, 1_000, &mut out);
+    }
+    edge.handle(Input::Blocked { session: 2 }, 10_000, &mut out);
+    assert_eq!(
+        pass(&mut edge, 20_000),
+        [(16_000, closed(1, CloseReason::SlowConsumer))]
+    );
+    edge.handle(Input::Writable { session: 2 }, 20_000, &mut out);
+    assert_eq!(pass(&mut edge, 29_999), []);
+}
+
+#[test]
+fn a_drain_closes_everybody_in_time_few_at_a_time_and_spreads_their_return() {
+    let mut edge = edge_with(1_000, Millis::MAX);
+    let mut out = Vec::new();
+    edge.handle(Input::Drain { over_ms: 5_000 }, 0, &mut out);
+    let happened = pass(&mut edge, 5_000);
+    assert_eq!(happened.len(), 1_000);
+    let mut returns = Vec::new();
+    let mut by_step = std::collections::BTreeMap::new();
+    for (at, output) in happened {
+        let Output::Close {
+            reason: CloseReason::Restart,
+            retry_after_ms,
+            ..
+        } = output
+        else {
+            panic!("{output:?}")
+        };
+        *by_step.entry(at).or_insert(0) += 1;
+        returns.push(at + retry_after_ms.expect("a hint"));
+    }
+    assert!(by_step.values().all(|count| *count <= 12), "{by_step:?}");
+    let most = (0..11).map(|second| {
+        returns
+            .iter()
+            .filter(|at| (second * 1_000..(second + 1) * 1_000).contains(*at))
+            .count()
+    });
+    assert!(most.max().expect("seconds") <= 250, "no storm of returns");
+}
+
+#[test]
+fn more_than_a_hundred_messages_in_a_minute_are_too_many() {
+    let mut edge = edge_with(1, Millis::MAX);
+    let mut out = Vec::new();
+    for _ in 0..100 {
+        edge.handle(Input::Ping { session: 1 }, 1_000, &mut out);
+    }
+    assert!(
+        !out.iter()
+            .any(|output| matches!(output, Output::Close { .. }))
+    );
+    edge.handle(Input::Ping { session: 1 }, 1_000, &mut out);
+    let reason = CloseReason::RateLimited;
+    let last = Output::Close {
+        session: 1,
+        reason,
+        retry_after_ms: Some(600),
+    };
+    assert!(out.contains(&last), "{out:?}");
+}

@@ -109,6 +109,10 @@ fn every_bad_target_is_named() {
         ("user_id", user("a\u{0}b")),
         ("user_id", user("a\u{202e}b")),
         ("user_id", user("a\u{200b}b")),
+        ("user_id", user("a\u{2028}b")),
+        ("user_id", user("a\u{8e2}b")),
+        ("user_id", user("a\u{110bd}b")),
+        ("user_id", user("a\u{13430}b")),
         ("queue", target(Some(Target::Queue(String::new())))),
         ("users.user_ids", target(users(&[]))),
         ("users.user_ids", target(users(&["u"; 101]))),
@@ -250,6 +254,26 @@ fn nobody_publishes_what_the_token_does_not_list() {
     let refusal = parse(everyone, &limited, now).unwrap_err();
     assert_eq!(refusal.reason, Reason::Forbidden);
     assert!(refusal.message.contains("status_update") && refusal.message.contains("everyone"));
+}
+
+#[test]
+fn a_job_belongs_to_its_publisher() {
+    let job_of = |name: &str, id: &str| {
+        let request = PublishRequest {
+            job: Some(Job { id: id.into() }),
+            durability: Durability::Ephemeral.into(),
+            ..request(status())
+        };
+        match parse(request, &caller(name, &["*"]), SystemTime::now())
+            .unwrap()
+            .kind
+        {
+            Kind::Ephemeral { job, .. } => job.unwrap(),
+            Kind::Stored { .. } => panic!("stored"),
+        }
+    };
+    assert_eq!(job_of("a", "b"), job_of("a", "b"));
+    assert_ne!(job_of("a/b", "c"), job_of("a", "b/c"));
 }
 
 #[test]

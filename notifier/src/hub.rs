@@ -18,7 +18,7 @@ use std::{
 use delivery::{
     Limits, Millis, Record, StoredEvent,
     hub::{EdgeId, Hub, Input, Output, Publish, ReadId, Reply, Stats, Ticket},
-    link::{ToEdge, ToHub},
+    link::{LinkFault, ToEdge, ToHub},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -59,6 +59,8 @@ pub(crate) enum Command {
         bytes: u64,
         to_edge: mpsc::Sender<Vec<ToEdge>>,
         number: oneshot::Sender<EdgeId>,
+        /// Hears why the hub ended the link, if it did.
+        ended: oneshot::Sender<LinkFault>,
     },
     FromEdge(EdgeId, Vec<ToHub>),
     Detach(EdgeId),
@@ -82,6 +84,7 @@ type Append = Pin<Box<dyn Future<Output = (u64, Result<Appended, LogError>)> + S
 struct Outbox {
     channel: mpsc::Sender<Vec<ToEdge>>,
     batch: Vec<ToEdge>,
+    ended: oneshot::Sender<LinkFault>,
 }
 
 /// The driver of a [`Hub`].
@@ -214,6 +217,7 @@ impl<L: Log> HubTask<L> {
                 bytes,
                 to_edge,
                 number,
+                ended,
             } => {
                 let edge = self.number();
                 if number.send(edge).is_err() {
@@ -224,6 +228,7 @@ impl<L: Log> HubTask<L> {
                     Outbox {
                         channel: to_edge,
                         batch: Vec::new(),
+                        ended,
                     },
                 );
                 self.feed(Input::Attach {
@@ -353,3 +358,6 @@ async fn sleep_until(started: Instant, deadline: Option<Millis>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

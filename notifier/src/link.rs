@@ -15,7 +15,7 @@ use belfry::{
 use delivery::{
     Limits,
     hub::EdgeId,
-    link::{ToEdge, ToHub},
+    link::{LinkFault, ToEdge, ToHub},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
@@ -40,6 +40,9 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// The two directions of a link; dropping either ends it.
 pub type Channels = (mpsc::Sender<Vec<ToHub>>, mpsc::Receiver<Vec<ToEdge>>);
+
+/// Why the hub ended a link; dropped if it did not.
+type Fault = oneshot::Receiver<LinkFault>;
 
 /// Where edges attach.
 #[derive(Debug, Clone)]
@@ -69,19 +72,27 @@ impl Gateway {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn attach(&self, name: &str, deliveries: u32, bytes: u64) -> Result<Channels, NoLink> {
+        self.link(name, deliveries, bytes)
+            .map(|(channels, _)| channels)
+    }
+
+    /// Attaches, and lets the caller hear why the hub ended the link.
+    fn link(&self, name: &str, deliveries: u32, bytes: u64) -> Result<(Channels, Fault), NoLink> {
         let (to_hub, from_edge) = mpsc::channel(BATCHES_IN);
         let (to_edge, from_hub) = mpsc::channel(self.capacity);
         let (number, edge) = oneshot::channel();
+        let (ended, fault) = oneshot::channel();
         let attach = Command::Attach {
             name: name.into(),
             deliveries,
             bytes,
             to_edge,
             number,
+            ended,
         };
         self.commands.try_send(attach).map_err(|_| NoLink)?;
         tokio::spawn(forward(edge, from_edge, self.commands.clone()));
-        Ok((to_hub, from_hub))
+        Ok(((to_hub, from_hub), fault))
     }
 }
 
@@ -127,9 +138,9 @@ impl EdgeGateway for Service {
         let (hello, rest) = first(&mut requests).await?;
         let name = hello.edge.clone();
         let credit = hello.credit.unwrap_or_default();
-        let (to_hub, from_hub) = self
+        let ((to_hub, from_hub), fault) = self
             .gateway
-            .attach(&name, credit.deliveries, credit.bytes)
+            .link(&name, credit.deliveries, credit.bytes)
             .map_err(|_| Refusal::of(Reason::Unavailable))?;
         tracing::info!(edge = %name, "edge attached");
         let (answers, responses) = mpsc::channel(BATCHES_OUT);
@@ -138,7 +149,7 @@ impl EdgeGateway for Service {
             // Whichever direction ends first ends the link.
             let ended = tokio::select! {
                 ended = tokio::time::timeout(ends_in, pump_in(rest, requests, to_hub)) => ended,
-                () = send_out(from_hub, answers) => Ok(Ok(())),
+                () = send_out(from_hub, answers, fault) => Ok(Ok(())),
             };
             // A cut connection is an edge that went away; a status of ours is a
             // fault that the edge should hear of.
@@ -214,6 +225,7 @@ async fn pump_in(
 async fn send_out(
     from_hub: mpsc::Receiver<Vec<ToEdge>>,
     answers: mpsc::Sender<Result<AttachResponse, Status>>,
+    fault: Fault,
 ) {
     let mut batches = ReceiverStream::new(from_hub);
     while let Some(batch) = batches.next().await {
@@ -222,7 +234,12 @@ async fn send_out(
             return;
         }
     }
-    let _ = answers
-        .send(Err(Refusal::of(Reason::Unavailable).into()))
-        .await;
+    let why = match fault.await {
+        Ok(LinkFault::Replaced) => Reason::LinkReplaced,
+        Ok(LinkFault::Overflow) => Reason::LinkOverflow,
+        Ok(LinkFault::UnknownSession) => Reason::LinkProtocol,
+        // No fault: the notifier ends.
+        Err(_) => Reason::Unavailable,
+    };
+    let _ = answers.send(Err(Refusal::of(why).into())).await;
 }

@@ -14,7 +14,8 @@ use tokio::{
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::{server::NamedService, transport::Server};
+use tonic_health::server::HealthReporter;
 
 use crate::{
     admin,
@@ -41,6 +42,8 @@ const MAX_LINK_REQUEST_BYTES: usize = 4 << 20;
 /// A dead peer is noticed after 10 s + 5 s (guarantee G14).
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the answers to the last calls may take once the log has failed.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const MAX_STREAMS_A_CONNECTION: u32 = 1_024;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Room for what is under way on one connection; the defaults of 64 KiB make a
@@ -113,6 +116,23 @@ pub async fn run(
         .await
 }
 
+async fn not_serving(health: &HealthReporter) {
+    health
+        .set_not_serving::<NotifierServer<service::Service>>()
+        .await;
+    health
+        .set_service_status("", tonic_health::ServingStatus::NotServing)
+        .await;
+}
+
+/// Ends the streams of those who watch health; the server would wait for them.
+async fn clear(health: &mut HealthReporter) {
+    health
+        .clear_service_status(<NotifierServer<service::Service> as NamedService>::NAME)
+        .await;
+    health.clear_service_status("").await;
+}
+
 impl Notifier {
     /// Opens the log and starts the hub.
     ///
@@ -167,7 +187,7 @@ impl Notifier {
         shutdown: CancellationToken,
     ) -> Result<(), RunError> {
         let drained = CancellationToken::new();
-        let (health, health_service) = tonic_health::server::health_reporter();
+        let (mut health, health_service) = tonic_health::server::health_reporter();
         health
             .set_serving::<NotifierServer<service::Service>>()
             .await;
@@ -195,22 +215,21 @@ impl Notifier {
         tokio::select! {
             () = shutdown.cancelled() => {}
             ended = &mut hub => {
+                // Who waits for an answer has one: it still has to be written.
                 drained.cancel();
+                clear(&mut health).await;
+                let _ = timeout(LAST_ANSWERS, grpc).await;
                 return Ok(ended??);
             }
         }
-        health
-            .set_not_serving::<NotifierServer<service::Service>>()
-            .await;
-        health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
+        not_serving(&health).await;
         let ended = timeout(config.drain, async {
             let (done, told) = oneshot::channel();
             if commands.send(Command::Drain(done)).await.is_ok() {
                 let _ = told.await;
             }
             drained.cancel();
+            clear(&mut health).await;
             // Ends when the last handle is dropped: with the servers.
             drop(commands);
             grpc.await??;
@@ -286,3 +305,6 @@ impl Notifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,10 @@ impl<L: Log> HubTask<L> {
             Output::End { edge, fault } => {
                 tracing::warn!(edge, ?fault, "link ended");
                 self.flush_one(edge);
-                self.outboxes.remove(&edge);
+                if let Some(outbox) = self.outboxes.remove(&edge) {
+                    // A link in this process does not ask why.
+                    let _ = outbox.ended.send(fault);
+                }
             }
         }
     }

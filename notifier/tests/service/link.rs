@@ -14,6 +14,7 @@ use notifier::{Channels, Store};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
 
 use crate::world::{SOON, World, bearer, config, status};
 
@@ -286,7 +287,7 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
             }
         }
     });
-    assert_eq!(ended.await.unwrap().code(), Code::Unavailable);
+    assert_eq!(ended.await.unwrap().code(), Code::FailedPrecondition);
     healthy.open(2, None).await;
     assert_eq!(healthy.next().await, "opened 2 at 0 of 0");
     world.end().await;
@@ -303,5 +304,19 @@ async fn a_second_link_of_the_same_name_replaces_the_first() {
     let mut second = Link::local(&world);
     assert_eq!(second.next().await, "welcome");
     assert_eq!(timeout(SOON, from_hub.recv()).await.unwrap(), None);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_replaced_link_over_grpc_hears_why_it_ended() {
+    let world = World::start(config(Store::Memory)).await;
+    let (_requests, mut responses) = attach(&world, hello(1)).await.unwrap();
+    assert!(responses.message().await.unwrap().is_some());
+    let mut second = Link::local(&world);
+    assert_eq!(second.next().await, "welcome");
+    let ended = timeout(SOON, responses.message()).await.unwrap();
+    let ended = ended.expect_err("a reason");
+    let details = ended.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "LINK_REPLACED");
     world.end().await;
 }

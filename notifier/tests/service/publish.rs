@@ -7,9 +7,12 @@ use belfry::v1::{
 use notifier::{Store, log::embedded};
 use tokio_stream::StreamExt;
 use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_types::StatusExt;
 
-use crate::world::{World, bearer, config, status};
+use crate::world::{SOON, World, bearer, config, status};
 
 fn keyed(key: &str, text: &str) -> PublishRequest {
     PublishRequest {
@@ -248,5 +251,21 @@ async fn operators_ask_and_nobody_else_does() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_orderly_end_does_not_wait_for_who_watches_health() {
+    let config = notifier::Config {
+        drain: 3 * SOON,
+        ..config(Store::Memory)
+    };
+    let world = World::start(config).await;
+    let mut health = HealthClient::new(world.channel().await);
+    let request = HealthCheckRequest::default();
+    let mut seen = health.watch(request).await.unwrap().into_inner();
+    let serving = seen.message().await.unwrap().unwrap();
+    assert_eq!(serving.status(), ServingStatus::Serving);
+    // Fails if the end takes as long as the drain may.
     world.end().await;
 }

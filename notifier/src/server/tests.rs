@@ -1,0 +1,106 @@
+//! What callers are told when the notifier cannot take or keep their events.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use belfry::v1::{
+    Event, PublishRequest, StatusUpdate, event::Body, notifier_client::NotifierClient,
+    notifier_server::Notifier as _, publish_request::Target,
+};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::json;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use super::*;
+use crate::{
+    auth::Keys,
+    hub::tests::{Scripted, Step},
+};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
+
+fn config() -> Config {
+    Config::new(Store::Memory, Keys::new([SECRET]).unwrap())
+}
+
+fn request() -> Request<PublishRequest> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let claims = json!({"sub": "tests", "aud": "belfry-internal", "exp": now.as_secs() + 600,
+                        "role": "publisher", "events": ["*"], "targets": ["*"]});
+    let key = EncodingKey::from_secret(SECRET);
+    let token = encode(&Header::default(), &claims, &key).unwrap();
+    let status = StatusUpdate {
+        update_type: "test".into(),
+        resource: "test".into(),
+        status: "done".into(),
+        ..StatusUpdate::default()
+    };
+    let mut request = Request::new(PublishRequest {
+        target: Some(Target::UserId("u1".into())),
+        event: Some(Event {
+            body: Some(Body::StatusUpdate(status)),
+        }),
+        ..PublishRequest::default()
+    });
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
+fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    details
+        .error_info()
+        .map_or_else(|| format!("{status:?}"), |info| info.reason.clone())
+}
+
+#[tokio::test]
+async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
+    let (publishes, _inbox) = mpsc::channel(1);
+    publishes.try_send(Vec::new()).unwrap();
+    let service = service::Service {
+        publishes,
+        keys: config().service_keys,
+        epoch: 1,
+        in_flight: 1,
+        draining: CancellationToken::new(),
+    };
+    let refused = service.publish(request()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(reason(&refused), "OVERLOADED");
+    let details = refused.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+}
+
+/// The runtime ends as soon as the notifier has, as the process does.
+#[test]
+fn a_failed_log_is_told_to_who_waits_before_the_process_ends() {
+    let (log, steps) = Scripted::new();
+    let (told, address) = std::sync::mpsc::channel();
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let ended = runtime.block_on(async {
+            let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            told.send(grpc.local_addr().unwrap()).unwrap();
+            let notifier = Notifier::start_on(config(), log);
+            notifier
+                .serve(Listeners { grpc, http }, CancellationToken::new())
+                .await
+        });
+        runtime.shutdown_background();
+        ended
+    });
+    let address = address.recv().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut publisher = NotifierClient::connect(format!("http://{address}"))
+            .await
+            .unwrap();
+        steps.send(Step::Fail).await.unwrap();
+        let refused = publisher.publish(request()).await.unwrap_err();
+        assert_eq!(reason(&refused), "STORAGE_FAILED");
+    });
+    let ended = process.join().unwrap();
+    assert!(matches!(ended, Err(RunError::Log(LogError::Failed { .. }))));
+}

@@ -271,6 +271,7 @@ impl Hub {
             placements: placements.collect(),
             check: publish.check,
             dedupe: publish.dedupe,
+            job: None,
             envelope: publish.envelope,
         }
     }

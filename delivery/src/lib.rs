@@ -35,8 +35,8 @@ pub mod session;
 pub use limits::{BadLimit, Limits};
 pub use position::Position;
 pub use record::{
-    DedupeKey, EventId, Lsn, Placement, Record, Recovered, RecoveredKey, RecoveredStream,
-    StoredEvent,
+    DedupeKey, EventId, JobChange, JobMark, Lsn, Placement, Record, Recovered, RecoveredKey,
+    RecoveredLease, RecoveredStream, StoredEvent,
 };
 
 use alloc::sync::Arc;

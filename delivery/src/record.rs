@@ -32,6 +32,27 @@ pub struct DedupeKey {
     pub body: u64,
 }
 
+/// What a stored event does to the lease of its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobMark {
+    /// The job, by publisher and id: opaque in here.
+    pub job: Arc<str>,
+    /// What happens to its lease.
+    pub change: JobChange,
+}
+
+/// What happens to the lease of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobChange {
+    /// It runs from now on for so many milliseconds without news.
+    Leased {
+        /// How long.
+        lease_ms: u64,
+    },
+    /// The job is over, and so is its lease.
+    Ended,
+}
+
 /// One stored event. It is written as one unit, so that it is wholly there or
 /// wholly absent in all of its streams (guarantee G2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +67,8 @@ pub struct Record {
     pub check: u32,
     /// Set if a retry of its publish must find it again.
     pub dedupe: Option<DedupeKey>,
+    /// Set if it opens, renews or ends the lease of a job.
+    pub job: Option<JobMark>,
     /// Encoded `belfry.v1.Envelope`.
     pub envelope: Bytes,
 }
@@ -90,6 +113,19 @@ pub struct RecoveredKey {
     pub age_ms: u64,
 }
 
+/// A lease that nothing in the log has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveredLease {
+    /// The job.
+    pub job: Arc<str>,
+    /// How long the lease runs without news, in milliseconds.
+    pub lease_ms: u64,
+    /// Where the newest event with a lease was placed.
+    pub streams: Arc<[StreamName]>,
+    /// That event: encoded `belfry.v1.Envelope`.
+    pub envelope: Bytes,
+}
+
 /// All that a hub needs to go on from a log. Keys are in order of storing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovered {
@@ -101,4 +137,6 @@ pub struct Recovered {
     pub streams: Vec<RecoveredStream>,
     /// Every key that is still within the window.
     pub keys: Vec<RecoveredKey>,
+    /// Every lease that is still open, one for each job.
+    pub leases: Vec<RecoveredLease>,
 }

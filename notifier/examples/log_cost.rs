@@ -48,6 +48,7 @@ impl Publisher {
                 }]
                 .into(),
                 check: self.lsn as u32,
+                job: None,
                 dedupe: Some(DedupeKey {
                     key: u128::from(self.lsn),
                     body: 1,

@@ -92,6 +92,7 @@ impl Disk {
             }
         }
         Recovered {
+            leases: Vec::new(),
             epoch: self.epoch,
             last_lsn: self.records.last().map_or(0, |(_, record)| record.lsn),
             streams: streams.into_values().collect(),

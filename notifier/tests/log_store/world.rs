@@ -45,6 +45,7 @@ impl Model {
             id: u128::from(lsn) << 64 | 0xabc,
             placements: placements.collect(),
             check: (lsn as u32).wrapping_mul(2_654_435_761),
+            job: None,
             dedupe: lsn.is_multiple_of(2).then(|| DedupeKey {
                 key: u128::from(lsn) * 7,
                 body: lsn * 3,

@@ -338,6 +338,7 @@ mod tests {
                 .into(),
             check: 77,
             dedupe: Some(DedupeKey { key: 5, body: 6 }),
+            job: None,
             envelope: bytes::Bytes::from_static(b"an envelope"),
         }
     }

@@ -369,6 +369,7 @@ impl<'a> Reading<'a> {
             .skip_while(|key| key.age_ms >= self.options.dedupe_window_ms)
             .collect();
         Recovered {
+            leases: Vec::new(),
             epoch,
             last_lsn,
             streams,

@@ -224,6 +224,7 @@ mod tests {
             .into(),
             check: lsn as u32,
             dedupe: None,
+            job: None,
             envelope: Bytes::from(vec![b'x'; lsn as usize % 50]),
         }
     }

@@ -39,7 +39,8 @@ const MAX_FRAME_CHARS = 8 * 1024 * 1024;
  * @typedef {object} Hooks
  * @property {() => Record<string, unknown>} firstFrame
  * @property {(frame: Record<string, any>) => void} onFrame every frame but `pong` and `bye`
- * @property {() => void} onPong
+ * @property {() => void} onPing a ping went out
+ * @property {() => void} onPong and was answered
  * @property {(end: End) => void} onEnd
  */
 
@@ -85,6 +86,11 @@ export class Connection {
     this.#socket.onmessage = (message) => this.#received(message.data);
     this.#socket.onclose = (close) => this.#end(close.code, close.reason);
     this.#watch(timing.connectTimeoutMs, "the edge did not answer in time");
+  }
+
+  /** @returns {number} bytes that wait in the browser for the network */
+  get buffered() {
+    return this.#socket.bufferedAmount;
   }
 
   /** The edge said `connected`: from now on the heartbeat watches. */
@@ -148,7 +154,9 @@ export class Connection {
   }
 
   #ping() {
-    if (this.send({ type: "ping" })) this.#watch(this.#timing.pongTimeoutMs, "no pong came in time");
+    if (!this.send({ type: "ping" })) return;
+    this.#watch(this.#timing.pongTimeoutMs, "no pong came in time");
+    this.#hooks.onPing();
   }
 
   /** @param {number} ms @param {string} reason */

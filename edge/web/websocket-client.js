@@ -2,28 +2,29 @@
 //
 // Promise: every handler sees each retained event of a stream once, in order, or
 // one `gap` that names what is missing; a position counts only after the handlers
-// of its event ran. It comes back by itself unless that can only fail again, and
-// nothing in it grows without a bound.
+// of its event ran, and `delivered` is reported only after that. It comes back by
+// itself unless that can only fail again, and nothing in it grows without a bound.
 
-import { Allowance } from "./allowance.js";
 import { Backoff } from "./backoff.js";
 import { Connection } from "./connection.js";
+import { judgeEnd } from "./ending.js";
+import { Handlers } from "./handlers.js";
 import { Positions, streamKey } from "./positions.js";
-import { REASONS } from "./reasons.js";
+import { PresenceBook } from "./presence.js";
+import { isId } from "./receipts.js";
+import { Reporter } from "./reporter.js";
 import { TokenSource } from "./token-source.js";
+import { Wishes } from "./wishes.js";
 
-/** Handlers of one type. */
-const MAX_HANDLERS = 256;
-/** Queues of one session: what the edge allows. */
-const MAX_QUEUES = 128;
-/** Characters of queues and positions in the first frame; the edge takes 4 KiB. */
-const MAX_FIRST_FRAME_BYTES = 3_500;
 /** Between two writes of positions to the storage, in milliseconds. */
 const SAVE_EVERY_MS = 250;
 
 /** @typedef {"disconnected" | "connecting" | "connected"} ClientState */
 
 /** @typedef {import("./token-source.js").TokenCause} TokenCause */
+/** @typedef {import("./handlers.js").Handler} Handler */
+/** @typedef {import("./receipts.js").ReceiptState} ReceiptState */
+/** @typedef {import("./presence.js").PresenceView} PresenceView */
 
 /**
  * @typedef {object} Options
@@ -35,26 +36,21 @@ const SAVE_EVERY_MS = 250;
  * @property {number} [connectTimeoutMs] from opening to `connected`, 15,000 by default
  * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps positions over a reload, for example `sessionStorage`; use another `storageKey` for each user
  * @property {string} [storageKey] `belfry.positions` by default
+ * @property {boolean} [receipts] `false`: nothing is reported of what becomes of events
  * @property {Partial<import("./connection.js").World>} [world] clock, timers, randomness and sockets, for tests
  */
 
-/** @typedef {(detail: any) => unknown} Handler */
-
 /** Keeps one user connected with an edge. */
 export class DashboardWebSocketClient {
-  /** @type {Map<string, Set<Handler>>} */
-  #handlers = new Map();
+  #handlers = new Handlers();
   /** @type {ClientState} */
   #state = "disconnected";
   #positions = new Positions();
   #backoff = new Backoff();
-  /** Queues that are wanted; @type {Set<string>} */
-  #queues = new Set();
-  /** Queues that the current connection has been asked for; @type {Set<string>} */
-  #asked = new Set();
+  #wishes = new Wishes();
+  #presence = new PresenceBook();
   /** @type {Connection | null} */
   #connection = null;
-  #allowance = new Allowance(0);
   /** Counts attempts, so that a late token of an old one is dropped. */
   #attempt = 0;
   /** @type {TokenCause} */
@@ -73,10 +69,11 @@ export class DashboardWebSocketClient {
   #options;
   #world;
   #tokens;
+  #reporter;
 
   /** @param {Options} options */
   constructor(options) {
-    this.#options = { heartbeatMs: 30_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", ...options };
+    this.#options = { heartbeatMs: 30_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", receipts: true, ...options };
     this.#world = {
       WebSocket: globalThis.WebSocket,
       setTimeout: (/** @type {() => void} */ run, /** @type {number} */ ms) => setTimeout(run, ms),
@@ -86,9 +83,12 @@ export class DashboardWebSocketClient {
       ...options.world,
     };
     this.#tokens = new TokenSource(options.token, this.#world);
-    for (const queue of options.queues ?? []) this.#want(queue);
+    // `delivered` says that the position was kept: so it is kept before.
+    this.#reporter = new Reporter(this.#world, () => this.#saveTimer !== null && this.#save());
+    for (const queue of options.queues ?? []) this.#wishes.follow(queue);
     try {
       this.#positions.restore(options.storage?.getItem(this.#options.storageKey) ?? null);
+      if (this.#options.receipts) this.#reporter.restore(options.storage?.getItem(this.#receiptsKey) ?? null);
     } catch {
       // A storage that is switched off costs the resume over reloads, nothing else.
     }
@@ -117,8 +117,8 @@ export class DashboardWebSocketClient {
   /**
    * Calls `handler` for an event type, for `event` (all of them), or for `state`,
    * `gap`, `degraded`, `recovered`, `error`, `bye`, `connected`, `subscribed`,
-   * `unsubscribed`, `refreshed`. What a handler throws is reported as `error` with
-   * code `handler_failed`; promises are not waited for.
+   * `unsubscribed`, `refreshed`, `retract`, `presence`. What a handler throws is
+   * reported as `error` with code `handler_failed`; promises are not waited for.
    *
    * @param {string} type
    * @param {Handler} handler
@@ -126,13 +126,7 @@ export class DashboardWebSocketClient {
    * @throws {RangeError} at the 257th handler of a type
    */
   on(type, handler) {
-    const handlers = this.#handlers.get(type) ?? new Set();
-    if (handlers.size >= MAX_HANDLERS) {
-      throw new RangeError(`\`${type}\` has ${MAX_HANDLERS} handlers already: call what \`on\` returned when one is done`);
-    }
-    handlers.add(handler);
-    this.#handlers.set(type, handlers);
-    return () => void handlers.delete(handler);
+    return this.#handlers.on(type, handler);
   }
 
   /**
@@ -171,42 +165,78 @@ export class DashboardWebSocketClient {
    * @throws {RangeError} at the 129th queue
    */
   subscribe(queue) {
-    this.#want(queue);
-    this.#askForQueues();
+    this.#wishes.follow(queue);
+    this.#ask();
   }
 
   /** @param {string} queue */
   unsubscribe(queue) {
-    this.#queues.delete(queue);
+    this.#wishes.leave(queue);
     this.#positions.forget(`queue:${queue}`);
-    this.#askForQueues();
+    this.#ask();
+  }
+
+  /**
+   * Tells `presence` who else follows a queue: all of them first, then whoever
+   * comes or goes. Begins when the queue is followed, and again whenever it is.
+   *
+   * @param {string} queue one that is followed, or will be
+   * @throws {RangeError} at the 129th queue
+   */
+  watchPresence(queue) {
+    this.#wishes.watch(queue);
+    this.#ask();
   }
 
   /** @param {string} queue */
-  #want(queue) {
-    if (this.#queues.size >= MAX_QUEUES && !this.#queues.has(queue)) {
-      throw new RangeError(`cannot follow \`${queue}\`: ${MAX_QUEUES} queues are followed already, unsubscribe from one`);
-    }
-    this.#queues.add(queue);
+  unwatchPresence(queue) {
+    this.#wishes.unwatch(queue);
+    this.#presence.forget(queue);
+    this.#ask();
+  }
+
+  /**
+   * Who follows a queue, as far as the edge has said.
+   *
+   * @param {string} queue
+   * @returns {PresenceView | undefined}
+   */
+  presence(queue) {
+    return this.#presence.view(queue);
+  }
+
+  /**
+   * Reports what became of a stored event on this device: `displayed` when it was
+   * in front of the person's eyes, `dismissed` when they closed it unopened,
+   * `read` when they opened it. The last two take it away from their other
+   * devices. `delivered` is reported without being told. Twice is the same as
+   * once; it is kept over a reconnect.
+   *
+   * @param {string} id the event's
+   * @param {ReceiptState} state
+   * @throws {RangeError} if there is no such state, or the id is none
+   */
+  receipt(id, state) {
+    if (this.#options.receipts && this.#reporter.report(id, state)) this.#saveSoon();
+  }
+
+  /** @returns {number} receipts that were given up because too many waited */
+  get droppedReceipts() {
+    return this.#reporter.dropped;
   }
 
   /** Brings what the edge was asked for in line with what is wanted, at its pace. */
-  #askForQueues() {
+  #ask() {
     this.#world.clearTimeout(this.#askTimer);
-    if (this.#state !== "connected") return;
-    const gone = [...this.#asked].filter((queue) => !this.#queues.has(queue));
-    const wanted = [...this.#queues].filter((queue) => !this.#asked.has(queue));
-    for (const queue of [...gone, ...wanted]) {
-      const inMs = this.#allowance.take(this.#world.now());
-      if (inMs > 0) {
-        this.#askTimer = this.#world.setTimeout(() => this.#askForQueues(), inMs);
+    while (this.#state === "connected") {
+      const next = this.#wishes.next(this.#world.now(), (stream) => this.#positions.position(stream));
+      if (next === null) return;
+      if ("inMs" in next) {
+        this.#askTimer = this.#world.setTimeout(() => this.#ask(), next.inMs);
         return;
       }
-      const leave = this.#asked.delete(queue);
-      const position = this.#positions.position(`queue:${queue}`);
-      const frame = leave ? { type: "unsubscribe", queue } : { type: "subscribe", queue, ...(position && { position }) };
-      if (!this.#connection?.send(frame)) return;
-      if (!leave) this.#asked.add(queue);
+      if (!this.#connection?.send(next.frame)) return;
+      this.#wishes.sent(next.frame);
     }
   }
 
@@ -220,13 +250,16 @@ export class DashboardWebSocketClient {
       return this.#comeBack({ reason: "no token could be had" });
     }
     if (attempt !== this.#attempt) return;
-    this.#asked.clear();
-    this.#allowance = new Allowance(this.#world.now());
+    this.#wishes.begin(this.#world.now());
     try {
       this.#connection = new Connection(this.#options.url, this.#world, this.#options, {
         firstFrame: () => this.#firstFrame(),
         onFrame: (frame) => this.#onFrame(frame),
-        onPong: () => this.#backoff.succeeded(),
+        onPing: () => this.#reporter.pinged(),
+        onPong: () => {
+          this.#backoff.succeeded();
+          this.#reporter.answered();
+        },
         onEnd: (end) => this.#onEnd(end),
       });
     } catch (cause) {
@@ -236,23 +269,8 @@ export class DashboardWebSocketClient {
     }
   }
 
-  /** As many queues as fit; the others are asked for after `connected`. */
   #firstFrame() {
-    const all = this.#positions.toSend();
-    /** @type {Record<string, string>} */
-    const positions = {};
-    for (const key of ["user", "everyone"]) if (all[key]) positions[key] = all[key];
-    const queues = [];
-    let bytes = 400;
-    for (const queue of this.#queues) {
-      const key = `queue:${queue}`;
-      bytes += 2 * new TextEncoder().encode(JSON.stringify(queue)).length + (all[key]?.length ?? 0) + 16;
-      if (bytes > MAX_FIRST_FRAME_BYTES) break;
-      if (all[key]) positions[key] = all[key];
-      queues.push(queue);
-      this.#asked.add(queue);
-    }
-    return { type: "connect", token: this.#token, positions, queues };
+    return { type: "connect", token: this.#token, ...this.#wishes.first(this.#positions.toSend()) };
   }
 
   /** @param {Record<string, any>} frame */
@@ -265,6 +283,10 @@ export class DashboardWebSocketClient {
         return;
       case "subscribed":
         this.#positions.stated(`queue:${frame.queue}`, frame.position);
+        this.#wishes.granted(frame.queue);
+        break;
+      case "unsubscribed":
+        this.#wishes.ended(frame.queue);
         break;
       case "gap":
         this.#positions.gap(frame);
@@ -277,18 +299,34 @@ export class DashboardWebSocketClient {
       case "refreshed":
         this.#refreshLater();
         break;
-      case "unsubscribed":
+      case "presence": {
+        // Perhaps on its way when the watch was given up.
+        const news = this.#wishes.watches(frame.queue) ? this.#presence.apply(frame) : null;
+        if (news !== null) this.#emit("presence", news);
+        return;
+      }
       case "error":
+        // An edge that is too old refuses the kinds of frames it does not know.
+        if (frame.code === "bad_request" && frame.field === "type") {
+          this.#reporter.end();
+          this.#wishes.withoutPresence();
+        }
+        break;
+      case "retract":
         break;
       default:
         return this.#onEvent(frame);
     }
     this.#emit(frame.type, frame);
+    if (frame.type === "subscribed") this.#ask();
   }
 
   /** @param {Record<string, any>} frame */
   #onConnected(frame) {
-    for (const [key, at] of Object.entries(frame.streams ?? {})) this.#positions.stated(key, at?.position);
+    for (const [key, at] of Object.entries(frame.streams ?? {})) {
+      this.#positions.stated(key, at?.position);
+      if (key.startsWith("queue:")) this.#wishes.granted(key.slice(6));
+    }
     this.#saveSoon();
     this.#degraded = false;
     this.#connection?.established();
@@ -296,7 +334,8 @@ export class DashboardWebSocketClient {
     this.#refreshLater();
     this.#setState("connected", {});
     this.#emit("connected", frame);
-    this.#askForQueues();
+    this.#ask();
+    this.#reporter.begin(this.#connection);
   }
 
   /** @param {Record<string, any>} event */
@@ -306,7 +345,7 @@ export class DashboardWebSocketClient {
     // What has neither id nor stream is a frame of a newer protocol.
     if (typeof event?.id !== "string" || typeof event.stream !== "string" || typeof event.type !== "string") return;
     // On its way when the queue was given up.
-    if (event.stream === "queue" && !this.#queues.has(event.queue)) return;
+    if (event.stream === "queue" && !this.#wishes.follows(event.queue)) return;
     const verdict = this.#positions.judge(event);
     if (verdict === "duplicate") return;
     if (verdict === "hole") {
@@ -320,27 +359,21 @@ export class DashboardWebSocketClient {
     if (event.offset !== undefined) {
       this.#backoff.succeeded();
       this.#saveSoon();
+      if (isId(event.id)) this.receipt(event.id, "delivered");
     }
   }
 
   /** @param {import("./connection.js").End} end */
   #onEnd(end) {
     this.#connection = null;
+    this.#reporter.end();
     this.#world.clearTimeout(this.#refreshTimer);
-    const { bye } = end;
-    const code = typeof bye?.code === "number" ? bye.code : end.code;
-    const reasons = REASONS.filter((reason) => reason.closeCode === code);
-    const named = reasons.find((reason) => reason.name === bye?.reason) ?? reasons[0];
-    const needsToken = named?.advice === "fresh_token";
-    const detail = { code, reason: bye?.reason ?? named?.name ?? end.reason, sentence: bye?.message ?? named?.sentence ?? end.reason };
-    this.#cause = needsToken ? (code === 4002 ? "expired" : "rejected") : "connect";
-    if (bye !== null) this.#emit("bye", bye);
+    const { comeBack, retryAfterMs, cause, detail } = judgeEnd(end, this.#tokens.fixed);
+    this.#cause = cause;
+    if (end.bye !== null) this.#emit("bye", end.bye);
     if (this.#state === "disconnected") return;
-    const never = reasons.length > 0 && reasons.every((reason) => reason.advice === "never");
-    const wanted = typeof bye?.reconnect === "boolean" ? bye.reconnect : !never;
-    // The same string would be refused again.
-    if (!wanted || (needsToken && this.#tokens.fixed)) return this.#stop(detail.reason, detail);
-    this.#comeBack(detail, bye?.retryAfterMs);
+    if (comeBack) this.#comeBack(detail, retryAfterMs);
+    else this.#stop(detail.reason, detail);
   }
 
   /**
@@ -371,6 +404,7 @@ export class DashboardWebSocketClient {
   #stop(reason, detail = {}) {
     if (this.#state === "disconnected") return;
     this.#attempt += 1;
+    this.#reporter.flush();
     this.#listen(false);
     for (const timer of [this.#retryTimer, this.#refreshTimer, this.#askTimer]) this.#world.clearTimeout(timer);
     this.#retryTimer = null;
@@ -408,15 +442,12 @@ export class DashboardWebSocketClient {
 
   /** @param {string} type @param {any} detail */
   #emit(type, detail) {
-    for (const handler of [...(this.#handlers.get(type) ?? [])]) {
-      try {
-        handler(detail);
-      } catch (cause) {
-        console.error(cause);
-        const failure = { type: "error", code: "handler_failed", message: `a handler of \`${type}\` threw: ${cause}` };
-        if (type !== "error") this.#emit("error", failure);
-      }
-    }
+    this.#handlers.emit(type, detail);
+  }
+
+  /** Where receipts wait for the next page. */
+  get #receiptsKey() {
+    return `${this.#options.storageKey}.receipts`;
   }
 
   #saveSoon() {
@@ -429,6 +460,7 @@ export class DashboardWebSocketClient {
     this.#saveTimer = null;
     try {
       this.#options.storage?.setItem(this.#options.storageKey, this.#positions.save());
+      if (this.#options.receipts) this.#options.storage?.setItem(this.#receiptsKey, this.#reporter.save());
     } catch {
       // Full or switched off: the next page sees some events again, none is lost.
     }
@@ -437,11 +469,14 @@ export class DashboardWebSocketClient {
   // The network or the person came back: do not sit out a long wait, but never
   // come earlier than the server asked for.
   #wake = (/** @type {Event} */ event) => {
-    if (event.type === "visibilitychange" && document.visibilityState === "hidden") return this.#save();
+    if (event.type === "visibilitychange" && document.visibilityState === "hidden") return this.#leave();
     this.#connection?.check();
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));
   };
-  #leave = () => this.#save();
+  #leave = () => {
+    this.#reporter.flush();
+    this.#save();
+  };
 
   /** @param {boolean} on */
   #listen(on) {

@@ -17,6 +17,10 @@ const CSP =
   "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 /** Events that a log keeps. */
 const RETAINED = 1_000;
+/** What a client may say of an event, the least first. */
+const STATES = ["delivered", "displayed", "dismissed", "read"];
+/** Receipts in one frame at most. */
+const MAX_RECEIPTS = 100;
 
 /** Epoch, offset and check, packed as an edge packs them. */
 export function packPosition(epoch, offset, check = offset === 0 ? 0 : 7) {
@@ -36,9 +40,25 @@ function listen(server) {
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server.address().port)));
 }
 
+/** The claims of a token that is none of a test's own. */
+function claimsOf(token) {
+  try {
+    return JSON.parse(Buffer.from(String(token).split(".")[1], "base64url").toString());
+  } catch {
+    return { sub: "demo", queues: ["*"] };
+  }
+}
+
+function grants(claims, queue) {
+  return (claims.queues ?? []).some((grant) => (grant.endsWith("*") ? queue.startsWith(grant.slice(0, -1)) : queue === grant));
+}
+
 export class FakeEdge {
   /** What the tests look at. */
   connects = [];
+  /** By event id: the states that were reported, each report once. */
+  receipts = new Map();
+  receiptFrames = 0;
   pings = 0;
   commands = [];
   tokens = 0;
@@ -46,11 +66,18 @@ export class FakeEdge {
   answersPings = true;
   devTokens = true;
   refuseWith = null;
+  /** An edge of before receipts and presence. */
+  old = false;
   #epoch = 41;
   #logs = new Map();
   #sessions = new Set();
   #documents = [];
   #sockets = new WebSocketServer({ noServer: true });
+  /** What was read or dismissed. */
+  #retracts = new Map();
+  /** By queue: users who are there without a session, as a test wants it. */
+  #guests = new Map();
+  #generation = 0;
 
   static async start() {
     const edge = new FakeEdge();
@@ -132,10 +159,62 @@ export class FakeEdge {
     return log;
   }
 
+  /** Somebody else comes to a queue, or goes: told to who watches. */
+  guest(queue, user, online, generation = ++this.#generation) {
+    const guests = this.#guests.get(queue) ?? new Map();
+    this.#guests.set(queue, guests);
+    if (online) guests.set(user, generation);
+    else guests.delete(user);
+    this.#tellPresence(queue, { user, online, generation });
+  }
+
+  #tellPresence(queue, member) {
+    for (const session of this.#sessions) {
+      if (session.watches.has(queue)) session.ws.send(JSON.stringify({ type: "presence", queue, users: [member] }));
+    }
+  }
+
+  #presenceOf(queue) {
+    const users = new Map(this.#guests.get(queue) ?? []);
+    for (const session of this.#sessions) {
+      if (session.follows.has(`queue:${queue}`)) users.set(session.claims.sub, session.generation);
+    }
+    return [...users].map(([user, generation]) => ({ user, online: true, generation }));
+  }
+
+  #watch(session, { queue, watch }, answer) {
+    if (!session.follows.has(`queue:${queue}`)) return answer({ type: "error", code: "forbidden", message: "not followed", field: "queue" });
+    if (!watch) return session.watches.delete(queue);
+    session.watches.add(queue);
+    const users = this.#presenceOf(queue);
+    answer({ type: "presence", queue, snapshot: true, total: users.length, users });
+  }
+
+  #receipt(session, { receipts }, answer) {
+    const good = Array.isArray(receipts) && receipts.length >= 1 && receipts.length <= MAX_RECEIPTS && receipts.every(({ id, state }) => typeof id === "string" && STATES.includes(state));
+    if (!good) return answer({ type: "error", code: "bad_request", message: "1 to 100 receipts", field: "receipts" });
+    this.receiptFrames += 1;
+    for (const { id, state } of receipts) {
+      this.receipts.set(id, [...(this.receipts.get(id) ?? []), state]);
+      if ((state !== "read" && state !== "dismissed") || this.#retracts.has(id)) continue;
+      const retract = { type: "retract", id, reason: state };
+      this.#retracts.set(id, retract);
+      for (const other of this.#sessions) if (other !== session) other.ws.send(JSON.stringify(retract));
+    }
+  }
+
   #accept(ws) {
-    const session = { ws, follows: new Set() };
-    ws.on("close", () => this.#sessions.delete(session));
-    ws.on("error", () => this.#sessions.delete(session));
+    const session = { ws, follows: new Set(), watches: new Set(), claims: claimsOf(""), generation: 0 };
+    const gone = () => {
+      if (!this.#sessions.delete(session)) return;
+      for (const key of session.follows) {
+        const queue = /^queue:(.*)$/.exec(key)?.[1];
+        const still = queue === undefined || this.#presenceOf(queue).some(({ user }) => user === session.claims.sub);
+        if (!still) this.#tellPresence(queue, { user: session.claims.sub, online: false, generation: ++this.#generation });
+      }
+    };
+    ws.on("close", gone);
+    ws.on("error", gone);
     ws.on("message", (data) => this.#command(session, JSON.parse(String(data))));
   }
 
@@ -147,9 +226,15 @@ export class FakeEdge {
       if (this.answersPings) answer({ type: "pong" });
       return;
     }
+    if (this.old && (frame.type === "receipt" || frame.type === "presence")) {
+      return answer({ type: "error", code: "bad_request", message: "`type` must be another", field: "type" });
+    }
+    if (frame.type === "receipt") return this.#receipt(session, frame, answer);
     this.commands.push(frame);
+    if (frame.type === "presence") return this.#watch(session, frame, answer);
     if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
     if (frame.type === "subscribe") {
+      if (!grants(session.claims, frame.queue)) return answer({ type: "error", code: "forbidden", message: "the credential does not allow this", field: "queue" });
       const key = `queue:${frame.queue}`;
       const { at, frames } = this.#join(session, key, frame.position);
       answer({ type: "subscribed", queue: frame.queue, position: at });
@@ -157,6 +242,7 @@ export class FakeEdge {
     }
     if (frame.type === "unsubscribe") {
       session.follows.delete(`queue:${frame.queue}`);
+      session.watches.delete(frame.queue);
       answer({ type: "unsubscribed", queue: frame.queue });
     }
   }
@@ -168,9 +254,11 @@ export class FakeEdge {
       session.ws.send(JSON.stringify({ type: "bye", code, reason, message: reason, ...rest }));
       return session.ws.close(code, reason);
     }
+    session.claims = claimsOf(frame.token);
+    session.generation = ++this.#generation;
     const streams = {};
     const after = [];
-    for (const key of ["user", "everyone", ...(frame.queues ?? []).map((queue) => `queue:${queue}`)]) {
+    for (const key of ["user", "everyone", ...(frame.queues ?? []).filter((queue) => grants(session.claims, queue)).map((queue) => `queue:${queue}`)]) {
       const { at, frames } = this.#join(session, key, frame.positions?.[key]);
       streams[key] = { position: at };
       after.push(...frames);
@@ -180,6 +268,7 @@ export class FakeEdge {
     const events = after.filter((reply) => reply.type !== "gap");
     for (const gap of after.filter((reply) => reply.type === "gap")) session.ws.send(JSON.stringify(gap));
     if (events.length > 0) session.ws.send(JSON.stringify({ type: "batch", events }));
+    for (const retract of this.#retracts.values()) session.ws.send(JSON.stringify(retract));
   }
 
   /** Where a reader stands in a stream now, and what it has to be sent. */
@@ -202,10 +291,7 @@ export class FakeEdge {
     const { pathname } = new URL(request.url, this.url);
     response.setHeader("Content-Security-Policy", CSP);
     if (pathname === "/config.json") return json(response, 200, { wsUrl: this.wsUrl, processorsUrl: this.processorsUrl, devTokens: this.devTokens });
-    if (pathname === "/dev/token") {
-      this.tokens += 1;
-      return json(response, 200, { token: `token-${this.tokens}`, expiresAt: new Date(Date.now() + 3_600_000).toISOString(), user: "demo" });
-    }
+    if (pathname === "/dev/token") return this.#token(request, response);
     const name = pathname === "/" ? "dashboard.html" : pathname.replace(/^\/web\//, "");
     try {
       const bytes = await readFile(new URL(name, WEB));
@@ -213,6 +299,15 @@ export class FakeEdge {
     } catch {
       json(response, 404, {});
     }
+  }
+
+  async #token(request, response) {
+    this.tokens += 1;
+    const { user, queues } = JSON.parse((await bodyOf(request)) || "{}");
+    const now = Math.floor(Date.now() / 1_000);
+    const claims = { sub: user ?? "demo", queues, iat: now, exp: now + 3_600 };
+    const token = `pretend.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.${this.tokens}`;
+    json(response, 200, { token, expiresAt: new Date(claims.exp * 1_000).toISOString(), user: claims.sub });
   }
 
   async #processor(request, response) {
@@ -223,10 +318,7 @@ export class FakeEdge {
       return response.writeHead(200, { "Content-Type": "image/jpeg" }).end(await readFile(new URL("sample.jpg", WEB)));
     }
     if (request.method === "GET") return json(response, 200, { images: this.#documents });
-    const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
-    const body = Buffer.concat(chunks).toString("latin1");
-    this.#work(body, response);
+    this.#work(await bodyOf(request), response);
   }
 
   /** A picture is "worked on" at once; whatever is no JPEG or PNG fails. */
@@ -246,6 +338,12 @@ export class FakeEdge {
     json(response, 202, { documentId, jobId, status: "pending" });
     this.publish(good ? "image_processed" : "image_processing_failed", end);
   }
+}
+
+async function bodyOf(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return Buffer.concat(chunks).toString("latin1");
 }
 
 function json(response, status, value) {

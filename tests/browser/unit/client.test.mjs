@@ -10,10 +10,10 @@ const at = (offset) => packPosition(1, offset);
 const event = (offset, rest = {}) => ({ type: "image_processed", id: `e${offset}`, stream: "user", offset, position: at(offset), ...rest });
 const connected = (offset = 0) => ({ type: "connected", session: "s", user: "u", streams: { user: { position: at(offset) }, everyone: { position: at(0) } } });
 
-/** A client that is connected, and everything that it reported. */
+/** A client that is connected, and everything that it told. */
 async function start(options = {}) {
   const world = new PretendWorld();
-  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "fresh", world, ...options });
+  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "fresh", receipts: false, world, ...options });
   const seen = [];
   for (const type of ["event", "gap", "degraded", "recovered", "error", "bye", "connected", "subscribed"]) {
     client.on(type, (detail) => seen.push(type === "event" ? `event ${detail.offset ?? "-"}` : `${type}${detail.code ? ` ${detail.code}` : ""}`));

@@ -1,0 +1,46 @@
+// Who wants to hear what.
+//
+// Promise: a handler that throws harms no other and is reported as `error`; no
+// type has more than `MAX_HANDLERS`; a handler may come or go while others run.
+
+/** Handlers of one type. */
+const MAX_HANDLERS = 256;
+
+/** @typedef {(detail: any) => unknown} Handler */
+
+/** Handlers by type. */
+export class Handlers {
+  /** @type {Map<string, Set<Handler>>} */
+  #handlers = new Map();
+
+  /**
+   * @param {string} type
+   * @param {Handler} handler
+   * @returns {() => void} stops it
+   * @throws {RangeError} at the 257th handler of a type
+   */
+  on(type, handler) {
+    const handlers = this.#handlers.get(type) ?? new Set();
+    if (handlers.size >= MAX_HANDLERS) {
+      throw new RangeError(`\`${type}\` has ${MAX_HANDLERS} handlers already: call what \`on\` returned when one is done`);
+    }
+    handlers.add(handler);
+    this.#handlers.set(type, handlers);
+    return () => {
+      if (handlers.delete(handler) && handlers.size === 0) this.#handlers.delete(type);
+    };
+  }
+
+  /** @param {string} type @param {any} detail */
+  emit(type, detail) {
+    for (const handler of [...(this.#handlers.get(type) ?? [])]) {
+      try {
+        handler(detail);
+      } catch (cause) {
+        console.error(cause);
+        const failure = { type: "error", code: "handler_failed", message: `a handler of \`${type}\` threw: ${cause}` };
+        if (type !== "error") this.emit("error", failure);
+      }
+    }
+  }
+}

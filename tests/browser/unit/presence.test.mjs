@@ -1,0 +1,110 @@
+// Who is there: asked for when it can be granted, told in order.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Presence } from "../../../edge/web/presence.js";
+import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { packPosition } from "../fake-edge.mjs";
+import { PretendWorld, settle } from "./world.mjs";
+
+const at = packPosition(1, 0);
+const connected = (...queues) => ({ type: "connected", session: "s", user: "u", streams: Object.fromEntries(["user", ...queues.map((queue) => `queue:${queue}`)].map((key) => [key, { position: at }])) });
+const member = (user, online, generation) => ({ user, online, generation });
+const snapshot = (queue, ...users) => ({ type: "presence", queue, snapshot: true, total: users.length, users });
+const change = (queue, ...users) => ({ type: "presence", queue, users });
+const asked = (socket) => socket.sent.slice(1).map(({ type, queue, watch }) => [type, queue, watch].filter((part) => part !== undefined).join(" "));
+
+async function start(options = {}) {
+  const world = new PretendWorld();
+  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "t", world, ...options });
+  const seen = [];
+  client.on("presence", ({ queue, snapshot: whole, total, users }) => {
+    seen.push(`${queue}${whole ? " all" : ""} ${total}: ${users.map(({ user, online }) => `${online ? "+" : "-"}${user}`).join(" ")}`);
+  });
+  client.connect();
+  await settle();
+  world.socket.open();
+  return { world, client, seen };
+}
+
+test("a watch goes out when the queue is followed, not before", async () => {
+  const { world, client } = await start();
+  client.watchPresence("support");
+  world.socket.tell(connected());
+  assert.deepEqual(asked(world.socket), []);
+  client.subscribe("support");
+  assert.deepEqual(asked(world.socket), ["subscribe support"]);
+  world.socket.tell({ type: "subscribed", queue: "support", position: at });
+  client.watchPresence("support");
+  assert.deepEqual(asked(world.socket), ["subscribe support", "presence support true"]);
+});
+
+test("it is asked for again after a reconnect, and after following anew", async () => {
+  const { world, client } = await start({ queues: ["support"] });
+  client.watchPresence("support");
+  world.socket.tell(connected("support"));
+  assert.deepEqual(asked(world.socket), ["presence support true"]);
+  world.socket.end();
+  while (world.sockets.length === 1) await world.pass(100);
+  world.socket.open();
+  world.socket.tell(connected("support"));
+  assert.deepEqual(asked(world.socket), ["presence support true"]);
+  client.unsubscribe("support");
+  client.subscribe("support");
+  world.socket.tell({ type: "unsubscribed", queue: "support" }, { type: "subscribed", queue: "support", position: at });
+  assert.deepEqual(asked(world.socket), ["presence support true", "unsubscribe support", "subscribe support", "presence support true"]);
+});
+
+test("giving up is asked for once, and late news of it are dropped", async () => {
+  const { world, client, seen } = await start({ queues: ["support"] });
+  client.watchPresence("support");
+  world.socket.tell(connected("support"), snapshot("support", member("ada", true, 1)));
+  client.unwatchPresence("support");
+  client.unwatchPresence("support");
+  world.socket.tell(change("support", member("ben", true, 2)));
+  assert.deepEqual(asked(world.socket), ["presence support true", "presence support false"]);
+  assert.deepEqual(seen, ["support all 1: +ada"]);
+  assert.equal(client.presence("support"), undefined);
+});
+
+test("a snapshot and then changes; what is older than what is known is ignored", async () => {
+  const { world, client, seen } = await start({ queues: ["support"] });
+  client.watchPresence("support");
+  world.socket.tell(connected("support"), snapshot("support", member("ada", true, 7)));
+  world.socket.tell(change("support", member("ben", true, 8), member("ada", false, 6)));
+  world.socket.tell(change("support", member("ada", false, 9)), change("support", member("ada", true, 8)));
+  assert.deepEqual(seen, ["support all 1: +ada", "support 2: +ben", "support 1: -ada"]);
+  assert.deepEqual(client.presence("support"), { total: 1, users: ["ben"] });
+  // Another run of the notifier counts from the bottom: its snapshot is the truth.
+  world.socket.tell(snapshot("support", member("ada", true, 1)));
+  assert.deepEqual(client.presence("support"), { total: 1, users: ["ada"] });
+});
+
+test("an edge of before presence is asked once and no more", async () => {
+  const { world, client } = await start({ queues: ["a", "b"] });
+  client.watchPresence("a");
+  world.socket.tell(connected("a", "b"));
+  world.socket.tell({ type: "error", code: "bad_request", field: "type", message: "" });
+  client.watchPresence("b");
+  assert.deepEqual(asked(world.socket), ["presence a true"]);
+});
+
+test("in a large queue the rest is counted, and 1,000 are known by name", () => {
+  const presence = new Presence();
+  const users = Array.from({ length: 1_000 }, (_, n) => member(`u${n}`, true, n + 1));
+  presence.apply({ snapshot: true, total: 5_000, users });
+  assert.equal(presence.view().users.length, 1_000);
+  presence.apply({ users: [member("stranger", false, 2_000)] });
+  assert.equal(presence.view().total, 4_999);
+  presence.apply({ users: [member("newcomer", true, 2_001)] });
+  assert.deepEqual([presence.view().total, presence.view().users.length], [5_000, 1_000]);
+  presence.apply({ users: [member("u0", false, 2_002), member("late", true, 2_003)] });
+  assert.deepEqual([presence.view().total, presence.view().users.includes("late")], [5_000, true]);
+});
+
+test("rubbish in a frame is left out", () => {
+  const presence = new Presence();
+  assert.deepEqual(presence.apply({ snapshot: true, total: "many", users: [7, null, { user: "a" }, member("b", true, 1.5), member("c", true, 1)] }), [member("c", true, 1)]);
+  assert.deepEqual(presence.view(), { total: 1, users: ["c"] });
+  assert.deepEqual(presence.apply({ users: "none" }), []);
+});

@@ -1,0 +1,197 @@
+// Receipts: what is told of an event, once, and never before its time.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Receipts } from "../../../edge/web/receipts.js";
+import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { packPosition } from "../fake-edge.mjs";
+import { PretendWorld, settle } from "./world.mjs";
+
+const at = (offset) => packPosition(1, offset);
+const event = (offset, rest = {}) => ({ type: "image_processed", id: `e${offset}`, stream: "user", offset, position: at(offset), ...rest });
+const connected = { type: "connected", session: "s", user: "u", streams: { user: { position: at(0) } } };
+const told = (socket) => socket.sent.filter((frame) => frame.type === "receipt").map((frame) => frame.receipts.map(({ id, state }) => `${id} ${state}`));
+
+async function establish(options = {}) {
+  const world = new PretendWorld();
+  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "t", heartbeatMs: 3_600_000, world, ...options });
+  client.connect();
+  await settle();
+  world.socket.open();
+  world.socket.tell(connected);
+  return { world, client };
+}
+
+/** The network comes and goes; the first frame of the new connection is not answered yet. */
+async function reconnect(world) {
+  const before = world.sockets.length;
+  while (world.sockets.length === before) await world.pass(100);
+  world.socket.open();
+}
+
+function storage() {
+  const kept = new Map();
+  return { kept, getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
+}
+
+test("delivered is reported by itself, in one frame after 250 ms", async () => {
+  const { world } = await establish();
+  world.socket.tell({ type: "batch", events: [event(1), event(2)] });
+  await world.pass(249);
+  assert.deepEqual(told(world.socket), []);
+  await world.pass(1);
+  assert.deepEqual(told(world.socket), [["e1 delivered", "e2 delivered"]]);
+});
+
+test("delivered is reported only after the handlers ran and the position was kept, in the storage too", async () => {
+  const store = storage();
+  const { world, client } = await establish({ storage: store });
+  const early = [];
+  client.on("event", ({ id }) => {
+    if (told(world.socket).flat().includes(`${id} delivered`)) early.push(id);
+  });
+  world.socket.tell({ type: "batch", events: Array.from({ length: 100 }, (_, n) => event(n + 1)) });
+  assert.equal(told(world.socket)[0].length, 100);
+  assert.deepEqual(early, []);
+  assert.equal(JSON.parse(store.kept.get("belfry.positions"))[0][2], 100);
+});
+
+test("100 receipts fill a frame that does not wait", async () => {
+  const { world } = await establish();
+  world.socket.tell({ type: "batch", events: Array.from({ length: 250 }, (_, n) => event(n + 1)) });
+  assert.deepEqual(told(world.socket).map((frame) => frame.length), [100, 100]);
+  await world.pass(250);
+  assert.deepEqual(told(world.socket).map((frame) => frame.length), [100, 100, 50]);
+});
+
+test("ephemeral events, duplicates and what receipts are switched off for say nothing", async () => {
+  const { world } = await establish();
+  world.socket.tell({ type: "job_progress", id: "p", stream: "user", percent: 1 }, event(1), event(1));
+  await world.pass(1_000);
+  assert.deepEqual(told(world.socket), [["e1 delivered"]]);
+  const silent = await establish({ receipts: false });
+  silent.world.socket.tell(event(1));
+  silent.client.receipt("e1", "read");
+  await silent.world.pass(1_000);
+  assert.deepEqual(told(silent.world.socket), []);
+  assert.equal(silent.world.timers, 1, "the heartbeat");
+});
+
+test("of each event the highest state is told, and each state once", async () => {
+  const { world, client } = await establish();
+  world.socket.tell(event(1));
+  client.receipt("e1", "displayed");
+  client.receipt("e1", "displayed");
+  await world.pass(250);
+  client.receipt("e1", "read");
+  client.receipt("e1", "dismissed");
+  client.receipt("e1", "delivered");
+  await world.pass(1_000);
+  assert.deepEqual(told(world.socket), [["e1 displayed"], ["e1 read"]]);
+});
+
+test("a state or an id that is none is refused", async () => {
+  const { client } = await establish();
+  assert.throws(() => client.receipt("e1", "seen"), /`seen` is no state/);
+  assert.throws(() => client.receipt("", "read"), RangeError);
+  assert.throws(() => client.receipt("x".repeat(65), "read"), RangeError);
+});
+
+test("what was not sent is kept over a reconnect and never sent before connected", async () => {
+  const { world, client } = await establish();
+  world.socket.end();
+  client.receipt("e1", "read");
+  await reconnect(world);
+  await world.pass(1_000);
+  assert.deepEqual(told(world.socket), []);
+  world.socket.tell(connected);
+  await world.pass(250);
+  assert.deepEqual(told(world.socket), [["e1 read"]]);
+});
+
+test("what went out without a sign of life after it is told again", async () => {
+  const { world, client } = await establish({ heartbeatMs: 1_000 });
+  client.receipt("e1", "displayed");
+  await world.pass(500);
+  await world.pass(500);
+  assert.deepEqual(world.socket.sent.at(-1), { type: "ping" });
+  client.receipt("e2", "displayed");
+  world.socket.tell({ type: "pong" });
+  await world.pass(250);
+  assert.deepEqual(told(world.socket), [["e1 displayed"], ["e2 displayed"]]);
+  client.receipt("e2", "read");
+  await world.pass(250);
+  world.socket.end();
+  await reconnect(world);
+  world.socket.tell(connected);
+  await world.pass(250);
+  assert.deepEqual(told(world.socket), [["e2 read"]], "e1 was proven, e2 was not");
+});
+
+test("closing sends what waits, and a page that comes after takes over what could not go", async () => {
+  const store = storage();
+  const first = await establish({ storage: store });
+  first.client.receipt("e1", "read");
+  first.client.close();
+  assert.deepEqual(told(first.world.socket), [["e1 read"]]);
+  const second = await establish({ storage: store });
+  second.world.socket.end();
+  second.client.receipt("e2", "dismissed");
+  second.client.close();
+  store.kept.set("x", "y");
+  const third = await establish({ storage: store });
+  await third.world.pass(250);
+  assert.deepEqual(told(third.world.socket), [["e1 read", "e2 dismissed"]]);
+  store.kept.set("belfry.positions.receipts", '[["e9",17],["e8","length"],["",1],7,["e7",1]]');
+  const fourth = await establish({ storage: store });
+  await fourth.world.pass(250);
+  assert.deepEqual(told(fourth.world.socket), [["e7 displayed"]]);
+});
+
+test("a network that is behind is not given more, and the connection lives", async () => {
+  const { world, client } = await establish();
+  world.socket.bufferedAmount = 20_000;
+  world.socket.tell({ type: "batch", events: Array.from({ length: 150 }, (_, n) => event(n + 1)) });
+  await world.pass(1_000);
+  assert.deepEqual(told(world.socket), []);
+  assert.equal(client.state, "connected");
+  world.socket.bufferedAmount = 0;
+  await world.pass(250);
+  assert.deepEqual(told(world.socket).map((frame) => frame.length), [100, 50]);
+});
+
+test("an edge of before receipts is asked once and left alone until the next connection", async () => {
+  const { world, client } = await establish();
+  world.socket.tell(event(1));
+  await world.pass(250);
+  world.socket.tell({ type: "error", code: "bad_request", field: "type", message: "" });
+  world.socket.tell(event(2));
+  client.receipt("e2", "read");
+  await world.pass(10_000);
+  assert.equal(told(world.socket).length, 1);
+  world.socket.end();
+  await reconnect(world);
+  world.socket.tell(connected);
+  await world.pass(250);
+  assert.deepEqual(told(world.socket), [["e1 delivered", "e2 read"].toSorted()]);
+});
+
+test("1,000 events are remembered, the newest, and what gave way unsent is counted", () => {
+  const receipts = new Receipts();
+  for (let n = 0; n < 1_200; n += 1) receipts.report(`e${n}`, "delivered");
+  assert.equal(receipts.waiting, 1_000);
+  assert.equal(receipts.dropped, 200);
+  assert.equal(receipts.take()[0].id, "e200");
+  assert.equal(receipts.report("e1199", "delivered"), false);
+  assert.equal(receipts.report("e0", "delivered"), true, "forgotten, so it is told again");
+});
+
+test("a retract is told to the program and answered with nothing", async () => {
+  const { world, client } = await establish();
+  const seen = [];
+  client.on("retract", ({ id, reason }) => seen.push(`${id} ${reason}`));
+  world.socket.tell({ type: "retract", id: "e1", reason: "read" });
+  await world.pass(1_000);
+  assert.deepEqual(seen, ["e1 read"]);
+  assert.deepEqual(told(world.socket), []);
+});

@@ -42,6 +42,8 @@ pub struct Edge {
     limits: Limits,
     sessions: BTreeMap<SessionId, Session>,
     followers: BTreeMap<StreamName, BTreeSet<SessionId>>,
+    /// Sessions that watch the presence of a stream.
+    watchers: BTreeMap<StreamName, BTreeSet<SessionId>>,
     wants: VecDeque<Want>,
     unanswered: u32,
     request_window: u32,
@@ -60,6 +62,7 @@ impl Edge {
             limits,
             sessions: BTreeMap::new(),
             followers: BTreeMap::new(),
+            watchers: BTreeMap::new(),
             wants: VecDeque::new(),
             unanswered: 0,
             request_window: 0,
@@ -84,10 +87,12 @@ impl Edge {
                 session,
                 user,
                 public_id,
+                device,
                 interests,
                 ends_at,
             } => {
-                let opened = Session::new(session, (user, public_id), interests, (now, ends_at));
+                let who = (user, public_id, device);
+                let opened = Session::new(session, who, interests, (now, ends_at));
                 self.open(session, opened, out);
             }
             Input::Gone { session } => self.forget(session),
@@ -104,6 +109,13 @@ impl Edge {
             }
             Input::Writable { session } => {
                 self.with(session, out, Session::writable);
+            }
+            Input::Receipts { session, receipts } => {
+                self.stats.receipts += receipts.len() as u64;
+                if let Some(known) = self.sessions.get_mut(&session) {
+                    known.heard(now);
+                }
+                self.with(session, out, |s, around| s.reported(receipts, around));
             }
             Input::Drain { over_ms } => {
                 self.drain = Some(Drain {
@@ -163,6 +175,7 @@ impl Edge {
                 wants: &mut self.wants,
                 dropped: &mut self.stats.dropped,
                 collapsed: &mut self.stats.collapsed,
+                receipts_dropped: &mut self.stats.receipts_dropped,
             };
             act(known, &mut around);
         }
@@ -173,20 +186,41 @@ impl Edge {
         &mut self,
         stream: &str,
         out: &mut Vec<Output>,
+        act: impl FnMut(&mut Session, &mut Around<'_>),
+    ) {
+        let followers = core::mem::take(&mut self.followers);
+        self.with_each(followers.get(stream), out, act);
+        self.followers = followers;
+    }
+
+    /// Lets every session act that watches the presence of a stream.
+    fn with_watchers(
+        &mut self,
+        stream: &str,
+        out: &mut Vec<Output>,
+        act: impl FnMut(&mut Session, &mut Around<'_>),
+    ) {
+        let watchers = core::mem::take(&mut self.watchers);
+        self.with_each(watchers.get(stream), out, act);
+        self.watchers = watchers;
+    }
+
+    fn with_each(
+        &mut self,
+        ids: Option<&BTreeSet<SessionId>>,
+        out: &mut Vec<Output>,
         mut act: impl FnMut(&mut Session, &mut Around<'_>),
     ) {
-        let Some(followers) = self.followers.get(stream) else {
-            return;
-        };
         let mut around = Around {
             limits: &self.limits,
             out,
             wants: &mut self.wants,
             dropped: &mut self.stats.dropped,
             collapsed: &mut self.stats.collapsed,
+            receipts_dropped: &mut self.stats.receipts_dropped,
         };
-        for follower in followers {
-            if let Some(session) = self.sessions.get_mut(follower) {
+        for id in ids.into_iter().flatten() {
+            if let Some(session) = self.sessions.get_mut(id) {
                 act(session, &mut around);
             }
         }
@@ -224,6 +258,7 @@ impl Edge {
         }
         for stream in session.streams() {
             unfollow(&mut self.followers, stream, id);
+            unfollow(&mut self.watchers, stream, id);
         }
         if session.announced {
             self.wants.push_back(Want::Close(id));
@@ -250,6 +285,8 @@ impl Edge {
     fn hear_client(&mut self, message: Input, now: Millis, out: &mut Vec<Output>) {
         let (Input::Subscribe { session: id, .. }
         | Input::Unsubscribe { session: id, .. }
+        | Input::WatchPresence { session: id, .. }
+        | Input::UnwatchPresence { session: id, .. }
         | Input::Ping { session: id }
         | Input::Refresh { session: id, .. }
         | Input::Bad { session: id }) = message
@@ -282,6 +319,18 @@ impl Edge {
                     s.unsubscribe(&stream, around);
                 });
                 unfollow(&mut self.followers, &stream, id);
+                unfollow(&mut self.watchers, &stream, id);
+            }
+            Input::WatchPresence { stream, .. } => {
+                let mut watches = false;
+                self.with(id, out, |s, around| watches = s.watch(&stream, around));
+                if watches {
+                    self.watchers.entry(stream).or_default().insert(id);
+                }
+            }
+            Input::UnwatchPresence { stream, .. } => {
+                self.with(id, out, |s, around| s.unwatch(&stream, around));
+                unfollow(&mut self.watchers, &stream, id);
             }
             Input::Ping { .. } => self.with(id, out, Session::pong),
             Input::Refresh { ends_at, .. } => {

@@ -3,35 +3,45 @@
 //! What always holds: an offset is given once and without holes; nobody is told
 //! of a record before the log said that it is durable (guarantees G1, G4); every
 //! ticket gets exactly one reply, every request of an edge exactly one answer;
-//! nothing is sent to an edge without credit.
+//! nothing is sent to an edge without credit; a lease that lapses comes to one
+//! stored failure.
 
+mod commit;
 mod dedupe;
 mod latest;
+mod leases;
 mod messages;
-mod readers;
+mod pages;
+mod presence;
+mod publish;
+mod receipts;
 mod route;
+mod sessions;
 mod stream;
+mod watching;
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     vec::Vec,
 };
 
 pub use self::messages::{
-    EdgeId, Input, Kind, Output, Publish, ReadId, Reply, SessionInfo, Stats, Ticket,
+    Announcement, EdgeId, Input, Kind, Output, Publish, ReadId, Receipt, Reply, SessionInfo, Stats,
+    Subject, Ticket, WatchId,
 };
 use self::{
-    dedupe::{Known, Window},
+    dedupe::Window,
     latest::Latest,
-    readers::PendingRead,
+    leases::Leases,
+    pages::PendingRead,
+    presence::Members,
+    receipts::Receipts,
     route::{Link, Routed},
     stream::Stream,
+    watching::WatchedStream,
 };
-use crate::{
-    Limits, Lsn, Millis, Placement, Record, Recovered, StoredEvent, StreamName,
-    link::{Ephemeral, ToEdge},
-};
+use crate::{Limits, Lsn, Millis, Record, Recovered, StreamName, link::ToEdge};
 
 /// A record that the log has, but not yet durably.
 #[derive(Debug)]
@@ -39,7 +49,12 @@ struct Unsynced {
     record: Record,
     ticket: Ticket,
     twins: Vec<Ticket>,
-    ends_job: Option<Arc<str>>,
+    publisher: Arc<str>,
+    job: Option<Arc<str>>,
+    /// It ends its job, whether there is a lease or not.
+    ends_job: bool,
+    /// When it is no longer worth showing.
+    expires: Option<Millis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +73,8 @@ pub struct Hub {
     streams: BTreeMap<StreamName, Stream>,
     dedupe: Window,
     latest: Latest,
+    leases: Leases,
+    receipts: Receipts,
     synced: Lsn,
     unsynced: VecDeque<Unsynced>,
     unsynced_bytes: usize,
@@ -66,8 +83,16 @@ pub struct Hub {
     recent: VecDeque<(StreamName, u64)>,
     recent_bytes: usize,
     links: BTreeMap<EdgeId, Link>,
-    users: BTreeMap<Arc<str>, usize>,
+    users: Members,
     sessions: usize,
+    /// Presence of streams that sessions watch.
+    watched: BTreeMap<StreamName, WatchedStream>,
+    /// When the first of their members leaves, or before.
+    watched_due: Option<Millis>,
+    /// Watches of all presence, or of some users' (none: everybody's).
+    presence_watches: BTreeMap<WatchId, BTreeSet<Arc<str>>>,
+    /// Of presence: rises with every change.
+    generation: u64,
     reads: BTreeMap<ReadId, PendingRead>,
     next_read: ReadId,
     stats: Stats,
@@ -80,6 +105,10 @@ impl Hub {
         for key in recovered.keys {
             dedupe.recover(key, now);
         }
+        let mut leases = Leases::default();
+        for lease in recovered.leases {
+            leases.recover(lease, now);
+        }
         let streams = recovered.streams.iter();
         Self {
             epoch: recovered.epoch,
@@ -89,6 +118,8 @@ impl Hub {
                 .collect(),
             dedupe,
             latest: Latest::default(),
+            leases,
+            receipts: Receipts::default(),
             synced: recovered.last_lsn,
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
@@ -96,8 +127,12 @@ impl Hub {
             recent: VecDeque::new(),
             recent_bytes: 0,
             links: BTreeMap::new(),
-            users: BTreeMap::new(),
+            users: Members::default(),
             sessions: 0,
+            watched: BTreeMap::new(),
+            watched_due: None,
+            presence_watches: BTreeMap::new(),
+            generation: 0,
             reads: BTreeMap::new(),
             next_read: 1,
             stats: Stats::default(),
@@ -109,31 +144,59 @@ impl Hub {
     pub fn handle(&mut self, input: Input, now: Millis, out: &mut Vec<Output>) {
         match input {
             Input::Publish { ticket, publish } => self.publish(ticket, publish, now, out),
-            Input::Synced { upto, trimmed } => self.synced(upto, &trimmed, out),
+            Input::Synced { upto, trimmed } => self.synced(upto, &trimmed, now, out),
             Input::Refused => self.refused(out),
             Input::Failed => self.failed(out),
-            Input::Read { read, events } => self.read_done(read, events, out),
+            Input::Read { read, events } => self.read_done(read, events, (now, out)),
             Input::Attach {
                 edge,
                 name,
                 deliveries,
                 bytes,
             } => {
-                self.attach(edge, name, (deliveries, bytes), out);
+                self.attach(edge, name, (deliveries, bytes), (now, out));
             }
-            Input::Detach { edge } => self.detach(edge),
-            Input::FromEdge { edge, message } => self.hear_edge(edge, message, out),
+            Input::Detach { edge } => self.detach(edge, now),
+            Input::FromEdge { edge, message } => self.hear_edge(edge, message, now, out),
+            Input::WatchReceipts {
+                watch,
+                publisher,
+                subject,
+            } => {
+                let whose = (&*publisher, subject);
+                self.receipts.watch(watch, whose, &self.limits, out);
+            }
+            Input::WatchPresence { watch, users } => self.watch_presence(watch, users, out),
+            Input::Unwatch { watch } => {
+                self.receipts.unwatch(watch);
+                self.presence_watches.remove(&watch);
+            }
             Input::Drain => self.drain(out),
-            Input::Deadline => {
-                self.dedupe.expire(now);
-                self.latest.expire(now);
-            }
+            Input::Deadline => self.deadline(now, out),
         }
+    }
+
+    fn deadline(&mut self, now: Millis, out: &mut Vec<Output>) {
+        self.dedupe.expire(now);
+        for (stream, event) in self.latest.due(now, &self.limits) {
+            self.route_ephemeral(&stream, &event, out);
+        }
+        self.latest.expire(now);
+        let lapsed = self.leases.lapse(now).into_iter();
+        out.extend(lapsed.map(Output::Announce));
+        self.receipts.expire(now, out);
+        self.expire_presence(now, out);
     }
 
     /// When [`Input::Deadline`] is due.
     pub fn next_deadline(&self) -> Option<Millis> {
-        let deadlines = [self.dedupe.next_deadline(), self.latest.next_deadline()];
+        let deadlines = [
+            self.dedupe.next_deadline(),
+            self.latest.next_deadline(),
+            self.leases.next_deadline(),
+            self.receipts.next_deadline(),
+            self.presence_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -157,7 +220,7 @@ impl Hub {
 
     /// How many sessions a user has.
     pub fn user_sessions(&self, user: &str) -> usize {
-        self.users.get(user).copied().unwrap_or(0)
+        self.users.sessions(user)
     }
 
     /// Counters and gauges.
@@ -173,297 +236,16 @@ impl Hub {
             dedupe_evicted_early: self.dedupe.evicted_early(),
             latest: self.latest.len() as u64,
             latest_refused: self.latest.refused(),
+            collapsed: self.latest.collapsed(),
+            leases: self.leases.len() as u64,
+            leases_lapsed: self.leases.lapsed(),
+            users: self.users.len() as u64,
+            tracked_events: self.receipts.events() as u64,
+            receipts: self.receipts.devices() as u64,
+            receipts_ignored: self.receipts.ignored(),
+            watches: (self.receipts.watches() + self.presence_watches.len()) as u64,
             ..self.stats
         }
-    }
-
-    fn publish(&mut self, ticket: Ticket, publish: Publish, now: Millis, out: &mut Vec<Output>) {
-        let refusal = match self.phase {
-            Phase::Running => self.admit(ticket, publish, now, out).err(),
-            Phase::Draining => Some(Reply::Draining),
-            Phase::Failed => Some(Reply::Failed),
-        };
-        if let Some(reply) = refusal {
-            self.stats.refused += 1;
-            out.push(Output::Reply { ticket, reply });
-        }
-    }
-
-    fn admit(
-        &mut self,
-        ticket: Ticket,
-        publish: Publish,
-        now: Millis,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Reply> {
-        let ends_job = match publish.kind {
-            Kind::Ephemeral {
-                ref collapse_key,
-                ref job,
-            } => {
-                let (collapse_key, job) = (collapse_key.clone(), job.clone());
-                self.hand_on(ticket, publish, (collapse_key, job), (now, out));
-                return Ok(());
-            }
-            Kind::Stored { ref ends_job } => ends_job.clone(),
-        };
-        self.dedupe.expire(now);
-        let overloaded = self.waiting >= self.limits.unsynced_records
-            || self.unsynced_bytes + publish.envelope.len() > self.limits.unsynced_bytes;
-        if let Some(known) = publish
-            .dedupe
-            .and_then(|dedupe| self.dedupe.find(dedupe.key))
-        {
-            if publish
-                .dedupe
-                .is_some_and(|dedupe| dedupe.body != known.body)
-            {
-                return Err(Reply::KeyReused);
-            }
-            let known = known.clone();
-            return self.duplicate(ticket, &known, overloaded, out);
-        }
-        if overloaded {
-            return Err(Reply::Overloaded);
-        }
-        let lsn = self.synced + self.unsynced.len() as u64 + 1;
-        let record = self.place(lsn, publish);
-        if let Some(dedupe) = record.dedupe {
-            let known = Known {
-                body: dedupe.body,
-                lsn,
-                id: record.id,
-                placements: record.placements.clone(),
-                check: record.check,
-            };
-            self.dedupe.insert(dedupe, known, now);
-        }
-        self.waiting += 1;
-        self.unsynced_bytes += record.envelope.len();
-        out.push(Output::Append(record.clone()));
-        self.unsynced.push_back(Unsynced {
-            record,
-            ticket,
-            twins: Vec::new(),
-            ends_job,
-        });
-        Ok(())
-    }
-
-    /// Gives the next offset in each stream.
-    fn place(&mut self, lsn: Lsn, publish: Publish) -> Record {
-        let placements = publish.streams.iter().map(|stream| {
-            // The stream's own name is kept, so that equal names share memory.
-            let name = match self.streams.get_key_value(stream) {
-                Some((name, _)) => name.clone(),
-                None => stream.clone(),
-            };
-            let known = self.streams.entry(name.clone()).or_insert_with(Stream::new);
-            known.assigned += 1;
-            Placement {
-                stream: name,
-                offset: known.assigned,
-            }
-        });
-        Record {
-            lsn,
-            id: publish.id,
-            placements: placements.collect(),
-            check: publish.check,
-            dedupe: publish.dedupe,
-            job: None,
-            envelope: publish.envelope,
-        }
-    }
-
-    /// Answers with what the first publish of the key came to, once that is sure.
-    fn duplicate(
-        &mut self,
-        ticket: Ticket,
-        known: &Known,
-        overloaded: bool,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Reply> {
-        if known.lsn > self.synced {
-            if overloaded {
-                return Err(Reply::Overloaded);
-            }
-            let index = (known.lsn - self.synced - 1) as usize;
-            if let Some(first) = self.unsynced.get_mut(index) {
-                first.twins.push(ticket);
-                self.waiting += 1;
-            }
-            return Ok(());
-        }
-        self.stats.duplicates += 1;
-        let reply = Reply::Accepted {
-            id: known.id,
-            placements: known.placements.clone(),
-            check: known.check,
-            duplicate: true,
-        };
-        out.push(Output::Reply { ticket, reply });
-        Ok(())
-    }
-
-    fn hand_on(
-        &mut self,
-        ticket: Ticket,
-        publish: Publish,
-        (collapse_key, job): (Option<Arc<str>>, Option<Arc<str>>),
-        (now, out): (Millis, &mut Vec<Output>),
-    ) {
-        let event = Ephemeral {
-            collapse_key,
-            envelope: publish.envelope,
-        };
-        for stream in publish.streams.iter() {
-            if let Some(key) = &event.collapse_key {
-                let kept = (key, job.as_ref(), &event.envelope);
-                let until = now + self.limits.latest_ms;
-                self.latest
-                    .keep(stream, kept, until, self.limits.latest_events);
-            }
-            if let Some((name, known)) = self.streams.get_key_value(stream) {
-                let routed = route::route(
-                    &mut self.links,
-                    &known.edges,
-                    (name, route::Event::Ephemeral(&event)),
-                    out,
-                );
-                self.count(routed);
-            }
-        }
-        self.stats.ephemeral += 1;
-        let reply = Reply::Accepted {
-            id: publish.id,
-            placements: Arc::new([]),
-            check: publish.check,
-            duplicate: false,
-        };
-        out.push(Output::Reply { ticket, reply });
-    }
-
-    fn synced(&mut self, upto: Lsn, trimmed: &[(StreamName, u64)], out: &mut Vec<Output>) {
-        while self.synced < upto
-            && let Some(unsynced) = self.unsynced.pop_front()
-        {
-            self.synced = unsynced.record.lsn;
-            self.commit(unsynced, out);
-        }
-        for (name, first) in trimmed {
-            if let Some(stream) = self.streams.get_mut(name) {
-                stream.trim(*first);
-            }
-        }
-        while self.recent_bytes > self.limits.recent_bytes
-            && let Some((name, offset)) = self.recent.pop_front()
-        {
-            if let Some(stream) = self.streams.get_mut(&name) {
-                self.recent_bytes -= stream.forget_recent(offset);
-            }
-        }
-    }
-
-    /// Answers the publisher and routes: only now, as the record is durable.
-    fn commit(&mut self, unsynced: Unsynced, out: &mut Vec<Output>) {
-        let Unsynced {
-            record,
-            ticket,
-            twins,
-            ends_job,
-        } = unsynced;
-        self.waiting -= 1 + twins.len();
-        self.unsynced_bytes -= record.envelope.len();
-        self.stats.stored += 1;
-        self.stats.duplicates += twins.len() as u64;
-        let first = core::iter::once((ticket, false));
-        for (ticket, duplicate) in first.chain(twins.into_iter().map(|twin| (twin, true))) {
-            let reply = Reply::Accepted {
-                id: record.id,
-                placements: record.placements.clone(),
-                check: record.check,
-                duplicate,
-            };
-            out.push(Output::Reply { ticket, reply });
-        }
-        for placement in record.placements.iter() {
-            let event = StoredEvent {
-                offset: placement.offset,
-                check: record.check,
-                envelope: record.envelope.clone(),
-            };
-            if let Some(job) = &ends_job {
-                self.latest.end_job(&placement.stream, job);
-            }
-            self.commit_placement(&placement.stream, event, out);
-        }
-    }
-
-    fn commit_placement(&mut self, name: &StreamName, event: StoredEvent, out: &mut Vec<Output>) {
-        let Some(stream) = self.streams.get_mut(name) else {
-            return;
-        };
-        let routed = route::route(
-            &mut self.links,
-            &stream.edges,
-            (name, route::Event::Stored(&event)),
-            out,
-        );
-        self.recent.push_back((name.clone(), event.offset));
-        self.recent_bytes += event.envelope.len();
-        stream.commit(event);
-        // Trimmed some at a time, so that a busy stream does not ask for each.
-        let keep = self.limits.retained_per_stream;
-        if stream.retained() > keep + keep / 64 {
-            let first = stream.head() + 1 - keep;
-            stream.trim(first);
-            out.push(Output::Trim {
-                stream: name.clone(),
-                first,
-            });
-        }
-        self.count(routed);
-    }
-
-    /// Gives up all that is not durable, newest first, as if it never came.
-    fn refused(&mut self, out: &mut Vec<Output>) {
-        self.give_up(&Reply::Full, out);
-    }
-
-    fn failed(&mut self, out: &mut Vec<Output>) {
-        self.phase = Phase::Failed;
-        self.give_up(&Reply::Failed, out);
-    }
-
-    fn give_up(&mut self, reply: &Reply, out: &mut Vec<Output>) {
-        while let Some(unsynced) = self.unsynced.pop_back() {
-            let Unsynced {
-                record,
-                ticket,
-                twins,
-                ..
-            } = unsynced;
-            if let Some(dedupe) = record.dedupe {
-                self.dedupe.forget_newest(dedupe.key);
-            }
-            for placement in record.placements.iter() {
-                if let Some(stream) = self.streams.get_mut(&placement.stream) {
-                    stream.assigned -= 1;
-                    debug_assert_eq!(stream.assigned + 1, placement.offset, "newest first");
-                }
-                self.forget_if_idle(&placement.stream);
-            }
-            self.stats.refused += 1 + twins.len() as u64;
-            for ticket in core::iter::once(ticket).chain(twins) {
-                out.push(Output::Reply {
-                    ticket,
-                    reply: reply.clone(),
-                });
-            }
-        }
-        self.waiting = 0;
-        self.unsynced_bytes = 0;
     }
 
     fn drain(&mut self, out: &mut Vec<Output>) {

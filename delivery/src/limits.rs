@@ -22,6 +22,24 @@ pub struct Limits {
     pub latest_events: usize,
     /// How long one of those is kept without news, in milliseconds.
     pub latest_ms: u64,
+    /// Between two ephemeral events of one collapse key, in milliseconds.
+    pub collapse_window_ms: u64,
+    /// Leases of jobs that are open. Over it: `RESOURCE_EXHAUSTED`.
+    pub leases: usize,
+    /// How long after its last session a user is still there, in milliseconds.
+    pub presence_grace_ms: u64,
+    /// Users in one snapshot of a stream's presence.
+    pub presence_members: usize,
+    /// Events whose receipts are kept, the newest.
+    pub tracked_events: usize,
+    /// Devices whose receipts are kept, over all events.
+    pub receipts: usize,
+    /// Devices whose receipts are kept of one event.
+    pub receipt_devices: usize,
+    /// Watches of receipts, and of presence.
+    pub watches: usize,
+    /// Receipts of one session that wait for the link. The oldest go first.
+    pub session_receipts: usize,
     /// Requests of one edge that are unanswered at a time.
     pub request_window: u32,
     /// Live deliveries on the way to one edge, in number.
@@ -69,6 +87,15 @@ impl Default for Limits {
             dedupe_window_ms: 24 * 3_600_000,
             latest_events: 10_000,
             latest_ms: 600_000,
+            collapse_window_ms: 100,
+            leases: 100_000,
+            presence_grace_ms: 15_000,
+            presence_members: 1_000,
+            tracked_events: 65_536,
+            receipts: 500_000,
+            receipt_devices: 1_000,
+            watches: 10_000,
+            session_receipts: 256,
             request_window: 256,
             edge_deliveries: 8_192,
             edge_bytes: 32 << 20,
@@ -110,7 +137,7 @@ impl Limits {
     /// Says which bound cannot work, if one cannot.
     pub fn check(&self) -> Result<(), BadLimit> {
         const MAX_EVENT: usize = 64 << 10;
-        let rules: [(bool, &'static str, &'static str); 14] = [
+        let rules: [(bool, &'static str, &'static str); 16] = [
             (self.unsynced_records > 0, "unsynced_records", "at least 1"),
             (
                 self.unsynced_bytes >= 2 * MAX_EVENT,
@@ -124,6 +151,16 @@ impl Limits {
             ),
             (self.dedupe_keys > 0, "dedupe_keys", "at least 1"),
             (self.request_window >= 4, "request_window", "at least 4"),
+            (
+                (1..=256).contains(&self.session_receipts),
+                "session_receipts",
+                "1 to 256",
+            ),
+            (
+                (1..=1_000).contains(&self.presence_members),
+                "presence_members",
+                "1 to 1,000",
+            ),
             (self.edge_deliveries >= 2, "edge_deliveries", "at least 2"),
             (
                 self.edge_bytes >= 4 * MAX_EVENT as u64,

@@ -11,7 +11,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
-use crate::{Position, StreamName, record::StoredEvent};
+use crate::{EventId, Position, StreamName, record::StoredEvent};
 
 /// Number of a session, chosen by its edge and never used twice by it.
 pub type SessionId = u64;
@@ -91,6 +91,59 @@ pub struct Ephemeral {
     pub envelope: Bytes,
 }
 
+/// How far an event got on a device. Only rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReceiptState {
+    /// The program has it.
+    Delivered,
+    /// It was shown.
+    Displayed,
+    /// The person closed it.
+    Dismissed,
+    /// The person opened it.
+    Read,
+}
+
+impl ReceiptState {
+    /// Whether the person has dealt with it, so that the user's other devices
+    /// take it away.
+    pub fn is_final(self) -> bool {
+        self >= Self::Dismissed
+    }
+}
+
+/// A user in a presence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The user.
+    pub user: Arc<str>,
+    /// Whether the user is there.
+    pub online: bool,
+    /// The higher one is newer.
+    pub generation: u64,
+}
+
+/// Who follows a stream, or who came and left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// The stream.
+    pub stream: StreamName,
+    /// Set in a snapshot: how many users are there.
+    pub total: Option<u32>,
+    /// In a snapshot those who are there,
+    /// [`Limits::presence_members`](crate::Limits::presence_members) at most;
+    /// otherwise those who came or left.
+    pub members: Arc<[Member]>,
+}
+
+impl Presence {
+    /// What it costs on a link, in bytes.
+    pub fn cost(&self) -> usize {
+        let members = self.members.iter();
+        self.stream.len() + members.map(|m| m.user.len() + 16).sum::<usize>()
+    }
+}
+
 /// From an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToHub {
@@ -103,6 +156,8 @@ pub enum ToHub {
         user: Arc<str>,
         /// Its public id, for operators.
         public_id: Arc<str>,
+        /// The device as its client names it, or else the public id.
+        device: Arc<str>,
         /// What it follows from the start.
         interests: Vec<Interest>,
     },
@@ -134,6 +189,28 @@ pub enum ToHub {
         /// After this position.
         after: Position,
     },
+    /// What the session's client reports of events. Answered by
+    /// [`ToEdge::Heard`].
+    Receipts {
+        /// The session.
+        session: SessionId,
+        /// Event and state.
+        receipts: Vec<(EventId, ReceiptState)>,
+    },
+    /// Answered by [`ToEdge::PresenceNow`].
+    WatchPresence {
+        /// The session.
+        session: SessionId,
+        /// A stream that it follows.
+        stream: StreamName,
+    },
+    /// Answered by [`ToEdge::Done`].
+    UnwatchPresence {
+        /// The session.
+        session: SessionId,
+        /// The stream.
+        stream: StreamName,
+    },
     /// Room for more live deliveries, added to what is left. Not answered.
     Credit {
         /// How many.
@@ -160,8 +237,14 @@ pub enum ToEdge {
         /// One for each interest, in order.
         joined: Vec<Joined>,
     },
-    /// Answers [`ToHub::Close`] and [`ToHub::Leave`].
+    /// Answers [`ToHub::Close`], [`ToHub::Leave`] and
+    /// [`ToHub::UnwatchPresence`].
     Done {
+        /// The session.
+        session: SessionId,
+    },
+    /// Answers [`ToHub::Receipts`].
+    Heard {
         /// The session.
         session: SessionId,
     },
@@ -195,6 +278,16 @@ pub enum ToEdge {
         /// Its newest offset.
         head: u64,
     },
+    /// Answers [`ToHub::WatchPresence`] with a snapshot. Changes follow from here.
+    PresenceNow {
+        /// The session.
+        session: SessionId,
+        /// The snapshot.
+        presence: Presence,
+    },
+    /// For every session of the edge that watches: changes, or a new snapshot if
+    /// changes were left out for want of credit. Costs credit.
+    Presence(Presence),
     /// The hub is about to end; the link closes after this.
     Drain,
 }

@@ -9,16 +9,17 @@
 mod allowance;
 mod follow;
 mod queue;
+mod reports;
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
-use self::{allowance::Allowance, queue::Queue};
+use self::{allowance::Allowance, queue::Queue, reports::Told};
 use crate::{
-    Limits, Millis, Position, StreamName,
+    EventId, Limits, Millis, Position, StreamName,
     edge::{CloseReason, Notice, Output},
-    link::{Gap, Interest, SessionId},
+    link::{Gap, Interest, ReceiptState, SessionId},
 };
 
 /// How a session stands with one of its streams.
@@ -54,6 +55,9 @@ pub(crate) enum Want {
     Join(SessionId, StreamName),
     Leave(SessionId, StreamName),
     Fetch(SessionId, StreamName),
+    Receipts(SessionId),
+    WatchPresence(SessionId, StreamName),
+    UnwatchPresence(SessionId, StreamName),
 }
 
 /// What a session sees of the edge while it handles something.
@@ -63,6 +67,7 @@ pub(crate) struct Around<'a> {
     pub(crate) wants: &'a mut VecDeque<Want>,
     pub(crate) dropped: &'a mut u64,
     pub(crate) collapsed: &'a mut u64,
+    pub(crate) receipts_dropped: &'a mut u64,
 }
 
 /// One socket at the edge. See the module's page.
@@ -71,6 +76,7 @@ pub struct Session {
     id: SessionId,
     pub(crate) user: Arc<str>,
     pub(crate) public_id: Arc<str>,
+    pub(crate) device: Arc<str>,
     followed: Vec<Followed>,
     /// `Connected` was told.
     welcomed: bool,
@@ -79,6 +85,12 @@ pub struct Session {
     /// The socket does not take data; since when it took nothing.
     blocked_since: Option<Millis>,
     queue: Queue,
+    /// Receipts that wait for the link.
+    receipts: Vec<(EventId, ReceiptState)>,
+    /// Receipts that the hub was sent, and has not answered yet.
+    receipts_sent: Vec<(EventId, ReceiptState)>,
+    /// Streams whose presence it watches.
+    watching: Vec<(StreamName, Told)>,
     heard_at: Millis,
     pinged_at: Millis,
     ends_at: Millis,
@@ -90,7 +102,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(
         id: SessionId,
-        (user, public_id): (Arc<str>, Arc<str>),
+        (user, public_id, device): (Arc<str>, Arc<str>, Arc<str>),
         interests: Vec<Interest>,
         (now, ends_at): (Millis, Millis),
     ) -> Self {
@@ -105,11 +117,15 @@ impl Session {
             id,
             user,
             public_id,
+            device,
             followed: followed.collect(),
             welcomed: false,
             announced: false,
             blocked_since: None,
             queue: Queue::default(),
+            receipts: Vec::new(),
+            receipts_sent: Vec::new(),
+            watching: Vec::new(),
             heard_at: now,
             pinged_at: now,
             ends_at,
@@ -193,6 +209,7 @@ impl Session {
         self.blocked_since = None;
         self.queue.drain(self.id, around.out);
         self.catch_up(around);
+        self.catch_up_presence(around);
     }
 
     // === the client's side ===
@@ -248,6 +265,7 @@ impl Session {
             .position(|followed| followed.stream == *stream);
         if let Some(index) = index {
             self.followed.remove(index);
+            self.watching.retain(|(watched, _)| watched != stream);
             around.wants.push_back(Want::Leave(self.id, stream.clone()));
         }
         self.notice(

@@ -49,7 +49,10 @@ fn hub_with(count: u64, limits: &Limits) -> Hub {
             check: check_of(offset),
             dedupe: None,
             envelope: Bytes::from(vec![0; 50]),
-            kind: Kind::Stored { ends_job: None },
+            publisher: "publisher".into(),
+            job: None,
+            lives_ms: None,
+            kind: Kind::Stored { change: None },
         };
         hub.handle(
             hub::Input::Publish {
@@ -95,6 +98,7 @@ fn read_all(hub: &mut Hub, limits: &Limits, head: u64, from: Position) -> (Vec<P
         session: 1,
         user: "u1".into(),
         public_id: "s".into(),
+        device: "s".into(),
         interests,
     };
     let mut out = Vec::new();
@@ -214,7 +218,10 @@ proptest! {
                 check: 1,
                 dedupe: Some(DedupeKey { key: *key, body: 1 }),
                 envelope: Bytes::from_static(b"x"),
-                kind: Kind::Stored { ends_job: None },
+                publisher: "publisher".into(),
+            job: None,
+            lives_ms: None,
+            kind: Kind::Stored { change: None },
             };
             hub.handle(hub::Input::Publish { ticket, publish }, 0, &mut out);
             let records = out.iter().filter(|o| matches!(o, hub::Output::Append(_)));
@@ -277,13 +284,13 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
         stream: STREAM.into(),
         from: None,
     }];
-    let (user, public_id) = ("u1".into(), "s".into());
     let ends_at = u64::MAX;
     edge.handle(
         edge::Input::Open {
             session: 1,
-            user,
-            public_id,
+            user: "u1".into(),
+            public_id: "s".into(),
+            device: "d".into(),
             interests,
             ends_at,
         },

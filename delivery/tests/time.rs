@@ -24,11 +24,12 @@ fn edge_with(sessions: u64, ends_at: Millis) -> Edge {
         &mut out,
     );
     for session in 1..=sessions {
-        let (user, public_id, interests) = ("u".into(), "s".into(), Vec::new());
+        let (user, interests) = ("u".into(), Vec::new());
         let open = Input::Open {
             session,
             user,
-            public_id,
+            device: "d".into(),
+            public_id: "s".into(),
             interests,
             ends_at,
         };

@@ -10,7 +10,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use belfry::reason::Reason;
 use delivery::{
     Position,
-    link::{Gap, GapReason},
+    link::{Gap, GapReason, Presence},
 };
 use serde::{Serialize, Serializer};
 
@@ -110,6 +110,17 @@ pub struct StreamPosition {
     pub position: String,
 }
 
+/// A user in a `presence` frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PresentUser<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// Whether the user is there.
+    pub online: bool,
+    /// The higher one is newer.
+    pub generation: u64,
+}
+
 /// Everything that an edge says, but events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(
@@ -157,6 +168,19 @@ pub enum ServerFrame<'a> {
         to: u64,
         /// Go on from here.
         position: String,
+    },
+    /// Who follows a queue, or who came and left.
+    Presence {
+        /// The queue.
+        queue: &'a str,
+        /// In a snapshot, and only there: true.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot: Option<bool>,
+        /// In a snapshot: how many users are there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u32>,
+        /// The users.
+        users: Vec<PresentUser<'a>>,
     },
     /// The notifier is away.
     Degraded {
@@ -212,6 +236,25 @@ impl<'a> ServerFrame<'a> {
             from: gap.from,
             to: gap.to.offset,
             position: position_text(gap.to),
+        }
+    }
+
+    /// A `presence` frame.
+    pub fn presence(presence: &'a Presence) -> Self {
+        let members = presence.members.iter();
+        ServerFrame::Presence {
+            queue: PublicStream::of(&presence.stream)
+                .queue
+                .unwrap_or(&presence.stream),
+            snapshot: presence.total.map(|_| true),
+            total: presence.total,
+            users: members
+                .map(|member| PresentUser {
+                    user: &member.user,
+                    online: member.online,
+                    generation: member.generation,
+                })
+                .collect(),
         }
     }
 

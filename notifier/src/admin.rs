@@ -4,16 +4,18 @@ use belfry::{
     reason::Reason,
     v1::{
         GetPresenceRequest, GetPresenceResponse, ListSessionsRequest, ListSessionsResponse,
-        Session, UserPresence, admin_server::Admin,
+        Session, UserPresence, WatchPresenceRequest, WatchPresenceResponse, admin_server::Admin,
     },
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
     auth::{Keys, Role},
     hub::Command,
     refusal::Refusal,
+    watch,
 };
 
 const DEFAULT_PAGE: u32 = 100;
@@ -25,6 +27,7 @@ const MAX_USERS: usize = 100;
 pub(crate) struct Service {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) keys: Keys,
+    pub(crate) draining: CancellationToken,
 }
 
 impl Service {
@@ -138,5 +141,30 @@ impl Admin for Service {
         Ok(Response::new(GetPresenceResponse {
             users: users.collect(),
         }))
+    }
+
+    type WatchPresenceStream = watch::Responses<WatchPresenceResponse>;
+
+    async fn watch_presence(
+        &self,
+        request: Request<WatchPresenceRequest>,
+    ) -> Result<Response<Self::WatchPresenceStream>, Status> {
+        let caller = self.keys.authenticate(request.metadata())?;
+        caller.require(Role::Operator)?;
+        let users = request.into_inner().user_ids;
+        if users.len() > MAX_USERS {
+            let message = format!("has {} ids, but it may have {MAX_USERS}", users.len());
+            return Err(bad("user_ids", message).into());
+        }
+        let (to_watch, news) = mpsc::channel(watch::NEWS);
+        let command = Command::WatchPresence {
+            users: users.into_iter().map(Into::into).collect(),
+            news: to_watch,
+        };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| Refusal::of(Reason::Unavailable))?;
+        let draining = self.draining.clone();
+        let responses = watch::responses(news, caller, draining, watch::presence);
+        Ok(Response::new(responses))
     }
 }

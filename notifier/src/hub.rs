@@ -5,10 +5,11 @@
 //! only against credit, and one append at a time runs beside the loop while the
 //! next batch gathers.
 
+mod announce;
 mod outputs;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::{Future, pending},
     pin::Pin,
     sync::Arc,
@@ -17,7 +18,10 @@ use std::{
 
 use delivery::{
     Limits, Millis, Record, StoredEvent,
-    hub::{EdgeId, Hub, Input, Output, Publish, ReadId, Reply, Stats, Ticket},
+    hub::{
+        Announcement, EdgeId, Hub, Input, Output, Publish, ReadId, Reply, Stats, Subject, Ticket,
+        WatchId,
+    },
     link::{LinkFault, ToEdge, ToHub},
 };
 use tokio::{
@@ -26,7 +30,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::log::{Appended, Log, LogError};
+use crate::{
+    log::{Appended, Log, LogError},
+    watch::{PresenceNews, ReceiptNews},
+};
 
 /// Batches of publishes taken in before the loop looks at anything else.
 const BATCHES_A_TURN: usize = 64;
@@ -74,6 +81,16 @@ pub(crate) enum Command {
         users: Vec<String>,
         reply: oneshot::Sender<Vec<usize>>,
     },
+    WatchReceipts {
+        publisher: Arc<str>,
+        subject: Subject,
+        news: mpsc::Sender<ReceiptNews>,
+    },
+    WatchPresence {
+        /// None: everybody.
+        users: BTreeSet<Arc<str>>,
+        news: mpsc::Sender<PresenceNews>,
+    },
     Stats(oneshot::Sender<Stats>),
     /// Answered when nothing is in flight any more.
     Drain(oneshot::Sender<()>),
@@ -85,6 +102,22 @@ struct Outbox {
     channel: mpsc::Sender<Vec<ToEdge>>,
     batch: Vec<ToEdge>,
     ended: oneshot::Sender<LinkFault>,
+}
+
+/// Where the news of a watch go.
+#[derive(Debug)]
+enum Watcher {
+    Receipts(mpsc::Sender<ReceiptNews>),
+    Presence(mpsc::Sender<PresenceNews>),
+}
+
+impl Watcher {
+    fn has_gone(&self) -> bool {
+        match self {
+            Self::Receipts(news) => news.is_closed(),
+            Self::Presence(news) => news.is_closed(),
+        }
+    }
 }
 
 /// The driver of a [`Hub`].
@@ -100,6 +133,11 @@ pub(crate) struct HubTask<L> {
     replies: BTreeMap<Ticket, oneshot::Sender<Reply>>,
     outboxes: BTreeMap<EdgeId, Outbox>,
     drained: Option<oneshot::Sender<()>>,
+    /// What is to be published on the hub's own behalf.
+    announcements: Vec<Announcement>,
+    watchers: BTreeMap<WatchId, Watcher>,
+    /// Watchers that have gone or fell behind.
+    gone: Vec<WatchId>,
     next_number: u64,
     failed: Option<LogError>,
 }
@@ -119,6 +157,9 @@ impl<L: Log> HubTask<L> {
             replies: BTreeMap::new(),
             outboxes: BTreeMap::new(),
             drained: None,
+            announcements: Vec::new(),
+            watchers: BTreeMap::new(),
+            gone: Vec::new(),
             next_number: 1,
             failed: None,
         }
@@ -137,7 +178,14 @@ impl<L: Log> HubTask<L> {
         let mut calls = Vec::with_capacity(BATCHES_A_TURN);
         let mut asked = Vec::with_capacity(COMMANDS_A_TURN);
         loop {
-            let deadline = self.hub.next_deadline();
+            // Work that is always ready must not hold up what is due.
+            let deadline = match self.hub.next_deadline() {
+                Some(due) if due <= self.now() => {
+                    self.feed(Input::Deadline);
+                    self.hub.next_deadline()
+                }
+                deadline => deadline,
+            };
             tokio::select! {
                 biased;
                 (upto, appended) = appended(&mut self.append) => self.appended(upto, appended),
@@ -199,6 +247,24 @@ impl<L: Log> HubTask<L> {
             self.act(output);
         }
         self.out = out;
+        for announcement in std::mem::take(&mut self.announcements) {
+            let ticket = self.number();
+            let publish = announce::publish(announcement);
+            self.feed(Input::Publish { ticket, publish });
+        }
+        for watch in std::mem::take(&mut self.gone) {
+            self.watchers.remove(&watch);
+            self.feed(Input::Unwatch { watch });
+        }
+    }
+
+    /// One more watch; those whose callers have gone make room.
+    fn watch(&mut self, watcher: Watcher) -> WatchId {
+        let gone = self.watchers.iter().filter(|(_, w)| w.has_gone());
+        self.gone.extend(gone.map(|(watch, _)| *watch));
+        let watch = self.number();
+        self.watchers.insert(watch, watcher);
+        watch
     }
 
     fn publish(&mut self, calls: Vec<PublishCall>) {
@@ -258,6 +324,22 @@ impl<L: Log> HubTask<L> {
             Command::Presence { users, reply } => {
                 let counts = users.iter().map(|user| self.hub.user_sessions(user));
                 let _ = reply.send(counts.collect());
+            }
+            Command::WatchReceipts {
+                publisher,
+                subject,
+                news,
+            } => {
+                let watch = self.watch(Watcher::Receipts(news));
+                self.feed(Input::WatchReceipts {
+                    watch,
+                    publisher,
+                    subject,
+                });
+            }
+            Command::WatchPresence { users, news } => {
+                let watch = self.watch(Watcher::Presence(news));
+                self.feed(Input::WatchPresence { watch, users });
             }
             Command::Stats(reply) => {
                 let _ = reply.send(self.hub.stats());
@@ -340,6 +422,7 @@ impl<L: Log> HubTask<L> {
         {
             // Links end now; their edges come back to the next notifier.
             self.outboxes.clear();
+            self.watchers.clear();
             let _ = drained.send(());
         }
     }

@@ -19,6 +19,7 @@ mod publish;
 mod refusal;
 mod server;
 mod service;
+mod watch;
 
 pub use config::{Config, Store};
 pub use link::{Channels, Gateway, NoLink};

@@ -4,17 +4,18 @@
 mod event;
 
 use std::{
+    ops::RangeInclusive,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 use belfry::{
     reason::Reason,
-    v1::{Durability, Envelope, Job, PublishRequest, publish_request::Target},
+    v1::{Durability, Envelope, PublishRequest, publish_request::Target},
 };
 use delivery::{
-    DedupeKey, StreamName,
+    DedupeKey, JobChange, StreamName,
     hub::{Kind, Publish},
 };
 use prost::Message;
@@ -27,6 +28,7 @@ const MAX_EVENT_BYTES: usize = 64 << 10;
 const MAX_ID_BYTES: usize = 128;
 const MAX_KEY_BYTES: usize = 255;
 const MAX_USERS: usize = 100;
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
 /// Bad fields, as they are found.
 #[derive(Debug, Default)]
@@ -79,7 +81,6 @@ pub(crate) fn parse(
     let mut bad = Violations::default();
     let streams = streams(request.target.as_ref(), &mut bad);
     let about = event::check(request.event.as_ref(), &mut bad);
-    check_key(&request, &mut bad);
     let durability = Durability::try_from(request.durability);
     if durability.is_err() {
         let number = request.durability;
@@ -89,10 +90,9 @@ pub(crate) fn parse(
         );
     }
     let ephemeral = durability == Ok(Durability::Ephemeral);
+    check_key(&request, ephemeral, &mut bad);
     check_collapse_key(&request, ephemeral, &mut bad);
-    if let Some(Job { id }) = &request.job {
-        bad.check_id("job.id", id);
-    }
+    let lease_ms = check_job(&request, (about.as_ref(), ephemeral), &mut bad);
     let lives_ms = time_to_live_ms(&request, &mut bad);
     let (Some(about), true) = (about, bad.0.is_empty()) else {
         return Err(Refusal::bad_request(bad.0));
@@ -102,9 +102,9 @@ pub(crate) fn parse(
     let dedupe = dedupe_key(&request, caller);
     let published_at_ms = unix_ms(now);
     let id = Uuid::now_v7();
+    let ends_job = about.terminal || request.job.as_ref().is_some_and(|job| job.ends);
     let job_id = request.job.map(|job| job.id).unwrap_or_default();
-    // NUL is in no name and in no id: `a/b` with job `c` is not `a` with job `b/c`.
-    let scoped_job = (!job_id.is_empty()).then(|| Arc::from(format!("{}\0{job_id}", caller.name)));
+    let scoped_job = (!job_id.is_empty()).then(|| job_key(&caller.name, &job_id));
     let envelope = Envelope {
         id: id.as_bytes().to_vec().into(),
         published_at_unix_ms: published_at_ms,
@@ -112,19 +112,21 @@ pub(crate) fn parse(
         expires_at_unix_ms: lives_ms.map_or(0, |lives| published_at_ms.saturating_add(lives)),
         event: request.event,
         publisher: caller.name.to_string(),
+        retract: None,
     };
     let envelope = bytes::Bytes::from(envelope.encode_to_vec());
     let kind = if ephemeral {
         let key = request.collapse_key;
         let collapse_key = (!key.is_empty()).then(|| Arc::from(key));
-        Kind::Ephemeral {
-            collapse_key,
-            job: scoped_job,
-        }
+        Kind::Ephemeral { collapse_key }
     } else {
-        Kind::Stored {
-            ends_job: scoped_job.filter(|_| about.terminal),
-        }
+        let leased = lease_ms.map(|lease_ms| JobChange::Leased { lease_ms });
+        let change = if ends_job {
+            Some(JobChange::Ended)
+        } else {
+            leased
+        };
+        Kind::Stored { change }
     };
     Ok(Publish {
         id: id.as_u128(),
@@ -132,19 +134,28 @@ pub(crate) fn parse(
         check: check(id, &envelope),
         dedupe,
         envelope,
+        publisher: Arc::clone(&caller.name),
+        job: scoped_job,
+        lives_ms: lives_ms.map(i64::cast_unsigned),
         kind,
     })
 }
 
+/// How the hub knows a job. NUL is in no name and in no id: `a/b` with job `c` is
+/// not `a` with job `b/c`.
+pub(crate) fn job_key(publisher: &str, job_id: &str) -> Arc<str> {
+    format!("{publisher}\0{job_id}").into()
+}
+
 /// The check of every position of an event.
-fn check(id: Uuid, envelope: &[u8]) -> u32 {
+pub(crate) fn check(id: Uuid, envelope: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(id.as_bytes());
     crc.update(envelope);
     crc.finalize()
 }
 
-fn unix_ms(now: SystemTime) -> i64 {
+pub(crate) fn unix_ms(now: SystemTime) -> i64 {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -190,8 +201,14 @@ fn streams(target: Option<&Target>, bad: &mut Violations) -> Vec<StreamName> {
     }
 }
 
-fn check_key(request: &PublishRequest, bad: &mut Violations) {
+fn check_key(request: &PublishRequest, ephemeral: bool, bad: &mut Violations) {
     let key = &request.idempotency_key;
+    if ephemeral && !key.is_empty() {
+        bad.add(
+            "idempotency_key",
+            "is for STORED events only: nothing of an EPHEMERAL one is kept to compare with",
+        );
+    }
     if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         bad.add(
             "idempotency_key",
@@ -214,15 +231,44 @@ fn check_collapse_key(request: &PublishRequest, ephemeral: bool, bad: &mut Viola
     bad.check_id("collapse_key", key);
 }
 
+/// The lease that a request opens or renews, in milliseconds.
+fn check_job(
+    request: &PublishRequest,
+    (about, ephemeral): (Option<&event::About>, bool),
+    bad: &mut Violations,
+) -> Option<u64> {
+    let job = request.job.as_ref()?;
+    bad.check_id("job.id", &job.id);
+    if ephemeral && job.ends {
+        bad.add("job.ends", "is for STORED events only");
+    }
+    let lease = job.lease?;
+    if ephemeral {
+        bad.add(
+            "job.lease",
+            "is for STORED events only: a lease has to survive a restart",
+        );
+    }
+    if job.ends || about.is_some_and(|about| about.terminal) {
+        bad.add(
+            "job.lease",
+            "cannot be opened by an event that ends its job",
+        );
+    }
+    let lasts = Duration::try_from(lease).ok();
+    let allowed = lasts.filter(|lasts| LEASES.contains(lasts));
+    if allowed.is_none() {
+        bad.add("job.lease", "has to be 1 s to 24 h");
+    }
+    allowed.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
+}
+
 fn time_to_live_ms(request: &PublishRequest, bad: &mut Violations) -> Option<i64> {
-    let lives = request.time_to_live?;
-    let ms = lives
-        .seconds
-        .checked_mul(1_000)
-        .and_then(|ms| ms.checked_add(i64::from(lives.nanos / 1_000_000)));
+    let lives = Duration::try_from(request.time_to_live?).ok();
+    let ms = lives.and_then(|lives| i64::try_from(lives.as_millis()).ok());
     let positive = ms.filter(|ms| *ms > 0);
     if positive.is_none() {
-        bad.add("time_to_live", "has to be positive, or absent");
+        bad.add("time_to_live", "has to be 1 ms at least, or absent");
     }
     positive
 }

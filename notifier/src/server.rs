@@ -258,10 +258,11 @@ impl Notifier {
         let keys = self.config.service_keys.clone();
         let notifier = service::Service {
             publishes: self.publishes.clone(),
+            commands: self.commands.clone(),
             keys: keys.clone(),
             epoch: self.epoch,
             in_flight: self.config.stream_in_flight,
-            draining,
+            draining: draining.clone(),
         };
         let gateway = link::Service {
             gateway: self.gateway(),
@@ -270,6 +271,7 @@ impl Notifier {
         let admin = admin::Service {
             commands: self.commands.clone(),
             keys,
+            draining,
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)

@@ -11,7 +11,8 @@ use belfry::{
     reason::Reason,
     v1::{
         Placement, Position, PublishRequest, PublishResponse, PublishStreamRequest,
-        PublishStreamResponse, notifier_server::Notifier, publish_stream_response::Answer,
+        PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
+        notifier_server::Notifier, publish_stream_response::Answer,
     },
 };
 use delivery::hub::Reply;
@@ -22,10 +23,11 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    auth::{Caller, Keys},
-    hub::PublishCall,
+    auth::{Caller, Keys, Role},
+    hub::{Command, PublishCall},
     publish,
     refusal::Refusal,
+    watch,
 };
 
 /// Publishes of one stream that reach the hub together at most.
@@ -35,6 +37,7 @@ const CALLS_A_BATCH: usize = 128;
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) publishes: mpsc::Sender<Vec<PublishCall>>,
+    pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) keys: Keys,
     pub(crate) epoch: u64,
     pub(crate) in_flight: usize,
@@ -96,6 +99,28 @@ impl Notifier for Service {
             })
         });
         Ok(Response::new(Box::pin(responses)))
+    }
+
+    type WatchReceiptsStream = watch::Responses<WatchReceiptsResponse>;
+
+    async fn watch_receipts(
+        &self,
+        request: Request<WatchReceiptsRequest>,
+    ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
+        let caller = self.keys.authenticate(request.metadata())?;
+        caller.require(Role::Publisher)?;
+        let subject = watch::subject(request.into_inner().subject, &caller)?;
+        let (to_watch, news) = mpsc::channel(watch::NEWS);
+        let command = Command::WatchReceipts {
+            publisher: Arc::clone(&caller.name),
+            subject,
+            news: to_watch,
+        };
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| Refusal::of(Reason::Unavailable))?;
+        let draining = self.draining.clone();
+        let responses = watch::responses(news, caller, draining, watch::receipts);
+        Ok(Response::new(responses))
     }
 }
 
@@ -202,6 +227,10 @@ fn respond(reply: Option<Reply>, epoch: u64) -> Result<PublishResponse, Refusal>
         }
         Some(Reply::KeyReused) => Reason::IdempotencyKeyReused,
         Some(Reply::Overloaded) => Reason::Overloaded,
+        Some(Reply::TooManyLeases) => {
+            let message = "too many jobs have a lease, end some or try again later";
+            return Err(Refusal::new(Reason::Overloaded, message));
+        }
         Some(Reply::Full) => Reason::StorageFull,
         Some(Reply::Failed) | None => Reason::StorageFailed,
         Some(Reply::Draining) => Reason::Unavailable,

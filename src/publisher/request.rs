@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::v1::{
-    Durability, Event, Everyone, Job, Placement, PublishRequest, PublishResponse, Users,
+    Durability, Event, Everyone, Placement, PublishRequest, PublishResponse, Users,
     publish_request::Target,
 };
 
@@ -61,14 +61,38 @@ impl Publish {
     /// The job that the event belongs to, 128 bytes at most.
     #[must_use]
     pub fn job(mut self, id: impl Into<String>) -> Self {
-        self.0.job = Some(Job { id: id.into() });
+        self.0.job.get_or_insert_default().id = id.into();
         self
     }
 
-    /// Only for who is there now, kept nowhere. A newer event with the same
-    /// `collapse_key` replaces one that still waits; empty: none is replaced.
+    /// The job has a lease from here on, 1 s to 24 h: if nothing of it is heard
+    /// for so long, the notifier publishes its failure, with the code `stalled`.
+    /// Needs [`job`](Self::job), and a stored event that does not end the job.
+    #[must_use]
+    pub fn lease(mut self, lasts: Duration) -> Self {
+        let job = self.0.job.get_or_insert_default();
+        // What a protobuf duration cannot hold is refused by the notifier.
+        let longest = prost_types::Duration {
+            seconds: i64::MAX,
+            nanos: 0,
+        };
+        job.lease = Some(lasts.try_into().unwrap_or(longest));
+        self
+    }
+
+    /// The event ends its job; needed only for status updates and custom events.
+    #[must_use]
+    pub fn ends_job(mut self) -> Self {
+        self.0.job.get_or_insert_default().ends = true;
+        self
+    }
+
+    /// Only for who is there now, kept nowhere, so without an idempotency key. A
+    /// newer event with the same `collapse_key` replaces one that still waits;
+    /// empty: none is replaced.
     #[must_use]
     pub fn ephemeral(mut self, collapse_key: impl Into<String>) -> Self {
+        self.0.idempotency_key.clear();
         self.0.durability = Durability::Ephemeral.into();
         self.0.collapse_key = collapse_key.into();
         self

@@ -19,6 +19,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::{Credential, Publish, PublishError, Publisher, PublisherConfig, event};
 use crate::v1::{
     PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+    WatchReceiptsRequest, WatchReceiptsResponse,
     notifier_server::{Notifier, NotifierServer},
     publish_stream_response::Answer as Wire,
 };
@@ -97,6 +98,16 @@ impl Notifier for Fake {
             (Some(Act::Silence), _) => std::future::pending().await,
             (Some(Act::LoseAnswer), _) => Err(Status::unavailable("lost")),
         }
+    }
+
+    type WatchReceiptsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchReceiptsResponse, Status>> + Send>>;
+
+    async fn watch_receipts(
+        &self,
+        _: Request<WatchReceiptsRequest>,
+    ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
+        Err(Status::unimplemented("not needed here"))
     }
 
     type PublishStreamStream =

@@ -5,8 +5,8 @@ use alloc::{sync::Arc, vec::Vec};
 use bytes::Bytes;
 
 use crate::{
-    Millis, Position, StreamName,
-    link::{Gap, Interest, SessionId, ToEdge, ToHub},
+    EventId, Millis, Position, StreamName,
+    link::{Gap, Interest, Presence, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
 /// What happens to an edge.
@@ -30,6 +30,8 @@ pub enum Input {
         user: Arc<str>,
         /// Its public id.
         public_id: Arc<str>,
+        /// The device as its client names it, or else the public id.
+        device: Arc<str>,
         /// What it follows from the start, each allowed by its token.
         interests: Vec<Interest>,
         /// When its token ends.
@@ -60,6 +62,27 @@ pub enum Input {
         session: SessionId,
         /// The stream.
         stream: StreamName,
+    },
+    /// The client wants to know who else follows a stream that it follows.
+    WatchPresence {
+        /// The session.
+        session: SessionId,
+        /// The stream.
+        stream: StreamName,
+    },
+    /// And no longer.
+    UnwatchPresence {
+        /// The session.
+        session: SessionId,
+        /// The stream.
+        stream: StreamName,
+    },
+    /// What the client reports of events. Not counted against its messages.
+    Receipts {
+        /// The session.
+        session: SessionId,
+        /// Event and state.
+        receipts: Vec<(EventId, ReceiptState)>,
     },
     /// The client's own ping.
     Ping {
@@ -160,6 +183,13 @@ pub enum Notice {
         /// Which.
         gap: Gap,
     },
+    /// Who follows a stream, or who came and left.
+    Presence(Presence),
+    /// The client asked for the presence of a stream that it does not follow.
+    NotFollowed {
+        /// The stream.
+        stream: StreamName,
+    },
     /// The notifier is away.
     Degraded,
     /// The notifier is back.
@@ -202,6 +232,10 @@ pub struct Stats {
     pub dropped: u64,
     /// Ephemeral events replaced by a newer one while they waited.
     pub collapsed: u64,
+    /// Receipts that clients sent.
+    pub receipts: u64,
+    /// Receipts that were given up because too many waited for the link.
+    pub receipts_dropped: u64,
     /// Pages taken in.
     pub pages: u64,
     /// Sessions closed by a decision taken here.

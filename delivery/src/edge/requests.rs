@@ -26,6 +26,10 @@ impl Edge {
                 self.with(page.session, out, |s, around| s.page(page, around));
             }
             ToEdge::Done { .. } => self.answered(),
+            ToEdge::Heard { session } => {
+                self.answered();
+                self.with(session, out, Session::receipts_heard);
+            }
             ToEdge::Live { stream, event } => {
                 self.with_followers(&stream, out, |s, around| {
                     s.live(&stream, &event, around);
@@ -43,6 +47,16 @@ impl Edge {
                     s.behind(&stream, head, around);
                 });
                 self.charge(0, out);
+            }
+            ToEdge::PresenceNow { session, presence } => {
+                self.answered();
+                self.with(session, out, |s, around| s.presence(&presence, around));
+            }
+            ToEdge::Presence(presence) => {
+                self.with_watchers(&presence.stream, out, |s, around| {
+                    s.presence(&presence, around);
+                });
+                self.charge(charged, out);
             }
             // The link closes next; the sockets stay (guarantee G13).
             ToEdge::Drain => {}
@@ -120,6 +134,7 @@ impl Edge {
                     session: id,
                     user: session.user.clone(),
                     public_id: session.public_id.clone(),
+                    device: session.device.clone(),
                     interests: session.interests(),
                 })
             }
@@ -138,6 +153,29 @@ impl Edge {
                     .get(&id)
                     .is_some_and(|session| session.announced);
                 announced.then_some(ToHub::Leave {
+                    session: id,
+                    stream,
+                })
+            }
+            Want::Receipts(id) => {
+                let session = self.sessions.get_mut(&id)?;
+                let receipts = session.take_receipts()?;
+                Some(ToHub::Receipts {
+                    session: id,
+                    receipts,
+                })
+            }
+            Want::WatchPresence(id, stream) => {
+                let session = self.sessions.get(&id)?;
+                session.watches(&stream).then_some(ToHub::WatchPresence {
+                    session: id,
+                    stream,
+                })
+            }
+            Want::UnwatchPresence(id, stream) => {
+                let session = self.sessions.get(&id).filter(|session| session.announced)?;
+                let unwatched = !session.watches(&stream);
+                unwatched.then_some(ToHub::UnwatchPresence {
                     session: id,
                     stream,
                 })

@@ -1,18 +1,21 @@
 //! What goes into a hub and what comes out.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
 use crate::{
-    DedupeKey, EventId, Lsn, Placement, Record, StoredEvent, StreamName,
-    link::{LinkFault, SessionId, ToEdge, ToHub},
+    DedupeKey, EventId, JobChange, Lsn, Millis, Placement, Record, StoredEvent, StreamName,
+    link::{LinkFault, Member, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
 /// Number of a link, chosen by the driver and never used twice.
 pub type EdgeId = u64;
 /// Number of a publish, chosen by the driver; comes back with its reply.
 pub type Ticket = u64;
+/// Number of a watch, of receipts or presence, chosen by the driver and never
+/// used twice.
+pub type WatchId = u64;
 /// Number of a read of the log, chosen by the hub.
 pub type ReadId = u64;
 
@@ -29,6 +32,12 @@ pub struct Publish {
     pub dedupe: Option<DedupeKey>,
     /// Encoded `belfry.v1.Envelope`.
     pub envelope: Bytes,
+    /// The service that publishes it: only it hears of receipts.
+    pub publisher: Arc<str>,
+    /// The job that it belongs to, by publisher and id.
+    pub job: Option<Arc<str>>,
+    /// How long it is worth showing, in milliseconds.
+    pub lives_ms: Option<u64>,
     /// How long it must live.
     pub kind: Kind,
 }
@@ -38,15 +47,13 @@ pub struct Publish {
 pub enum Kind {
     /// On disk, with an offset.
     Stored {
-        /// The job that this event ends: its progress is forgotten.
-        ends_job: Option<Arc<str>>,
+        /// What it does to the lease of its job.
+        change: Option<JobChange>,
     },
     /// For those who are there, and the newest of its key for those who join.
     Ephemeral {
         /// A newer event of this key replaces it.
         collapse_key: Option<Arc<str>>,
-        /// The job that it belongs to.
-        job: Option<Arc<str>>,
     },
 }
 
@@ -102,6 +109,29 @@ pub enum Input {
         /// The message.
         message: ToHub,
     },
+    /// A publisher wants to hear of receipts. Answered by [`Output::Receipts`],
+    /// or by [`Output::EndWatch`] if there are too many watches.
+    WatchReceipts {
+        /// The watch.
+        watch: WatchId,
+        /// The publisher.
+        publisher: Arc<str>,
+        /// Of what.
+        subject: Subject,
+    },
+    /// An operator wants to hear who comes and leaves. Answered by
+    /// [`Output::Presence`], or by [`Output::EndWatch`].
+    WatchPresence {
+        /// The watch.
+        watch: WatchId,
+        /// Of whom; empty: of everybody.
+        users: BTreeSet<Arc<str>>,
+    },
+    /// A watch, of either kind, is over.
+    Unwatch {
+        /// The watch.
+        watch: WatchId,
+    },
     /// The process is about to end: no new work.
     Drain,
     /// [`Hub::next_deadline`](super::Hub::next_deadline) has come.
@@ -144,12 +174,97 @@ pub enum Output {
         /// The message.
         message: ToEdge,
     },
+    /// Publish something on the hub's own behalf, at once: as an ordinary publish
+    /// whose reply nobody waits for.
+    Announce(Announcement),
+    /// Tell a watch of receipts. The first one states what is known.
+    Receipts {
+        /// The watch.
+        watch: WatchId,
+        /// The receipts.
+        receipts: Vec<Receipt>,
+        /// Events of which nothing will be heard.
+        unknown: Vec<EventId>,
+    },
+    /// Tell a watch of presence.
+    Presence {
+        /// The watch.
+        watch: WatchId,
+        /// Who is there (first), or who came or left (after that).
+        members: Arc<[Member]>,
+        /// Whether this is the first.
+        snapshot: bool,
+    },
+    /// There are too many watches; the hub has forgotten this one.
+    EndWatch {
+        /// The watch.
+        watch: WatchId,
+    },
     /// End a link; the hub has forgotten it.
     End {
         /// The link.
         edge: EdgeId,
         /// Why.
         fault: LinkFault,
+    },
+}
+
+/// Of what receipts are to be heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// Of all events of a job, by publisher and id.
+    Job(Arc<str>),
+    /// Of these events.
+    Events(Vec<EventId>),
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// On a device.
+    Device {
+        /// The event.
+        event: EventId,
+        /// How far it got.
+        state: ReceiptState,
+        /// Whose device.
+        user: Arc<str>,
+        /// Which.
+        device: Arc<str>,
+        /// When this was heard.
+        at: Millis,
+    },
+    /// Its time to live ended before anyone of a stream had it.
+    Expired {
+        /// The event.
+        event: EventId,
+        /// The stream.
+        stream: StreamName,
+        /// When.
+        at: Millis,
+    },
+}
+
+/// What a hub has published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Announcement {
+    /// A lease lapsed: the failure of this event, stored, as the job's end.
+    Stalled {
+        /// The job, by publisher and id.
+        job: Arc<str>,
+        /// Where its last event with a lease was placed.
+        streams: Arc<[StreamName]>,
+        /// That event: encoded `belfry.v1.Envelope`.
+        envelope: Bytes,
+    },
+    /// An event was dealt with: the user's other devices take it away.
+    Retract {
+        /// The user.
+        user: Arc<str>,
+        /// The event.
+        event: EventId,
+        /// Dismissed or read.
+        state: ReceiptState,
     },
 }
 
@@ -171,6 +286,8 @@ pub enum Reply {
     KeyReused,
     /// Too much waits for the log; nothing was stored.
     Overloaded,
+    /// There are too many open leases; nothing was stored.
+    TooManyLeases,
     /// The log is full; nothing was stored.
     Full,
     /// The log failed; whether it was stored is known after a restart.
@@ -221,6 +338,24 @@ pub struct Stats {
     pub latest: u64,
     /// Ephemeral events not kept for want of room.
     pub latest_refused: u64,
+    /// Ephemeral events that a newer one of their key replaced before they went
+    /// out.
+    pub collapsed: u64,
+    /// Gauge: leases that are open.
+    pub leases: u64,
+    /// Jobs that were silent for longer than their lease.
+    pub leases_lapsed: u64,
+    /// Gauge: users who are there, with those within the grace.
+    pub users: u64,
+    /// Gauge: events whose receipts are kept.
+    pub tracked_events: u64,
+    /// Gauge: devices whose receipts are kept, over all events.
+    pub receipts: u64,
+    /// Receipts of events that are unknown or were not for the session, or for
+    /// which there was no room.
+    pub receipts_ignored: u64,
+    /// Gauge: watches of receipts and of presence.
+    pub watches: u64,
 }
 
 /// A session, for operators.

@@ -18,7 +18,10 @@ use crate::{
 pub(super) struct Session {
     pub(super) user: Arc<str>,
     pub(super) public_id: Arc<str>,
+    pub(super) device: Arc<str>,
     pub(super) streams: Vec<StreamName>,
+    /// Streams whose presence it watches.
+    pub(super) watching: Vec<StreamName>,
 }
 
 #[derive(Debug)]
@@ -28,13 +31,15 @@ pub(super) struct Link {
     pub(super) bytes: u64,
     /// Streams of which live events were left out for want of credit.
     pub(super) behind: BTreeSet<StreamName>,
+    /// Streams of whose presence changes were left out for want of credit.
+    pub(super) presence_behind: BTreeSet<StreamName>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     /// Fetches that wait for the log.
     pub(super) reading: u32,
 }
 
 impl Link {
-    fn spend(&mut self, bytes: usize) -> bool {
+    pub(super) fn spend(&mut self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let affordable = self.deliveries > 0 && self.bytes >= bytes;
         if affordable {

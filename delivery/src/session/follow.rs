@@ -17,6 +17,7 @@ impl Session {
         for followed in &mut self.followed {
             followed.state = State::Joining;
         }
+        self.receipts_unheard(around);
         self.notice(Notice::Degraded, around);
     }
 
@@ -34,6 +35,7 @@ impl Session {
         for joined in joined {
             self.joined(joined, around);
         }
+        self.report_again(around);
     }
 
     /// Where the client is told that it stands. Before a gap is told it stands

@@ -8,8 +8,11 @@ use belfry::v1::{
     LeaveStream, OpenSession, StreamJoined, edge_message, hub_message, live,
 };
 use delivery::{
-    Position, StoredEvent,
-    link::{Ephemeral, Gap, GapReason, Interest, Joined, Page, ToEdge, ToHub},
+    EventId, Position, StoredEvent,
+    link::{
+        Ephemeral, Gap, GapReason, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge,
+        ToHub,
+    },
 };
 
 /// A message that the contract does not allow.
@@ -25,12 +28,14 @@ pub(super) fn to_wire(message: ToHub) -> EdgeMessage {
             session,
             user,
             public_id,
+            device,
             interests,
         } => Body::Open(OpenSession {
             session,
             user_id: user.to_string(),
             interests: interests.iter().map(interest).collect(),
             session_id: public_id.to_string(),
+            device: device.to_string(),
         }),
         ToHub::Close { session } => Body::Close(CloseSession { session }),
         ToHub::Join {
@@ -53,9 +58,36 @@ pub(super) fn to_wire(message: ToHub) -> EdgeMessage {
             stream: stream.to_string(),
             after: Some(wire_position(after)),
         }),
+        ToHub::Receipts { session, receipts } => Body::Receipts(v1::Receipts {
+            session,
+            receipts: receipts.into_iter().map(receipt).collect(),
+        }),
+        ToHub::WatchPresence { session, stream } => Body::WatchPresence(v1::WatchStreamPresence {
+            session,
+            stream: stream.to_string(),
+        }),
+        ToHub::UnwatchPresence { session, stream } => {
+            Body::UnwatchPresence(v1::UnwatchStreamPresence {
+                session,
+                stream: stream.to_string(),
+            })
+        }
         ToHub::Credit { deliveries, bytes } => Body::Credit(v1::Credit { deliveries, bytes }),
     };
     EdgeMessage { body: Some(body) }
+}
+
+fn receipt((event, state): (EventId, ReceiptState)) -> v1::EventReceipt {
+    let state = match state {
+        ReceiptState::Delivered => v1::ReceiptState::Delivered,
+        ReceiptState::Displayed => v1::ReceiptState::Displayed,
+        ReceiptState::Dismissed => v1::ReceiptState::Dismissed,
+        ReceiptState::Read => v1::ReceiptState::Read,
+    };
+    v1::EventReceipt {
+        event_id: event.to_be_bytes().to_vec().into(),
+        state: state.into(),
+    }
 }
 
 fn interest(interest: &Interest) -> v1::Interest {
@@ -123,8 +155,31 @@ fn message_from(message: HubMessage) -> Result<Option<ToEdge>, BadMessage> {
             stream: m.stream.into(),
             head: m.head,
         },
+        Body::ReceiptsHeard(m) => ToEdge::Heard { session: m.session },
+        Body::Presence(m) => match m.session {
+            0 => ToEdge::Presence(presence(m)),
+            session => ToEdge::PresenceNow {
+                session,
+                presence: presence(m),
+            },
+        },
         Body::Drain(_) => ToEdge::Drain,
     }))
+}
+
+fn presence(presence: v1::StreamPresence) -> Presence {
+    let members = presence.users.into_iter();
+    Presence {
+        stream: presence.stream.into(),
+        total: presence.snapshot.then_some(presence.total),
+        members: members
+            .map(|member| Member {
+                user: member.user_id.into(),
+                online: member.online,
+                generation: member.generation,
+            })
+            .collect(),
+    }
 }
 
 fn joined(joined: StreamJoined) -> Result<Joined, BadMessage> {
@@ -239,6 +294,7 @@ mod tests {
             session: 7,
             user: "u1".into(),
             public_id: "p".into(),
+            device: "laptop".into(),
             interests: vec![
                 Interest {
                     stream: "user:u1".into(),

@@ -75,8 +75,11 @@ impl Shard {
                 }
                 0
             }
+            ToEdge::Presence(presence) => presence.cost() as u64,
             ToEdge::Welcome { .. }
             | ToEdge::Done { .. }
+            | ToEdge::Heard { .. }
+            | ToEdge::PresenceNow { .. }
             | ToEdge::Behind { .. }
             | ToEdge::Drain => 0,
         }
@@ -114,6 +117,7 @@ impl Shard {
                 self.feed(Input::Open {
                     session: opening.session,
                     user: opening.user,
+                    device: opening.public_id.clone(),
                     public_id: opening.public_id,
                     interests: opening.interests,
                     ends_at,
@@ -259,6 +263,13 @@ impl Shard {
                 queue: queue_of(stream),
             },
             Notice::Gap { stream, gap } => ServerFrame::gap(stream, gap),
+            Notice::Presence(presence) => ServerFrame::presence(presence),
+            Notice::NotFollowed { stream: _ } => ServerFrame::Error {
+                code: protocol::code(Reason::BadRequest),
+                message: "this queue is not followed, subscribe to it first".into(),
+                field: Some("queue".into()),
+                retry_after_ms: None,
+            },
             Notice::Degraded => ServerFrame::Degraded {
                 since: clock::rfc3339(self.degraded_since),
             },

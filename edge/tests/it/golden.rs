@@ -86,6 +86,7 @@ fn envelope(body: Option<Body>) -> v1::Envelope {
         expires_at_unix_ms: 0,
         event: Some(v1::Event { body }),
         publisher: "processors".into(),
+        retract: None,
     }
 }
 

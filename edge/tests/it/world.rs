@@ -201,6 +201,7 @@ pub(crate) fn envelope(body: v1::event::Body) -> Bytes {
         expires_at_unix_ms: 0,
         event: Some(v1::Event { body: Some(body) }),
         publisher: "tests".into(),
+        retract: None,
     };
     envelope.encode_to_vec().into()
 }

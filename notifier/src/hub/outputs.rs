@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use delivery::{
     StreamName,
-    hub::{EdgeId, Input, Output, ReadId},
+    hub::{EdgeId, Input, Output, ReadId, WatchId},
 };
 
-use super::HubTask;
-use crate::log::Log;
+use super::{HubTask, Watcher};
+use crate::{
+    log::Log,
+    watch::{PresenceNews, ReceiptNews},
+};
 
 impl<L: Log> HubTask<L> {
     pub(super) fn act(&mut self, output: Output) {
@@ -31,6 +34,40 @@ impl<L: Log> HubTask<L> {
                     outbox.batch.push(message);
                 }
             }
+            Output::Announce(announcement) => self.announcements.push(announcement),
+            Output::Receipts {
+                watch,
+                receipts,
+                unknown,
+            } => {
+                let now = self.now();
+                self.tell_receipts(
+                    watch,
+                    ReceiptNews {
+                        receipts,
+                        unknown,
+                        now,
+                    },
+                );
+            }
+            Output::Presence {
+                watch,
+                members,
+                snapshot,
+            } => {
+                let settling = snapshot && self.now() < self.limits.presence_grace_ms;
+                self.tell_presence(
+                    watch,
+                    PresenceNews {
+                        members,
+                        snapshot,
+                        settling,
+                    },
+                );
+            }
+            Output::EndWatch { watch } => {
+                self.watchers.remove(&watch);
+            }
             Output::End { edge, fault } => {
                 tracing::warn!(edge, ?fault, "link ended");
                 self.flush_one(edge);
@@ -39,6 +76,24 @@ impl<L: Log> HubTask<L> {
                     let _ = outbox.ended.send(fault);
                 }
             }
+        }
+    }
+
+    /// A watch that cannot take its news has gone, or fell behind: either way it
+    /// is over.
+    fn tell_receipts(&mut self, watch: WatchId, news: ReceiptNews) {
+        if let Some(Watcher::Receipts(to)) = self.watchers.get(&watch)
+            && to.try_send(news).is_err()
+        {
+            self.gone.push(watch);
+        }
+    }
+
+    fn tell_presence(&mut self, watch: WatchId, news: PresenceNews) {
+        if let Some(Watcher::Presence(to)) = self.watchers.get(&watch)
+            && to.try_send(news).is_err()
+        {
+            self.gone.push(watch);
         }
     }
 

@@ -103,7 +103,10 @@ fn call(id: u128) -> (PublishCall, oneshot::Receiver<Reply>) {
         check: 7,
         dedupe: None,
         envelope: Bytes::from_static(b"envelope"),
-        kind: Kind::Stored { ends_job: None },
+        publisher: "tests".into(),
+        job: None,
+        lives_ms: None,
+        kind: Kind::Stored { change: None },
     };
     (PublishCall { publish, reply }, answer)
 }

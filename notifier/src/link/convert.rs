@@ -1,13 +1,20 @@
 //! The link's messages, between the contract and the rules.
 
+use std::sync::Arc;
+
 use belfry::v1::{self, edge_message, hub_message, live};
 use delivery::{
-    Position, StoredEvent,
-    link::{Ephemeral, Gap, GapReason, Interest, Joined, Page, ToEdge, ToHub},
+    EventId, Position, StoredEvent,
+    link::{
+        Ephemeral, Gap, GapReason, Interest, Joined, Page, Presence, ReceiptState, ToEdge, ToHub,
+    },
 };
 use tonic::Status;
 
 use super::protocol;
+
+const MAX_NAME_BYTES: usize = 128;
+const MAX_RECEIPTS: usize = 256;
 
 pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
     use edge_message::Body;
@@ -16,8 +23,12 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
             Body::Hello(_) => return Err(protocol("Hello was said twice")),
             Body::Open(open) => ToHub::Open {
                 session: open.session,
-                user: open.user_id.into(),
-                public_id: open.session_id.into(),
+                user: name("user_id", &open.user_id)?,
+                device: match &*open.device {
+                    "" => name("session_id", &open.session_id)?,
+                    device => name("device", device)?,
+                },
+                public_id: name("session_id", &open.session_id)?,
                 interests: open
                     .interests
                     .into_iter()
@@ -47,6 +58,18 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
                         .ok_or_else(|| protocol("a fetch has no position"))?,
                 ),
             },
+            Body::Receipts(receipts) => ToHub::Receipts {
+                session: receipts.session,
+                receipts: reported(receipts.receipts)?,
+            },
+            Body::WatchPresence(watch) => ToHub::WatchPresence {
+                session: watch.session,
+                stream: stream(&watch.stream)?,
+            },
+            Body::UnwatchPresence(watch) => ToHub::UnwatchPresence {
+                session: watch.session,
+                stream: stream(&watch.stream)?,
+            },
             Body::Credit(credit) => ToHub::Credit {
                 deliveries: credit.deliveries,
                 bytes: credit.bytes,
@@ -60,6 +83,41 @@ fn interest(v1::Interest { stream: name, from }: v1::Interest) -> Result<Interes
         stream: stream(&name)?,
         from: from.map(position),
     })
+}
+
+/// Names of users, sessions and devices: 1 to 128 bytes.
+fn name(field: &str, name: &str) -> Result<Arc<str>, Status> {
+    match name.len() {
+        1..=MAX_NAME_BYTES => Ok(name.into()),
+        bytes => Err(protocol(format!(
+            "`{field}` has {bytes} bytes, it has to have 1 to {MAX_NAME_BYTES}"
+        ))),
+    }
+}
+
+fn reported(receipts: Vec<v1::EventReceipt>) -> Result<Vec<(EventId, ReceiptState)>, Status> {
+    if receipts.is_empty() || receipts.len() > MAX_RECEIPTS {
+        let count = receipts.len();
+        return Err(protocol(format!(
+            "{count} receipts in a message, it has to have 1 to {MAX_RECEIPTS}"
+        )));
+    }
+    let receipts = receipts.into_iter().map(|receipt| {
+        let state = match receipt.state() {
+            v1::ReceiptState::Delivered => ReceiptState::Delivered,
+            v1::ReceiptState::Displayed => ReceiptState::Displayed,
+            v1::ReceiptState::Dismissed => ReceiptState::Dismissed,
+            v1::ReceiptState::Read => ReceiptState::Read,
+            v1::ReceiptState::Unspecified | v1::ReceiptState::Expired => {
+                let number = receipt.state;
+                return Err(protocol(format!("{number} is no state of a receipt")));
+            }
+        };
+        let id = <[u8; 16]>::try_from(&receipt.event_id[..])
+            .map_err(|_| protocol("the id of an event has to have 16 bytes"))?;
+        Ok((EventId::from_be_bytes(id), state))
+    });
+    receipts.collect()
 }
 
 fn stream(name: &str) -> Result<delivery::StreamName, Status> {
@@ -127,6 +185,12 @@ pub(super) fn from_hub(message: ToEdge) -> v1::HubMessage {
             stream: stream.to_string(),
             head,
         }),
+        ToEdge::Heard { session } => Body::ReceiptsHeard(v1::ReceiptsHeard { session }),
+        ToEdge::PresenceNow {
+            session,
+            presence: now,
+        } => Body::Presence(presence(session, &now)),
+        ToEdge::Presence(changes) => Body::Presence(presence(0, &changes)),
         ToEdge::Drain => Body::Drain(v1::Drain {}),
     };
     v1::HubMessage { body: Some(body) }
@@ -170,6 +234,23 @@ fn ephemeral(event: Ephemeral) -> v1::EphemeralEvent {
     v1::EphemeralEvent {
         collapse_key,
         envelope: event.envelope,
+    }
+}
+
+fn presence(session: u64, presence: &Presence) -> v1::StreamPresence {
+    let members = presence.members.iter();
+    v1::StreamPresence {
+        session,
+        stream: presence.stream.to_string(),
+        snapshot: presence.total.is_some(),
+        total: presence.total.unwrap_or(0),
+        users: members
+            .map(|member| v1::StreamMember {
+                user_id: member.user.to_string(),
+                online: member.online,
+                generation: member.generation,
+            })
+            .collect(),
     }
 }
 

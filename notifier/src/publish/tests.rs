@@ -1,7 +1,7 @@
 //! Every bad field is named; what is allowed is allowed.
 
 use belfry::v1::{
-    Event, Everyone, Failure, ImageProcessed, ImageProcessingFailed, JobProgress, SignedUrl,
+    Event, Everyone, Failure, ImageProcessed, ImageProcessingFailed, Job, JobProgress, SignedUrl,
     StatusUpdate, Users, event::Body,
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -66,7 +66,10 @@ fn fields(request: PublishRequest) -> Vec<String> {
 #[test]
 fn a_good_request_becomes_one_event_with_its_envelope_encoded_once() {
     let publish = parsed(PublishRequest {
-        job: Some(Job { id: "job-1".into() }),
+        job: Some(Job {
+            id: "job-1".into(),
+            ..Job::default()
+        }),
         ..request(status())
     });
     let publish = publish.unwrap();
@@ -151,12 +154,60 @@ fn every_bad_option_is_named() {
             }),
         ),
         ("job.id", with(&|r| r.job = Some(Job::default()))),
+        ("job.lease", leased(0, 999_999_999)),
+        ("job.lease", leased(-1, 0)),
+        ("job.lease", leased(24 * 3_600, 1)),
+        ("job.lease", leased(i64::MAX, 0)),
+        (
+            "job.lease",
+            PublishRequest {
+                durability: Durability::Ephemeral.into(),
+                ..leased(60, 0)
+            },
+        ),
+        (
+            "job.lease",
+            with(&|r| {
+                r.job = leased(60, 0).job;
+                r.job.as_mut().unwrap().ends = true;
+            }),
+        ),
+        (
+            "job.ends",
+            with(&|r| {
+                r.durability = Durability::Ephemeral.into();
+                r.job = Some(Job {
+                    id: "j".into(),
+                    ends: true,
+                    ..Job::default()
+                });
+            }),
+        ),
+        (
+            "idempotency_key",
+            with(&|r| {
+                r.durability = Durability::Ephemeral.into();
+                r.idempotency_key = "k".into();
+            }),
+        ),
         ("event.body", with(&|r| r.event = None)),
         (
             "event.body",
             with(&|r| r.event = Some(Event { body: None })),
         ),
     ]);
+}
+
+/// A request that opens a lease.
+fn leased(seconds: i64, nanos: i32) -> PublishRequest {
+    PublishRequest {
+        job: Some(Job {
+            id: "j".into(),
+            lease: Some(prost_types::Duration { seconds, nanos }),
+            ends: false,
+        }),
+        ..request(status())
+    }
 }
 
 #[test]
@@ -238,7 +289,7 @@ fn all_bad_fields_are_named_in_one_answer() {
     });
     assert_eq!(
         named,
-        ["target", "event.body", "idempotency_key", "durability"]
+        ["target", "event.body", "durability", "idempotency_key"]
     );
 }
 
@@ -257,20 +308,44 @@ fn nobody_publishes_what_the_token_does_not_list() {
 }
 
 #[test]
+fn a_lease_opens_with_an_event_and_ends_with_the_last() {
+    let change_of = |request: PublishRequest| {
+        let publish = parse(request, &caller("a", &["*"]), SystemTime::now()).unwrap();
+        match publish.kind {
+            Kind::Stored { change } => change,
+            Kind::Ephemeral { .. } => panic!("ephemeral"),
+        }
+    };
+    let lease_ms = 60_000;
+    assert_eq!(
+        change_of(leased(60, 0)),
+        Some(JobChange::Leased { lease_ms })
+    );
+    assert_eq!(change_of(request(status())), None);
+    let last = PublishRequest {
+        job: Some(Job {
+            id: "j".into(),
+            ends: true,
+            ..Job::default()
+        }),
+        ..request(status())
+    };
+    assert_eq!(change_of(last), Some(JobChange::Ended));
+}
+
+#[test]
 fn a_job_belongs_to_its_publisher() {
     let job_of = |name: &str, id: &str| {
         let request = PublishRequest {
-            job: Some(Job { id: id.into() }),
+            job: Some(Job {
+                id: id.into(),
+                ..Job::default()
+            }),
             durability: Durability::Ephemeral.into(),
             ..request(status())
         };
-        match parse(request, &caller(name, &["*"]), SystemTime::now())
-            .unwrap()
-            .kind
-        {
-            Kind::Ephemeral { job, .. } => job.unwrap(),
-            Kind::Stored { .. } => panic!("stored"),
-        }
+        let publish = parse(request, &caller(name, &["*"]), SystemTime::now()).unwrap();
+        publish.job.unwrap()
     };
     assert_eq!(job_of("a", "b"), job_of("a", "b"));
     assert_ne!(job_of("a/b", "c"), job_of("a", "b/c"));

@@ -60,6 +60,7 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
     publishes.try_send(Vec::new()).unwrap();
     let service = service::Service {
         publishes,
+        commands: mpsc::channel(1).0,
         keys: config().service_keys,
         epoch: 1,
         in_flight: 1,

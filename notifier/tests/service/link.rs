@@ -53,6 +53,7 @@ impl Link {
                 let open = ToHub::Open {
                     session,
                     user,
+                    device: Arc::clone(&public_id),
                     public_id,
                     interests,
                 };
@@ -74,6 +75,7 @@ impl Link {
                     user_id,
                     interests,
                     session_id,
+                    device: String::new(),
                 };
                 requests
                     .send(batch(edge_message::Body::Open(open)))

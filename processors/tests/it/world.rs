@@ -13,6 +13,7 @@ use belfry::{
     publisher::Credential,
     v1::{
         PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        WatchReceiptsRequest, WatchReceiptsResponse,
         event::Body,
         notifier_server::{Notifier, NotifierServer},
     },
@@ -70,6 +71,16 @@ impl Notifier for FakeNotifier {
             self.events.send_modify(|events| events.push(request));
         }
         Ok(Response::new(PublishResponse::default()))
+    }
+
+    type WatchReceiptsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchReceiptsResponse, Status>> + Send>>;
+
+    async fn watch_receipts(
+        &self,
+        _: Request<WatchReceiptsRequest>,
+    ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
+        Err(Status::unimplemented("not needed here"))
     }
 
     type PublishStreamStream =

@@ -125,6 +125,11 @@ impl World {
                 self.disk.first.insert(stream, first);
             }
             Output::Send { edge, message } => self.send_to_edge(edge, message),
+            // Nobody reports, watches or has a lease here.
+            Output::Announce(_)
+            | Output::Receipts { .. }
+            | Output::Presence { .. }
+            | Output::EndWatch { .. } => unreachable!("{output:?}"),
             Output::End { edge, fault } => {
                 // Only a second link of one edge may end the first.
                 assert_eq!(fault, delivery::link::LinkFault::Replaced);
@@ -233,7 +238,7 @@ impl World {
             body: key as u64,
         });
         let streams = self.publishing[&key].streams.clone();
-        let publish = self.event(streams, dedupe, Kind::Stored { ends_job: None });
+        let publish = self.event(streams, dedupe, Kind::Stored { change: None });
         let ticket = self.number();
         self.tickets.insert(ticket, key);
         self.hub(Input::Publish { ticket, publish });
@@ -241,10 +246,7 @@ impl World {
 
     fn publish_ephemeral(&mut self, user: u64) {
         let collapse_key = Some(Arc::from(format!("job-{}", self.random.below(3))));
-        let kind = Kind::Ephemeral {
-            collapse_key,
-            job: None,
-        };
+        let kind = Kind::Ephemeral { collapse_key };
         let publish = self.event(vec![Arc::from(format!("user:{user}"))], None, kind);
         let ticket = self.number();
         self.hub(Input::Publish { ticket, publish });
@@ -265,6 +267,9 @@ impl World {
             check: (id as u32).max(1),
             dedupe,
             envelope: Bytes::from(envelope),
+            publisher: Arc::from("publisher"),
+            job: None,
+            lives_ms: None,
             kind,
         }
     }
@@ -292,7 +297,11 @@ impl World {
                 }
             }
             Reply::KeyReused => panic!("the same key was sent with the same body"),
-            Reply::Overloaded | Reply::Full | Reply::Failed | Reply::Draining => {
+            Reply::Overloaded
+            | Reply::TooManyLeases
+            | Reply::Full
+            | Reply::Failed
+            | Reply::Draining => {
                 let pause = self.random.between(5, 100);
                 self.after(pause, Due::Retry(key));
             }

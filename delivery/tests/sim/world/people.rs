@@ -109,6 +109,7 @@ impl World {
                 session,
                 user: Arc::from(format!("{user}")),
                 public_id: Arc::from(format!("session-{session}")),
+                device: Arc::from(format!("device-{person}")),
                 interests: interests.to_vec(),
                 ends_at: u64::MAX,
             },

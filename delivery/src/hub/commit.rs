@@ -1,0 +1,173 @@
+//! What the log says: records became durable, were refused, or it failed.
+
+use alloc::vec::Vec;
+
+use super::{Hub, Output, Phase, Reply, Unsynced, receipts::Track, route};
+use crate::{JobChange, JobMark, Lsn, Millis, Record, StoredEvent, StreamName};
+
+impl Hub {
+    pub(super) fn synced(
+        &mut self,
+        upto: Lsn,
+        trimmed: &[(StreamName, u64)],
+        now: Millis,
+        out: &mut Vec<Output>,
+    ) {
+        while self.synced < upto
+            && let Some(unsynced) = self.unsynced.pop_front()
+        {
+            self.synced = unsynced.record.lsn;
+            self.commit(unsynced, now, out);
+        }
+        for (name, first) in trimmed {
+            if let Some(stream) = self.streams.get_mut(name) {
+                stream.trim(*first);
+            }
+        }
+        while self.recent_bytes > self.limits.recent_bytes
+            && let Some((name, offset)) = self.recent.pop_front()
+        {
+            if let Some(stream) = self.streams.get_mut(&name) {
+                self.recent_bytes -= stream.forget_recent(offset);
+            }
+        }
+    }
+
+    /// Answers the publisher and routes: only now, as the record is durable.
+    fn commit(&mut self, unsynced: Unsynced, now: Millis, out: &mut Vec<Output>) {
+        let Unsynced {
+            record,
+            ticket,
+            twins,
+            publisher,
+            job,
+            ends_job,
+            expires,
+        } = unsynced;
+        self.waiting -= 1 + twins.len();
+        self.unsynced_bytes -= record.envelope.len();
+        self.stats.stored += 1;
+        self.stats.duplicates += twins.len() as u64;
+        let first = core::iter::once((ticket, false));
+        for (ticket, duplicate) in first.chain(twins.into_iter().map(|twin| (twin, true))) {
+            let reply = Reply::Accepted {
+                id: record.id,
+                placements: record.placements.clone(),
+                check: record.check,
+                duplicate,
+            };
+            out.push(Output::Reply { ticket, reply });
+        }
+        let ended = job.as_ref().filter(|_| ends_job);
+        for placement in record.placements.iter() {
+            let event = StoredEvent {
+                offset: placement.offset,
+                check: record.check,
+                envelope: record.envelope.clone(),
+            };
+            if let Some(job) = ended {
+                for last in self.latest.end_job(&placement.stream, job) {
+                    self.route_ephemeral(&placement.stream, &last, out);
+                }
+            }
+            self.commit_placement(&placement.stream, event, out);
+        }
+        if let Some(job) = ended {
+            self.latest.remember_ended(job, now, &self.limits);
+        }
+        self.commit_lease(&record, now);
+        let track = Track {
+            id: record.id,
+            publisher,
+            job,
+            placements: record.placements,
+            expires,
+        };
+        self.receipts.track(track, &self.limits);
+    }
+
+    fn commit_lease(&mut self, record: &Record, now: Millis) {
+        let Some(JobMark { job, change }) = &record.job else {
+            return;
+        };
+        self.leases.arrived(job, *change);
+        match change {
+            JobChange::Leased { lease_ms } => {
+                let streams = record.placements.iter().map(|p| p.stream.clone());
+                let envelope = record.envelope.clone();
+                self.leases
+                    .open(job.clone(), (*lease_ms, now), streams.collect(), envelope);
+            }
+            JobChange::Ended => self.leases.end(job),
+        }
+    }
+
+    fn commit_placement(&mut self, name: &StreamName, event: StoredEvent, out: &mut Vec<Output>) {
+        let Some(stream) = self.streams.get_mut(name) else {
+            return;
+        };
+        let routed = route::route(
+            &mut self.links,
+            &stream.edges,
+            (name, route::Event::Stored(&event)),
+            out,
+        );
+        self.recent.push_back((name.clone(), event.offset));
+        self.recent_bytes += event.envelope.len();
+        stream.commit(event);
+        // Trimmed some at a time, so that a busy stream does not ask for each.
+        let keep = self.limits.retained_per_stream;
+        if stream.retained() > keep + keep / 64 {
+            let first = stream.head() + 1 - keep;
+            stream.trim(first);
+            out.push(Output::Trim {
+                stream: name.clone(),
+                first,
+            });
+        }
+        self.count(routed);
+    }
+
+    /// Gives up all that is not durable, newest first, as if it never came.
+    pub(super) fn refused(&mut self, out: &mut Vec<Output>) {
+        self.give_up(&Reply::Full, out);
+    }
+
+    pub(super) fn failed(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Failed;
+        self.give_up(&Reply::Failed, out);
+    }
+
+    fn give_up(&mut self, reply: &Reply, out: &mut Vec<Output>) {
+        while let Some(unsynced) = self.unsynced.pop_back() {
+            let Unsynced {
+                record,
+                ticket,
+                twins,
+                ..
+            } = unsynced;
+            if let Some(dedupe) = record.dedupe {
+                self.dedupe.forget_newest(dedupe.key);
+            }
+            if let Some(mark) = &record.job {
+                self.leases.arrived(&mark.job, mark.change);
+            }
+            for placement in record.placements.iter() {
+                if let Some(stream) = self.streams.get_mut(&placement.stream) {
+                    stream.assigned -= 1;
+                    debug_assert_eq!(stream.assigned + 1, placement.offset, "newest first");
+                }
+                self.forget_if_idle(&placement.stream);
+            }
+            self.stats.refused += 1 + twins.len() as u64;
+            for ticket in core::iter::once(ticket).chain(twins) {
+                out.push(Output::Reply {
+                    ticket,
+                    reply: reply.clone(),
+                });
+            }
+        }
+        self.waiting = 0;
+        self.unsynced_bytes = 0;
+    }
+}

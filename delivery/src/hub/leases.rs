@@ -1,0 +1,170 @@
+//! Leases of jobs: a worker that dies does not leave "processing…" on a page.
+//!
+//! A lease is open from the moment that the record which opened it is durable
+//! until a record that ends the job is. In between any event of the job renews
+//! it. One that lapses is announced, and stays open until the failure that the
+//! driver publishes for it is durable: so there is one failure, whatever
+//! crashes in between.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+
+use bytes::Bytes;
+
+use super::messages::Announcement;
+use crate::{JobChange, Millis, RecoveredLease, StreamName};
+
+/// A failure that could not be published is tried again after this.
+const AGAIN_MS: Millis = 1_000;
+
+#[derive(Debug)]
+struct Lease {
+    lasts_ms: u64,
+    /// When it lapses without news.
+    ends: Millis,
+    /// The deadline noted for it: `ends`, or an earlier one that is moved when it
+    /// comes. So renewing costs no search.
+    noted: Millis,
+    streams: Arc<[StreamName]>,
+    envelope: Bytes,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    open: BTreeMap<Arc<str>, Lease>,
+    by_end: BTreeSet<(Millis, Arc<str>)>,
+    /// Records on their way to the log that open or end a job's lease.
+    in_flight: BTreeMap<Arc<str>, InFlight>,
+    lapsed: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct InFlight {
+    opening: u32,
+    ending: u32,
+}
+
+impl Leases {
+    /// A lease that the log holds open runs anew: nobody could renew it while
+    /// the notifier was away.
+    pub(super) fn recover(&mut self, lease: RecoveredLease, now: Millis) {
+        let RecoveredLease {
+            job,
+            lease_ms,
+            streams,
+            envelope,
+        } = lease;
+        self.open(job, (lease_ms, now), streams, envelope);
+    }
+
+    /// Whether one more may be opened.
+    pub(super) fn has_room(&self, job: &str, max: usize) -> bool {
+        self.open.contains_key(job) || self.open.len() + self.in_flight.len() < max
+    }
+
+    /// Whether a terminal event of the job has a lease to end.
+    pub(super) fn concerns(&self, job: &str) -> bool {
+        self.open.contains_key(job) || self.in_flight.contains_key(job)
+    }
+
+    /// News of the job.
+    pub(super) fn renew(&mut self, job: &str, now: Millis) {
+        if let Some(lease) = self.open.get_mut(job) {
+            lease.ends = now + lease.lasts_ms;
+        }
+    }
+
+    /// A record that changes the lease is on its way to the log.
+    pub(super) fn sent(&mut self, job: &Arc<str>, change: JobChange) {
+        let counts = self.in_flight.entry(job.clone()).or_default();
+        match change {
+            JobChange::Leased { .. } => counts.opening += 1,
+            JobChange::Ended => counts.ending += 1,
+        }
+    }
+
+    /// It got there, or was given up.
+    pub(super) fn arrived(&mut self, job: &str, change: JobChange) {
+        if let Some(counts) = self.in_flight.get_mut(job) {
+            match change {
+                JobChange::Leased { .. } => counts.opening -= 1,
+                JobChange::Ended => counts.ending -= 1,
+            }
+            if counts.opening + counts.ending == 0 {
+                self.in_flight.remove(job);
+            }
+        }
+    }
+
+    /// Opens a lease, or takes the place of the job's older one.
+    pub(super) fn open(
+        &mut self,
+        job: Arc<str>,
+        (lasts_ms, now): (u64, Millis),
+        streams: Arc<[StreamName]>,
+        envelope: Bytes,
+    ) {
+        self.end(&job);
+        let ends = now + lasts_ms;
+        self.by_end.insert((ends, job.clone()));
+        let lease = Lease {
+            lasts_ms,
+            ends,
+            noted: ends,
+            streams,
+            envelope,
+        };
+        self.open.insert(job, lease);
+    }
+
+    /// The job is over.
+    pub(super) fn end(&mut self, job: &str) {
+        if let Some((job, lease)) = self.open.remove_entry(job) {
+            self.by_end.remove(&(lease.noted, job));
+        }
+    }
+
+    /// Says which jobs were silent for too long.
+    pub(super) fn lapse(&mut self, now: Millis) -> Vec<Announcement> {
+        let mut lapsed = Vec::new();
+        while self.by_end.first().is_some_and(|(noted, _)| *noted <= now)
+            && let Some((_, job)) = self.by_end.pop_first()
+        {
+            let Some(lease) = self.open.get_mut(&job) else {
+                continue;
+            };
+            if lease.ends <= now {
+                // Until its failure is durable, it is asked for again and again.
+                lease.ends = now + AGAIN_MS;
+                let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
+                if !ending {
+                    self.lapsed += 1;
+                    lapsed.push(Announcement::Stalled {
+                        job: job.clone(),
+                        streams: lease.streams.clone(),
+                        envelope: lease.envelope.clone(),
+                    });
+                }
+            }
+            lease.noted = lease.ends;
+            self.by_end.insert((lease.ends, job));
+        }
+        lapsed
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.by_end.first().map(|(noted, _)| *noted)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many failures were asked for.
+    pub(super) fn lapsed(&self) -> u64 {
+        self.lapsed
+    }
+}

@@ -1,0 +1,232 @@
+//! Pages: what a session that is behind asks for.
+//!
+//! The seam between replay and live is exact because of two rules. A session's
+//! edge gets the live events of a stream from the moment that its join is
+//! handled. And a page that reaches the head is made in one step with the newest
+//! events from memory, so that on the same link the next live event follows it.
+//! A page that does not reach the head is followed by another request.
+
+use alloc::vec::Vec;
+
+use super::{
+    EdgeId, Hub, Output, ReadId,
+    stream::{Room, Stand, Stream},
+};
+use crate::{
+    Millis, Position, StoredEvent, StreamName,
+    link::{Gap, GapReason, LinkFault, Page, SessionId, ToEdge},
+};
+
+/// A fetch that waits for the log.
+#[derive(Debug)]
+pub(super) struct PendingRead {
+    pub(super) edge: EdgeId,
+    session: SessionId,
+    stream: StreamName,
+    /// Where the reader stands.
+    after: Position,
+    /// A gap to be told with the page.
+    gap: Option<Gap>,
+    /// The first event read is the one at `after`, to compare its check.
+    proves: bool,
+}
+
+impl Hub {
+    pub(super) fn fetch(
+        &mut self,
+        edge: EdgeId,
+        session: SessionId,
+        (name, after): (StreamName, Position),
+        gap: Option<Gap>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), LinkFault> {
+        let Some(stream) = self.streams.get(&name) else {
+            // Nothing was ever stored, or the session left: nothing to read.
+            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            return Ok(());
+        };
+        let (after, gap, proved) = match stream.stand(self.epoch, after) {
+            Stand::Gap(newer) => (newer.to, Some(merge(gap, newer)), true),
+            Stand::Proved => (after, gap, true),
+            Stand::Unproved => (after, gap, false),
+        };
+        let pending = PendingRead {
+            edge,
+            session,
+            stream: name,
+            after,
+            gap,
+            proves: !proved,
+        };
+        self.serve(pending, out)
+    }
+
+    /// From memory if the position is proved and memory reaches back to it, from
+    /// the log otherwise.
+    fn serve(&mut self, pending: PendingRead, out: &mut Vec<Output>) -> Result<(), LinkFault> {
+        let PendingRead {
+            edge,
+            session,
+            after,
+            gap,
+            proves,
+            ..
+        } = pending;
+        let mut events = Vec::new();
+        let stream = self.streams.get(&pending.stream);
+        if !proves && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
+            self.answer(edge, (session, pending.stream), (events, gap), out);
+            return Ok(());
+        }
+        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
+        if link.reading >= self.limits.request_window {
+            return Err(LinkFault::Overflow);
+        }
+        link.reading += 1;
+        let read = self.next_read;
+        self.next_read += 1;
+        self.stats.reads += 1;
+        let first = if proves {
+            after.offset
+        } else {
+            after.offset + 1
+        };
+        out.push(Output::Read {
+            read,
+            stream: pending.stream.clone(),
+            first,
+        });
+        self.reads.insert(read, pending);
+        Ok(())
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            events: self.limits.page_events,
+            bytes: self.limits.page_bytes,
+        }
+    }
+
+    pub(super) fn read_done(
+        &mut self,
+        read: ReadId,
+        events: Vec<StoredEvent>,
+        (now, out): (Millis, &mut Vec<Output>),
+    ) {
+        let Some(pending) = self.reads.remove(&read) else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(&pending.edge) else {
+            return;
+        };
+        link.reading -= 1;
+        let edge = pending.edge;
+        if let Err(fault) = self.page(pending, events, out) {
+            self.end(edge, fault, (now, out));
+        }
+    }
+
+    /// Makes a page of what the log had.
+    fn page(
+        &mut self,
+        pending: PendingRead,
+        mut events: Vec<StoredEvent>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), LinkFault> {
+        let PendingRead {
+            edge,
+            session,
+            stream: name,
+            after,
+            gap,
+            proves,
+        } = pending;
+        let Some(stream) = self.streams.get(&name) else {
+            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            return Ok(());
+        };
+        let first = if proves {
+            after.offset
+        } else {
+            after.offset + 1
+        };
+        if events.first().is_none_or(|event| event.offset != first) {
+            if stream.first() > first {
+                // Trimmed while it was read: stand again, and say what is missing.
+                return self.fetch(edge, session, (name, after), gap, out);
+            }
+            // The log no longer has it and did not say so yet: an honest gap.
+            let lost = stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset);
+            let gap = Some(merge(gap, lost));
+            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            return Ok(());
+        }
+        if proves {
+            let at = events.remove(0);
+            if at.check != after.check {
+                let lost = stream.gap_to_head(self.epoch, GapReason::Forked, after.offset);
+                let gap = Some(merge(gap, lost));
+                self.answer(edge, (session, name), (Vec::new(), gap), out);
+                return Ok(());
+            }
+        }
+        let Some(last) = events.last().map(|event| event.offset) else {
+            // The proof filled the page; what follows it needs another read.
+            let pending = PendingRead {
+                edge,
+                session,
+                stream: name,
+                after,
+                gap,
+                proves: false,
+            };
+            return self.serve(pending, out);
+        };
+        // Up to the head in one step, where memory reaches back to the page's end.
+        stream.fill(last, self.room(), &mut events);
+        self.answer(edge, (session, name), (events, gap), out);
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        edge: EdgeId,
+        (session, stream): (SessionId, StreamName),
+        (events, gap): (Vec<StoredEvent>, Option<Gap>),
+        out: &mut Vec<Output>,
+    ) {
+        let head = self.streams.get(&stream).map_or(0, Stream::head);
+        let last = events
+            .last()
+            .map(|event| event.offset)
+            .or(gap.map(|gap| gap.to.offset));
+        let at_head = last.is_none_or(|last| last == head);
+        let latest = if at_head {
+            self.latest.of(&stream)
+        } else {
+            Vec::new()
+        };
+        self.stats.pages += 1;
+        self.stats.gaps += u64::from(gap.is_some());
+        let page = Page {
+            session,
+            stream,
+            events,
+            head,
+            gap,
+            latest,
+        };
+        out.push(Output::Send {
+            edge,
+            message: ToEdge::Page(page),
+        });
+    }
+}
+
+/// Two gaps in a row are one: from the first's beginning to the second's end.
+fn merge(earlier: Option<Gap>, later: Gap) -> Gap {
+    earlier.map_or(later, |earlier| Gap {
+        to: later.to,
+        ..earlier
+    })
+}

@@ -1,0 +1,233 @@
+//! Publishes: refused, answered from the idempotency window, handed on, or sent
+//! to the log.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{
+    Hub, Kind, Output, Phase, Publish, Reply, Ticket, Unsynced, dedupe::Known, route,
+    stream::Stream,
+};
+use crate::{JobChange, JobMark, Lsn, Millis, Placement, Record, StreamName, link::Ephemeral};
+
+impl Hub {
+    pub(super) fn publish(
+        &mut self,
+        ticket: Ticket,
+        publish: Publish,
+        now: Millis,
+        out: &mut Vec<Output>,
+    ) {
+        let refusal = match self.phase {
+            Phase::Running => self.admit(ticket, publish, now, out).err(),
+            Phase::Draining => Some(Reply::Draining),
+            Phase::Failed => Some(Reply::Failed),
+        };
+        if let Some(reply) = refusal {
+            self.stats.refused += 1;
+            out.push(Output::Reply { ticket, reply });
+        }
+    }
+
+    fn admit(
+        &mut self,
+        ticket: Ticket,
+        publish: Publish,
+        now: Millis,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Reply> {
+        let change = match publish.kind {
+            Kind::Ephemeral { ref collapse_key } => {
+                let collapse_key = collapse_key.clone();
+                self.hand_on(ticket, publish, collapse_key, (now, out));
+                return Ok(());
+            }
+            Kind::Stored { change } => change,
+        };
+        self.dedupe.expire(now);
+        let overloaded = self.waiting >= self.limits.unsynced_records
+            || self.unsynced_bytes + publish.envelope.len() > self.limits.unsynced_bytes;
+        if let Some(dedupe) = publish.dedupe
+            && let Some(known) = self.dedupe.find(dedupe.key)
+        {
+            if dedupe.body != known.body {
+                return Err(Reply::KeyReused);
+            }
+            let known = known.clone();
+            return self.duplicate(ticket, &known, overloaded, out);
+        }
+        if overloaded {
+            return Err(Reply::Overloaded);
+        }
+        let mark = self.mark_job(publish.job.as_ref(), change, now)?;
+        self.append(ticket, publish, (mark, change), (now, out));
+        Ok(())
+    }
+
+    /// Any event of a job renews its lease; only a change of it is recorded.
+    fn mark_job(
+        &mut self,
+        job: Option<&Arc<str>>,
+        change: Option<JobChange>,
+        now: Millis,
+    ) -> Result<Option<JobMark>, Reply> {
+        let Some(job) = job else {
+            return Ok(None);
+        };
+        let recorded = match change {
+            Some(JobChange::Leased { .. }) if !self.leases.has_room(job, self.limits.leases) => {
+                return Err(Reply::TooManyLeases);
+            }
+            Some(JobChange::Ended) if !self.leases.concerns(job) => None,
+            change => change,
+        };
+        self.leases.renew(job, now);
+        if change != Some(JobChange::Ended) {
+            self.latest.revive(job);
+        }
+        Ok(recorded.map(|change| {
+            self.leases.sent(job, change);
+            JobMark {
+                job: job.clone(),
+                change,
+            }
+        }))
+    }
+
+    fn append(
+        &mut self,
+        ticket: Ticket,
+        publish: Publish,
+        (mark, change): (Option<JobMark>, Option<JobChange>),
+        (now, out): (Millis, &mut Vec<Output>),
+    ) {
+        let lsn = self.synced + self.unsynced.len() as u64 + 1;
+        let (publisher, job) = (publish.publisher.clone(), publish.job.clone());
+        let expires = publish.lives_ms.map(|lives| now.saturating_add(lives));
+        let record = self.place(lsn, publish, mark);
+        if let Some(dedupe) = record.dedupe {
+            let known = Known {
+                body: dedupe.body,
+                lsn,
+                id: record.id,
+                placements: record.placements.clone(),
+                check: record.check,
+            };
+            self.dedupe.insert(dedupe, known, now);
+        }
+        self.waiting += 1;
+        self.unsynced_bytes += record.envelope.len();
+        out.push(Output::Append(record.clone()));
+        self.unsynced.push_back(Unsynced {
+            record,
+            ticket,
+            twins: Vec::new(),
+            publisher,
+            job,
+            ends_job: change == Some(JobChange::Ended),
+            expires,
+        });
+    }
+
+    /// Gives the next offset in each stream.
+    fn place(&mut self, lsn: Lsn, publish: Publish, job: Option<JobMark>) -> Record {
+        let placements = publish.streams.iter().map(|stream| {
+            // The stream's own name is kept, so that equal names share memory.
+            let name = match self.streams.get_key_value(stream) {
+                Some((name, _)) => name.clone(),
+                None => stream.clone(),
+            };
+            let known = self.streams.entry(name.clone()).or_insert_with(Stream::new);
+            known.assigned += 1;
+            Placement {
+                stream: name,
+                offset: known.assigned,
+            }
+        });
+        Record {
+            lsn,
+            id: publish.id,
+            placements: placements.collect(),
+            check: publish.check,
+            dedupe: publish.dedupe,
+            job,
+            envelope: publish.envelope,
+        }
+    }
+
+    /// Answers with what the first publish of the key came to, once that is sure.
+    fn duplicate(
+        &mut self,
+        ticket: Ticket,
+        known: &Known,
+        overloaded: bool,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Reply> {
+        if known.lsn > self.synced {
+            if overloaded {
+                return Err(Reply::Overloaded);
+            }
+            let index = (known.lsn - self.synced - 1) as usize;
+            if let Some(first) = self.unsynced.get_mut(index) {
+                first.twins.push(ticket);
+                self.waiting += 1;
+            }
+            return Ok(());
+        }
+        self.stats.duplicates += 1;
+        let reply = Reply::Accepted {
+            id: known.id,
+            placements: known.placements.clone(),
+            check: known.check,
+            duplicate: true,
+        };
+        out.push(Output::Reply { ticket, reply });
+        Ok(())
+    }
+
+    fn hand_on(
+        &mut self,
+        ticket: Ticket,
+        publish: Publish,
+        collapse_key: Option<Arc<str>>,
+        (now, out): (Millis, &mut Vec<Output>),
+    ) {
+        let event = Ephemeral {
+            collapse_key,
+            envelope: publish.envelope,
+        };
+        if let Some(job) = &publish.job {
+            self.leases.renew(job, now);
+        }
+        for stream in publish.streams.iter() {
+            let of = (&event, publish.job.as_ref());
+            if self.latest.take(stream, of, now, &self.limits) {
+                self.route_ephemeral(stream, &event, out);
+            }
+        }
+        self.stats.ephemeral += 1;
+        let reply = Reply::Accepted {
+            id: publish.id,
+            placements: Arc::new([]),
+            check: publish.check,
+            duplicate: false,
+        };
+        out.push(Output::Reply { ticket, reply });
+    }
+
+    pub(super) fn route_ephemeral(
+        &mut self,
+        stream: &StreamName,
+        event: &Ephemeral,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some((name, known)) = self.streams.get_key_value(stream) {
+            let routed = route::route(
+                &mut self.links,
+                &known.edges,
+                (name, route::Event::Ephemeral(event)),
+                out,
+            );
+            self.count(routed);
+        }
+    }
+}

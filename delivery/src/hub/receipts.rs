@@ -1,0 +1,319 @@
+//! Receipts: what became of events on the devices of those they were for.
+//!
+//! Of the newest events is kept who published them and how far each device got.
+//! States only rise, so a receipt may come twice or late. Everything is bounded:
+//! the oldest events are forgotten first.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+
+use super::messages::{Announcement, Output, Receipt, Subject, WatchId};
+use crate::{EventId, Limits, Millis, Placement, StreamName, link::ReceiptState};
+
+#[derive(Debug)]
+struct Device {
+    user: Arc<str>,
+    name: Arc<str>,
+    state: ReceiptState,
+    at: Millis,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    publisher: Arc<str>,
+    job: Option<Arc<str>>,
+    placements: Arc<[Placement]>,
+    expires: Option<Millis>,
+    devices: Vec<Device>,
+    /// Streams in which it expired undelivered, and when.
+    expired: Vec<(StreamName, Millis)>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    jobs: Option<Arc<str>>,
+    events: Vec<EventId>,
+}
+
+/// An event to be tracked.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) id: EventId,
+    pub(super) publisher: Arc<str>,
+    pub(super) job: Option<Arc<str>>,
+    pub(super) placements: Arc<[Placement]>,
+    pub(super) expires: Option<Millis>,
+}
+
+/// A session that reports.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reporter<'a> {
+    pub(super) user: &'a Arc<str>,
+    pub(super) device: &'a Arc<str>,
+    pub(super) streams: &'a [StreamName],
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    events: BTreeMap<EventId, Tracked>,
+    by_job: BTreeSet<(Arc<str>, EventId)>,
+    expiring: BTreeSet<(Millis, EventId)>,
+    watches: BTreeMap<WatchId, Watch>,
+    job_watches: BTreeSet<(Arc<str>, WatchId)>,
+    event_watches: BTreeSet<(EventId, WatchId)>,
+    /// Devices of all events.
+    devices: usize,
+    ignored: u64,
+}
+
+impl Receipts {
+    pub(super) fn track(&mut self, event: Track, limits: &Limits) {
+        let Track {
+            id,
+            publisher,
+            job,
+            placements,
+            expires,
+        } = event;
+        if let Some(job) = &job {
+            self.by_job.insert((job.clone(), id));
+        }
+        if let Some(expires) = expires {
+            self.expiring.insert((expires, id));
+        }
+        let tracked = Tracked {
+            publisher,
+            job,
+            placements,
+            expires,
+            devices: Vec::new(),
+            expired: Vec::new(),
+        };
+        self.events.insert(id, tracked);
+        while self.events.len() > limits.tracked_events || self.devices > limits.receipts {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((id, event)) = self.events.pop_first() else {
+            return;
+        };
+        self.devices -= event.devices.len();
+        if let Some(job) = event.job {
+            self.by_job.remove(&(job, id));
+        }
+        if let Some(expires) = event.expires {
+            self.expiring.remove(&(expires, id));
+        }
+    }
+
+    /// Takes in what a session reports of one event.
+    pub(super) fn report(
+        &mut self,
+        by: Reporter<'_>,
+        (id, state): (EventId, ReceiptState),
+        (now, limits): (Millis, &Limits),
+        out: &mut Vec<Output>,
+    ) {
+        let may_know = |event: &&mut Tracked| {
+            let mut placements = event.placements.iter();
+            placements.any(|placement| by.streams.contains(&placement.stream))
+        };
+        let Some(event) = self.events.get_mut(&id).filter(may_know) else {
+            self.ignored += 1;
+            return;
+        };
+        let done_before = event
+            .devices
+            .iter()
+            .any(|device| device.user == *by.user && device.state.is_final());
+        let full = event.devices.len() >= limits.receipt_devices;
+        let known = event
+            .devices
+            .iter_mut()
+            .find(|device| device.name == *by.device && device.user == *by.user);
+        match known {
+            Some(device) if device.state >= state => return,
+            Some(device) => (device.state, device.at) = (state, now),
+            None if full => self.ignored += 1,
+            None => {
+                self.devices += 1;
+                event.devices.push(Device {
+                    user: by.user.clone(),
+                    name: by.device.clone(),
+                    state,
+                    at: now,
+                });
+            }
+        }
+        if state.is_final() && !done_before {
+            out.push(Output::Announce(Announcement::Retract {
+                user: by.user.clone(),
+                event: id,
+                state,
+            }));
+        }
+        let receipt = Receipt::Device {
+            event: id,
+            state,
+            user: by.user.clone(),
+            device: by.device.clone(),
+            at: now,
+        };
+        let job = event.job.clone();
+        self.tell(id, job.as_ref(), &receipt, out);
+    }
+
+    fn tell(&self, id: EventId, job: Option<&Arc<str>>, receipt: &Receipt, out: &mut Vec<Output>) {
+        let watches = self.event_watches.range((id, 0)..=(id, WatchId::MAX));
+        let of_event = watches.map(|(_, watch)| *watch);
+        let of_job = job.into_iter().flat_map(|job| {
+            self.job_watches
+                .range((job.clone(), 0)..=(job.clone(), WatchId::MAX))
+                .map(|(_, watch)| *watch)
+        });
+        for watch in of_event.chain(of_job) {
+            out.push(Output::Receipts {
+                watch,
+                receipts: Vec::from([receipt.clone()]),
+                unknown: Vec::new(),
+            });
+        }
+    }
+
+    /// Says of which events nobody had heard when their time to live ended.
+    pub(super) fn expire(&mut self, now: Millis, out: &mut Vec<Output>) {
+        while self.expiring.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, id)) = self.expiring.pop_first()
+        {
+            let Some(event) = self.events.get_mut(&id) else {
+                continue;
+            };
+            let devices = &event.devices;
+            let unheard = event.placements.iter().filter(|placement| {
+                let user = placement.stream.strip_prefix("user:");
+                let mut devices = devices.iter();
+                !devices.any(|device| user.is_none_or(|user| *device.user == *user))
+            });
+            event.expired = unheard.map(|p| (p.stream.clone(), now)).collect();
+            let (job, expired) = (event.job.clone(), event.expired.clone());
+            for (stream, at) in expired {
+                let receipt = Receipt::Expired {
+                    event: id,
+                    stream,
+                    at,
+                };
+                self.tell(id, job.as_ref(), &receipt, out);
+            }
+        }
+    }
+
+    /// Tells what is known, and lets every change follow.
+    pub(super) fn watch(
+        &mut self,
+        watch: WatchId,
+        (publisher, subject): (&str, Subject),
+        limits: &Limits,
+        out: &mut Vec<Output>,
+    ) {
+        if self.watches.len() >= limits.watches {
+            out.push(Output::EndWatch { watch });
+            return;
+        }
+        let mut receipts = Vec::new();
+        let mut unknown = Vec::new();
+        let mut watching = Watch {
+            jobs: None,
+            events: Vec::new(),
+        };
+        match subject {
+            Subject::Job(job) => {
+                let last = (job.clone(), EventId::MAX);
+                for (_, id) in self.by_job.range((job.clone(), 0)..=last) {
+                    self.known(*id, &mut receipts);
+                }
+                self.job_watches.insert((job.clone(), watch));
+                watching.jobs = Some(job);
+            }
+            Subject::Events(ids) => {
+                for id in ids {
+                    // Another service's event is as unknown as one that never was.
+                    let own = self
+                        .events
+                        .get(&id)
+                        .is_some_and(|event| *event.publisher == *publisher);
+                    if own {
+                        self.known(id, &mut receipts);
+                        self.event_watches.insert((id, watch));
+                        watching.events.push(id);
+                    } else {
+                        unknown.push(id);
+                    }
+                }
+            }
+        }
+        self.watches.insert(watch, watching);
+        out.push(Output::Receipts {
+            watch,
+            receipts,
+            unknown,
+        });
+    }
+
+    fn known(&self, id: EventId, receipts: &mut Vec<Receipt>) {
+        let Some(event) = self.events.get(&id) else {
+            return;
+        };
+        receipts.extend(event.devices.iter().map(|device| Receipt::Device {
+            event: id,
+            state: device.state,
+            user: device.user.clone(),
+            device: device.name.clone(),
+            at: device.at,
+        }));
+        let expired = event.expired.iter();
+        receipts.extend(expired.map(|(stream, at)| Receipt::Expired {
+            event: id,
+            stream: stream.clone(),
+            at: *at,
+        }));
+    }
+
+    pub(super) fn unwatch(&mut self, watch: WatchId) {
+        let Some(watching) = self.watches.remove(&watch) else {
+            return;
+        };
+        if let Some(job) = watching.jobs {
+            self.job_watches.remove(&(job, watch));
+        }
+        for id in watching.events {
+            self.event_watches.remove(&(id, watch));
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Millis> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn devices(&self) -> usize {
+        self.devices
+    }
+
+    pub(super) fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Receipts of events that are unknown or were not for the session, or for
+    /// which there was no room.
+    pub(super) fn ignored(&self) -> u64 {
+        self.ignored
+    }
+}

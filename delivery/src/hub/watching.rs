@@ -1,0 +1,268 @@
+//! Who is told of presence: operators of everybody's, edges of the streams that
+//! their sessions watch.
+//!
+//! An edge without credit is not told of a change; as soon as it has credit it is
+//! told the whole presence of the stream anew. So it is late, never wrong, and
+//! costs no memory here.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+
+use super::{EdgeId, Hub, Output, WatchId, presence::Members, route::Link};
+use crate::{
+    Millis, StreamName,
+    link::{LinkFault, Member, Presence, SessionId, ToEdge},
+};
+
+/// A stream whose presence sessions watch.
+#[derive(Debug, Default)]
+pub(super) struct WatchedStream {
+    pub(super) members: Members,
+    /// How many sessions of each edge watch.
+    edges: BTreeMap<EdgeId, u32>,
+}
+
+impl WatchedStream {
+    /// Tells every edge where somebody watches.
+    pub(super) fn tell(
+        &self,
+        links: &mut BTreeMap<EdgeId, Link>,
+        stream: &StreamName,
+        members: Arc<[Member]>,
+        out: &mut Vec<Output>,
+    ) {
+        let presence = Presence {
+            stream: stream.clone(),
+            total: None,
+            members,
+        };
+        for edge in self.edges.keys() {
+            let Some(link) = links.get_mut(edge) else {
+                continue;
+            };
+            // What is owed anyway will hold this change too.
+            if link.presence_behind.contains(stream) || !link.spend(presence.cost()) {
+                link.presence_behind.insert(stream.clone());
+                continue;
+            }
+            out.push(Output::Send {
+                edge: *edge,
+                message: ToEdge::Presence(presence.clone()),
+            });
+        }
+    }
+
+    fn snapshot(&self, stream: &StreamName, max: usize) -> Presence {
+        Presence {
+            stream: stream.clone(),
+            total: Some(u32::try_from(self.members.len()).unwrap_or(u32::MAX)),
+            members: self.members.here(max).into(),
+        }
+    }
+}
+
+impl Hub {
+    pub(super) fn watch_presence(
+        &mut self,
+        watch: WatchId,
+        users: BTreeSet<Arc<str>>,
+        out: &mut Vec<Output>,
+    ) {
+        if self.presence_watches.len() >= self.limits.watches {
+            out.push(Output::EndWatch { watch });
+            return;
+        }
+        let members: Arc<[Member]> = if users.is_empty() {
+            self.users.here(usize::MAX).into()
+        } else {
+            users
+                .iter()
+                .filter_map(|user| self.users.of(user))
+                .collect()
+        };
+        self.presence_watches.insert(watch, users);
+        out.push(Output::Presence {
+            watch,
+            members,
+            snapshot: true,
+        });
+    }
+
+    /// Tells operators who came or left.
+    pub(super) fn tell_presence(&self, changes: &[Member], out: &mut Vec<Output>) {
+        for (watch, users) in &self.presence_watches {
+            let meant = changes
+                .iter()
+                .filter(|change| users.is_empty() || users.contains(&change.user));
+            let members: Arc<[Member]> = meant.cloned().collect();
+            if !members.is_empty() {
+                out.push(Output::Presence {
+                    watch: *watch,
+                    members,
+                    snapshot: false,
+                });
+            }
+        }
+    }
+
+    pub(super) fn expire_presence(&mut self, now: Millis, out: &mut Vec<Output>) {
+        let left = self.users.expire(now, &mut self.generation);
+        if !left.is_empty() {
+            self.tell_presence(&left, out);
+        }
+        if self.watched_due.is_none_or(|due| due > now) {
+            return;
+        }
+        let Self {
+            watched,
+            links,
+            generation,
+            limits,
+            ..
+        } = self;
+        for (stream, watched) in &mut *watched {
+            let left = watched.members.expire(now, generation);
+            for some in left.chunks(limits.presence_members) {
+                watched.tell(links, stream, some.into(), out);
+            }
+        }
+        let watched = watched.values();
+        self.watched_due = watched
+            .filter_map(|watched| watched.members.next_deadline())
+            .min();
+    }
+
+    pub(super) fn presence_deadline(&self) -> Option<Millis> {
+        let deadlines = [self.watched_due, self.users.next_deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// A session of a user follows a stream no longer.
+    pub(super) fn leave_watched(&mut self, stream: &str, user: &Arc<str>, leaves: Millis) {
+        if let Some(watched) = self.watched.get_mut(stream) {
+            watched.members.remove(user, leaves);
+            // Every leave comes after the same grace: the first one due stays so.
+            self.watched_due.get_or_insert(leaves);
+        }
+    }
+
+    // === streams ===
+
+    pub(super) fn watch_stream(
+        &mut self,
+        edge: EdgeId,
+        number: SessionId,
+        name: &StreamName,
+        out: &mut Vec<Output>,
+    ) -> Result<(), LinkFault> {
+        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
+        let session = link
+            .sessions
+            .get_mut(&number)
+            .ok_or(LinkFault::UnknownSession)?;
+        let follows = session.streams.contains(name);
+        if follows && !session.watching.contains(name) {
+            session.watching.push(name.clone());
+            if !self.watched.contains_key(name) {
+                let found = self.gather(name);
+                self.watched.insert(name.clone(), found);
+            }
+            if let Some(watched) = self.watched.get_mut(name) {
+                *watched.edges.entry(edge).or_insert(0) += 1;
+            }
+        }
+        let watched = self.watched.get(name).filter(|_| follows);
+        let presence = watched.map_or_else(
+            || WatchedStream::default().snapshot(name, 0),
+            |watched| watched.snapshot(name, self.limits.presence_members),
+        );
+        let message = ToEdge::PresenceNow {
+            session: number,
+            presence,
+        };
+        out.push(Output::Send { edge, message });
+        Ok(())
+    }
+
+    /// Who follows a stream that nobody watched before.
+    fn gather(&mut self, name: &StreamName) -> WatchedStream {
+        let mut found = WatchedStream::default();
+        let Some(stream) = self.streams.get(name) else {
+            return found;
+        };
+        let links = stream.edges.keys().filter_map(|edge| self.links.get(edge));
+        for session in links.flat_map(|link| link.sessions.values()) {
+            if session.streams.contains(name) {
+                found.members.add(&session.user, &mut self.generation);
+            }
+        }
+        found
+    }
+
+    pub(super) fn unwatch_stream(
+        &mut self,
+        edge: EdgeId,
+        number: SessionId,
+        name: &StreamName,
+        out: &mut Vec<Output>,
+    ) -> Result<(), LinkFault> {
+        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
+        let session = link
+            .sessions
+            .get_mut(&number)
+            .ok_or(LinkFault::UnknownSession)?;
+        if let Some(index) = session.watching.iter().position(|stream| stream == name) {
+            session.watching.swap_remove(index);
+            self.stop_watching(edge, name);
+        }
+        out.push(Output::Send {
+            edge,
+            message: ToEdge::Done { session: number },
+        });
+        Ok(())
+    }
+
+    /// One session of an edge watches no longer.
+    pub(super) fn stop_watching(&mut self, edge: EdgeId, name: &StreamName) {
+        let Some(watched) = self.watched.get_mut(name) else {
+            return;
+        };
+        if let Some(count) = watched.edges.get_mut(&edge) {
+            *count -= 1;
+            if *count == 0 {
+                watched.edges.remove(&edge);
+                if let Some(link) = self.links.get_mut(&edge) {
+                    link.presence_behind.remove(name);
+                }
+            }
+        }
+        if watched.edges.is_empty() {
+            self.watched.remove(name);
+        }
+    }
+
+    /// Tells an edge that has credit again the presence that it was not told.
+    pub(super) fn catch_up_presence(&mut self, edge: EdgeId, out: &mut Vec<Output>) {
+        let Some(link) = self.links.get_mut(&edge) else {
+            return;
+        };
+        while let Some(name) = link.presence_behind.first().cloned() {
+            let Some(watched) = self.watched.get(&name) else {
+                link.presence_behind.remove(&name);
+                continue;
+            };
+            let presence = watched.snapshot(&name, self.limits.presence_members);
+            if !link.spend(presence.cost()) {
+                return;
+            }
+            link.presence_behind.remove(&name);
+            out.push(Output::Send {
+                edge,
+                message: ToEdge::Presence(presence),
+            });
+        }
+    }
+}

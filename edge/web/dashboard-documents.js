@@ -1,8 +1,12 @@
 // The list of documents: one row each, drawn from what the processors list and
 // what events tell.
 //
-// Promise: a document that has ended never looks pending again, whichever of list
-// and event comes first; at most `MAX_ROWS` rows; text only, and only http links.
+// Promise: a document that is ready stays so, and one that has ended never looks
+// pending again, whichever of list and event comes first; at most `MAX_ROWS` rows;
+// text only, and only http links.
+
+import { STALLED, typeName } from "./dashboard-words.js";
+import { mayFollow } from "./jobs.js";
 
 /** Rows that are kept, newest first: as many as the processors list. */
 const MAX_ROWS = 100;
@@ -28,12 +32,6 @@ export function webUrl(url) {
   }
 }
 
-/** `driving_license_picture` → `Driving license picture`. @param {string | undefined} type */
-export function typeName(type) {
-  const words = (type || "picture").replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
-}
-
 /** @param {number | null | undefined} ms */
 function duration(ms) {
   if (typeof ms !== "number") return "";
@@ -44,7 +42,24 @@ const STATUS_NAMES = new Map([
   ["pending", "In progress"],
   ["completed", "Ready"],
   ["failed", "Failed"],
+  ["stalled", "Stalled"],
 ]);
+
+/** @type {Map<string, import("./jobs.js").Phase>} */
+const PHASES = new Map([
+  ["pending", "running"],
+  ["completed", "done"],
+  ["failed", "failed"],
+  ["stalled", "stalled"],
+]);
+
+/** Whether a row may go from one status to another. @param {string} now @param {string} next */
+function mayBecome(now, next) {
+  const phase = PHASES.get(next);
+  if (now === next || phase === undefined) return true;
+  // The list does not know that nothing is heard of a job; `revive` is for signs of life.
+  return phase === "running" ? now === "pending" : mayFollow(PHASES.get(now), phase);
+}
 
 /** Draws the documents into a list element. */
 export class DocumentList {
@@ -108,11 +123,18 @@ export class DocumentList {
   put(record) {
     if (typeof record.documentId !== "string") return;
     const row = this.#rows.get(record.documentId) ?? this.#add(record);
-    const ended = row.record.status !== "pending";
     const known = Object.entries(record).filter(([, value]) => value !== undefined && value !== null);
     const told = Object.fromEntries(known);
-    if (ended && record.status === "pending") delete told.status;
+    if (!mayBecome(row.record.status, record.status)) for (const field of ["status", "error", "errorCode"]) delete told[field];
     row.record = { ...row.record, ...told };
+    this.#draw(row);
+  }
+
+  /** Its job was silent and now is not. @param {string} documentId */
+  revive(documentId) {
+    const row = this.#rows.get(documentId);
+    if (row?.record.status !== "stalled") return;
+    row.record = { ...row.record, status: "pending" };
     this.#draw(row);
   }
 
@@ -139,6 +161,15 @@ export class DocumentList {
     this.#draw(row);
   }
 
+  /** Brings a row before the person's eyes, and the focus to it. @param {string} documentId */
+  reveal(documentId) {
+    const row = this.#rows.get(documentId);
+    if (!row) return;
+    row.element.scrollIntoView({ block: "nearest" });
+    const link = row.element.querySelector("a[href]");
+    (/** @type {HTMLElement | null} */ (link) ?? row.element).focus({ preventScroll: true });
+  }
+
   /** @param {string} documentId @returns {DocumentRecord | undefined} */
   get(documentId) {
     return this.#rows.get(documentId)?.record;
@@ -149,6 +180,7 @@ export class DocumentList {
     const element = /** @type {HTMLElement} */ (this.#template.content.cloneNode(true)).querySelector("li");
     if (!element) throw new Error("the row's template has no `li`");
     element.dataset.documentId = record.documentId;
+    element.tabIndex = -1;
     element.querySelector("img")?.addEventListener("error", () => this.#thumbnailBroke(record.documentId));
     /** @type {Row} */
     const row = { record, element, preview: null, progress: {} };
@@ -233,6 +265,7 @@ export class DocumentList {
 
 /** @param {Row} row */
 function detail({ record, progress }) {
+  if (record.status === "stalled") return STALLED;
   if (record.status === "failed") return record.error || "It could not be processed.";
   if (record.status === "pending") return progress.stage ? `${progress.stage} …` : "waiting for its turn …";
   return record.width && record.height ? `${record.width} × ${record.height} px` : "";

@@ -1,10 +1,13 @@
 // The activity feed and the bell's count of what was not looked at yet.
 //
-// Promise: an event is in it once; at most `MAX_ENTRIES` entries; both survive a
-// reload of the page, and whatever a storage holds cannot break it.
+// Promise: an event is in it once, and a job with its last word only; at most
+// `MAX_ENTRIES` entries; both survive a reload of the page, and whatever a storage
+// holds cannot break it.
 
 /** Entries that are kept, newest first. */
 const MAX_ENTRIES = 50;
+/** Unread events that are counted; the oldest fall out. */
+const MAX_UNREAD = 200;
 /** The count is shown up to this number, with a plus beyond. */
 const MAX_SHOWN_COUNT = 99;
 
@@ -14,6 +17,7 @@ const MAX_SHOWN_COUNT = 99;
  * @property {string} at RFC 3339
  * @property {"info" | "success" | "error"} kind
  * @property {string} text
+ * @property {string} [jobId] a later entry of the job takes its place
  */
 
 /**
@@ -33,7 +37,8 @@ function isEntry(entry) {
 export class Feed {
   /** @type {Entry[]} */
   #entries = [];
-  #unread = 0;
+  /** Ids, oldest first; @type {Set<string>} */
+  #unread = new Set();
   #title = document.title;
   #parts;
   #storage;
@@ -50,40 +55,54 @@ export class Feed {
     this.#key = key;
     this.#restore();
     this.#draw();
-    this.#count();
-    parts.bell.addEventListener("click", () => this.read());
   }
 
-  /** @returns {number} */
+  /** @returns {string[]} ids of what was not looked at, oldest first */
   get unread() {
-    return this.#unread;
+    return [...this.#unread];
   }
 
-  /** @param {Entry} entry @returns {boolean} false if it was there already */
-  add(entry) {
+  /**
+   * @param {Entry} entry
+   * @param {boolean} unread whether it counts on the bell
+   * @returns {boolean} false if it was there already
+   */
+  add(entry, unread) {
     if (this.#entries.some((known) => known.id === entry.id)) return false;
-    this.#entries = [entry, ...this.#entries].slice(0, MAX_ENTRIES);
-    this.#unread += 1;
-    this.#draw();
-    this.#count();
-    this.#save();
+    const before = this.#entries.find((known) => known.jobId !== undefined && known.jobId === entry.jobId);
+    if (before) this.#unread.delete(before.id);
+    this.#entries = [entry, ...this.#entries.filter((known) => known !== before)].slice(0, MAX_ENTRIES);
+    if (unread) this.#unread.add(entry.id);
+    for (const id of this.#unread) {
+      if (this.#unread.size <= MAX_UNREAD) break;
+      this.#unread.delete(id);
+    }
+    this.#changed();
     return true;
   }
 
+  /** Somebody dealt with one of them. @param {string} id */
+  settle(id) {
+    if (this.#unread.delete(id)) this.#changed();
+  }
+
   /** Everything was looked at. */
-  read() {
-    this.#unread = 0;
+  settleAll() {
+    this.#unread.clear();
+    this.#changed();
+  }
+
+  #changed() {
     this.#draw();
-    this.#count();
     this.#save();
   }
 
   #draw() {
     this.#parts.empty.hidden = this.#entries.length > 0;
-    const items = this.#entries.map((entry, place) => {
+    const items = this.#entries.map((entry) => {
       const item = document.createElement("li");
       item.dataset.kind = entry.kind;
-      if (place < this.#unread) item.dataset.unread = "";
+      if (this.#unread.has(entry.id)) item.dataset.unread = "";
       const time = document.createElement("time");
       const at = new Date(entry.at);
       if (!Number.isNaN(at.getTime())) {
@@ -96,19 +115,21 @@ export class Feed {
       return item;
     });
     this.#parts.list.replaceChildren(...items);
+    this.#count();
   }
 
   #count() {
     const { bell, badge } = this.#parts;
-    badge.hidden = this.#unread === 0;
-    badge.textContent = this.#unread > MAX_SHOWN_COUNT ? `${MAX_SHOWN_COUNT}+` : String(this.#unread);
-    bell.setAttribute("aria-label", this.#unread === 0 ? "No unread updates" : `${this.#unread} unread updates, mark as read`);
-    document.title = this.#unread === 0 ? this.#title : `(${badge.textContent}) ${this.#title}`;
+    const count = this.#unread.size;
+    badge.hidden = count === 0;
+    badge.textContent = count > MAX_SHOWN_COUNT ? `${MAX_SHOWN_COUNT}+` : String(count);
+    bell.setAttribute("aria-label", count === 0 ? "No unread updates" : `${count} unread update${count === 1 ? "" : "s"}, mark as read`);
+    document.title = count === 0 ? this.#title : `(${badge.textContent}) ${this.#title}`;
   }
 
   #save() {
     try {
-      this.#storage.setItem(this.#key, JSON.stringify({ unread: this.#unread, entries: this.#entries }));
+      this.#storage.setItem(this.#key, JSON.stringify({ unread: [...this.#unread], entries: this.#entries }));
     } catch {
       // Full or switched off: the feed then begins anew after a reload.
     }
@@ -118,7 +139,8 @@ export class Feed {
     try {
       const saved = JSON.parse(this.#storage.getItem(this.#key) ?? "{}");
       if (Array.isArray(saved.entries)) this.#entries = saved.entries.filter(isEntry).slice(0, MAX_ENTRIES);
-      if (Number.isSafeInteger(saved.unread) && saved.unread > 0) this.#unread = saved.unread;
+      const unread = Array.isArray(saved.unread) ? saved.unread : [];
+      this.#unread = new Set(unread.filter((/** @type {unknown} */ id) => typeof id === "string").slice(-MAX_UNREAD));
     } catch {
       this.#entries = [];
     }

@@ -3,8 +3,12 @@
 // Promise: a token is asked for only when there is none that will last, and it is
 // never written to a URL, to a storage or to the console.
 
+import { claimsOf } from "./token-source.js";
+
 /** A token with less than this left is not used for something new, in milliseconds. */
 const SPARE_MS = 30_000;
+/** Queues that a token for trying out may be asked to grant. */
+const MAX_WANTED_QUEUES = 16;
 
 /**
  * @typedef {object} PageConfig
@@ -28,13 +32,27 @@ export class Session {
   /** One request at a time; @type {Promise<string> | null} */
   #pending = null;
   #devTokens;
+  #wantedQueues;
 
   /** @param {PageConfig} config */
   constructor(config) {
     this.#devTokens = config.devTokens;
-    const asked = new URLSearchParams(location.search).get("user");
+    const asked = new URLSearchParams(location.search);
     /** The user, as far as the page knows: the edge decides by the token. */
-    this.user = asked || "demo";
+    this.user = asked.get("user") || "demo";
+    /** What a token for trying out should grant: `?queues=support,orders-*`. */
+    this.#wantedQueues = (asked.get("queues") ?? "*").split(",").filter((queue) => queue !== "").slice(0, MAX_WANTED_QUEUES);
+  }
+
+  /**
+   * Queues that the token grants, as it says itself: names, or prefixes that end
+   * in `*`.
+   *
+   * @returns {string[]}
+   */
+  get grants() {
+    const { queues } = claimsOf(this.#held?.token ?? "");
+    return (Array.isArray(queues) ? queues : []).filter((queue) => typeof queue === "string");
   }
 
   /**
@@ -58,7 +76,7 @@ export class Session {
     const answer = await fetch("/dev/token", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ user: this.user }),
+      body: JSON.stringify({ user: this.user, queues: this.#wantedQueues }),
     });
     if (!answer.ok) throw new Error(`/dev/token answered ${answer.status} for user ${this.user}`);
     const { token, expiresAt } = await answer.json();

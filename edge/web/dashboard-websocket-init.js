@@ -1,19 +1,23 @@
-// Wires the client to the page: status pill, rows, toasts, feed and bell.
+// Wires the client to the page: status pill, rows, jobs, notices and queues.
 //
 // Promise: live first, then the list, so that nothing falls between the two; a gap
 // reloads the list; whatever fails is said on the page.
 
-import { DocumentList, typeName } from "./dashboard-documents.js";
+import { DocumentList } from "./dashboard-documents.js";
 import { Feed } from "./dashboard-feed.js";
+import { Notices } from "./dashboard-notices.js";
+import { QueuesPanel } from "./dashboard-queues.js";
 import { loadConfig, Session } from "./dashboard-session.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
+import { nameOf, typeName, wordsFor } from "./dashboard-words.js";
+import { Jobs } from "./jobs.js";
 import { ToastNotifications } from "./toast-notifications.js";
 import { DashboardWebSocketClient } from "./websocket-client.js";
 
-/** An event older than this was missed, and is told in one toast with its like, in milliseconds. */
-const MISSED_AFTER_MS = 60_000;
 /** Between two loads of the list, in milliseconds. */
 const RELOAD_EVERY_MS = 2_000;
+/** Jobs whose progress waits for the next frame; the oldest are drawn at the one after. */
+const MAX_MOVING = 100;
 
 /** @param {string} id @returns {any} */
 const byId = (id) => document.getElementById(id) ?? fail(`the page has no #${id}`);
@@ -23,7 +27,9 @@ function fail(message) {
   throw new Error(message);
 }
 
-const toasts = new ToastNotifications(byId("toasts"));
+/** @type {Notices | undefined} */
+let notices;
+const toasts = new ToastNotifications(byId("toasts"), { onReceipt: (id, state) => notices?.report(id, state) });
 
 /** @param {any} detail of `state` @param {boolean} degraded */
 function drawPill(detail, degraded) {
@@ -52,9 +58,15 @@ function ring() {
 class Dashboard {
   #processors;
   #documents;
-  #feed;
   #client;
-  #missed = 0;
+  #notices;
+  #queues;
+  #jobs = new Jobs();
+  #jobsKey;
+  /** What jobs make, by job; @type {Map<string, string>} */
+  #names = new Map();
+  /** Progress that the next frame draws, by job; @type {Map<string, any>} */
+  #moving = new Map();
   #reloadAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reloadTimer;
@@ -67,14 +79,19 @@ class Dashboard {
     byId("user").textContent = session.user;
     this.#processors = new Processors(config.processorsUrl, session);
     this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon());
-    const parts = { list: byId("feed"), empty: byId("feed-empty"), bell: byId("bell"), badge: byId("badge") };
-    this.#feed = new Feed(parts, sessionStorage, `belfry.feed.${session.user}`);
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
       token: (cause) => this.#token(session, cause, config.devTokens),
       storage: sessionStorage,
       storageKey: `belfry.positions.${session.user}`,
     });
+    const parts = { list: byId("feed"), empty: byId("feed-empty"), bell: byId("bell"), badge: byId("badge") };
+    const feed = new Feed(parts, sessionStorage, `belfry.feed.${session.user}`);
+    this.#notices = notices = new Notices({ toasts, feed, client: this.#client, ring, showFeed: () => byId("feed-title").focus() });
+    byId("bell").addEventListener("click", () => this.#notices.readAll());
+    this.#queues = new QueuesPanel(this.#client, session, queueParts(), sessionStorage);
+    this.#jobsKey = `belfry.jobs.${session.user}`;
+    this.#jobs.restore(sessionStorage.getItem(this.#jobsKey));
     this.#listen();
     this.#takeFiles();
     // For the console and for tests.
@@ -87,9 +104,10 @@ class Dashboard {
     try {
       await session.token();
     } catch (cause) {
-      toasts.show({ kind: "error", title: "No access", text: String(cause), jobId: "token" });
+      toasts.show({ kind: "error", title: "No access", text: String(cause), key: "token" });
       return drawPill({ state: "disconnected" }, false);
     }
+    this.#queues.start();
     this.#client.connect();
     this.#reloadSoon();
   }
@@ -116,88 +134,87 @@ class Dashboard {
     client.on("state", (detail) => drawPill((last = detail), client.degraded));
     client.on("degraded", () => drawPill(last, true));
     client.on("recovered", () => drawPill(last, false));
-    client.on("connected", () => {
-      this.#missed = 0;
+    client.on("connected", ({ user }) => {
+      byId("user").textContent = user;
+      this.#notices.begin();
       this.#reloadSoon();
     });
     client.on("gap", () => {
       this.#reloadSoon();
       // One toast, though an outage often cuts several streams at once.
       const text = "Some updates are too old to be replayed. The list was loaded again.";
-      toasts.show({ kind: "info", title: "Caught up", text, jobId: "gap" });
+      toasts.show({ kind: "info", title: "Caught up", text, key: "gap" });
     });
     client.on("error", ({ code, message }) => {
-      if (code === "token_failed") toasts.show({ kind: "error", title: "No access", text: message, jobId: "token" });
+      if (code === "token_failed") toasts.show({ kind: "error", title: "No access", text: message, key: "token" });
     });
     client.on("state", ({ state, sentence }) => {
       if (state === "disconnected" && sentence) toasts.error(sentence, "Disconnected");
     });
     byId("reconnect").addEventListener("click", () => client.connect());
-
-    client.on("image_processing_started", (event) => this.#started(event));
-    client.on("job_progress", (event) => this.#progress(event));
-    client.on("image_processed", (event) => this.#ended(event));
-    client.on("image_processing_failed", (event) => this.#ended(event));
-    client.on("event", (event) => this.#other(event));
+    client.on("retract", ({ id }) => this.#notices.retract(id));
+    client.on("event", (event) => this.#onEvent(event));
   }
 
   /** @param {any} event */
-  #started(event) {
-    this.#documents.put({ ...pick(event), createdAt: event.timestamp });
+  #onEvent(event) {
+    // Something late, that a later word of the job has overtaken.
+    if (!this.#jobs.take(event)) return;
+    if (event.type === "job_progress") return this.#moves(event);
+    if (event.jobId) this.#turns(event);
+    if (event.type === "image_processing_started") {
+      this.#documents.put({ ...pick(event), createdAt: event.timestamp });
+      return this.#documents.revive(event.documentId);
+    }
+    if (event.type === "image_processed" || event.type === "image_processing_failed") this.#ended(event);
+    const words = wordsFor(event, this.#names.get(event.jobId));
+    if (words === null) return;
+    const known = event.documentId !== undefined && this.#documents.get(event.documentId) !== undefined;
+    this.#notices.tell(event, words, known ? () => this.#documents.reveal(event.documentId) : undefined);
   }
 
-  /** @param {any} event */
-  #progress(event) {
-    const { jobId, percent, stage, resourceId } = event;
-    const record = this.#documents.get(resourceId);
-    if (record && record.status !== "pending") return;
-    this.#documents.progress(resourceId, { percent, stage });
-    if (jobId) toasts.progress(jobId, percent, stage, typeName(record?.documentType));
+  /** A job began or ended: what was drawn of it until now is past. @param {any} event */
+  #turns(event) {
+    this.#moving.delete(event.jobId);
+    const name = nameOf(event);
+    if (this.#jobs.get(event.jobId)?.phase === "running" && name !== undefined) this.#names.set(event.jobId, name);
+    for (const id of this.#names.keys()) if (this.#jobs.get(id)?.phase !== "running" && id !== event.jobId) this.#names.delete(id);
+    try {
+      sessionStorage.setItem(this.#jobsKey, this.#jobs.save());
+    } catch {
+      // Full or switched off: a reloaded page knows of jobs what the list says.
+    }
+  }
+
+  /** At most once in a frame of the screen, however fast it comes. @param {any} event */
+  #moves(event) {
+    if (this.#moving.size === 0) requestAnimationFrame(() => this.#drawProgress());
+    this.#moving.set(event.jobId ?? event.resourceId, event);
+    const [oldest] = this.#moving.keys();
+    if (this.#moving.size > MAX_MOVING && oldest !== undefined) this.#moving.delete(oldest);
+  }
+
+  #drawProgress() {
+    const events = [...this.#moving.values()];
+    this.#moving.clear();
+    for (const { jobId, percent, stage, resourceId } of events) {
+      const record = this.#documents.get(resourceId);
+      if (record && record.status !== "pending" && record.status !== "stalled") continue;
+      this.#documents.revive(resourceId);
+      this.#documents.progress(resourceId, { percent, stage });
+      const name = record ? typeName(record.documentType) : this.#names.get(jobId);
+      if (jobId) toasts.progress(jobId, percent, stage, name);
+    }
   }
 
   /** @param {any} event */
   #ended(event) {
-    const failed = event.type === "image_processing_failed";
+    const stalled = event.errorCode === "stalled";
+    const told = { ...pick(event), ...(stalled && { status: "stalled" }) };
     const known = this.#documents.get(event.documentId);
-    this.#documents.put(known ? pick(event) : { ...pick(event), createdAt: event.timestamp });
+    this.#documents.put(known ? told : { ...told, createdAt: event.timestamp });
+    if (known) this.#names.set(event.jobId, typeName(event.documentType ?? known.documentType));
     if (event.signedUrlExpired) this.#reloadSoon();
-    const name = typeName(event.documentType ?? known?.documentType);
-    const text = failed ? event.error || "It could not be processed." : "It is ready to be viewed.";
-    this.#tell(event, failed ? "error" : "success", `${name} ${failed ? "failed" : "is ready"}`, text);
-  }
-
-  /** @param {any} event */
-  #other(event) {
-    if (event.type === "status_update") {
-      const failed = event.status === "failed" || Boolean(event.error);
-      this.#tell(event, failed ? "error" : "info", typeName(event.updateType), event.error || `${typeName(event.resource)}: ${event.status}`);
-    } else if (event.type === "custom") {
-      this.#tell(event, "info", String(event.name), String(event.data?.message ?? event.data?.text ?? ""));
-    } else if (/^(pdf|transcription)_.*(generated|complete|failed)$/.test(event.type)) {
-      const failed = event.status === "failed";
-      this.#tell(event, failed ? "error" : "success", typeName(event.type), event.error ?? "");
-    }
-  }
-
-  /**
-   * An ended thing: feed, bell and toast.
-   *
-   * @param {any} event
-   * @param {"info" | "success" | "error"} kind
-   * @param {string} title
-   * @param {string} text
-   */
-  #tell(event, kind, title, text) {
-    const entry = kind === "success" || text === "" ? title : `${title}: ${text}`;
-    if (!this.#feed.add({ id: event.id, at: event.timestamp, kind, text: entry })) return;
-    ring();
-    if (Date.now() - Date.parse(event.timestamp) > MISSED_AFTER_MS) {
-      this.#missed += 1;
-      const updates = this.#missed === 1 ? "One update" : `${this.#missed} updates`;
-      toasts.show({ kind: "info", title: "While you were away", text: `${updates}, see the activity.`, jobId: "missed" });
-    } else {
-      toasts.show({ kind, title, text, jobId: event.jobId });
-    }
   }
 
   /** Loads the list now, or when the last load is long enough ago. */
@@ -210,13 +227,20 @@ class Dashboard {
   async #reload() {
     this.#reloadAt = performance.now() + RELOAD_EVERY_MS;
     try {
-      this.#documents.load(await this.#processors.list());
+      const records = await this.#processors.list();
+      this.#documents.load(records.map((record) => this.#withStalled(record)));
       byId("documents-note").textContent = "";
     } catch (cause) {
       byId("documents-note").textContent = cause instanceof Error ? cause.message : String(cause);
     } finally {
       this.#reloadTimer = undefined;
     }
+  }
+
+  /** The list does not know that nothing is heard of a job. @param {import("./dashboard-upload.js").DocumentRecord} record */
+  #withStalled(record) {
+    const stalled = record.status === "pending" && this.#jobs.get(record.jobId)?.phase === "stalled";
+    return stalled ? { ...record, status: "stalled" } : record;
   }
 
   #takeFiles() {
@@ -263,14 +287,19 @@ class Dashboard {
       const { documentId, jobId } = await this.#processors.upload(file, documentType);
       const known = this.#documents.get(documentId);
       this.#documents.put({ documentId, documentType, status: "pending", jobId, ...(!known && { createdAt: new Date().toISOString() }) });
-      if (!known || known.status === "pending") {
-        this.#documents.preview(documentId, file);
-        toasts.progress(jobId, 0, "waiting for its turn", typeName(documentType));
-      }
+      if (!known || known.status === "pending") this.#documents.preview(documentId, file);
+      const job = this.#jobs.get(jobId);
+      if (!job || (job.phase === "running" && job.percent === undefined)) toasts.progress(jobId, 0, "waiting for its turn", typeName(documentType));
     } catch (cause) {
       toasts.error(cause instanceof Error ? cause.message : String(cause), `${file.name} was not accepted`);
     }
   }
+}
+
+/** @returns {import("./dashboard-queues.js").QueueParts} */
+function queueParts() {
+  const parts = { panel: byId("queues"), form: byId("queue-form"), input: byId("queue-name"), choices: byId("queue-grants") };
+  return { ...parts, list: byId("queue-list"), empty: byId("queues-empty"), template: byId("queue-row"), note: byId("queues-note") };
 }
 
 /** The fields of an event that a row is made of. @param {any} event */

@@ -2,30 +2,37 @@
 //
 // Promise: text only, never markup; at most `MAX_VISIBLE` shown and `MAX_WAITING`
 // waiting, what does not fit is counted and said; a job has one toast from its
-// first progress to its end; nothing disappears under a pointer or the focus.
+// first progress to its end; nothing disappears under a pointer, under the focus
+// or in a hidden page; `displayed` is reported of what was in front of the person,
+// `read` and `dismissed` of what they opened and closed.
+
+import { drawToast, makeToast } from "./toast-element.js";
 
 /** Toasts that are shown at once. */
 const MAX_VISIBLE = 5;
 /** Toasts that wait for room. The oldest gives way; errors last. */
 const MAX_WAITING = 20;
-/** Characters of a title or a text; more is cut. */
-const MAX_CHARS = 300;
+/** Jobs whose progress the person does not want to see any more. */
+const MAX_MUTED = 100;
 /** How long a toast stays by default, in milliseconds; 0: until dismissed or replaced. */
 const STAYS_MS = { info: 6_000, success: 7_000, error: 15_000, progress: 0 };
 /** What is left at least after somebody looked at it, in milliseconds. */
 const LEAST_LEFT_MS = 1_500;
-const SIGNS = { info: "i", success: "✓", error: "!", progress: "" };
 
 /** @typedef {"info" | "success" | "error" | "progress"} ToastKind */
+/** @typedef {"displayed" | "dismissed" | "read"} ToastState */
 
 /**
  * @typedef {object} Toast
  * @property {ToastKind} kind
  * @property {string} title
  * @property {string} [text]
- * @property {string} [jobId] a later toast with the same id takes its place
+ * @property {string} [jobId] a later toast of the same job takes its place
+ * @property {string} [key] so does a later one with the same key
  * @property {number} [percent] 0 to 100, for `progress`
  * @property {number} [stayMs] overrides the default of its kind
+ * @property {string} [eventId] what `onReceipt` is told about it
+ * @property {() => void} [open] what a click on it does, beside being `read`
  */
 
 /**
@@ -36,21 +43,13 @@ const SIGNS = { info: "i", success: "✓", error: "!", progress: "" };
  * @property {ReturnType<typeof setTimeout> | undefined} timer
  * @property {number} leftMs
  * @property {number} startedAt
+ * @property {string | undefined} ranFor the event of which `displayed` was reported
  */
 
-/** @param {string} tag @param {string} className @param {string} [text] */
-function make(tag, className, text) {
-  const element = document.createElement(tag);
-  element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
-/** @param {string | undefined} text */
-function cut(text) {
-  const whole = text ?? "";
-  return whole.length > MAX_CHARS ? `${whole.slice(0, MAX_CHARS - 1)}…` : whole;
-}
+/**
+ * @typedef {object} ToastOptions
+ * @property {(eventId: string, state: ToastState) => void} [onReceipt] hears what became of toasts with an `eventId`
+ */
 
 /** Shows toasts in one place of the page. */
 export class ToastNotifications {
@@ -58,34 +57,49 @@ export class ToastNotifications {
   #shown = new Map();
   /** @type {{key: string, toast: Toast}[]} */
   #waiting = [];
+  /** Keys of progress that was closed; @type {Set<string>} */
+  #muted = new Set();
   #dropped = 0;
   #count = 0;
   #hovered = false;
   #focused = false;
+  #still = false;
   #list;
   #more;
+  #onReceipt;
 
-  /** @param {HTMLElement} container an empty element that stays in the page */
-  constructor(container) {
+  /**
+   * @param {HTMLElement} container an empty element that stays in the page
+   * @param {ToastOptions} [options]
+   */
+  constructor(container, options = {}) {
+    this.#onReceipt = options.onReceipt ?? (() => {});
     container.classList.add("toasts");
     container.setAttribute("role", "region");
     container.setAttribute("aria-label", "Notifications");
-    this.#list = make("ol", "toast-list");
-    this.#more = make("p", "toast-more");
+    this.#list = document.createElement("ol");
+    this.#list.className = "toast-list";
+    this.#more = document.createElement("p");
+    this.#more.className = "toast-more";
     this.#more.setAttribute("role", "status");
     container.append(this.#list, this.#more);
-    container.addEventListener("pointerenter", () => this.#attend(true, this.#focused));
-    container.addEventListener("pointerleave", () => this.#attend(false, this.#focused));
-    container.addEventListener("focusin", () => this.#attend(this.#hovered, true));
+    container.addEventListener("pointerenter", () => this.#attend({ hovered: true }));
+    container.addEventListener("pointerleave", () => this.#attend({ hovered: false }));
+    container.addEventListener("focusin", () => this.#attend({ focused: true }));
     container.addEventListener("focusout", (event) => {
-      this.#attend(this.#hovered, container.contains(/** @type {Node | null} */ (event.relatedTarget)));
+      this.#attend({ focused: container.contains(/** @type {Node | null} */ (event.relatedTarget)) });
     });
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || event.defaultPrevented) return;
       const focused = [...this.#shown].find(([, shown]) => shown.element.contains(document.activeElement));
       const key = focused?.[0] ?? [...this.#shown.keys()].at(-1);
-      if (key !== undefined) this.dismiss(key);
+      if (key !== undefined) this.#closed(key);
     });
+    document.addEventListener("visibilitychange", () => {
+      this.#attend({});
+      for (const shown of this.#shown.values()) this.#ran(shown);
+    });
+    this.#attend({});
   }
 
   /** @returns {number} toasts that gave way because too many waited */
@@ -100,7 +114,9 @@ export class ToastNotifications {
    * @returns {string} its key, for `dismiss`
    */
   show(toast) {
-    const key = toast.jobId === undefined ? `toast-${++this.#count}` : `job-${toast.jobId}`;
+    const key = toast.key ?? (toast.jobId === undefined ? `toast-${++this.#count}` : `job-${toast.jobId}`);
+    if (toast.kind === "progress" && this.#muted.has(key)) return key;
+    this.#muted.delete(key);
     const shown = this.#shown.get(key);
     const waiting = this.#waiting.find((entry) => entry.key === key);
     if (shown) this.#update(shown, toast);
@@ -135,27 +151,68 @@ export class ToastNotifications {
     return this.show({ kind: "progress", title, text, jobId, percent });
   }
 
-  /** @param {string} key what `show` returned */
+  /** @param {string} key @returns {boolean} whether it is shown, or waits for room */
+  shows(key) {
+    return this.#shown.has(key) || this.#waiting.some((entry) => entry.key === key);
+  }
+
+  /** Takes a toast away; nothing is reported. @param {string} key what `show` returned */
   dismiss(key) {
     this.#waiting = this.#waiting.filter((entry) => entry.key !== key);
     const shown = this.#shown.get(key);
-    if (shown) {
-      clearTimeout(shown.timer);
-      // Whoever works by keyboard goes on to the next toast; a click does not
-      // leave a focus behind that would hold the others.
-      const byKeyboard = shown.element.querySelector(":focus-visible") !== null;
-      const neighbour = shown.element.nextElementSibling ?? shown.element.previousElementSibling;
-      this.#shown.delete(key);
-      shown.element.remove();
-      const next = byKeyboard ? neighbour?.querySelector("button") : null;
-      if (next) next.focus();
-      else this.#attend(this.#hovered, this.#list.contains(document.activeElement));
-    }
+    if (shown) this.#remove(shown);
     while (this.#waiting.length > 0 && this.#shown.size < MAX_VISIBLE) {
       const next = this.#waiting.shift();
       if (next) this.#add(next.key, next.toast);
     }
     this.#sayMore();
+  }
+
+  /**
+   * Takes away the toast of an event that was dealt with elsewhere; nothing is
+   * reported. The toast of a later event of the same job stays.
+   *
+   * @param {string} eventId
+   */
+  retract(eventId) {
+    const shown = [...this.#shown.values()].find(({ toast }) => toast.eventId === eventId);
+    const waiting = this.#waiting.find(({ toast }) => toast.eventId === eventId);
+    const key = shown?.key ?? waiting?.key;
+    if (key !== undefined) this.dismiss(key);
+  }
+
+  /** The person closed it. @param {string} key */
+  #closed(key) {
+    const toast = this.#shown.get(key)?.toast;
+    this.dismiss(key);
+    if (toast?.kind === "progress") {
+      this.#muted.add(key);
+      const [oldest] = this.#muted;
+      if (this.#muted.size > MAX_MUTED && oldest !== undefined) this.#muted.delete(oldest);
+    }
+    if (toast?.eventId !== undefined) this.#onReceipt(toast.eventId, "dismissed");
+  }
+
+  /** The person opened it. @param {string} key */
+  #opened(key) {
+    const toast = this.#shown.get(key)?.toast;
+    this.dismiss(key);
+    if (toast?.eventId !== undefined) this.#onReceipt(toast.eventId, "read");
+    toast?.open?.();
+  }
+
+  /** @param {Shown} shown */
+  #remove(shown) {
+    clearTimeout(shown.timer);
+    // Whoever works by keyboard goes on to the next toast; a click does not leave a
+    // focus behind that would hold the others.
+    const byKeyboard = shown.element.querySelector(":focus-visible") !== null;
+    const neighbour = shown.element.nextElementSibling ?? shown.element.previousElementSibling;
+    this.#shown.delete(shown.key);
+    shown.element.remove();
+    const next = byKeyboard ? /** @type {HTMLElement | null | undefined} */ (neighbour?.querySelector(".toast-close")) : null;
+    if (next) next.focus();
+    else this.#attend({ focused: this.#list.contains(document.activeElement) });
   }
 
   /** @param {string} key @param {Toast} toast */
@@ -175,15 +232,8 @@ export class ToastNotifications {
 
   /** @param {string} key @param {Toast} toast */
   #add(key, toast) {
-    const element = make("li", "toast");
-    element.setAttribute("aria-atomic", "true");
-    const body = make("div", "toast-body");
-    body.append(make("strong", "toast-title"), make("span", "toast-text"));
-    const close = make("button", "toast-close", "×");
-    close.setAttribute("type", "button");
-    close.addEventListener("click", () => this.dismiss(key));
-    element.append(make("span", "toast-sign"), body, close);
-    const shown = { key, toast, element, timer: undefined, leftMs: 0, startedAt: 0 };
+    const element = makeToast({ open: () => this.#opened(key), close: () => this.#closed(key) });
+    const shown = { key, toast, element, timer: undefined, leftMs: 0, startedAt: 0, ranFor: undefined };
     this.#shown.set(key, shown);
     // The live region has to be in the page before its text is, to be read out.
     this.#list.append(element);
@@ -193,52 +243,48 @@ export class ToastNotifications {
   /** @param {Shown} shown @param {Toast} toast */
   #update(shown, toast) {
     shown.toast = toast;
-    const { element } = shown;
-    element.dataset.kind = toast.kind;
-    element.setAttribute("role", toast.kind === "error" ? "alert" : "status");
-    element.setAttribute("aria-live", toast.kind === "error" ? "assertive" : "polite");
-    write(element, ".toast-sign", SIGNS[toast.kind]);
-    element.querySelector(".toast-sign")?.setAttribute("aria-hidden", "true");
-    write(element, ".toast-title", cut(toast.title));
-    write(element, ".toast-text", cut(toast.text));
-    element.querySelector(".toast-close")?.setAttribute("aria-label", `Dismiss: ${cut(toast.title)}`);
-    this.#drawBar(element, toast);
+    drawToast(shown.element, toast);
     clearTimeout(shown.timer);
     shown.timer = undefined;
     shown.leftMs = toast.stayMs ?? STAYS_MS[toast.kind];
     this.#run(shown);
+    this.#ran(shown);
   }
 
-  /** @param {HTMLElement} element @param {Toast} toast */
-  #drawBar(element, toast) {
-    const old = element.querySelector("progress");
-    if (toast.kind !== "progress") return old?.remove();
-    const bar = /** @type {HTMLProgressElement} */ (old ?? make("progress", "toast-bar"));
-    bar.max = 100;
-    // Changes of a number would be read out all the time; the stage is enough.
-    bar.setAttribute("aria-hidden", "true");
-    if (toast.percent === undefined) bar.removeAttribute("value");
-    else bar.value = Math.min(100, Math.max(0, toast.percent));
-    if (!old) element.querySelector(".toast-body")?.append(bar);
+  /** Reports `displayed` once the toast was drawn in a page that can be seen. @param {Shown} shown */
+  #ran(shown) {
+    const { eventId } = shown.toast;
+    if (eventId === undefined || shown.ranFor === eventId || document.visibilityState !== "visible") return;
+    requestAnimationFrame(() => {
+      const still = this.#shown.get(shown.key) === shown && shown.toast.eventId === eventId && shown.ranFor !== eventId;
+      if (!still || document.visibilityState !== "visible") return;
+      shown.ranFor = eventId;
+      this.#onReceipt(eventId, "displayed");
+    });
   }
 
   /** @param {Shown} shown */
   #run(shown) {
-    if (this.#hovered || this.#focused || shown.leftMs <= 0) return;
+    if (this.#isStill() || shown.leftMs <= 0) return;
     shown.startedAt = performance.now();
     shown.timer = setTimeout(() => this.dismiss(shown.key), shown.leftMs);
   }
 
+  #isStill() {
+    return this.#hovered || this.#focused || document.visibilityState !== "visible";
+  }
+
   /**
-   * Somebody looks at the toasts, or no longer: time stands still meanwhile.
+   * Somebody looks at the toasts, or nobody can: time stands still meanwhile.
    *
-   * @param {boolean} hovered @param {boolean} focused
+   * @param {{hovered?: boolean, focused?: boolean}} now
    */
-  #attend(hovered, focused) {
-    const before = this.#hovered || this.#focused;
+  #attend({ hovered = this.#hovered, focused = this.#focused }) {
     this.#hovered = hovered;
     this.#focused = focused;
-    if (before === (hovered || focused)) return;
+    const before = this.#still;
+    this.#still = this.#isStill();
+    if (before === this.#still) return;
     for (const shown of this.#shown.values()) {
       if (before) this.#run(shown);
       else if (shown.timer !== undefined) {
@@ -248,12 +294,6 @@ export class ToastNotifications {
       }
     }
   }
-}
-
-/** Leaves equal text alone, or a live region would read it again. @param {Element} element @param {string} selector @param {string} text */
-function write(element, selector, text) {
-  const target = element.querySelector(selector);
-  if (target && target.textContent !== text) target.textContent = text;
 }
 
 if (typeof window !== "undefined") Object.assign(window, { ToastNotifications });

@@ -72,18 +72,30 @@ export class TokenSource {
 }
 
 /**
+ * What a token says about itself; nobody has checked it. Empty if it cannot be read.
+ *
+ * @param {string} token
+ * @returns {Record<string, any>}
+ */
+export function claimsOf(token) {
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(payload), (char) => char.charCodeAt(0));
+    const claims = JSON.parse(new TextDecoder().decode(bytes));
+    return claims !== null && typeof claims === "object" ? claims : {};
+  } catch {
+    return {};
+  }
+}
+
+/**
  * How long a token lasts by its own words: `exp` less `iat`, so that a wrong
  * clock here does not matter. `null` if it does not say.
  *
  * @param {string} token
  */
 function lifetimeMs(token) {
-  try {
-    const payload = token.split(".")[1] ?? "";
-    const claims = JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/")));
-    const seconds = claims.exp - (claims.iat ?? Date.now() / 1000);
-    return Number.isFinite(seconds) ? seconds * 1000 : null;
-  } catch {
-    return null;
-  }
+  const { exp, iat } = claimsOf(token);
+  const seconds = exp - (iat ?? Date.now() / 1000);
+  return Number.isFinite(seconds) ? seconds * 1000 : null;
 }

@@ -14,7 +14,7 @@ import { WebSocketServer } from "ws";
 const WEB = new URL("../../edge/web/", import.meta.url);
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".jpg": "image/jpeg" };
 const CSP =
-  "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
+  "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /** Events that a log keeps. */
 const RETAINED = 1_000;
 /** What a client may say of an event, the least first. */
@@ -66,6 +66,8 @@ export class FakeEdge {
   answersPings = true;
   devTokens = true;
   refuseWith = null;
+  /** Queues that are refused though the token grants them. */
+  refuses = new Set();
   /** An edge of before receipts and presence. */
   old = false;
   #epoch = 41;
@@ -127,6 +129,11 @@ export class FakeEdge {
   /** A frame to every session, or to those that follow `key`. */
   send(frame, key) {
     for (const session of this.#sessions) if (!key || session.follows.has(key)) session.ws.send(JSON.stringify(frame));
+  }
+
+  /** What the processors list. */
+  list(documents) {
+    this.#documents = documents;
   }
 
   /** Cuts every connection without a word. */
@@ -234,7 +241,7 @@ export class FakeEdge {
     if (frame.type === "presence") return this.#watch(session, frame, answer);
     if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
     if (frame.type === "subscribe") {
-      if (!grants(session.claims, frame.queue)) return answer({ type: "error", code: "forbidden", message: "the credential does not allow this", field: "queue" });
+      if (!grants(session.claims, frame.queue) || this.refuses.has(frame.queue)) return answer({ type: "error", code: "forbidden", message: "the credential does not allow this", field: "queue" });
       const key = `queue:${frame.queue}`;
       const { at, frames } = this.#join(session, key, frame.position);
       answer({ type: "subscribed", queue: frame.queue, position: at });
@@ -264,7 +271,7 @@ export class FakeEdge {
       after.push(...frames);
     }
     this.#sessions.add(session);
-    session.ws.send(JSON.stringify({ type: "connected", session: randomUUID(), user: "demo", heartbeatMs: 30_000, streams }));
+    session.ws.send(JSON.stringify({ type: "connected", session: randomUUID(), user: session.claims.sub ?? "demo", heartbeatMs: 30_000, streams }));
     const events = after.filter((reply) => reply.type !== "gap");
     for (const gap of after.filter((reply) => reply.type === "gap")) session.ws.send(JSON.stringify(gap));
     if (events.length > 0) session.ws.send(JSON.stringify({ type: "batch", events }));

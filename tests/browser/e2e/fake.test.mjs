@@ -203,7 +203,7 @@ test("a toast goes by itself, but not under the focus", async () => {
     window.ours.success("second");
   });
   const ours = page.locator("#ours .toast");
-  await ours.first().locator("button").focus();
+  await ours.first().locator(".toast-close").focus();
   await page.clock.runFor(20_000);
   assert.equal(await ours.count(), 2);
   await page.locator("#sample").focus();

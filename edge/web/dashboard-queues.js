@@ -1,0 +1,205 @@
+// The queues that a person follows, and who else is there.
+//
+// Promise: only queues that the token grants are asked for; a queue is shown as
+// followed when the edge says so; the choice survives a reload of the page; at
+// most `MAX_QUEUES` queues and `MAX_NAMES` names of each.
+
+/** Queues that are followed here; a session may have more. */
+const MAX_QUEUES = 20;
+/** Names that are shown of one queue; the rest is counted. */
+const MAX_NAMES = 8;
+/** Bytes of a queue's name. */
+const MAX_NAME_BYTES = 128;
+
+/** @typedef {import("./websocket-client.js").DashboardWebSocketClient} Client */
+
+/**
+ * @typedef {object} QueueParts
+ * @property {HTMLElement} panel hidden while the token grants no queue
+ * @property {HTMLFormElement} form
+ * @property {HTMLInputElement} input
+ * @property {HTMLElement} choices a datalist
+ * @property {HTMLElement} list
+ * @property {HTMLElement} empty
+ * @property {HTMLTemplateElement} template one queue
+ * @property {HTMLElement} note
+ */
+
+/** @param {string} grant @param {string} queue */
+function allows(grant, queue) {
+  return grant.endsWith("*") ? queue.startsWith(grant.slice(0, -1)) : grant === queue;
+}
+
+/** Follows queues for a person. */
+export class QueuesPanel {
+  /** By name: the row, and whether the edge has granted it; @type {Map<string, {element: HTMLElement, live: boolean}>} */
+  #queues = new Map();
+  #user = "";
+  #client;
+  #session;
+  #parts;
+  #storage;
+  #key;
+
+  /**
+   * @param {Client} client
+   * @param {import("./dashboard-session.js").Session} session
+   * @param {QueueParts} parts
+   * @param {Storage} storage
+   */
+  constructor(client, session, parts, storage) {
+    this.#client = client;
+    this.#session = session;
+    this.#parts = parts;
+    this.#storage = storage;
+    this.#key = `belfry.queues.${session.user}`;
+    parts.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.#follow(parts.input.value.trim())) parts.input.value = "";
+    });
+    client.on("subscribed", ({ queue }) => this.#granted(queue));
+    client.on("connected", ({ streams, user }) => {
+      this.#user = user;
+      for (const queue of this.#queues.keys()) if (streams?.[`queue:${queue}`]) this.#granted(queue);
+    });
+    client.on("unsubscribed", ({ queue }) => {
+      if (this.#queues.has(queue)) this.#drop(queue, `You may not follow ${queue} any more.`);
+    });
+    client.on("error", ({ field, message }) => {
+      // The edge does not say which queue it refused; it answers in order.
+      const asked = [...this.#queues].find(([, { live }]) => !live)?.[0];
+      if (field === "queue" && asked !== undefined) this.#drop(asked, `${asked} cannot be followed: ${message}`);
+    });
+    client.on("presence", ({ queue }) => this.#draw(queue));
+    client.on("state", ({ state }) => {
+      parts.list.toggleAttribute("data-stale", state !== "connected");
+    });
+  }
+
+  /** There is a token: follows what was followed before the reload. */
+  start() {
+    const { grants } = this.#session;
+    this.#parts.panel.hidden = grants.length === 0;
+    this.#parts.choices.replaceChildren(
+      ...grants
+        .filter((grant) => !grant.endsWith("*"))
+        .slice(0, MAX_QUEUES)
+        .map((grant) => Object.assign(document.createElement("option"), { value: grant })),
+    );
+    for (const queue of this.#restore()) if (this.#isGranted(queue)) this.#follow(queue);
+  }
+
+  /** @param {string} queue */
+  #isGranted(queue) {
+    return this.#session.grants.some((grant) => allows(grant, queue));
+  }
+
+  /** @param {string} queue @returns {boolean} */
+  #follow(queue) {
+    const fault = this.#fault(queue);
+    this.#say(fault ?? "");
+    if (fault !== null) return false;
+    try {
+      this.#client.subscribe(queue);
+      this.#client.watchPresence(queue);
+    } catch (cause) {
+      this.#say(cause instanceof Error ? cause.message : String(cause));
+      return false;
+    }
+    const element = /** @type {HTMLElement} */ (this.#parts.template.content.cloneNode(true)).querySelector("li");
+    if (!element) throw new Error("the queue's template has no `li`");
+    text(element, ".queue-name", queue);
+    const leave = element.querySelector("button");
+    leave?.setAttribute("aria-label", `Leave ${queue}`);
+    leave?.addEventListener("click", () => {
+      this.#drop(queue, "");
+      this.#parts.input.focus();
+    });
+    this.#queues.set(queue, { element, live: false });
+    this.#parts.list.append(element);
+    this.#draw(queue);
+    this.#save();
+    return true;
+  }
+
+  /** What speaks against following a queue, if something does. @param {string} queue */
+  #fault(queue) {
+    if (queue === "") return "Write the name of a queue.";
+    if (this.#queues.has(queue)) return `You follow ${queue} already.`;
+    if (this.#queues.size >= MAX_QUEUES) return `You follow ${MAX_QUEUES} queues already. Leave one first.`;
+    const tooLong = new TextEncoder().encode(queue).length > MAX_NAME_BYTES;
+    if (tooLong || queue.includes("*") || !this.#isGranted(queue)) return `Your token does not grant the queue ${queue.slice(0, 40)}.`;
+    return null;
+  }
+
+  /** @param {string} queue */
+  #granted(queue) {
+    const entry = this.#queues.get(queue);
+    if (!entry) return;
+    entry.live = true;
+    this.#draw(queue);
+  }
+
+  /** @param {string} queue @param {string} why */
+  #drop(queue, why) {
+    this.#queues.get(queue)?.element.remove();
+    this.#queues.delete(queue);
+    this.#client.unwatchPresence(queue);
+    this.#client.unsubscribe(queue);
+    this.#parts.empty.hidden = this.#queues.size > 0;
+    this.#say(why);
+    this.#save();
+  }
+
+  /** @param {string} queue */
+  #draw(queue) {
+    const entry = this.#queues.get(queue);
+    if (!entry) return;
+    this.#parts.empty.hidden = true;
+    const { element, live } = entry;
+    const here = this.#client.presence(queue);
+    const total = here?.total ?? 0;
+    text(element, ".queue-count", !live ? "joining …" : here ? `${total} here` : "following");
+    const named = (here?.users ?? []).slice(0, MAX_NAMES).map((user) => {
+      const item = document.createElement("li");
+      item.textContent = user === this.#user ? `${user} (you)` : user;
+      return item;
+    });
+    if (total > named.length && named.length > 0) {
+      const more = document.createElement("li");
+      more.className = "people-more";
+      more.textContent = `and ${total - named.length} more`;
+      named.push(more);
+    }
+    element.querySelector(".people")?.replaceChildren(...named);
+  }
+
+  /** @param {string} sentence */
+  #say(sentence) {
+    this.#parts.note.textContent = sentence;
+  }
+
+  #save() {
+    try {
+      this.#storage.setItem(this.#key, JSON.stringify([...this.#queues.keys()]));
+    } catch {
+      // Full or switched off: the choice then ends with the page.
+    }
+  }
+
+  /** @returns {string[]} */
+  #restore() {
+    try {
+      const saved = JSON.parse(this.#storage.getItem(this.#key) ?? "[]");
+      return (Array.isArray(saved) ? saved : []).filter((queue) => typeof queue === "string").slice(0, MAX_QUEUES);
+    } catch {
+      return [];
+    }
+  }
+}
+
+/** @param {Element} element @param {string} selector @param {string} value */
+function text(element, selector, value) {
+  const target = element.querySelector(selector);
+  if (target && target.textContent !== value) target.textContent = value;
+}

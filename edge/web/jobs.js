@@ -1,0 +1,124 @@
+// What is known of each job, and which of its events still say something new.
+//
+// Promise: pure. A success is the last word, whatever came before; a failure gives
+// way to a success only; a stalled job lives again with its next sign of life;
+// nothing else revives one that ended. Progress never runs backwards. The newest
+// `MAX_JOBS` jobs are known.
+
+/** Jobs that are remembered; those that were heard of last stay. */
+const MAX_JOBS = 500;
+/** Jobs that are remembered over a reload: ended or stalled ones. */
+const MAX_SAVED = 200;
+/** Characters of a job's id; the contract has 128 bytes. */
+const MAX_ID_CHARS = 128;
+
+/** @typedef {"running" | "done" | "failed" | "stalled"} Phase */
+
+/**
+ * @typedef {object} Job
+ * @property {Phase} phase
+ * @property {number} [percent]
+ * @property {string} [stage]
+ */
+
+const DONE = new Set(["image_processed", "pdf_generated", "transcription_complete"]);
+
+/**
+ * The phase that an event puts its job into; `null` if it says nothing about it.
+ *
+ * @param {any} event
+ * @returns {Phase | null}
+ */
+export function phaseOf(event) {
+  const type = String(event.type);
+  if (type === "job_progress" || type.endsWith("_started")) return "running";
+  if (DONE.has(type)) return "done";
+  const failed = type.endsWith("_failed") || (type === "status_update" && event.status === "failed");
+  if (!failed) return null;
+  return event.errorCode === "stalled" || event.data?.errorCode === "stalled" ? "stalled" : "failed";
+}
+
+/**
+ * Whether `next` may follow `now`.
+ *
+ * @param {Phase | undefined} now
+ * @param {Phase} next
+ */
+export function mayFollow(now, next) {
+  switch (now) {
+    case "done":
+      return false;
+    case "failed":
+      return next === "done";
+    case "stalled":
+      return next !== "stalled";
+    default:
+      return true;
+  }
+}
+
+/** The jobs of one page. */
+export class Jobs {
+  /** Heard of longest ago first; @type {Map<string, Job>} */
+  #jobs = new Map();
+
+  /**
+   * Takes an event in.
+   *
+   * @param {any} event
+   * @returns {boolean} false if it must change nothing on the screen
+   */
+  take(event) {
+    const id = event.jobId;
+    const next = phaseOf(event);
+    if (typeof id !== "string" || next === null) return true;
+    const job = this.#jobs.get(id);
+    if (!mayFollow(job?.phase, next)) return false;
+    const alive = job?.phase === "running";
+    const { percent, stage } = event;
+    if (next !== "running") this.#set(id, { phase: next });
+    else if (event.type !== "job_progress") this.#set(id, { ...(alive && job), phase: next });
+    else if (alive && Number(percent) < (job.percent ?? 0)) return false;
+    else this.#set(id, { phase: next, percent, stage });
+    return true;
+  }
+
+  /** @param {string | null | undefined} id @returns {Job | undefined} */
+  get(id) {
+    return this.#jobs.get(id ?? "");
+  }
+
+  /** @returns {string} for `restore`, by the next page of the same user */
+  save() {
+    const ended = [...this.#jobs].filter(([, { phase }]) => phase !== "running");
+    return JSON.stringify(ended.slice(-MAX_SAVED).map(([id, { phase }]) => [id, phase]));
+  }
+
+  /**
+   * Takes what `save` gave; whatever is not well formed is left out.
+   *
+   * @param {string | null} saved
+   */
+  restore(saved) {
+    let rows;
+    try {
+      rows = JSON.parse(saved ?? "[]");
+    } catch {
+      return;
+    }
+    if (!Array.isArray(rows)) return;
+    for (const row of rows.slice(0, MAX_SAVED)) {
+      const [id, phase] = Array.isArray(row) ? row : [];
+      if (typeof id === "string" && id.length <= MAX_ID_CHARS && ["done", "failed", "stalled"].includes(phase)) this.#set(id, { phase });
+    }
+  }
+
+  /** @param {string} id @param {Job} job */
+  #set(id, job) {
+    this.#jobs.delete(id);
+    this.#jobs.set(id, job);
+    if (this.#jobs.size <= MAX_JOBS) return;
+    const [oldest] = this.#jobs.keys();
+    if (oldest !== undefined) this.#jobs.delete(oldest);
+  }
+}

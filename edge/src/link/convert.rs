@@ -34,8 +34,12 @@ pub(super) fn to_wire(message: ToHub) -> EdgeMessage {
             session,
             user_id: user.to_string(),
             interests: interests.iter().map(interest).collect(),
+            // Absent is the public id.
+            device: match device == public_id {
+                true => String::new(),
+                false => device.to_string(),
+            },
             session_id: public_id.to_string(),
-            device: device.to_string(),
         }),
         ToHub::Close { session } => Body::Close(CloseSession { session }),
         ToHub::Join {

@@ -21,20 +21,23 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
     Ok(
         match message.body.ok_or_else(|| protocol("a message is empty"))? {
             Body::Hello(_) => return Err(protocol("Hello was said twice")),
-            Body::Open(open) => ToHub::Open {
-                session: open.session,
-                user: name("user_id", &open.user_id)?,
-                device: match &*open.device {
-                    "" => name("session_id", &open.session_id)?,
-                    device => name("device", device)?,
-                },
-                public_id: name("session_id", &open.session_id)?,
-                interests: open
-                    .interests
-                    .into_iter()
-                    .map(interest)
-                    .collect::<Result<_, _>>()?,
-            },
+            Body::Open(open) => {
+                let public_id = name("session_id", &open.session_id)?;
+                ToHub::Open {
+                    session: open.session,
+                    user: name("user_id", &open.user_id)?,
+                    device: match &*open.device {
+                        "" => Arc::clone(&public_id),
+                        device => name("device", device)?,
+                    },
+                    public_id,
+                    interests: open
+                        .interests
+                        .into_iter()
+                        .map(interest)
+                        .collect::<Result<_, _>>()?,
+                }
+            }
             Body::Close(close) => ToHub::Close {
                 session: close.session,
             },

@@ -1,0 +1,230 @@
+//! What a session keeps for the link, and what it tells a client that does not
+//! read.
+
+use delivery::{
+    Limits, Position,
+    edge::{Edge, Input, Notice, Output},
+    link::{Interest, Joined, Member, Presence, ReceiptState, ToEdge, ToHub},
+};
+
+use crate::world::queue;
+
+struct Driver {
+    edge: Edge,
+    to_hub: Vec<ToHub>,
+    told: Vec<Notice>,
+}
+
+impl Driver {
+    fn new(limits: Limits) -> Self {
+        let mut driver = Self {
+            edge: Edge::new(limits),
+            to_hub: Vec::new(),
+            told: Vec::new(),
+        };
+        driver.welcome();
+        driver.feed(Input::Open {
+            session: 1,
+            user: "u1".into(),
+            public_id: "s1".into(),
+            device: "laptop".into(),
+            interests: vec![Interest {
+                stream: queue(),
+                from: None,
+            }],
+            ends_at: u64::MAX,
+        });
+        driver.opened();
+        driver
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.edge.handle(input, 0, &mut out);
+        for output in out {
+            match output {
+                Output::ToHub(message) => self.to_hub.push(message),
+                Output::Tell { notice, .. } => self.told.push(notice),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn hear(&mut self, message: ToEdge) {
+        let charged = 0;
+        self.feed(Input::FromHub { message, charged });
+    }
+
+    fn welcome(&mut self) {
+        let request_window = 16;
+        self.hear(ToEdge::Welcome {
+            epoch: 1,
+            request_window,
+        });
+    }
+
+    fn opened(&mut self) {
+        let joined = Joined {
+            stream: queue(),
+            at: Position::start(1),
+            head: 0,
+            gap: None,
+            latest: Vec::new(),
+        };
+        self.hear(ToEdge::Opened {
+            session: 1,
+            joined: vec![joined],
+        });
+    }
+
+    fn report(&mut self, event: u128, state: ReceiptState) {
+        self.feed(Input::Receipts {
+            session: 1,
+            receipts: vec![(event, state)],
+        });
+    }
+
+    /// Receipts that the hub was sent, by message.
+    fn reported(&mut self) -> Vec<Vec<(u128, ReceiptState)>> {
+        let sent = self.to_hub.drain(..).filter_map(|message| match message {
+            ToHub::Receipts { receipts, .. } => Some(receipts),
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    fn watches(&mut self) -> usize {
+        let watch = |message: &ToHub| matches!(message, ToHub::WatchPresence { .. });
+        self.to_hub.drain(..).filter(watch).count()
+    }
+
+    fn presence(&mut self) -> Vec<Presence> {
+        let told = self.told.drain(..).filter_map(|notice| match notice {
+            Notice::Presence(presence) => Some(presence),
+            _ => None,
+        });
+        told.collect()
+    }
+}
+
+fn presence(total: Option<u32>) -> Presence {
+    let members = [Member {
+        user: "u2".into(),
+        online: true,
+        generation: 3,
+    }];
+    Presence {
+        stream: queue(),
+        total,
+        members: members.into(),
+    }
+}
+
+#[test]
+fn receipts_wait_for_the_answer_before_and_only_the_highest_state_goes_out() {
+    let mut driver = Driver::new(Limits::default());
+    driver.report(1, ReceiptState::Delivered);
+    assert_eq!(driver.reported(), [[(1, ReceiptState::Delivered)]]);
+    driver.report(1, ReceiptState::Read);
+    driver.report(1, ReceiptState::Displayed);
+    driver.report(2, ReceiptState::Delivered);
+    assert!(driver.reported().is_empty());
+    driver.hear(ToEdge::Heard { session: 1 });
+    let both = [(1, ReceiptState::Read), (2, ReceiptState::Delivered)];
+    assert_eq!(driver.reported(), [both]);
+    driver.hear(ToEdge::Heard { session: 1 });
+    assert!(driver.reported().is_empty());
+}
+
+#[test]
+fn receipts_that_the_hub_may_not_have_heard_are_sent_again_on_the_next_link() {
+    let mut driver = Driver::new(Limits::default());
+    driver.report(1, ReceiptState::Delivered);
+    driver.reported();
+    driver.report(2, ReceiptState::Delivered);
+    driver.feed(Input::LinkDown);
+    driver.report(1, ReceiptState::Read);
+    assert!(driver.reported().is_empty());
+    driver.welcome();
+    driver.opened();
+    let all = [(1, ReceiptState::Read), (2, ReceiptState::Delivered)];
+    assert_eq!(driver.reported(), [all]);
+}
+
+#[test]
+fn receipts_that_wait_are_bounded_and_the_oldest_go_first() {
+    let mut driver = Driver::new(Limits {
+        session_receipts: 2,
+        ..Limits::default()
+    });
+    driver.feed(Input::LinkDown);
+    for event in 1..=5 {
+        driver.report(event, ReceiptState::Delivered);
+    }
+    driver.welcome();
+    driver.opened();
+    let newest = [(4, ReceiptState::Delivered), (5, ReceiptState::Delivered)];
+    assert_eq!(driver.reported(), [newest]);
+    assert_eq!(driver.edge.stats().receipts_dropped, 3);
+}
+
+#[test]
+fn presence_is_watched_again_on_the_next_link() {
+    let mut driver = Driver::new(Limits::default());
+    let stream = queue();
+    driver.feed(Input::WatchPresence { session: 1, stream });
+    assert_eq!(driver.watches(), 1);
+    driver.feed(Input::LinkDown);
+    driver.welcome();
+    driver.opened();
+    assert_eq!(driver.watches(), 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
+    let mut driver = Driver::new(Limits::default());
+    let stream = queue();
+    driver.feed(Input::WatchPresence { session: 1, stream });
+    driver.watches();
+    let now = ToEdge::PresenceNow {
+        session: 1,
+        presence: presence(Some(1)),
+    };
+    driver.hear(now.clone());
+    driver.hear(ToEdge::Presence(presence(None)));
+    assert_eq!(driver.presence().len(), 2);
+    driver.feed(Input::Blocked { session: 1 });
+    for _ in 0..1_000 {
+        driver.hear(ToEdge::Presence(presence(None)));
+    }
+    driver.feed(Input::Writable { session: 1 });
+    assert!(driver.presence().is_empty(), "nothing was queued");
+    assert_eq!(driver.watches(), 1);
+    // Changes that come before the snapshot do not make a whole.
+    driver.hear(ToEdge::Presence(presence(None)));
+    assert!(driver.presence().is_empty());
+    driver.feed(Input::Blocked { session: 1 });
+    driver.feed(Input::Writable { session: 1 });
+    assert_eq!(driver.watches(), 0, "it was asked for already");
+    driver.hear(now);
+    assert_eq!(driver.presence(), [presence(Some(1))]);
+}
+
+#[test]
+fn presence_of_a_queue_that_is_not_followed_is_refused_and_unwatched_is_unwatched() {
+    let mut driver = Driver::new(Limits::default());
+    driver.feed(Input::WatchPresence {
+        session: 1,
+        stream: "queue:other".into(),
+    });
+    assert!(matches!(
+        driver.told.pop(),
+        Some(Notice::NotFollowed { .. })
+    ));
+    let stream = queue();
+    driver.feed(Input::WatchPresence { session: 1, stream });
+    let stream = queue();
+    driver.feed(Input::UnwatchPresence { session: 1, stream });
+    driver.hear(ToEdge::Presence(presence(None)));
+    assert!(driver.presence().is_empty());
+}

@@ -1,0 +1,9 @@
+//! What single rules promise, without faults: leases, collapse windows, receipts,
+//! presence. The simulator attacks them together.
+
+mod collapse;
+mod edge;
+mod leases;
+mod presence;
+mod receipts;
+mod world;

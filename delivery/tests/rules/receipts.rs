@@ -1,0 +1,187 @@
+//! Receipts rise, come to whom they concern, and to nobody else.
+
+use delivery::{
+    Limits,
+    hub::{Announcement, Input, Kind, Publish, Receipt, Subject},
+    link::{ReceiptState, ToEdge},
+};
+
+use crate::world::{EDGE, Heard, World};
+
+const WATCH: u64 = 100;
+
+fn world() -> World {
+    let mut world = World::new(Limits::default());
+    world.attach(EDGE);
+    world.open(EDGE, 1, "u1");
+    world.open(EDGE, 2, "u1");
+    world.open(EDGE, 3, "u2");
+    world
+}
+
+fn publish(world: &mut World) -> u128 {
+    let event = world.stored("hello", None);
+    let id = event.id;
+    world.publish(event);
+    id
+}
+
+/// Device and state of what a watch heard.
+fn told(heard: &Heard) -> Vec<(String, ReceiptState)> {
+    let receipts = heard.receipts.iter().flat_map(|(_, receipts, _)| receipts);
+    let told = receipts.map(|receipt| match receipt {
+        Receipt::Device { device, state, .. } => (device.to_string(), *state),
+        Receipt::Expired { .. } => panic!("{receipt:?}"),
+    });
+    told.collect()
+}
+
+#[test]
+fn a_watch_hears_what_is_known_and_then_every_rise_once() {
+    let mut world = world();
+    let id = publish(&mut world);
+    world.report(1, id, ReceiptState::Delivered);
+    let heard = world.watch(WATCH, "p", Subject::Events(vec![id]));
+    assert_eq!(told(&heard), [("device-1".into(), ReceiptState::Delivered)]);
+    let again = world.report(1, id, ReceiptState::Delivered);
+    assert!(again.receipts.is_empty());
+    let heard = world.report(1, id, ReceiptState::Displayed);
+    assert_eq!(told(&heard), [("device-1".into(), ReceiptState::Displayed)]);
+    let late = world.report(1, id, ReceiptState::Delivered);
+    assert!(late.receipts.is_empty(), "states only rise");
+    let other = world.report(2, id, ReceiptState::Delivered);
+    assert_eq!(told(&other), [("device-2".into(), ReceiptState::Delivered)]);
+    world.feed(Input::Unwatch { watch: WATCH });
+    let heard = world.report(2, id, ReceiptState::Read);
+    assert!(heard.receipts.is_empty());
+}
+
+#[test]
+fn a_watch_of_a_job_hears_of_events_that_come_later() {
+    let mut world = world();
+    let heard = world.watch(WATCH, "p", Subject::Job("p\0job".into()));
+    assert!(heard.receipts[0].1.is_empty());
+    let id = publish(&mut world);
+    let heard = world.report(1, id, ReceiptState::Read);
+    assert_eq!(told(&heard), [("device-1".into(), ReceiptState::Read)]);
+}
+
+#[test]
+fn an_event_of_another_service_is_as_unknown_as_none() {
+    let mut world = world();
+    let id = publish(&mut world);
+    let heard = world.watch(WATCH, "q", Subject::Events(vec![id, 999]));
+    assert_eq!(heard.receipts, [(WATCH, vec![], vec![id, 999])]);
+    let heard = world.report(1, id, ReceiptState::Read);
+    assert!(heard.receipts.is_empty());
+}
+
+#[test]
+fn a_session_reports_only_of_what_it_was_given() {
+    let mut world = world();
+    let id = publish(&mut world);
+    world.watch(WATCH, "p", Subject::Events(vec![id]));
+    let heard = world.report(3, id, ReceiptState::Read);
+    assert!(heard.receipts.is_empty() && heard.announced.is_empty());
+    world.report(3, 999, ReceiptState::Read);
+    assert_eq!(world.hub.stats().receipts_ignored, 2);
+}
+
+#[test]
+fn what_one_device_read_is_taken_from_the_others_once() {
+    let mut world = world();
+    let id = publish(&mut world);
+    assert!(
+        world
+            .report(1, id, ReceiptState::Displayed)
+            .announced
+            .is_empty()
+    );
+    let heard = world.report(1, id, ReceiptState::Dismissed);
+    let retract = Announcement::Retract {
+        user: "u1".into(),
+        event: id,
+        state: ReceiptState::Dismissed,
+    };
+    assert_eq!(heard.announced, [retract]);
+    assert_eq!(heard.ephemeral(), [format!("retract/{id}")]);
+    assert!(world.report(1, id, ReceiptState::Read).announced.is_empty());
+    assert!(world.report(2, id, ReceiptState::Read).announced.is_empty());
+    // Who joins later hears of it too.
+    let heard = world.open(EDGE, 4, "u1");
+    let ToEdge::Opened { joined, .. } = &heard.sent[0].1 else {
+        panic!("{:?}", heard.sent)
+    };
+    assert_eq!(joined[0].latest.len(), 1);
+}
+
+#[test]
+fn what_nobody_had_when_its_time_ended_expired_and_what_somebody_had_did_not() {
+    let mut world = world();
+    let to_both = Publish {
+        streams: ["user:u1".into(), "user:u2".into()].into(),
+        lives_ms: Some(1_000),
+        ..world.stored("hello", None)
+    };
+    let id = to_both.id;
+    world.publish(to_both);
+    world.watch(WATCH, "p", Subject::Events(vec![id]));
+    world.report(1, id, ReceiptState::Delivered);
+    let heard = world.pass(1_000);
+    let expired = |at| Receipt::Expired {
+        event: id,
+        stream: "user:u2".into(),
+        at,
+    };
+    assert_eq!(heard.receipts, [(WATCH, vec![expired(1_000)], vec![])]);
+    world.pass(5_000);
+    let heard = world.watch(WATCH + 1, "p", Subject::Events(vec![id]));
+    assert_eq!(heard.receipts[0].1.len(), 2);
+    assert_eq!(heard.receipts[0].1[1], expired(1_000));
+}
+
+#[test]
+fn the_oldest_events_are_forgotten_first_and_nothing_grows() {
+    let mut world = World::new(Limits {
+        tracked_events: 3,
+        receipts: 2,
+        receipt_devices: 1,
+        ..Limits::default()
+    });
+    world.attach(EDGE);
+    world.open(EDGE, 1, "u1");
+    world.open(EDGE, 2, "u1");
+    let ids: Vec<_> = (0..5).map(|_| publish(&mut world)).collect();
+    assert_eq!(world.hub.stats().tracked_events, 3);
+    let heard = world.watch(WATCH, "p", Subject::Events(ids.clone()));
+    assert_eq!(heard.receipts[0].2, ids[..2]);
+    for id in &ids {
+        world.report(1, *id, ReceiptState::Delivered);
+        world.report(2, *id, ReceiptState::Delivered);
+    }
+    publish(&mut world);
+    assert!(world.hub.stats().receipts <= 2);
+    assert!(world.hub.stats().tracked_events <= 3);
+}
+
+#[test]
+fn a_watch_too_many_is_ended() {
+    let mut world = World::new(Limits {
+        watches: 1,
+        ..Limits::default()
+    });
+    world.watch(1, "p", Subject::Job("p\0a".into()));
+    let heard = world.watch(2, "p", Subject::Job("p\0b".into()));
+    assert_eq!(heard.ended_watches, [2]);
+}
+
+#[test]
+fn an_ephemeral_event_has_no_receipts() {
+    let mut world = world();
+    let progress = world.progress("k", "1");
+    assert!(matches!(progress.kind, Kind::Ephemeral { .. }));
+    let id = progress.id;
+    world.publish(progress);
+    let heard = world.watch(WATCH, "p", Subject::Events(vec![id]));
+    assert_eq!(heard.receipts[0].2, [id]);
+}

@@ -1,0 +1,290 @@
+//! A hub whose log is always fast and never full, on a clock of the test's own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use delivery::{
+    JobChange, JobMark, Limits, Millis, Record, Recovered, RecoveredLease, StreamName,
+    hub::{
+        Announcement, Hub, Input, Kind, Output, Publish, Receipt, Reply, Subject, Ticket, WatchId,
+    },
+    link::{Ephemeral, Interest, Member, Presence, ReceiptState, SessionId, ToEdge, ToHub},
+};
+
+pub(crate) const EDGE: u64 = 1;
+pub(crate) const OTHER_EDGE: u64 = 2;
+
+/// What came out, sorted by whom it concerns.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) replies: Vec<(Ticket, Reply)>,
+    pub(crate) appended: Vec<Record>,
+    pub(crate) announced: Vec<Announcement>,
+    pub(crate) sent: Vec<(u64, ToEdge)>,
+    pub(crate) receipts: Vec<(WatchId, Vec<Receipt>, Vec<u128>)>,
+    pub(crate) presence: Vec<(WatchId, Vec<Member>, bool)>,
+    pub(crate) ended_watches: Vec<WatchId>,
+}
+
+impl Heard {
+    /// Envelopes of ephemeral events that went out, as text.
+    pub(crate) fn ephemeral(&self) -> Vec<String> {
+        let events = self.sent.iter().filter_map(|(_, message)| match message {
+            ToEdge::Ephemeral { event, .. } => Some(text(event)),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    /// Presence of streams that edges were told.
+    pub(crate) fn stream_presence(&self) -> Vec<(u64, Presence)> {
+        let told = self
+            .sent
+            .iter()
+            .filter_map(|(edge, message)| match message {
+                ToEdge::Presence(presence) | ToEdge::PresenceNow { presence, .. } => {
+                    Some((*edge, presence.clone()))
+                }
+                _ => None,
+            });
+        told.collect()
+    }
+}
+
+pub(crate) fn text(event: &Ephemeral) -> String {
+    String::from_utf8_lossy(&event.envelope).into_owned()
+}
+
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) now: Millis,
+    limits: Limits,
+    /// Records that are durable.
+    pub(crate) log: Vec<Record>,
+    /// While false, the log answers nothing.
+    pub(crate) log_runs: bool,
+    waiting: Vec<Record>,
+    next: u64,
+}
+
+impl World {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let recovered = Recovered {
+            epoch: 7,
+            ..Recovered::default()
+        };
+        Self {
+            hub: Hub::new(limits.clone(), recovered, 0),
+            now: 0,
+            limits,
+            log: Vec::new(),
+            log_runs: true,
+            waiting: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// The notifier dies and starts again, later, from what is durable.
+    pub(crate) fn restart(&mut self) {
+        let mut leases: Vec<RecoveredLease> = Vec::new();
+        for record in &self.log {
+            let Some(JobMark { job, change }) = &record.job else {
+                continue;
+            };
+            leases.retain(|lease| lease.job != *job);
+            if let JobChange::Leased { lease_ms } = change {
+                leases.push(RecoveredLease {
+                    job: job.clone(),
+                    lease_ms: *lease_ms,
+                    streams: record.placements.iter().map(|p| p.stream.clone()).collect(),
+                    envelope: record.envelope.clone(),
+                });
+            }
+        }
+        let recovered = Recovered {
+            epoch: 7,
+            last_lsn: self.log.len() as u64,
+            leases,
+            ..Recovered::default()
+        };
+        self.waiting.clear();
+        self.hub = Hub::new(self.limits.clone(), recovered, self.now);
+    }
+
+    /// Feeds the hub, and whatever it asks for on its own behalf.
+    pub(crate) fn feed(&mut self, input: Input) -> Heard {
+        let mut heard = Heard::default();
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut out = Vec::new();
+            self.hub.handle(input, self.now, &mut out);
+            for output in out {
+                self.hear(output, &mut heard, &mut inputs);
+            }
+            if inputs.is_empty() && self.log_runs && !self.waiting.is_empty() {
+                self.log.append(&mut self.waiting);
+                let upto = self.log.len() as u64;
+                inputs.push(Input::Synced {
+                    upto,
+                    trimmed: Vec::new(),
+                });
+            }
+        }
+        heard
+    }
+
+    fn hear(&mut self, output: Output, heard: &mut Heard, inputs: &mut Vec<Input>) {
+        match output {
+            Output::Append(record) => {
+                heard.appended.push(record.clone());
+                self.waiting.push(record);
+            }
+            Output::Reply { ticket, reply } => heard.replies.push((ticket, reply)),
+            Output::Announce(announcement) => {
+                inputs.push(self.announce(&announcement));
+                heard.announced.push(announcement);
+            }
+            Output::Send { edge, message } => heard.sent.push((edge, message)),
+            Output::Receipts {
+                watch,
+                receipts,
+                unknown,
+            } => heard.receipts.push((watch, receipts, unknown)),
+            Output::Presence {
+                watch,
+                members,
+                snapshot,
+            } => heard.presence.push((watch, members.to_vec(), snapshot)),
+            Output::EndWatch { watch } => heard.ended_watches.push(watch),
+            Output::Read { .. } | Output::Trim { .. } => {}
+            Output::End { edge, fault } => panic!("link {edge} ended: {fault:?}"),
+        }
+    }
+
+    fn announce(&mut self, announcement: &Announcement) -> Input {
+        let publish = match announcement {
+            Announcement::Stalled { job, streams, .. } => Publish {
+                streams: streams.clone(),
+                job: Some(job.clone()),
+                ..self.stored("stalled", Some(JobChange::Ended))
+            },
+            Announcement::Retract { user, event, .. } => {
+                let key = format!("retract/{event}");
+                Publish {
+                    streams: [format!("user:{user}").into()].into(),
+                    ..self.progress(&key, &key)
+                }
+            }
+        };
+        Input::Publish {
+            ticket: u64::MAX,
+            publish,
+        }
+    }
+
+    /// Lets time pass as a driver would.
+    pub(crate) fn pass(&mut self, until: Millis) -> Heard {
+        let mut all = Heard::default();
+        while let Some(due) = self.hub.next_deadline().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            let heard = self.feed(Input::Deadline);
+            all.replies.extend(heard.replies);
+            all.appended.extend(heard.appended);
+            all.announced.extend(heard.announced);
+            all.sent.extend(heard.sent);
+            all.receipts.extend(heard.receipts);
+            all.presence.extend(heard.presence);
+            let next = self.hub.next_deadline();
+            assert!(next.is_none_or(|next| next > self.now), "stuck at {due}");
+        }
+        self.now = until;
+        all
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A stored event for `user:u1`.
+    pub(crate) fn stored(&mut self, what: &str, change: Option<JobChange>) -> Publish {
+        Publish {
+            id: u128::from(self.number()),
+            streams: ["user:u1".into()].into(),
+            check: 1,
+            dedupe: None,
+            envelope: Bytes::copy_from_slice(what.as_bytes()),
+            publisher: "p".into(),
+            job: Some("p\0job".into()),
+            lives_ms: None,
+            kind: Kind::Stored { change },
+        }
+    }
+
+    pub(crate) fn leased(&mut self, lease_ms: u64) -> Publish {
+        self.stored("started", Some(JobChange::Leased { lease_ms }))
+    }
+
+    /// An ephemeral event for `user:u1`.
+    pub(crate) fn progress(&mut self, key: &str, what: &str) -> Publish {
+        let collapse_key = Some(key.into());
+        Publish {
+            kind: Kind::Ephemeral { collapse_key },
+            ..self.stored(what, None)
+        }
+    }
+
+    pub(crate) fn publish(&mut self, publish: Publish) -> Heard {
+        let ticket = self.number();
+        self.feed(Input::Publish { ticket, publish })
+    }
+
+    pub(crate) fn attach(&mut self, edge: u64) {
+        self.feed(Input::Attach {
+            edge,
+            name: format!("edge-{edge}").into(),
+            deliveries: 1_000,
+            bytes: 1 << 20,
+        });
+    }
+
+    /// A session of `user`, which follows its own stream, `everyone` and queue q.
+    pub(crate) fn open(&mut self, edge: u64, session: SessionId, user: &str) -> Heard {
+        let streams = [format!("user:{user}"), "everyone".into(), "queue:q".into()];
+        let interests = streams.map(|stream| Interest {
+            stream: stream.into(),
+            from: None,
+        });
+        self.from_edge(
+            edge,
+            ToHub::Open {
+                session,
+                user: user.into(),
+                public_id: format!("session-{session}").into(),
+                device: format!("device-{session}").into(),
+                interests: interests.into(),
+            },
+        )
+    }
+
+    pub(crate) fn from_edge(&mut self, edge: u64, message: ToHub) -> Heard {
+        self.feed(Input::FromEdge { edge, message })
+    }
+
+    pub(crate) fn report(&mut self, session: u64, event: u128, state: ReceiptState) -> Heard {
+        let receipts = vec![(event, state)];
+        self.from_edge(EDGE, ToHub::Receipts { session, receipts })
+    }
+
+    pub(crate) fn watch(&mut self, watch: WatchId, publisher: &str, subject: Subject) -> Heard {
+        self.feed(Input::WatchReceipts {
+            watch,
+            publisher: publisher.into(),
+            subject,
+        })
+    }
+}
+
+pub(crate) fn queue() -> StreamName {
+    Arc::from("queue:q")
+}

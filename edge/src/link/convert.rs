@@ -35,9 +35,10 @@ pub(super) fn to_wire(message: ToHub) -> EdgeMessage {
             user_id: user.to_string(),
             interests: interests.iter().map(interest).collect(),
             // Absent is the public id.
-            device: match device == public_id {
-                true => String::new(),
-                false => device.to_string(),
+            device: if device == public_id {
+                String::new()
+            } else {
+                device.to_string()
             },
             session_id: public_id.to_string(),
         }),

@@ -92,7 +92,7 @@ fn what_comes_after_the_end_is_not_kept_for_those_who_join() {
     let started = world.stored("started", None);
     world.publish(started);
     tell(&mut world, "k", "again");
-    world.from_edge(EDGE, ToHub::Close { session: 2 });
+    world.edge_says(EDGE, ToHub::Close { session: 2 });
     let heard = world.open(EDGE, 2, "u1");
     let Some((_, ToEdge::Opened { joined, .. })) = heard.sent.first() else {
         panic!("{:?}", heard.sent)

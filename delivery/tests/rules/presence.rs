@@ -54,9 +54,9 @@ fn a_user_leaves_once_after_the_grace() {
     watch(&mut world, &[]);
     world.open(EDGE, 1, "a");
     world.open(OTHER_EDGE, 2, "a");
-    world.from_edge(EDGE, ToHub::Close { session: 1 });
+    world.edge_says(EDGE, ToHub::Close { session: 1 });
     assert!(world.pass(100_000).presence.is_empty(), "one tab is left");
-    world.from_edge(OTHER_EDGE, ToHub::Close { session: 2 });
+    world.edge_says(OTHER_EDGE, ToHub::Close { session: 2 });
     assert!(world.pass(114_999).presence.is_empty());
     assert_eq!(told(&world.pass(115_000)), [("a".into(), false)]);
     assert!(world.pass(1_000_000).presence.is_empty());
@@ -68,7 +68,7 @@ fn a_page_that_reloads_is_no_leave() {
     watch(&mut world, &[]);
     world.open(EDGE, 1, "a");
     for session in 2..10 {
-        world.from_edge(
+        world.edge_says(
             EDGE,
             ToHub::Close {
                 session: session - 1,
@@ -104,7 +104,7 @@ fn generations_rise_with_every_change() {
     watch(&mut world, &[]);
     for round in 0..20 {
         let came = world.open(EDGE, round + 1, "a");
-        world.from_edge(EDGE, ToHub::Close { session: round + 1 });
+        world.edge_says(EDGE, ToHub::Close { session: round + 1 });
         let left = world.pass(world.now + 15_000);
         for heard in [came, left] {
             let generation = heard.presence[0].1[0].generation;
@@ -133,7 +133,7 @@ fn a_session_that_watches_a_queue_is_told_who_is_in_it_and_who_comes_and_leaves(
     world.open(OTHER_EDGE, 2, "b");
     let stream = queue();
     let watch = ToHub::WatchPresence { session: 1, stream };
-    let told = world.from_edge(EDGE, watch).stream_presence();
+    let told = world.edge_says(EDGE, watch).stream_presence();
     assert_eq!(told[0].1.total, Some(2));
     assert_eq!(names(&told[0].1.members), BTreeSet::from(["a", "b"]));
     let told = world.open(OTHER_EDGE, 3, "c").stream_presence();
@@ -143,7 +143,7 @@ fn a_session_that_watches_a_queue_is_told_who_is_in_it_and_who_comes_and_leaves(
         session: 2,
         stream: queue(),
     };
-    world.from_edge(OTHER_EDGE, leave);
+    world.edge_says(OTHER_EDGE, leave);
     let told = world.pass(15_000).stream_presence();
     assert_eq!(names(&told[0].1.members), BTreeSet::from(["b"]));
     assert!(!told[0].1.members[0].online);
@@ -161,7 +161,7 @@ fn an_edge_without_credit_is_told_all_of_it_later() {
     world.attach(OTHER_EDGE);
     world.open(EDGE, 1, "a");
     let stream = queue();
-    world.from_edge(EDGE, ToHub::WatchPresence { session: 1, stream });
+    world.edge_says(EDGE, ToHub::WatchPresence { session: 1, stream });
     assert_eq!(world.open(OTHER_EDGE, 2, "b").stream_presence().len(), 1);
     assert!(world.open(OTHER_EDGE, 3, "c").stream_presence().is_empty());
     assert!(world.open(OTHER_EDGE, 4, "d").stream_presence().is_empty());
@@ -169,7 +169,7 @@ fn an_edge_without_credit_is_told_all_of_it_later() {
         deliveries: 10,
         bytes: 0,
     };
-    let told = world.from_edge(EDGE, credit).stream_presence();
+    let told = world.edge_says(EDGE, credit).stream_presence();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].1.total, Some(4));
 }
@@ -183,7 +183,7 @@ fn presence_of_a_stream_that_is_not_followed_says_nothing() {
         session: 1,
         stream: "user:b".into(),
     };
-    let told = world.from_edge(EDGE, watch).stream_presence();
+    let told = world.edge_says(EDGE, watch).stream_presence();
     assert_eq!((told[0].1.total, told[0].1.members.len()), (Some(0), 0));
 }
 
@@ -192,8 +192,8 @@ fn nobody_watches_any_more_after_the_last_watcher_left() {
     let mut world = world();
     world.open(EDGE, 1, "a");
     let stream = queue();
-    world.from_edge(EDGE, ToHub::WatchPresence { session: 1, stream });
-    world.from_edge(EDGE, ToHub::Close { session: 1 });
+    world.edge_says(EDGE, ToHub::WatchPresence { session: 1, stream });
+    world.edge_says(EDGE, ToHub::Close { session: 1 });
     assert!(world.open(OTHER_EDGE, 2, "b").stream_presence().is_empty());
     assert!(world.pass(100_000).stream_presence().is_empty());
 }

@@ -255,7 +255,7 @@ impl World {
             stream: stream.into(),
             from: None,
         });
-        self.from_edge(
+        self.edge_says(
             edge,
             ToHub::Open {
                 session,
@@ -267,13 +267,13 @@ impl World {
         )
     }
 
-    pub(crate) fn from_edge(&mut self, edge: u64, message: ToHub) -> Heard {
+    pub(crate) fn edge_says(&mut self, edge: u64, message: ToHub) -> Heard {
         self.feed(Input::FromEdge { edge, message })
     }
 
     pub(crate) fn report(&mut self, session: u64, event: u128, state: ReceiptState) -> Heard {
         let receipts = vec![(event, state)];
-        self.from_edge(EDGE, ToHub::Receipts { session, receipts })
+        self.edge_says(EDGE, ToHub::Receipts { session, receipts })
     }
 
     pub(crate) fn watch(&mut self, watch: WatchId, publisher: &str, subject: Subject) -> Heard {

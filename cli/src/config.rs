@@ -42,6 +42,10 @@ pub(crate) struct Config {
     pub(crate) edge_name: String,
     pub(crate) edge_shards: usize,
     pub(crate) max_connections: usize,
+    pub(crate) ping_every: Duration,
+    pub(crate) stale_after: Duration,
+    pub(crate) write_stall: Duration,
+    pub(crate) link_keepalive: Duration,
     pub(crate) origins: Vec<String>,
     pub(crate) dev_tokens: bool,
     pub(crate) users_key: PathBuf,
@@ -85,6 +89,13 @@ pub(crate) fn load(
         reader.take_file(&path, &text)?;
     }
     let config = read_all(&mut reader);
+    if config.stale_after <= config.ping_every && reader.faults.is_empty() {
+        reader.faults.push(format!(
+            "`--stale-after` is {}, it must be longer than `--ping-every`, which is {}",
+            units::show_duration(config.stale_after),
+            units::show_duration(config.ping_every)
+        ));
+    }
     if reader.faults.is_empty() {
         Ok(config)
     } else {
@@ -133,6 +144,10 @@ fn read_all(r: &mut Reader<'_>) -> Config {
         edge_name: r.read("edge-name", name),
         edge_shards: r.read("edge-shards", |t| count(t, 1, 64)) as usize,
         max_connections: r.read("max-connections", |t| count(t, 1, 1_000_000)) as usize,
+        ping_every: r.read("ping-every", |t| duration(t, SECOND / 20, 600 * SECOND)),
+        stale_after: r.read("stale-after", |t| duration(t, SECOND / 10, 3_600 * SECOND)),
+        write_stall: r.read("write-stall", |t| duration(t, SECOND / 10, 600 * SECOND)),
+        link_keepalive: r.read("link-keepalive", |t| duration(t, SECOND / 10, 600 * SECOND)),
         origins: r.read("origins", units::origins),
         dev_tokens: r.read("dev-tokens", units::switch),
         service_token: r.read("service-token-file", optional_path),

@@ -39,9 +39,6 @@ const COMMANDS: usize = 1_024;
 const MAX_REQUEST_BYTES: usize = 128 << 10;
 /// A batch of 256 messages from an edge.
 const MAX_LINK_REQUEST_BYTES: usize = 4 << 20;
-/// A dead peer is noticed after 10 s + 5 s (guarantee G14).
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the answers to the last calls may take once the log has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const MAX_STREAMS_A_CONNECTION: u32 = 1_024;
@@ -280,8 +277,8 @@ impl Notifier {
             .build_v1()
             .expect("the contract's own descriptors are whole");
         let router = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_keepalive_interval(Some(self.config.keepalive))
+            .http2_keepalive_timeout(Some(self.config.keepalive / 2))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(MAX_STREAMS_A_CONNECTION)

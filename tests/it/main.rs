@@ -1,8 +1,14 @@
 //! Tests across crates and processes, linked once.
 
 mod cli;
+mod faults;
 mod killed;
 mod layout;
 mod links;
 mod vectors;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "two test binaries share it, and each uses a part"
+)]
 mod world;

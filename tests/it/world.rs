@@ -1,23 +1,39 @@
 //! Real processes on free ports, each ended by its own pid; tokens, clients and
 //! publishers to go with them.
 
+#[path = "world/browser.rs"]
+mod browser;
+#[path = "world/history.rs"]
+mod history;
+#[path = "world/load.rs"]
+mod load;
+#[path = "world/process.rs"]
+mod process;
+#[path = "world/proxy.rs"]
+mod proxy;
+#[path = "world/watcher.rs"]
+mod watcher;
+
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+pub(crate) use browser::Browser;
+pub(crate) use history::{Acked, Fault, History, Shadow, judge};
+pub(crate) use load::{Aim, Load};
+pub(crate) use process::{Process, closed_for, until};
+pub(crate) use proxy::{Fate, Proxy};
+pub(crate) use watcher::{Order, Watcher};
 
 use belfry::{
     publisher::{Credential, Publish, Publisher, PublisherConfig, event},
     v1::{self, GetPresenceRequest, ListSessionsRequest, admin_client::AdminClient},
 };
-use futures_util::{SinkExt, StreamExt};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -27,67 +43,10 @@ use tonic::{
 /// Long enough for a busy machine; a test that waits this long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// A running `belfry`, ended with SIGKILL when it is dropped.
-pub(crate) struct Process {
-    child: Child,
-    pub(crate) addresses: Value,
-}
-
-impl Process {
-    pub(crate) fn start(command: &str, arguments: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_belfry"))
-            .arg(command)
-            .args(arguments)
-            .arg("--print-addresses-json")
-            .args(["--log", "warn"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("belfry starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("readable");
-        let addresses = serde_json::from_str(&line);
-        let addresses = addresses.unwrap_or_else(|_| panic!("`{command}` said {line:?}"));
-        Self { child, addresses }
-    }
-
-    pub(crate) fn address(&self, name: &str) -> String {
-        self.addresses[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {name}"))
-            .to_owned()
-    }
-
-    /// SIGKILL, and waits until the process is gone.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
-    }
-
-    /// SIGTERM, and waits for an orderly end.
-    pub(crate) fn terminate(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
-        self.child.wait().expect("gone").code()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A directory of a test's own, with secrets, and what is started on it.
 pub(crate) struct World {
     dir: tempfile::TempDir,
 }
-
-pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
@@ -139,6 +98,10 @@ impl World {
     }
 
     pub(crate) fn edge(&self, grpc: &str, name: &str) -> Process {
+        self.edge_with(grpc, name, &[])
+    }
+
+    pub(crate) fn edge_with(&self, grpc: &str, name: &str, more: &[&str]) -> Process {
         let url = format!("http://{grpc}");
         let listen = words(&[
             "--edge-listen",
@@ -148,7 +111,7 @@ impl World {
             "--edge-name",
             name,
         ]);
-        Process::start("edge", &[self.common(), listen].concat())
+        Process::start("edge", &[self.common(), listen, words(more)].concat())
     }
 
     fn secret(&self, name: &str) -> Vec<u8> {
@@ -190,6 +153,15 @@ impl World {
         Publisher::connect(config).expect("a publisher")
     }
 
+    /// A client that comes back by itself, at one of these edges.
+    pub(crate) async fn watcher(
+        &self,
+        urls: &[String],
+        (user, queues): (&str, &[&str]),
+    ) -> Watcher {
+        Watcher::start(urls.to_vec(), self.user_token(user), (user, queues)).await
+    }
+
     pub(crate) async fn browser(&self, edge: &Process, user: &str) -> Browser {
         Browser::connect(
             &edge.address("ws"),
@@ -198,6 +170,35 @@ impl World {
         )
         .await
     }
+}
+
+/// The n-th event goes to the n-th of these users, and round again.
+pub(crate) fn in_turn(users: &[&str]) -> Aim {
+    let users = words(users);
+    Arc::new(move |number, event| {
+        let user = &users[number as usize % users.len()];
+        Publish::to_user(user.clone(), event)
+    })
+}
+
+/// Judges what a watcher saw against what it had to see.
+pub(crate) async fn saw_everything(watcher: Watcher, shadow: &Shadow) -> History {
+    let (user, queues) = (watcher.user.clone(), watcher.queues.clone());
+    let acked = shadow.of(&user, &queues);
+    let history = watcher.finish(&acked).await;
+    let faults = judge(&history, &acked);
+    assert!(faults.is_empty(), "{user} saw {}", list(&faults));
+    // Against a history that lost its last event, the judge does not stay silent.
+    let mut doctored = history.clone();
+    doctored.seen.pop().expect("something was seen");
+    assert!(!judge(&doctored, &acked).is_empty());
+    history
+}
+
+/// The first faults, one a line.
+pub(crate) fn list(faults: &[Fault]) -> String {
+    let shown = faults.iter().take(5).map(|fault| format!("\n  {fault}"));
+    format!("{} faults:{}", faults.len(), shown.collect::<String>())
 }
 
 fn in_an_hour() -> u64 {
@@ -273,98 +274,6 @@ impl Operator {
             .into_iter()
             .map(|user| user.sessions)
             .collect()
-    }
-}
-
-/// What a page would be: a socket, what it saw, and where it stands.
-pub(crate) struct Browser {
-    socket: Socket,
-    pub(crate) positions: BTreeMap<String, String>,
-    /// Events not asked for yet: an edge sends several in one frame.
-    ready: std::collections::VecDeque<Value>,
-}
-
-impl Browser {
-    pub(crate) async fn connect(
-        url: &str,
-        token: &str,
-        positions: &BTreeMap<String, String>,
-    ) -> Self {
-        let host = url
-            .trim_start_matches("ws://")
-            .split('/')
-            .next()
-            .expect("a host");
-        let stream = TcpStream::connect(host).await.expect("a connection");
-        let (mut socket, _) = client_async(url, stream).await.expect("a socket");
-        let connect = json!({"type": "connect", "token": token, "positions": positions});
-        socket
-            .send(Message::text(connect.to_string()))
-            .await
-            .expect("sent");
-        let ready = std::collections::VecDeque::new();
-        let mut browser = Self {
-            socket,
-            positions: positions.clone(),
-            ready,
-        };
-        let connected = browser.until("connected").await;
-        for (stream, at) in connected["streams"].as_object().expect("streams") {
-            let position = at["position"].as_str().expect("a position").to_owned();
-            browser.positions.insert(stream.clone(), position);
-        }
-        browser
-    }
-
-    /// The next frame or event; `None` once the socket is closed.
-    pub(crate) async fn try_next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(frame) = self.ready.pop_front() {
-                if let Some(position) = frame["position"].as_str() {
-                    let stream = match frame["queue"].as_str() {
-                        Some(queue) => format!("queue:{queue}"),
-                        None => frame["stream"].as_str().expect("a stream").to_owned(),
-                    };
-                    self.positions.insert(stream, position.to_owned());
-                }
-                return Some(frame);
-            }
-            match self.socket.next().await?.ok()? {
-                Message::Text(text) => {
-                    let mut frame: Value = serde_json::from_str(&text).expect("JSON");
-                    match frame["events"].take() {
-                        Value::Array(events) => self.ready.extend(events),
-                        _ => self.ready.push_back(frame),
-                    }
-                }
-                Message::Close(_) => return None,
-                _ => {}
-            }
-        }
-    }
-
-    pub(crate) async fn next(&mut self) -> Value {
-        let next = timeout(SOON, self.try_next())
-            .await
-            .expect("a frame in time");
-        next.expect("the socket is open")
-    }
-
-    /// Skips to the next frame of a type.
-    pub(crate) async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            let frame = self.next().await;
-            if frame["type"] == kind {
-                return frame;
-            }
-        }
-    }
-
-    pub(crate) async fn send(&mut self, frame: Value) {
-        self.socket
-            .send(Message::text(frame.to_string()))
-            .await
-            .expect("sent");
     }
 }
 

@@ -35,6 +35,26 @@ fn every_default_is_valid() {
 }
 
 #[test]
+fn by_default_a_dead_peer_is_noticed_in_fifteen_seconds_and_a_dead_client_in_sixty() {
+    let empty = File::with("");
+    let config = load(&BTreeMap::new(), Some(&empty.path())).unwrap();
+    // Asked after the keepalive, given up after half of it again.
+    assert!(config.link_keepalive * 3 / 2 <= 15 * SECOND);
+    assert!(config.stale_after <= 60 * SECOND);
+    assert!(config.write_stall <= 15 * SECOND);
+}
+
+#[test]
+fn silence_that_ends_a_client_is_longer_than_the_pause_between_pings() {
+    let empty = File::with("ping_every = '2s'\nstale_after = '2s'");
+    let fault = load(&BTreeMap::new(), Some(&empty.path())).unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "`--stale-after` is 2s, it must be longer than `--ping-every`, which is 2s"
+    );
+}
+
+#[test]
 fn what_is_given_beats_the_file_and_the_file_beats_the_default() {
     let file = File::with("drain = '3s'\nretained_events = 7\norigins = ['http://a.test']");
     let given = flags(&[("drain", "4s")], Source::Env);

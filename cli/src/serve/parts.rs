@@ -47,6 +47,9 @@ fn limits(config: &Config) -> Limits {
         retained_per_stream: config.retained_events,
         dedupe_window_ms: config.idempotency_window.as_millis() as u64,
         sessions: defaults.sessions.max(config.max_connections),
+        ping_every_ms: config.ping_every.as_millis() as u64,
+        stale_after_ms: config.stale_after.as_millis() as u64,
+        write_stall_ms: config.write_stall.as_millis() as u64,
         ..defaults
     }
 }
@@ -81,6 +84,7 @@ impl Notifier {
         let ours = notifier::Config {
             limits: limits(config),
             drain: config.drain,
+            keepalive: config.link_keepalive,
             ..notifier::Config::new(store, keys)
         };
         let hub = notifier::Notifier::start(ours)
@@ -211,6 +215,7 @@ pub(super) fn grpc_link(config: &Config) -> Result<NotifierLink, Failure> {
     Ok(NotifierLink::Grpc {
         endpoint: config.notifier_url.clone(),
         token,
+        keepalive: config.link_keepalive,
     })
 }
 

@@ -163,6 +163,7 @@ async fn world(address: SocketAddr) -> World {
         config.notifier = NotifierLink::Grpc {
             endpoint,
             token: "service-token".into(),
+            keepalive: std::time::Duration::from_secs(10),
         };
     })
     .await

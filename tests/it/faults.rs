@@ -1,0 +1,5 @@
+//! Attacks on guarantees, across real processes, sockets and disks. Each shows
+//! first that it can fail: that the fault was really there, or that the judge
+//! finds a doctored history out.
+
+mod half_open;

@@ -1,0 +1,181 @@
+//! A `belfry` of a test's own: started on free ports, stopped, continued, told to
+//! end or killed by its own pid, and never left behind.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::SOON;
+
+/// Between two looks at a condition that nothing announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A running `belfry`, ended with SIGKILL when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) addresses: Value,
+}
+
+impl Process {
+    pub(crate) fn start(command: &str, arguments: &[String]) -> Self {
+        Self::start_under(&[], command, arguments)
+    }
+
+    /// Starts it by another program, such as a tracer: `under` comes before it.
+    pub(crate) fn start_under(under: &[OsString], command: &str, arguments: &[String]) -> Self {
+        let belfry = env!("CARGO_BIN_EXE_belfry");
+        let mut run = match under {
+            [] => Command::new(belfry),
+            [program, options @ ..] => {
+                let mut run = Command::new(program);
+                run.args(options).arg(belfry);
+                run
+            }
+        };
+        let mut child = run
+            .arg(command)
+            .args(arguments)
+            .arg("--print-addresses-json")
+            .args(["--log", "error"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("belfry starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("readable");
+        // Ended before it said anything: there are no addresses then.
+        let addresses = match line.as_str() {
+            "" if !under.is_empty() => Value::Null,
+            line => {
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("`{command}` said {line:?}"))
+            }
+        };
+        Self { child, addresses }
+    }
+
+    pub(crate) fn address(&self, name: &str) -> String {
+        self.addresses[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name}"))
+            .to_owned()
+    }
+
+    /// Where its metrics are.
+    fn metrics(&self) -> String {
+        let address = match self.addresses["notifierHttp"].as_str() {
+            Some(notifier) => notifier.to_owned(),
+            None => self.address("dashboard"),
+        };
+        format!("{}/metrics", address.trim_end_matches('/'))
+    }
+
+    /// One number of its metrics; 0 if it is not there (yet).
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let answer = reqwest::get(self.metrics()).await.expect("served");
+        let text = answer.text().await.expect("text");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |number| number.trim().parse().expect("a number"))
+    }
+
+    /// Resident memory.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("a number").parse().expect("a number")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("signalled");
+    }
+
+    /// SIGSTOP; returns once every thread has stopped.
+    pub(crate) async fn stop(&self) {
+        self.signal(Signal::STOP);
+        until("the process is stopped", async || self.is_stopped()).await;
+    }
+
+    /// Whether none of its threads can run.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        tasks.flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets.
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        })
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGTERM, and waits for an orderly end.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        self.ask_to_end();
+        self.child.wait().expect("gone").code()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status;
+            }
+            assert!(Instant::now() < end, "the process goes on");
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for something that nothing announces.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !holds().await {
+        assert!(Instant::now() < end, "waited {SOON:?} in vain until {what}");
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The metric that counts connections which an edge closed for a reason.
+pub(crate) fn closed_for(reason: &str) -> String {
+    format!("belfry_edge_connections_closed_total{{reason=\"{reason}\"}}")
+}

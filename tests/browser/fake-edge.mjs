@@ -66,6 +66,8 @@ export class FakeEdge {
   answersPings = true;
   devTokens = true;
   refuseWith = null;
+  /** Pages of a test's own: path to type and text. */
+  pages = new Map();
   /** Queues that are refused though the token grants them. */
   refuses = new Set();
   /** An edge of before receipts and presence. */
@@ -299,7 +301,9 @@ export class FakeEdge {
     response.setHeader("Content-Security-Policy", CSP);
     if (pathname === "/config.json") return json(response, 200, { wsUrl: this.wsUrl, processorsUrl: this.processorsUrl, devTokens: this.devTokens });
     if (pathname === "/dev/token") return this.#token(request, response);
-    const name = pathname === "/" ? "dashboard.html" : pathname.replace(/^\/web\//, "");
+    const own = this.pages.get(pathname);
+    if (own) return response.writeHead(200, { "Content-Type": own.type }).end(own.text);
+    const name = pathname === "/" ? "dashboard.html" : pathname.replace(/^\/(web|belfry)\//, "");
     try {
       const bytes = await readFile(new URL(name, WEB));
       response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(bytes);

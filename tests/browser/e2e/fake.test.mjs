@@ -250,17 +250,27 @@ test("without tokens for trying out the page asks for one, and takes no for an a
   await close();
 });
 
-test("looks, by night and on a phone", async () => {
-  edge.publish("image_processing_started", { documentId: "p", documentType: "passport_picture", status: "pending", jobId: "j" });
+test("looks, by day, by night and on a phone", async () => {
+  for (const user of ["ada", "ben"]) edge.guest("support", user, true);
   for (const [name, options] of [
+    ["fake-light", {}],
     ["fake-dark", { colorScheme: "dark" }],
     ["fake-phone", { viewport: { width: 390, height: 844 } }],
   ]) {
     const { page, close } = await chromium.dashboard(edge.url, { context: options });
+    const stuck = { documentId: `s-${name}`, documentType: "passport_picture", jobId: `s-${name}` };
+    edge.publish("image_processing_started", { ...stuck, status: "pending" });
+    edge.publish("image_processing_failed", { ...stuck, status: "failed", errorCode: "stalled", error: "" });
+    const going = { documentId: `p-${name}`, documentType: "profile_picture", jobId: `p-${name}` };
+    edge.publish("image_processing_started", { ...going, status: "pending" });
+    edge.ephemeral("job_progress", { jobId: going.jobId, percent: 60, stage: "making the thumbnail", resourceId: going.documentId });
     await page.locator("#sample").click();
-    await rowWithPicture(page, page.locator("#documents li").first());
+    await rowWithPicture(page, page.locator('.doc[data-status="completed"]').first());
     await page.locator("#broken").click();
     await page.locator('.doc[data-status="failed"]').first().waitFor();
+    await page.getByLabel("Queue to follow").fill("support");
+    await page.keyboard.press("Enter");
+    await page.locator(".queue", { hasText: "3 here" }).waitFor();
     await shoot(page, name);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
     assert.equal(wide, false, `${name} does not scroll sideways`);

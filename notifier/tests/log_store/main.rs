@@ -4,6 +4,7 @@
 mod damage;
 mod durability;
 mod faults;
+mod leases;
 mod power;
 mod retention;
 mod world;

@@ -45,12 +45,16 @@ pub enum OpenError {
         why: String,
     },
     /// A newer version wrote this log.
-    #[error("`{path}` has format version {version}, this program reads up to {newest}; nothing was changed, start the newer program again", newest = super::format::VERSION)]
+    #[error(
+        "`{path}` has format version {version}, this program reads up to {newest}; nothing was changed, start the newer program again"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its version.
         version: u32,
+        /// The newest that can be read.
+        newest: u32,
     },
     /// A file of another log.
     #[error(
@@ -101,7 +105,11 @@ const RESTORE: &str = "restore the directory from a backup, or move it away to s
 impl OpenError {
     pub(super) fn segment_header(path: PathBuf, bad: BadSegmentHeader) -> Self {
         match bad {
-            BadSegmentHeader::Newer(version) => Self::Newer { path, version },
+            BadSegmentHeader::Newer(version) => Self::Newer {
+                path,
+                version,
+                newest: super::format::VERSION,
+            },
             BadSegmentHeader::Foreign | BadSegmentHeader::Checksum => Self::File {
                 path,
                 why: bad.to_string(),

@@ -14,10 +14,11 @@
 
 use std::sync::Arc;
 
-use delivery::{DedupeKey, EventId, Lsn, Placement, Record};
+use delivery::{DedupeKey, EventId, JobChange, JobMark, Lsn, Placement, Record};
 
-/// The version this code writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+/// The version this code writes, and the newest that it reads. Version 1 had no
+/// marks of jobs.
+pub const VERSION: u32 = 2;
 /// Bytes before the first batch of a segment.
 pub const SEGMENT_HEADER_LEN: usize = 64;
 /// Bytes before the records of a batch.
@@ -34,11 +35,16 @@ pub const BATCH_MAGIC: [u8; 4] = [0xbe, 0x1f, 0xba, 0x7c];
 pub const RECORD_PREFIX_LEN: usize = 8;
 
 const FLAG_DEDUPE: u8 = 1;
+const FLAG_JOB: u8 = 2;
+const JOB_LEASED: u8 = 1;
+const JOB_ENDED: u8 = 2;
 const FIXED_FIELDS_LEN: usize = 16 + 4 + 1 + 4;
 
 /// What stands at the start of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// The format of what follows.
+    pub version: u32,
     /// Random id of the whole log.
     pub epoch: u64,
     /// Random start of the CRC of this segment's batch headers.
@@ -70,7 +76,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_LEN] {
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.number.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first_batch.to_le_bytes());
@@ -97,6 +103,7 @@ impl SegmentHeader {
         }
         let mut read = || {
             Some(Self {
+                version,
                 number: fields.u32()?,
                 epoch: fields.u64()?,
                 first_batch: fields.u64()?,
@@ -178,15 +185,27 @@ pub fn encode_record(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; RECORD_PREFIX_LEN]);
     out.extend_from_slice(&record.id.to_le_bytes());
     out.extend_from_slice(&record.check.to_le_bytes());
-    out.push(if record.dedupe.is_some() {
+    let dedupe = if record.dedupe.is_some() {
         FLAG_DEDUPE
     } else {
         0
-    });
+    };
+    let job = if record.job.is_some() { FLAG_JOB } else { 0 };
+    out.push(dedupe | job);
     out.extend_from_slice(&(record.placements.len() as u32).to_le_bytes());
     if let Some(dedupe) = record.dedupe {
         out.extend_from_slice(&dedupe.key.to_le_bytes());
         out.extend_from_slice(&dedupe.body.to_le_bytes());
+    }
+    if let Some(JobMark { job, change }) = &record.job {
+        let (tag, lease_ms) = match change {
+            JobChange::Leased { lease_ms } => (JOB_LEASED, *lease_ms),
+            JobChange::Ended => (JOB_ENDED, 0),
+        };
+        out.push(tag);
+        out.extend_from_slice(&lease_ms.to_le_bytes());
+        out.extend_from_slice(&(job.len() as u16).to_le_bytes());
+        out.extend_from_slice(job.as_bytes());
     }
     for placement in record.placements.iter() {
         out.extend_from_slice(&placement.offset.to_le_bytes());
@@ -210,6 +229,8 @@ pub struct RecordView<'a> {
     pub check: u32,
     /// Set if a retry of its publish must find it again.
     pub dedupe: Option<DedupeKey>,
+    /// Set if it opens, renews or ends the lease of a job: the job, and how.
+    pub job: Option<(&'a str, JobChange)>,
     /// Encoded `belfry.v1.Envelope`.
     pub envelope: &'a [u8],
     /// Bytes of the whole record.
@@ -239,13 +260,19 @@ impl<'a> RecordView<'a> {
         let check = fields.u32()?;
         let [flags] = fields.take()?;
         let count = fields.u32()?;
-        let dedupe = match flags {
+        if flags & !(FLAG_DEDUPE | FLAG_JOB) != 0 {
+            return None;
+        }
+        let dedupe = match flags & FLAG_DEDUPE {
             0 => None,
-            FLAG_DEDUPE => Some(DedupeKey {
+            _ => Some(DedupeKey {
                 key: u128::from_le_bytes(fields.take()?),
                 body: fields.u64()?,
             }),
-            _ => return None,
+        };
+        let job = match flags & FLAG_JOB {
+            0 => None,
+            _ => Some(fields.job()?),
         };
         let rest = fields.0;
         for _ in 0..count {
@@ -256,6 +283,7 @@ impl<'a> RecordView<'a> {
             id,
             check,
             dedupe,
+            job,
             envelope: fields.0,
             len,
             placements,
@@ -284,6 +312,10 @@ pub fn encoded_len(record: &Record) -> Option<usize> {
     let mut len = RECORD_PREFIX_LEN + FIXED_FIELDS_LEN + record.envelope.len();
     if record.dedupe.is_some() {
         len += 24;
+    }
+    if let Some(mark) = &record.job {
+        u16::try_from(mark.job.len()).ok()?;
+        len += 11 + mark.job.len();
     }
     for placement in record.placements.iter() {
         u16::try_from(placement.stream.len()).ok()?;
@@ -315,6 +347,17 @@ impl<'a> Fields<'a> {
         let (name, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         std::str::from_utf8(name).ok()
+    }
+
+    fn job(&mut self) -> Option<(&'a str, JobChange)> {
+        let [tag] = self.take()?;
+        let lease_ms = self.u64()?;
+        let change = match tag {
+            JOB_LEASED => JobChange::Leased { lease_ms },
+            JOB_ENDED => JobChange::Ended,
+            _ => return None,
+        };
+        Some((self.name()?, change))
     }
 
     fn placement(&mut self) -> Option<(u64, &'a str)> {
@@ -390,6 +433,7 @@ mod tests {
     #[test]
     fn a_segment_header_says_why_it_is_refused() {
         let header = SegmentHeader {
+            version: VERSION,
             epoch: 1,
             salt: 2,
             number: 3,
@@ -408,7 +452,7 @@ mod tests {
             SegmentHeader::decode(&bytes)
         };
         assert_eq!(with(0, b'b'), Err(BadSegmentHeader::Foreign));
-        assert_eq!(with(8, 2), Err(BadSegmentHeader::Newer(2)));
+        assert_eq!(with(8, 3), Err(BadSegmentHeader::Newer(3)));
         assert_eq!(with(20, 9), Err(BadSegmentHeader::Checksum));
     }
 }

@@ -11,10 +11,12 @@ use delivery::StreamName;
 use super::{
     error::OpenError,
     files::{self, Failure},
-    format::{Fields, VERSION},
+    format::Fields,
 };
 
 const MAGIC: [u8; 8] = *b"BELFRYHD";
+/// Its own version: it does not change with that of the segments.
+const VERSION: u32 = 1;
 
 /// What stays known of removed segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +53,13 @@ impl Heads {
             return Err(OpenError::File { path, why });
         }
         match fields.u32() {
-            Some(version) if version > VERSION => return Err(OpenError::Newer { path, version }),
+            Some(version) if version > VERSION => {
+                return Err(OpenError::Newer {
+                    path,
+                    version,
+                    newest: VERSION,
+                });
+            }
             _ => {}
         }
         let Some(heads) = Self::decode(&bytes) else {

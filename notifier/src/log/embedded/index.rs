@@ -4,9 +4,12 @@
 //! thread after each sync, so that it only ever names durable records. Streams
 //! stay known when all their records are gone: offsets never start again.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
-use delivery::StreamName;
+use delivery::{JobChange, StreamName};
 
 use super::format::{RecordView, SegmentHeader};
 
@@ -56,6 +59,8 @@ pub(super) struct Segment {
     pub(super) last_ms: u64,
     /// Age clock at its last record with an idempotency key.
     pub(super) last_key_ms: Option<u64>,
+    /// Leases that are open and were last renewed by a record in here.
+    pub(super) leases: u64,
 }
 
 impl Segment {
@@ -69,6 +74,7 @@ impl Segment {
             first_ms: log_ms,
             last_ms: log_ms,
             last_key_ms: None,
+            leases: 0,
         }
     }
 }
@@ -95,6 +101,9 @@ pub(super) struct Index {
     pub(super) streams: HashMap<StreamName, Stream>,
     /// Of the segments, in order of numbers without holes; the last is written.
     pub(super) segments: VecDeque<Segment>,
+    /// Segment of the newest record that leases a job, for each open lease. As
+    /// many as the hub lets be open.
+    pub(super) leases: HashMap<Arc<str>, u32>,
     /// Whether a stream that is not known may begin after offset 1: while a log
     /// is read whose older segments were removed.
     pub(super) beheaded: bool,
@@ -171,6 +180,33 @@ impl Index {
         }
     }
 
+    /// Notes what a record of the last segment does to the lease of its job.
+    pub(super) fn note_job(&mut self, job: &str, change: JobChange) {
+        if let Some((job, before)) = self.leases.remove_entry(job) {
+            self.count_leases(before, |leases| leases - 1);
+            if let JobChange::Leased { .. } = change {
+                self.lease(job);
+            }
+        } else if let JobChange::Leased { .. } = change {
+            self.lease(job.into());
+        }
+    }
+
+    fn lease(&mut self, job: Arc<str>) {
+        let segment = self.segments.back().expect("a log has a segment").number;
+        self.leases.insert(job, segment);
+        self.count_leases(segment, |leases| leases + 1);
+    }
+
+    fn count_leases(&mut self, segment: u32, change: impl Fn(u64) -> u64) {
+        let oldest = self.segments.front().map_or(0, |segment| segment.number);
+        let at = segment.checked_sub(oldest).map(|at| at as usize);
+        // One that is gone was over the cap on bytes.
+        if let Some(segment) = at.and_then(|at| self.segments.get_mut(at)) {
+            segment.leases = change(segment.leases);
+        }
+    }
+
     /// Forgets what is older than `first` in `name`.
     pub(super) fn trim(&mut self, name: &str, first: u64) {
         let Some(stream) = self.streams.get_mut(name) else {
@@ -200,7 +236,8 @@ impl Index {
             let keys = segment
                 .last_key_ms
                 .is_some_and(|ms| now_ms.saturating_sub(ms) < bounds.dedupe_window_ms);
-            if total <= bounds.max_bytes && (!unused || keys) {
+            let needed = !unused || keys || segment.leases > 0;
+            if total <= bounds.max_bytes && needed {
                 return at;
             }
             total -= segment.bytes;
@@ -283,6 +320,7 @@ mod tests {
             first_ms: 0,
             last_ms: 0,
             last_key_ms: None,
+            leases: 0,
         }
     }
 
@@ -313,6 +351,35 @@ mod tests {
             ..BOUNDS
         };
         assert_eq!(index.expired(99, &small), 2);
+    }
+
+    #[test]
+    fn an_open_lease_keeps_its_segment_until_it_ends_or_moves_on() {
+        let leased = JobChange::Leased { lease_ms: 1 };
+        let mut index = Index::default();
+        for number in 1..=3 {
+            index.add_segment(segment(number));
+            index.push("everyone", u64::from(number), 0, 64).unwrap();
+            if number == 1 {
+                index.note_job("a", leased);
+                index.note_job("b", leased);
+            }
+        }
+        index.trim("everyone", 4);
+        assert_eq!(index.expired(9_000, &BOUNDS), 0);
+        index.note_job("a", JobChange::Ended);
+        assert_eq!(index.expired(9_000, &BOUNDS), 0);
+        index.note_job("b", leased);
+        assert_eq!(index.expired(9_000, &BOUNDS), 2);
+        index.note_job("b", JobChange::Ended);
+        index.note_job("b", JobChange::Ended);
+        assert_eq!(index.segments[2].leases, 0);
+        let small = Bounds {
+            max_bytes: 250,
+            ..BOUNDS
+        };
+        index.note_job("c", leased);
+        assert_eq!(index.expired(0, &small), 2, "the cap on bytes is a cap");
     }
 
     #[test]

@@ -14,10 +14,12 @@ use std::{
 use super::{
     error::OpenError,
     files::{self, Failure},
-    format::{Fields, VERSION},
+    format::Fields,
 };
 
 const MAGIC: [u8; 8] = *b"BELFRYHW";
+/// Its own version: it does not change with that of the segments.
+const VERSION: u32 = 1;
 const SLOT_LEN: usize = 48;
 /// Two slots in two pages: a write that is cut short spoils one of them.
 const SLOT_DISTANCE: u64 = 4096;
@@ -133,7 +135,11 @@ fn unreadable(path: PathBuf, bytes: &[u8]) -> OpenError {
         .strip_prefix(&MAGIC)
         .and_then(|rest| Fields(rest).u32());
     match version {
-        Some(version) if version > VERSION => OpenError::Newer { path, version },
+        Some(version) if version > VERSION => OpenError::Newer {
+            path,
+            version,
+            newest: VERSION,
+        },
         _ => OpenError::File {
             path,
             why: "neither half of the high-water mark can be read, so nobody can tell whether \

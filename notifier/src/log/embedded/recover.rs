@@ -1,15 +1,22 @@
 //! Opens a log: reads all of it, decides whether it is whole, and only then
 //! changes anything.
 
-use std::{collections::VecDeque, fs::File, io::Read, path::Path};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    io::Read,
+    path::Path,
+    sync::Arc,
+};
 
-use delivery::{Recovered, RecoveredKey, RecoveredStream};
+use bytes::Bytes;
+use delivery::{JobChange, Recovered, RecoveredKey, RecoveredLease, RecoveredStream};
 
 use super::{
     Options,
     error::OpenError,
     files::{self, Failure},
-    format::SegmentHeader,
+    format::{RecordView, SegmentHeader, VERSION},
     heads::Heads,
     index::{Index, OutOfOrder, Segment, Stream},
     mark::{Mark, MarkFile},
@@ -95,6 +102,7 @@ fn create(
     };
     let mark = MarkFile::create(dir, mark)?;
     let header = SegmentHeader {
+        version: VERSION,
         epoch,
         salt: random_u64() as u32,
         number: 1,
@@ -136,6 +144,8 @@ struct Reading<'a> {
     index: Index,
     /// Keys with the age clock at their storing, oldest first.
     keys: VecDeque<(u64, RecoveredKey)>,
+    /// Open leases, by job.
+    leases: BTreeMap<Arc<str>, RecoveredLease>,
     epoch: Option<u64>,
     /// Of the segment read last.
     last: Option<Scan>,
@@ -162,6 +172,7 @@ impl<'a> Reading<'a> {
             options,
             index,
             keys: VecDeque::new(),
+            leases: BTreeMap::new(),
             epoch,
             last: None,
             log_ms: 0,
@@ -245,6 +256,7 @@ impl<'a> Reading<'a> {
         let mut keyed = false;
         for (at, record) in batch.records() {
             self.index.push_view(&record, at)?;
+            self.lease(&record);
             let Some(dedupe) = record.dedupe else {
                 continue;
             };
@@ -264,6 +276,26 @@ impl<'a> Reading<'a> {
         self.index.note_batch(log_ms, keyed);
         self.log_ms = log_ms;
         Ok(())
+    }
+
+    /// The newest word on a lease is the one that holds.
+    fn lease(&mut self, record: &RecordView<'_>) {
+        let Some((job, change)) = record.job else {
+            return;
+        };
+        self.index.note_job(job, change);
+        let JobChange::Leased { lease_ms } = change else {
+            self.leases.remove(job);
+            return;
+        };
+        let job: Arc<str> = job.into();
+        let lease = RecoveredLease {
+            job: job.clone(),
+            lease_ms,
+            streams: record.placements().map(|(_, name)| name.into()).collect(),
+            envelope: Bytes::copy_from_slice(record.envelope),
+        };
+        self.leases.insert(job, lease);
     }
 
     /// Whether the log reaches as far as it is known to have been durable.
@@ -369,7 +401,7 @@ impl<'a> Reading<'a> {
             .skip_while(|key| key.age_ms >= self.options.dedupe_window_ms)
             .collect();
         Recovered {
-            leases: Vec::new(),
+            leases: std::mem::take(&mut self.leases).into_values().collect(),
             epoch,
             last_lsn,
             streams,

@@ -179,6 +179,7 @@ mod tests {
     use crate::log::embedded::format::encode_record;
 
     const HEADER: SegmentHeader = SegmentHeader {
+        version: crate::log::embedded::format::VERSION,
         epoch: 7,
         salt: 0xfeed,
         number: 1,

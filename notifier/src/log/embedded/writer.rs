@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use delivery::{Record, StreamName};
+use delivery::{JobMark, Record, StreamName};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -239,7 +239,9 @@ impl Writer {
         let age_ms = log_ms - begun_ms.expect("a log has a segment").min(log_ms);
         let full = active.end + len > self.options.segment_bytes;
         let old = age_ms >= self.options.max_age_ms.div_ceil(AGE_PARTS);
-        if (full || old) && !active.is_empty() {
+        // What an older program began it may go on reading: new records go elsewhere.
+        let outdated = active.header.version < format::VERSION;
+        if outdated || ((full || old) && !active.is_empty()) {
             self.rotate(log_ms)?;
         }
         let ahead = self.ahead();
@@ -270,6 +272,7 @@ impl Writer {
         }
         self.state.mark.sync().map_err(Refused::Failed)?;
         let header = SegmentHeader {
+            version: format::VERSION,
             epoch: self.state.active.header.epoch,
             salt: random_u64() as u32,
             number: self.state.active.header.number + 1,
@@ -352,6 +355,9 @@ impl Writer {
                 index
                     .push(&placement.stream, placement.offset, record.check, place)
                     .expect("the order of the batch was checked before it was written");
+            }
+            if let Some(JobMark { job, change }) = &record.job {
+                index.note_job(job, *change);
             }
         }
         let keyed = batch.iter().any(|record| record.dedupe.is_some());

@@ -2,4 +2,6 @@
 //! first that it can fail: that the fault was really there, or that the judge
 //! finds a doctored history out.
 
+mod edges;
 mod half_open;
+mod stopped;

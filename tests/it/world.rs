@@ -5,6 +5,8 @@
 mod browser;
 #[path = "world/history.rs"]
 mod history;
+#[path = "world/listener.rs"]
+mod listener;
 #[path = "world/load.rs"]
 mod load;
 #[path = "world/process.rs"]
@@ -23,8 +25,9 @@ use std::{
 
 pub(crate) use browser::Browser;
 pub(crate) use history::{Acked, Fault, History, Shadow, judge};
-pub(crate) use load::{Aim, Load};
-pub(crate) use process::{Process, closed_for, until};
+pub(crate) use listener::Listener;
+pub(crate) use load::{Aim, Load, burst, latencies, median};
+pub(crate) use process::{Process, Running, closed_for, until};
 pub(crate) use proxy::{Fate, Proxy};
 pub(crate) use watcher::{Order, Watcher};
 
@@ -59,7 +62,7 @@ impl World {
         }
     }
 
-    fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
@@ -102,10 +105,20 @@ impl World {
     }
 
     pub(crate) fn edge_with(&self, grpc: &str, name: &str, more: &[&str]) -> Process {
+        self.edge_at("127.0.0.1:0", (grpc, name), more)
+    }
+
+    /// An edge at an address that was in use before.
+    pub(crate) fn edge_at(
+        &self,
+        listen: &str,
+        (grpc, name): (&str, &str),
+        more: &[&str],
+    ) -> Process {
         let url = format!("http://{grpc}");
         let listen = words(&[
             "--edge-listen",
-            "127.0.0.1:0",
+            listen,
             "--notifier-url",
             &url,
             "--edge-name",
@@ -124,7 +137,7 @@ impl World {
         sign(&claims, &self.secret("users.key"))
     }
 
-    fn service_token(&self, role: &str) -> String {
+    pub(crate) fn service_token(&self, role: &str) -> String {
         let claims = json!({"sub": "tests", "aud": "belfry-internal", "exp": in_an_hour(),
                             "role": role, "events": ["*"], "targets": ["*"]});
         sign(&claims, &self.secret("services.key"))
@@ -159,7 +172,19 @@ impl World {
         urls: &[String],
         (user, queues): (&str, &[&str]),
     ) -> Watcher {
-        Watcher::start(urls.to_vec(), self.user_token(user), (user, queues)).await
+        let (token, whose) = (self.user_token(user), (user, queues));
+        Watcher::start(urls.to_vec(), token, whose, true).await
+    }
+
+    /// A client that waits for its edge, however long it is silent.
+    pub(crate) async fn patient_watcher(&self, url: &str, user: &str) -> Watcher {
+        let (urls, token) = (vec![url.to_owned()], self.user_token(user));
+        Watcher::start(urls, token, (user, &[]), false).await
+    }
+
+    /// A client in a process of its own.
+    pub(crate) fn listener(&self, url: &str, user: &str) -> Listener {
+        Listener::start(self.dir(), url, user)
     }
 
     pub(crate) async fn browser(&self, edge: &Process, user: &str) -> Browser {

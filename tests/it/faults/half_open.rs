@@ -127,7 +127,7 @@ async fn a_client_that_is_gone_without_a_word_is_let_go_and_comes_back_to_everyt
     let grpc = notifier.address("grpc");
     let stale = ["--ping-every", "300ms", "--stale-after", "1500ms"];
     let edge = world.edge_with(&grpc, "edge-1", &stale);
-    let (dead, alive) = (Proxy::to(&host(&edge)).await, Proxy::to(&host(&edge)).await);
+    let (dead, alive) = (Proxy::to(&edge.host()).await, Proxy::to(&edge.host()).await);
     // It knows no other way than the cable that will be dead.
     let watcher = world.watcher(&[dead.ws()], ("u1", &[])).await;
     let control = world.watcher(&[alive.ws()], ("u2", &[])).await;
@@ -154,11 +154,4 @@ async fn a_client_that_is_gone_without_a_word_is_let_go_and_comes_back_to_everyt
     let history = saw_everything(watcher, &shadow).await;
     assert!(history.seen.len() > 100);
     saw_everything(control, &shadow).await;
-}
-
-fn host(edge: &Process) -> String {
-    let ws = edge.address("ws");
-    ws.trim_start_matches("ws://")
-        .trim_end_matches("/ws")
-        .to_owned()
 }

@@ -82,7 +82,11 @@ impl History {
             stream: stream_of(frame),
             offset,
             id: frame["id"].as_str().expect("an id").to_owned(),
-            body: frame["status"].as_str().unwrap_or_default().to_owned(),
+            body: format!(
+                "{} {}",
+                frame["status"].as_str().unwrap_or_default(),
+                frame["data"]["padding"].as_str().unwrap_or_default()
+            ),
         });
         true
     }

@@ -5,18 +5,32 @@ use std::{sync::Arc, time::Duration};
 
 use belfry::{
     publisher::{Publish, Publisher, event},
-    v1::Event,
+    v1::{Event, event::Body},
 };
+use serde_json::json;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use super::{SOON, Shadow};
 
 /// Gives the n-th event to somebody.
 pub(crate) type Aim = Arc<dyn Fn(u64, Event) -> Publish + Send + Sync>;
+
+/// The n-th event and its body, as [`History`](super::History) takes it from a frame.
+fn padded(number: u64, padding: usize) -> (Event, String) {
+    let padding = "x".repeat(padding);
+    let body = format!("{number} {padding}");
+    let mut event = event::status_update("test", "test", number.to_string());
+    if let Some(Body::StatusUpdate(update)) = &mut event.body
+        && !padding.is_empty()
+    {
+        update.data_json = json!({ "padding": padding }).to_string();
+    }
+    (event, body)
+}
 
 /// See the module's page.
 pub(crate) struct Load {
@@ -45,8 +59,7 @@ impl Load {
             let mut number = 0;
             while !*told.borrow() {
                 ticks.tick().await;
-                let body = format!("{number} {}", "x".repeat(padding));
-                let event = event::status_update("test", "test", body.clone());
+                let (event, body) = padded(number, padding);
                 let publish = aim(number, event);
                 let answer = pipeline.publish(publish).await.expect("taken");
                 let (shadow, count) = (shadow.clone(), count.clone());
@@ -86,4 +99,48 @@ impl Load {
         assert_eq!(published, *self.acked.borrow());
         published
     }
+}
+
+/// Publishes so many events as fast as they are taken, and waits for every ack.
+pub(crate) async fn burst(
+    publisher: &Publisher,
+    shadow: &Shadow,
+    aim: &Aim,
+    (count, padding): (u64, usize),
+) {
+    let pipeline = publisher.pipeline();
+    let mut answers = Vec::new();
+    for number in 0..count {
+        let (event, body) = padded(number, padding);
+        let answer = pipeline.publish(aim(number, event)).await.expect("taken");
+        answers.push((body, answer));
+    }
+    for (body, answer) in answers {
+        shadow.note(&answer.await.expect("acked"), &body);
+    }
+    pipeline.close().await;
+}
+
+/// How long each of so many publishes took, one after the other.
+pub(crate) async fn latencies(
+    publisher: &Publisher,
+    shadow: &Shadow,
+    aim: &Aim,
+    count: u64,
+) -> Vec<Duration> {
+    let mut taken = Vec::new();
+    for number in 0..count {
+        let (event, body) = padded(number, 0);
+        let began = Instant::now();
+        let answer = publisher.publish(aim(number, event)).await.expect("acked");
+        taken.push(began.elapsed());
+        shadow.note(&answer, &body);
+    }
+    taken
+}
+
+/// The median, which the noise of a busy machine hardly moves.
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }

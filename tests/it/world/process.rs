@@ -4,6 +4,7 @@
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader},
+    ops::Deref,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -17,10 +18,108 @@ use super::SOON;
 /// Between two looks at a condition that nothing announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// A running `belfry`, ended with SIGKILL when it is dropped.
+/// A child process, ended with SIGKILL when it is dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self(command.spawn().expect("started"))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The process that this one runs, such as a tracer does.
+    fn child(&self) -> Option<Pid> {
+        let pid = self.pid();
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(path).ok()?;
+        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("signalled");
+    }
+
+    /// SIGSTOP; returns once every thread has stopped.
+    pub(crate) async fn stop(&self) {
+        self.signal(Signal::STOP);
+        until("the process is stopped", async || self.is_stopped()).await;
+    }
+
+    /// Whether none of its threads can run.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        tasks.flatten().all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets.
+            let after_name = stat.rsplit(") ").next();
+            after_name.is_some_and(|rest| rest.starts_with('T'))
+        })
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("gone");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.0.try_wait().expect("waited") {
+                return status;
+            }
+            assert!(Instant::now() < end, "the process goes on");
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Resident memory.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.expect("a number").parse().expect("a number")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What a tracer runs would outlive it.
+        if let Some(child) = self.child() {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A `belfry` that serves.
 pub(crate) struct Process {
-    child: Child,
+    pub(crate) running: Running,
     pub(crate) addresses: Value,
+}
+
+impl Deref for Process {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
 }
 
 impl Process {
@@ -39,17 +138,16 @@ impl Process {
                 run
             }
         };
-        let mut child = run
+        let run = run
             .arg(command)
             .args(arguments)
             .arg("--print-addresses-json")
             .args(["--log", "error"])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("belfry starts");
+            .stdout(Stdio::piped());
+        let mut running = Running::of(run);
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
+        let stdout = running.0.stdout.take().expect("piped");
         BufReader::new(stdout)
             .read_line(&mut line)
             .expect("readable");
@@ -60,7 +158,7 @@ impl Process {
                 serde_json::from_str(line).unwrap_or_else(|_| panic!("`{command}` said {line:?}"))
             }
         };
-        Self { child, addresses }
+        Self { running, addresses }
     }
 
     pub(crate) fn address(&self, name: &str) -> String {
@@ -70,18 +168,37 @@ impl Process {
             .to_owned()
     }
 
-    /// Where its metrics are.
-    fn metrics(&self) -> String {
+    /// Its page at a path, for health and metrics.
+    fn page(&self, path: &str) -> String {
         let address = match self.addresses["notifierHttp"].as_str() {
             Some(notifier) => notifier.to_owned(),
             None => self.address("dashboard"),
         };
-        format!("{}/metrics", address.trim_end_matches('/'))
+        format!("{}{path}", address.trim_end_matches('/'))
+    }
+
+    /// Whether it says that it is ready; not if it says nothing.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let answer = reqwest::get(self.page("/readyz")).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Host and port of its sockets.
+    pub(crate) fn host(&self) -> String {
+        let ws = self.address("ws");
+        let host = ws.trim_start_matches("ws://").trim_end_matches("/ws");
+        host.to_owned()
+    }
+
+    /// SIGTERM to the `belfry` that runs under another program.
+    pub(crate) fn ask_child_to_end(&self) {
+        let child = self.running.child().expect("it runs");
+        kill_process(child, Signal::TERM).expect("signalled");
     }
 
     /// One number of its metrics; 0 if it is not there (yet).
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let answer = reqwest::get(self.metrics()).await.expect("served");
+        let answer = reqwest::get(self.page("/metrics")).await.expect("served");
         let text = answer.text().await.expect("text");
         let line = text
             .lines()
@@ -89,80 +206,15 @@ impl Process {
         line.map_or(0, |number| number.trim().parse().expect("a number"))
     }
 
-    /// Resident memory.
-    pub(crate) fn rss_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number.expect("a number").parse().expect("a number")
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("signalled");
-    }
-
-    /// SIGSTOP; returns once every thread has stopped.
-    pub(crate) async fn stop(&self) {
-        self.signal(Signal::STOP);
-        until("the process is stopped", async || self.is_stopped()).await;
-    }
-
-    /// Whether none of its threads can run.
-    pub(crate) fn is_stopped(&self) -> bool {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
-        tasks.flatten().all(|task| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            // The state follows the name, which is in brackets.
-            stat.rsplit(") ")
-                .next()
-                .is_some_and(|rest| rest.starts_with('T'))
-        })
-    }
-
-    /// SIGCONT.
-    pub(crate) fn go_on(&self) {
-        self.signal(Signal::CONT);
-    }
-
     /// SIGKILL, and waits until the process is gone.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
-    }
-
-    /// SIGTERM, without waiting.
-    pub(crate) fn ask_to_end(&self) {
-        self.signal(Signal::TERM);
+    pub(crate) fn kill(self) {
+        self.running.kill();
     }
 
     /// SIGTERM, and waits for an orderly end.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         self.ask_to_end();
-        self.child.wait().expect("gone").code()
-    }
-
-    /// Waits until it has ended by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("waited") {
-                return status;
-            }
-            assert!(Instant::now() < end, "the process goes on");
-            sleep(LOOK_AGAIN).await;
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.running.0.wait().expect("gone").code()
     }
 }
 

@@ -46,6 +46,7 @@ struct Counted {
     carried: AtomicU64,
     vanished: AtomicU64,
     connections: AtomicU64,
+    left_by_server: AtomicU64,
 }
 
 /// See the module's page. It ends when it is dropped.
@@ -118,6 +119,11 @@ impl Proxy {
         self.counted.carried.load(Ordering::Relaxed)
     }
 
+    /// Connections that the server has ended.
+    pub(crate) fn left_by_server(&self) -> u64 {
+        self.counted.left_by_server.load(Ordering::Relaxed)
+    }
+
     /// Connections so far.
     pub(crate) fn connections(&self) -> u64 {
         self.counted.connections.load(Ordering::Relaxed)
@@ -163,7 +169,11 @@ async fn connect(client: TcpStream, server: String, wires: Wires) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let up = carry(from_client, to_server, wires.up.clone(), &wires.counted);
-    let down = carry(from_server, to_client, wires.down.clone(), &wires.counted);
+    let down = async {
+        carry(from_server, to_client, wires.down.clone(), &wires.counted).await;
+        let left = &wires.counted.left_by_server;
+        left.fetch_add(1, Ordering::Relaxed);
+    };
     let mut generation = wires.generation.clone();
     tokio::select! {
         () = async { tokio::join!(up, down); } => {}

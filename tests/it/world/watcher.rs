@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) events: u64,
     /// Connections so far.
     pub(crate) connections: u64,
+    /// Whether it has one now.
+    pub(crate) open: bool,
     /// Whether the last word of the edge was that the notifier is away.
     pub(crate) degraded: bool,
     /// How often that was the word.
@@ -62,6 +64,7 @@ impl Watcher {
         urls: Vec<String>,
         token: String,
         (user, queues): (&str, &[&str]),
+        heartbeat: bool,
     ) -> Self {
         let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
         let state = watch::Sender::new(State::default());
@@ -71,6 +74,7 @@ impl Watcher {
             urls,
             next_url: 0,
             token,
+            heartbeat,
             queues: queues.clone(),
             positions: BTreeMap::new(),
             history: History::default(),
@@ -111,12 +115,21 @@ impl Watcher {
 
     /// Waits until it has come as far as all that was acked, ends it, and gives
     /// what it saw. What is missing by then is for the judge.
-    pub(crate) async fn finish(mut self, acked: &[Acked]) -> History {
+    pub(crate) async fn finish(self, acked: &[Acked]) -> History {
         let mut heads: BTreeMap<&str, u64> = BTreeMap::new();
         for event in acked {
             let head = heads.entry(&event.stream).or_default();
             *head = event.offset.max(*head);
         }
+        self.finish_there(&heads).await
+    }
+
+    /// The same for one stream.
+    pub(crate) async fn finish_at(self, stream: &str, head: u64) -> History {
+        self.finish_there(&BTreeMap::from([(stream, head)])).await
+    }
+
+    async fn finish_there(mut self, heads: &BTreeMap<&str, u64>) -> History {
         let there = |state: &State| {
             let mut heads = heads.iter();
             heads.all(|(stream, head)| state.heads.get(*stream).is_some_and(|at| at >= head))
@@ -140,6 +153,8 @@ struct Page {
     urls: Vec<String>,
     next_url: usize,
     token: String,
+    /// Whether it minds an edge that is silent.
+    heartbeat: bool,
     queues: Vec<String>,
     positions: BTreeMap<String, String>,
     history: History,
@@ -157,11 +172,13 @@ impl Page {
                 self.positions.clone_from(&browser.positions);
                 self.state.send_modify(|state| {
                     state.connections += 1;
+                    state.open = true;
                     state.degraded = false;
                 });
                 if let End::Done = self.read(browser).await {
                     return self.history;
                 }
+                self.state.send_modify(|state| state.open = false);
             } else if self.orders.is_closed() {
                 return self.history;
             }
@@ -190,7 +207,7 @@ impl Page {
                     }
                     None => return End::Done,
                 },
-                () = sleep_until(beat_at) => {
+                () = sleep_until(beat_at), if self.heartbeat => {
                     // A dead connection looks like a quiet one.
                     if asked || !browser.try_send(json!({"type": "ping"})).await {
                         return End::Lost;

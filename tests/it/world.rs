@@ -13,11 +13,14 @@ mod load;
 mod process;
 #[path = "world/proxy.rs"]
 mod proxy;
+#[path = "world/tracer.rs"]
+mod tracer;
 #[path = "world/watcher.rs"]
 mod watcher;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -29,6 +32,7 @@ pub(crate) use listener::Listener;
 pub(crate) use load::{Aim, Load, burst, latencies, median};
 pub(crate) use process::{Process, Running, closed_for, until};
 pub(crate) use proxy::{Fate, Proxy};
+pub(crate) use tracer::Tracer;
 pub(crate) use watcher::{Order, Watcher};
 
 use belfry::{
@@ -91,13 +95,19 @@ impl World {
     }
 
     pub(crate) fn notifier(&self, grpc: &str, more: &[&str]) -> Process {
+        self.notifier_under(&[], grpc, more)
+    }
+
+    /// A notifier that another program runs.
+    pub(crate) fn notifier_under(&self, under: &[OsString], grpc: &str, more: &[&str]) -> Process {
         let listen = words(&[
             "--grpc-listen",
             grpc,
             "--notifier-http-listen",
             "127.0.0.1:0",
         ]);
-        Process::start("notifier", &[self.common(), listen, words(more)].concat())
+        let arguments = [self.common(), listen, words(more)].concat();
+        Process::start_under(under, "notifier", &arguments)
     }
 
     pub(crate) fn edge(&self, grpc: &str, name: &str) -> Process {

@@ -75,6 +75,10 @@ impl Running {
         self.0.wait().expect("gone");
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("waited").is_none()
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + SOON;

@@ -1,0 +1,310 @@
+//! SIGTERM: what is in flight is answered, clients are moved off one after the
+//! other, nothing is lost, and a second SIGTERM ends at once (guarantee G20).
+
+use std::{collections::BTreeSet, time::Duration};
+
+use belfry::v1::{
+    PublishRequest, PublishStreamRequest, PublishStreamResponse, notifier_client::NotifierClient,
+};
+use tokio::task::JoinSet;
+use tonic::{Code, Request, Streaming, transport::Channel};
+use tonic_types::StatusExt;
+
+use crate::world::{
+    Load, Process, Shadow, Tracer, World, in_turn, numbered, saw_everything, until,
+};
+
+const PACE: Duration = Duration::from_millis(2);
+/// Publishes in flight when the end is asked for.
+const IN_FLIGHT: u64 = 32;
+/// What a sync of the slow disk takes.
+const SYNC_TAKES: Duration = Duration::from_millis(1_500);
+/// Clients that are moved off.
+const CLIENTS: usize = 40;
+
+// === the notifier ===
+
+/// Publishes as a program without retries would.
+async fn publish_once(
+    mut client: NotifierClient<Channel>,
+    bearer: String,
+    publish: PublishRequest,
+) -> Result<u64, tonic::Status> {
+    let mut request = Request::new(publish);
+    let bearer = bearer.parse().expect("ASCII");
+    request.metadata_mut().insert("authorization", bearer);
+    let answer = client.publish(request).await?.into_inner();
+    Ok(answer.placements[0].position.expect("a position").offset)
+}
+
+/// A notifier whose every sync takes so long, with publishes that wait for one.
+struct Busy {
+    notifier: Process,
+    grpc: String,
+    calls: JoinSet<Result<u64, tonic::Status>>,
+    tracer: Tracer,
+}
+
+async fn busy(world: &World) -> Option<Busy> {
+    world.make_secrets();
+    let delay = format!("delay_exit={}", SYNC_TAKES.as_micros());
+    let tracer = Tracer::new(world.dir(), "fdatasync", &delay, "3+")?;
+    let notifier = world.notifier_under(&tracer.under, "127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let channel = Channel::from_shared(format!("http://{grpc}")).expect("an address");
+    let client = NotifierClient::new(channel.connect().await.expect("connected"));
+    let bearer = format!("Bearer {}", world.service_token("publisher"));
+    let call = |number| {
+        let publish = numbered("u1", number).request().clone();
+        publish_once(client.clone(), bearer.clone(), publish)
+    };
+    // Two syncs that take no time, then one that does: the rest waits for it.
+    for number in 0..2 {
+        call(number).await.expect("acked");
+    }
+    let mut calls = JoinSet::new();
+    for number in 0..IN_FLIGHT {
+        calls.spawn(call(number));
+    }
+    let unsynced = "belfry_notifier_unsynced_records";
+    until("all wait for the disk", async || {
+        notifier.metric(unsynced).await >= IN_FLIGHT
+    })
+    .await;
+    Some(Busy {
+        notifier,
+        grpc,
+        calls,
+        tracer,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishes_in_flight_are_answered_before_the_notifier_ends() {
+    let world = World::new();
+    let Some(busy) = busy(&world).await else {
+        return;
+    };
+    let Busy {
+        mut notifier,
+        grpc,
+        calls,
+        tracer,
+    } = busy;
+    notifier.ask_child_to_end();
+    let answers = calls.join_all().await;
+    assert!(notifier.running.ended().await.success());
+    assert!(tracer.happened() > 0, "the disk was really slow");
+    let mut offsets = BTreeSet::new();
+    for answer in answers {
+        offsets.insert(answer.expect("in flight before the end, so acked"));
+    }
+    assert!(offsets.into_iter().eq(3..3 + IN_FLIGHT), "each has a place");
+
+    let notifier = world.notifier(&grpc, &[]);
+    let published = world.publisher(&grpc).publish(numbered("u1", 99)).await;
+    let placement = &published.expect("acked").placements[0];
+    let next = placement.position.expect("a position").offset;
+    assert_eq!(next, 3 + IN_FLIGHT, "and all of them are on the disk");
+    assert_eq!(notifier.terminate(), Some(0));
+}
+
+/// A publisher that goes on for ever and never reads an answer: HTTP/2 holds
+/// those back, and the notifier waits for it as long as a drain may take.
+async fn deaf_publisher(world: &World, notifier: &Process) -> Streaming<PublishStreamResponse> {
+    let grpc = format!("http://{}", notifier.address("grpc"));
+    let channel = Channel::from_shared(grpc)
+        .expect("an address")
+        .initial_stream_window_size(1 << 16);
+    let mut client = NotifierClient::new(channel.connect().await.expect("connected"));
+    let user = "u".repeat(100);
+    let requests = (0..).map(move |number| PublishStreamRequest {
+        publish: Some(numbered(&user, number).request().clone()),
+    });
+    let mut request = Request::new(tokio_stream::iter(requests));
+    let bearer = format!("Bearer {}", world.service_token("publisher"));
+    let bearer = bearer.parse().expect("ASCII");
+    request.metadata_mut().insert("authorization", bearer);
+    let answers = client.publish_stream(request).await.expect("opened");
+    until("more is acked than it lets through", async || {
+        notifier
+            .metric("belfry_notifier_published_stored_total")
+            .await
+            > 1_100
+    })
+    .await;
+    answers.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_that_reads_no_answers_does_not_hold_up_the_end() {
+    let world = World::new();
+    world.make_secrets();
+    let mut notifier = world.notifier("127.0.0.1:0", &["--drain", "1s"]);
+    let _answers = deaf_publisher(&world, &notifier).await;
+    notifier.ask_to_end();
+    assert_eq!(notifier.running.ended().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_sigterm_ends_a_notifier_at_once() {
+    let world = World::new();
+    world.make_secrets();
+    let mut notifier = world.notifier("127.0.0.1:0", &["--drain", "10m"]);
+    let _answers = deaf_publisher(&world, &notifier).await;
+    notifier.ask_to_end();
+    until("it drains", async || !notifier.is_ready().await).await;
+    assert!(notifier.running.is_running(), "it would wait ten minutes");
+    notifier.ask_to_end();
+    assert_eq!(notifier.running.ended().await.code(), Some(1));
+}
+
+/// The call came after the connection was closed in order: it was not sent any
+/// more, or the last GOAWAY says that it was not looked at. A call that was cut
+/// off would say something else.
+fn was_never_served(status: &tonic::Status) -> bool {
+    let closed_in_order = format!("{status:?}").contains("NO_ERROR, Remote");
+    matches!(status.code(), Code::Unavailable | Code::Cancelled) || closed_in_order
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draining_notifier_refuses_so_that_every_publish_finds_its_successor() {
+    let world = World::new();
+    world.make_secrets();
+    let mut notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let edge = world.edge(&grpc, "edge-1");
+    let mut watcher = world.watcher(&[edge.address("ws")], ("u1", &[])).await;
+    let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
+    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, 0));
+    let bearer = format!("Bearer {}", world.service_token("publisher"));
+    for round in 0..5 {
+        load.more(50).await;
+        let channel = Channel::from_shared(format!("http://{grpc}")).expect("an address");
+        let client = NotifierClient::new(channel.connect().await.expect("connected"));
+        let mut callers = JoinSet::new();
+        for caller in 0..8 {
+            let (client, bearer) = (client.clone(), bearer.clone());
+            callers.spawn(async move {
+                for number in 0.. {
+                    let user = format!("other-{round}-{caller}");
+                    let publish = numbered(&user, number).request().clone();
+                    match publish_once(client.clone(), bearer.clone(), publish).await {
+                        Ok(_) => {}
+                        Err(refused) => return (number, refused),
+                    }
+                }
+                unreachable!("a draining notifier refuses")
+            });
+        }
+        assert_eq!(notifier.terminate(), Some(0));
+        for (acked, refused) in callers.join_all().await {
+            let details = refused.get_error_details();
+            let said = match details.error_info() {
+                Some(info) => info.reason == "UNAVAILABLE" && refused.code() == Code::Unavailable,
+                None => was_never_served(&refused),
+            };
+            assert!(said, "after {acked} acks: {refused:?}");
+        }
+        watcher
+            .until("it is degraded", |state| state.degraded)
+            .await;
+        notifier = world.notifier(&grpc, &[]);
+        watcher
+            .until("it has recovered", |state| !state.degraded)
+            .await;
+    }
+    load.stop().await;
+    assert_eq!(watcher.state().connections, 1, "its socket stayed open");
+    saw_everything(watcher, &shadow).await;
+}
+
+// === an edge ===
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_draining_edge_are_moved_one_after_the_other_and_miss_nothing() {
+    let world = World::new();
+    world.make_secrets();
+    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let mut edge = world.edge_with(&grpc, "edge-1", &["--drain", "3s"]);
+    let other = world.edge(&grpc, "edge-2");
+    let urls = [edge.address("ws"), other.address("ws")];
+    let users: Vec<String> = (0..CLIENTS).map(|number| format!("u{number}")).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let mut watchers = Vec::new();
+    for user in &users {
+        watchers.push(world.watcher(&urls, (user, &[])).await);
+    }
+    let asleep = world.listener(&urls[0], "sleeper");
+    let operator = world.operator(&grpc).await;
+    until("the sleeper is connected", async || {
+        operator.presence(&["sleeper"]).await == [1]
+    })
+    .await;
+    let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
+    let mut load = Load::start(&publisher, &shadow, in_turn(&users), (PACE, 0));
+    load.more(100).await;
+    assert!(edge.is_ready().await);
+    asleep.stop().await;
+
+    edge.ask_to_end();
+    until("somebody is told", async || {
+        watchers
+            .iter()
+            .any(|watcher| !watcher.state().byes.is_empty())
+    })
+    .await;
+    let told = |watcher: &&crate::world::Watcher| !watcher.state().byes.is_empty();
+    let first = watchers.iter().filter(told).count();
+    assert!(first < CLIENTS, "{first} were told at once");
+    assert!(!edge.is_ready().await, "it takes nobody new");
+    // One that does not read is cut, and holds nobody up.
+    assert_eq!(edge.running.ended().await.code(), Some(0));
+    assert!(asleep.is_stopped());
+
+    let mut hints = BTreeSet::new();
+    for watcher in &mut watchers {
+        watcher
+            .until("it is connected elsewhere", |state| state.open)
+            .await;
+        let state = watcher.state();
+        assert_eq!(state.byes.len(), 1, "{:?}", state.byes);
+        let bye = &state.byes[0];
+        assert_eq!(
+            (&bye["code"], &bye["reconnect"]),
+            (&1012.into(), &true.into())
+        );
+        hints.insert(bye["retryAfterMs"].as_u64().expect("a hint"));
+    }
+    assert!(hints.len() > CLIENTS / 2, "they are spread: {hints:?}");
+    load.more(100).await;
+    load.stop().await;
+    for watcher in watchers {
+        saw_everything(watcher, &shadow).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_sigterm_ends_an_edge_at_once() {
+    let world = World::new();
+    world.make_secrets();
+    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    // Moving eight clients off would take longer than the test waits.
+    let mut edge = world.edge_with(&grpc, "edge-1", &["--drain", "10m"]);
+    let mut watchers = Vec::new();
+    for number in 0..8 {
+        let user = format!("u{number}");
+        watchers.push(world.browser(&edge, &user).await);
+    }
+    edge.ask_to_end();
+    until("it drains", async || !edge.is_ready().await).await;
+    assert!(
+        edge.running.is_running(),
+        "one signal lets it move its clients"
+    );
+    edge.ask_to_end();
+    assert_eq!(edge.running.ended().await.code(), Some(1));
+    drop(watchers);
+}

@@ -4,7 +4,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Backoff } from "../../../edge/web/backoff.js";
+import { Jobs } from "../../../edge/web/jobs.js";
 import { Positions, streamKey } from "../../../edge/web/positions.js";
+import { Presence } from "../../../edge/web/presence.js";
+import { Receipts } from "../../../edge/web/receipts.js";
 
 const load = (name) => JSON.parse(readFileSync(new URL(`../../vectors/${name}.json`, import.meta.url), "utf8"));
 
@@ -46,3 +49,31 @@ for (const vector of load("backoff")) {
     });
   });
 }
+
+/** Runs a vector's steps on one fresh machine. */
+function run(name, make, step) {
+  for (const vector of load(name)) {
+    test(`${name}: ${vector.name}`, () => {
+      const machine = make();
+      vector.steps.forEach((one, at) => assert.deepEqual(step(machine, one.in), one.out, `step ${at}`));
+    });
+  }
+}
+
+run("receipts", () => new Receipts(), (receipts, { do: what, id, state }) => {
+  if (what === "report") return { news: receipts.report(id, state) };
+  if (what === "send") return { receipts: receipts.take() };
+  receipts[what]();
+  return {};
+});
+
+run("presence", () => new Presence(), (presence, frame) => {
+  const news = presence.apply(frame).map(({ user }) => user);
+  return { news, ...presence.view() };
+});
+
+run("jobs", () => new Jobs(), (jobs, event) => {
+  const told = jobs.take(event);
+  const phase = jobs.get(event.jobId)?.phase;
+  return { told, ...(phase && { phase }) };
+});

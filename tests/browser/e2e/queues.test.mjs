@@ -179,13 +179,36 @@ test("a reloaded page still knows that a job is stalled, and that another has en
   assert.equal(await page.locator('.toast[data-kind="progress"]').count(), 0);
 });
 
+test("a list that is older than the events takes nothing back", async () => {
+  begin();
+  done();
+  await status("completed");
+  for (const stale of ["pending", "failed"]) {
+    edge.list([job({ status: stale, error: "no", createdAt: new Date().toISOString(), width: stale.length, height: 1 })]);
+    edge.cut();
+    await page.locator(".doc-detail", { hasText: `${stale.length} × 1 px` }).waitFor();
+    await status("completed");
+  }
+  assert.equal(await page.locator(".doc").count(), 1);
+});
+
+test("progress and end in one frame show the end", async () => {
+  const pdf = { reportId: "r1", jobId: "j2" };
+  const moves = { type: "job_progress", id: "p", stream: "user", jobId: "j2", percent: 90, stage: "almost", resourceId: "r1" };
+  const stored = [edge.publish("pdf_generation_started", { ...pdf, title: "Yearly report", status: "pending" }, { send: false }), edge.publish("pdf_generated", { ...pdf, status: "completed", pages: 3 }, { send: false })];
+  edge.send({ type: "batch", events: [stored[0], moves, stored[1]] });
+  await until(() => edge.receipts.get(stored[1].id)?.includes("displayed"), "displayed");
+  assert.deepEqual(await page.locator(".toast").evaluateAll((all) => all.map((one) => one.dataset.kind)), ["success"]);
+  await page.locator(".toast", { hasText: "Yearly report is ready" }).waitFor();
+});
+
 test("a hundred progress events in one frame are drawn once, and never backwards", async () => {
   begin();
   await status("pending");
   await page.evaluate(() => {
     window.drawn = [];
     const bar = document.querySelector(".doc progress");
-    new MutationObserver(() => window.drawn.push(bar.value)).observe(bar, { attributes: true, attributeFilter: ["value"] });
+    new MutationObserver((changes) => window.drawn.push(...changes.map(() => bar.value))).observe(bar, { attributes: true, attributeFilter: ["value"] });
   });
   const events = Array.from({ length: 100 }, (_, n) => ({ type: "job_progress", id: `p${n}`, stream: "user", jobId: "j1", percent: n === 50 ? 3 : n + 1, stage: "s", resourceId: "d1" }));
   edge.send({ type: "batch", events });

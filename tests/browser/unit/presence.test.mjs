@@ -67,6 +67,18 @@ test("giving up is asked for once, and late news of it are dropped", async () =>
   assert.equal(client.presence("support"), undefined);
 });
 
+test("a watch that was given up while away is not asked for, nor given up again", async () => {
+  const { world, client } = await start({ queues: ["support"] });
+  client.watchPresence("support");
+  world.socket.tell(connected("support"));
+  world.socket.end();
+  client.unwatchPresence("support");
+  while (world.sockets.length === 1) await world.pass(100);
+  world.socket.open();
+  world.socket.tell({ ...connected(), streams: {} });
+  assert.deepEqual(asked(world.socket), []);
+});
+
 test("a snapshot and then changes; what is older than what is known is ignored", async () => {
   const { world, client, seen } = await start({ queues: ["support"] });
   client.watchPresence("support");

@@ -18,7 +18,7 @@ async function establish(options = {}) {
   client.connect();
   await settle();
   world.socket.open();
-  world.socket.tell(connected);
+  world.socket.tell(options.connected ?? connected);
   return { world, client };
 }
 
@@ -75,6 +75,19 @@ test("ephemeral events, duplicates and what receipts are switched off for say no
   await silent.world.pass(1_000);
   assert.deepEqual(told(silent.world.socket), []);
   assert.equal(silent.world.timers, 1, "the heartbeat");
+});
+
+test("a duplicate says nothing, even on a page that does not remember its receipt", async () => {
+  const store = storage();
+  const first = await establish({ storage: store });
+  first.world.socket.tell(event(1));
+  await first.world.pass(250);
+  first.client.close();
+  store.kept.delete("belfry.positions.receipts");
+  const second = await establish({ storage: store, connected: { ...connected, streams: { user: { position: at(1) } } } });
+  second.world.socket.tell(event(1), event(2));
+  await second.world.pass(250);
+  assert.deepEqual(told(second.world.socket), [["e2 delivered"]]);
 });
 
 test("of each event the highest state is told, and each state once", async () => {

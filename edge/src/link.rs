@@ -4,7 +4,14 @@
 //! Nothing here decides or remembers anything: what is lost with a link is asked
 //! for again by the rules.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use belfry::v1::{
     AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message,
@@ -16,11 +23,11 @@ use delivery::{
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
-    Request, Status, Streaming,
+    Code, Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
-use tracing::warn;
+use tracing::{error, warn};
 
 mod convert;
 
@@ -33,6 +40,9 @@ const MESSAGES_PER_REQUEST: usize = 256;
 
 /// An event at most, as the contract says.
 const MAX_EVENT_BYTES: usize = 64 << 10;
+
+/// How long an edge whose link was taken by another of its name waits.
+const HOLD_OFF: Duration = Duration::from_secs(30);
 
 /// The version of the link that is spoken here.
 const PROTOCOL_VERSION: u32 = 1;
@@ -107,6 +117,8 @@ pub(crate) struct Linker {
     bytes: u64,
     request_window: u32,
     way: Way,
+    /// The last link was ended by another one of the same name.
+    replaced: Arc<AtomicBool>,
 }
 
 enum Way {
@@ -143,11 +155,24 @@ impl Linker {
             bytes: limits.edge_bytes,
             request_window: limits.request_window,
             way,
+            replaced: Arc::default(),
         })
+    }
+
+    /// How long to wait at least before the next link. Two edges of one name end
+    /// each other's links for ever: slowly, so that each serves its clients in
+    /// between and somebody has time to read why.
+    pub(crate) fn hold_off(&self) -> Duration {
+        if self.replaced.load(Ordering::Relaxed) {
+            HOLD_OFF
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Makes one link.
     pub(crate) async fn attach(&self) -> Result<Channels, LinkError> {
+        self.replaced.store(false, Ordering::Relaxed);
         match &self.way {
             Way::Local(attach) => {
                 attach(&self.name, self.deliveries, self.bytes).ok_or(LinkError::NotRunning)
@@ -191,7 +216,11 @@ impl Linker {
         let (to_hub, from_shard) = mpsc::channel(BATCHES);
         let (to_shard, from_hub) = mpsc::channel(self.request_window.max(64) as usize);
         tokio::spawn(pump_up(from_shard, requests));
-        tokio::spawn(pump_down(response.into_inner(), to_shard));
+        let ended = Ended {
+            name: self.name.clone(),
+            replaced: Arc::clone(&self.replaced),
+        };
+        tokio::spawn(pump_down(response.into_inner(), to_shard, ended));
         Ok(Channels { to_hub, from_hub })
     }
 }
@@ -238,10 +267,33 @@ async fn pump_up(
     }
 }
 
+/// Where it is noted why a link ended.
+struct Ended {
+    name: String,
+    replaced: Arc<AtomicBool>,
+}
+
+impl Ended {
+    fn by(&self, status: &Status) {
+        if status.code() == Code::Aborted {
+            self.replaced.store(true, Ordering::Relaxed);
+            error!(
+                edge = self.name,
+                again_in = ?HOLD_OFF,
+                "another edge attached under this edge's name: give each edge a name of its own \
+                 (`--edge-name`)"
+            );
+        } else {
+            warn!(code = ?status.code(), message = status.message(), "link to the notifier failed");
+        }
+    }
+}
+
 /// Carries the wire's batches to the shard until either side ends.
 async fn pump_down(
     mut responses: Streaming<belfry::v1::AttachResponse>,
     to_shard: mpsc::Sender<Vec<ToEdge>>,
+    ended: Ended,
 ) {
     loop {
         // Both ends are watched: a shard that is gone must not keep a link alive
@@ -253,7 +305,7 @@ async fn pump_down(
         let batch = match next {
             Some(Ok(response)) => convert::from_wire(response),
             Some(Err(status)) => {
-                warn!(code = ?status.code(), message = status.message(), "link to the notifier failed");
+                ended.by(&status);
                 return;
             }
             None => return,
@@ -271,3 +323,6 @@ async fn pump_down(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,10 @@ use std::{
 
 use belfry::{
     reason::Reason,
-    v1::{AttachRequest, AttachResponse, Hello, edge_gateway_server::EdgeGateway, edge_message},
+    v1::{
+        AttachRequest, AttachResponse, EdgeMessage, Hello, edge_gateway_server::EdgeGateway,
+        edge_message,
+    },
 };
 use delivery::{
     Limits,
@@ -22,7 +25,7 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    auth::{Keys, Role},
+    auth::{Caller, Keys, Role},
     hub::Command,
     refusal::Refusal,
 };
@@ -136,6 +139,7 @@ impl EdgeGateway for Service {
             .unwrap_or_default();
         let mut requests = request.into_inner();
         let (hello, rest) = first(&mut requests).await?;
+        own_name(&caller, &hello.edge)?;
         let name = hello.edge.clone();
         let credit = hello.credit.unwrap_or_default();
         let ((to_hub, from_hub), fault) = self
@@ -172,6 +176,32 @@ fn protocol(message: impl Into<String>) -> Status {
     Refusal::new(Reason::LinkProtocol, message).into()
 }
 
+/// A link ends an older one of its name, so an edge may use no other edge's.
+fn own_name(caller: &Caller, name: &str) -> Result<(), Refusal> {
+    let rest = name.strip_prefix(&*caller.name);
+    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Ok(());
+    }
+    let theirs = &caller.name;
+    tracing::warn!(edge = %theirs, name, "attach under a foreign name refused");
+    let message = format!(
+        "the token is that of the edge `{theirs}`, but the link's name is `{name}`: use \
+         `{theirs}`, or `{theirs}/…` for each of several links"
+    );
+    Err(Refusal::new(Reason::Forbidden, message))
+}
+
+/// A batch of messages, as many as may be.
+fn read(messages: impl ExactSizeIterator<Item = EdgeMessage>) -> Result<Vec<ToHub>, Status> {
+    let count = messages.len();
+    if count > MAX_BATCH {
+        return Err(protocol(format!(
+            "a batch has {count} messages, {MAX_BATCH} at most"
+        )));
+    }
+    messages.map(convert::to_hub).collect()
+}
+
 /// The Hello, and what came with it.
 async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<ToHub>), Status> {
     let request = tokio::time::timeout(HELLO_WITHIN, requests.message()).await;
@@ -190,8 +220,7 @@ async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<To
     if hello.edge.is_empty() || hello.edge.len() > 128 {
         return Err(protocol("the edge's name has to have 1 to 128 bytes"));
     }
-    let rest = messages.map(convert::to_hub).collect::<Result<_, _>>()?;
-    Ok((hello, rest))
+    Ok((hello, read(messages)?))
 }
 
 async fn pump_in(
@@ -207,17 +236,7 @@ async fn pump_in(
         let Some(request) = requests.message().await? else {
             return Ok(());
         };
-        if request.messages.len() > MAX_BATCH {
-            let count = request.messages.len();
-            return Err(protocol(format!(
-                "a batch has {count} messages, {MAX_BATCH} at most"
-            )));
-        }
-        batch = request
-            .messages
-            .into_iter()
-            .map(convert::to_hub)
-            .collect::<Result<_, _>>()?;
+        batch = read(request.messages.into_iter())?;
     }
 }
 

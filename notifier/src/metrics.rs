@@ -7,89 +7,127 @@ use prometheus_client::{
     registry::Registry,
 };
 
+/// Name, help, and where it is found.
+type Shown = (&'static str, &'static str, fn(&Stats) -> u64);
+
+const COUNTERS: [Shown; 14] = [
+    (
+        "published_stored",
+        "Publishes that were made durable",
+        |stats| stats.stored,
+    ),
+    (
+        "published_ephemeral",
+        "Ephemeral publishes handed on",
+        |stats| stats.ephemeral,
+    ),
+    (
+        "publish_duplicates",
+        "Publishes answered from the idempotency window",
+        |stats| stats.duplicates,
+    ),
+    (
+        "publish_refused",
+        "Publishes refused, for whatever reason",
+        |stats| stats.refused,
+    ),
+    ("deliveries", "Live events sent to edges", |stats| {
+        stats.deliveries
+    }),
+    (
+        "deliveries_left_out",
+        "Live events not sent for want of credit",
+        |stats| stats.left_out,
+    ),
+    ("pages", "Replay pages sent", |stats| stats.pages),
+    ("log_reads", "Replay pages that needed the log", |stats| {
+        stats.reads
+    }),
+    ("gaps", "Gaps told to clients", |stats| stats.gaps),
+    (
+        "idempotency_keys_evicted_early",
+        "Idempotency keys that went before their time for want of room",
+        |stats| stats.dedupe_evicted_early,
+    ),
+    (
+        "latest_refused",
+        "Ephemeral events not kept for want of room",
+        |stats| stats.latest_refused,
+    ),
+    (
+        "collapsed",
+        "Ephemeral events that a newer one of their key replaced before they went out",
+        |stats| stats.collapsed,
+    ),
+    (
+        "leases_lapsed",
+        "Jobs that were silent for longer than their lease",
+        |stats| stats.leases_lapsed,
+    ),
+    (
+        "receipts_ignored",
+        "Receipts of unknown events or foreign streams, or without room for them",
+        |stats| stats.receipts_ignored,
+    ),
+];
+
+const GAUGES: [Shown; 13] = [
+    (
+        "unsynced_records",
+        "Publishes that wait for the log",
+        |stats| stats.unsynced,
+    ),
+    (
+        "unsynced_bytes",
+        "Bytes of events that wait for the log",
+        |stats| stats.unsynced_bytes,
+    ),
+    (
+        "recent_bytes",
+        "Bytes of events kept to serve the newest pages",
+        |stats| stats.recent_bytes,
+    ),
+    ("streams", "Streams known", |stats| stats.streams),
+    ("edges", "Edges attached", |stats| stats.edges),
+    ("sessions", "Sessions known", |stats| stats.sessions),
+    ("idempotency_keys", "Idempotency keys known", |stats| {
+        stats.dedupe_keys
+    }),
+    (
+        "latest_events",
+        "Ephemeral events kept for those who join",
+        |stats| stats.latest,
+    ),
+    ("leases", "Jobs whose lease is open", |stats| stats.leases),
+    (
+        "users",
+        "Users who are there, with those within the grace",
+        |stats| stats.users,
+    ),
+    (
+        "tracked_events",
+        "Events whose receipts are kept",
+        |stats| stats.tracked_events,
+    ),
+    (
+        "receipts",
+        "Devices whose receipts are kept, over all events",
+        |stats| stats.receipts,
+    ),
+    ("watches", "Watches of receipts and of presence", |stats| {
+        stats.watches
+    }),
+];
+
 /// The hub's counters and gauges as a scrape wants them.
 pub(crate) fn encode(stats: &Stats) -> String {
     let mut registry = Registry::with_prefix("belfry_notifier");
-    let counters = [
-        (
-            "published_stored",
-            "Publishes that were made durable",
-            stats.stored,
-        ),
-        (
-            "published_ephemeral",
-            "Ephemeral publishes handed on",
-            stats.ephemeral,
-        ),
-        (
-            "publish_duplicates",
-            "Publishes answered from the idempotency window",
-            stats.duplicates,
-        ),
-        (
-            "publish_refused",
-            "Publishes refused, for whatever reason",
-            stats.refused,
-        ),
-        ("deliveries", "Live events sent to edges", stats.deliveries),
-        (
-            "deliveries_left_out",
-            "Live events not sent for want of credit",
-            stats.left_out,
-        ),
-        ("pages", "Replay pages sent", stats.pages),
-        ("log_reads", "Replay pages that needed the log", stats.reads),
-        ("gaps", "Gaps told to clients", stats.gaps),
-        (
-            "idempotency_keys_evicted_early",
-            "Idempotency keys that went before their time for want of room",
-            stats.dedupe_evicted_early,
-        ),
-        (
-            "latest_refused",
-            "Ephemeral events not kept for want of room",
-            stats.latest_refused,
-        ),
-    ];
-    for (name, help, value) in counters {
-        registry.register(name, help, ConstCounter::new(value));
+    for (name, help, value) in COUNTERS {
+        registry.register(name, help, ConstCounter::new(value(stats)));
     }
-    let gauges = [
-        (
-            "unsynced_records",
-            "Publishes that wait for the log",
-            stats.unsynced,
-        ),
-        (
-            "unsynced_bytes",
-            "Bytes of events that wait for the log",
-            stats.unsynced_bytes,
-        ),
-        (
-            "recent_bytes",
-            "Bytes of events kept to serve the newest pages",
-            stats.recent_bytes,
-        ),
-        ("streams", "Streams known", stats.streams),
-        ("edges", "Edges attached", stats.edges),
-        ("sessions", "Sessions known", stats.sessions),
-        (
-            "idempotency_keys",
-            "Idempotency keys known",
-            stats.dedupe_keys,
-        ),
-        (
-            "latest_events",
-            "Ephemeral events kept for those who join",
-            stats.latest,
-        ),
-    ];
-    for (name, help, value) in gauges {
-        registry.register(
-            name,
-            help,
-            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)),
-        );
+    for (name, help, value) in GAUGES {
+        let value = i64::try_from(value(stats)).unwrap_or(i64::MAX);
+        registry.register(name, help, ConstGauge::new(value));
     }
     let mut text = String::new();
     match encode_text(&mut text, &registry) {
@@ -101,6 +139,13 @@ pub(crate) fn encode(stats: &Stats) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_number_of_the_hub_is_shown() {
+        let stats = Stats::default();
+        let numbers = format!("{stats:?}").matches(": ").count();
+        assert_eq!(encode(&stats).matches("# TYPE").count(), numbers);
+    }
 
     #[test]
     fn counters_and_gauges_are_named_and_end_as_openmetrics_wants() {

@@ -1,5 +1,6 @@
 //! The receiving end of the link, which makes itself anew when it is cut: at once,
-//! then after 100 ms, doubling to 5 s, with full jitter.
+//! then after 100 ms, doubling to 5 s, with full jitter; after 30 s if another edge
+//! took this one's name.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -64,7 +65,8 @@ impl Incoming {
     /// Gives the link up and makes another, after a pause.
     pub(super) fn start_over(&mut self, linker: Arc<Linker>) {
         self.welcomed = false;
-        self.state = State::Making(make(linker, pause(self.attempts)));
+        let pause = pause(self.attempts) + linker.hold_off();
+        self.state = State::Making(make(linker, pause));
         self.attempts = self.attempts.saturating_add(1);
     }
 

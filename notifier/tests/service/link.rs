@@ -207,6 +207,15 @@ fn hello(protocol_version: u32) -> AttachRequest {
     }))
 }
 
+/// A first batch under another name.
+fn hello_as(edge: &str) -> AttachRequest {
+    let mut first = hello(1);
+    if let Some(edge_message::Body::Hello(hello)) = &mut first.messages[0].body {
+        hello.edge = edge.into();
+    }
+    first
+}
+
 async fn attach(
     world: &World,
     first: AttachRequest,
@@ -276,11 +285,7 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
     healthy.open(1, None).await;
     assert_eq!(healthy.next().await, "opened 1 at 0 of 0");
     // A session that was never opened ends the link that names it.
-    let mut hello_two = hello(1);
-    if let Some(edge_message::Body::Hello(hello)) = &mut hello_two.messages[0].body {
-        hello.edge = "edge-2".into();
-    }
-    let (requests, mut responses) = attach(&world, hello_two).await.unwrap();
+    let (requests, mut responses) = attach(&world, hello_as("edge-1/2")).await.unwrap();
     requests.send(batch(close)).await.unwrap();
     let ended = timeout(SOON, async {
         loop {
@@ -320,5 +325,45 @@ async fn a_replaced_link_over_grpc_hears_why_it_ended() {
     let ended = ended.expect_err("a reason");
     let details = ended.get_error_details();
     assert_eq!(details.error_info().unwrap().reason, "LINK_REPLACED");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_link_takes_no_name_but_that_of_its_token() {
+    let world = World::start(config(Store::Memory)).await;
+    let mut healthy = Link::local(&world);
+    assert_eq!(healthy.next().await, "welcome");
+    for name in ["edge-2", "edge-10", "edge-1x/1", "edge-", "/edge-1"] {
+        let Err(refused) = attach(&world, hello_as(name)).await else {
+            panic!("attached as {name}")
+        };
+        assert_eq!(refused.code(), Code::PermissionDenied, "{name}");
+        assert!(refused.message().contains(name), "{refused}");
+    }
+    let (_requests, mut responses) = attach(&world, hello_as("edge-1/0")).await.unwrap();
+    assert!(responses.message().await.unwrap().is_some());
+    // Nobody was replaced.
+    healthy.open(1, None).await;
+    assert_eq!(healthy.next().await, "opened 1 at 0 of 0");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_comes_with_hello_is_no_longer_than_any_other_batch() {
+    let world = World::start(config(Store::Memory)).await;
+    let credit = EdgeMessage {
+        body: Some(edge_message::Body::Credit(v1::Credit::default())),
+    };
+    let with = |count| {
+        let mut first = hello(1);
+        first.messages.extend(vec![credit.clone(); count]);
+        first
+    };
+    let Err(refused) = attach(&world, with(257)).await else {
+        panic!("attached")
+    };
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let (_requests, mut responses) = attach(&world, with(255)).await.unwrap();
+    assert!(responses.message().await.unwrap().is_some());
     world.end().await;
 }

@@ -1,0 +1,53 @@
+//! What a linker makes of the end of a link.
+
+use std::pin::Pin;
+
+use belfry::v1::{
+    AttachResponse,
+    edge_gateway_server::{EdgeGateway, EdgeGatewayServer},
+};
+use tokio::net::TcpListener;
+use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tonic::{Response, transport::Server};
+
+use super::*;
+
+/// A notifier that ends every link at once.
+struct Ends(Code);
+
+#[tonic::async_trait]
+impl EdgeGateway for Ends {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
+
+    async fn attach(
+        &self,
+        _: Request<Streaming<AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let ended = Err(Status::new(self.0, "ended"));
+        Ok(Response::new(Box::pin(tokio_stream::iter([ended]))))
+    }
+}
+
+async fn hold_off_after(code: Code) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = Server::builder().add_service(EdgeGatewayServer::new(Ends(code)));
+    let server = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let link = NotifierLink::Grpc {
+        endpoint,
+        token: "t0ken".into(),
+        keepalive: Duration::from_secs(10),
+    };
+    let linker = Linker::new(&link, "edge-1".into(), &Limits::default()).unwrap();
+    let mut channels = linker.attach().await.unwrap();
+    assert!(channels.from_hub.recv().await.is_none());
+    let hold_off = linker.hold_off();
+    server.abort();
+    hold_off
+}
+
+#[tokio::test]
+async fn an_edge_whose_name_was_taken_does_not_take_it_back_at_once() {
+    assert_eq!(hold_off_after(Code::Aborted).await, HOLD_OFF);
+    assert_eq!(hold_off_after(Code::Unavailable).await, Duration::ZERO);
+}

@@ -9,6 +9,7 @@ import { Backoff } from "./backoff.js";
 import { Connection } from "./connection.js";
 import { judgeEnd } from "./ending.js";
 import { Handlers } from "./handlers.js";
+import { PageSignals } from "./page-signals.js";
 import { Positions, streamKey } from "./positions.js";
 import { PresenceBook } from "./presence.js";
 import { isId } from "./receipts.js";
@@ -70,6 +71,7 @@ export class DashboardWebSocketClient {
   #world;
   #tokens;
   #reporter;
+  #signals = new PageSignals({ onBack: () => this.#back(), onLeave: () => this.#leave() });
 
   /** @param {Options} options */
   constructor(options) {
@@ -148,7 +150,7 @@ export class DashboardWebSocketClient {
   connect() {
     if (this.#state !== "disconnected") return;
     this.#cause = "connect";
-    this.#listen(true);
+    this.#signals.listen(true);
     this.#setState("connecting", {});
     void this.#open();
   }
@@ -405,7 +407,7 @@ export class DashboardWebSocketClient {
     if (this.#state === "disconnected") return;
     this.#attempt += 1;
     this.#reporter.flush();
-    this.#listen(false);
+    this.#signals.listen(false);
     for (const timer of [this.#retryTimer, this.#refreshTimer, this.#askTimer]) this.#world.clearTimeout(timer);
     this.#retryTimer = null;
     this.#save();
@@ -466,26 +468,15 @@ export class DashboardWebSocketClient {
     }
   }
 
-  // The network or the person came back: do not sit out a long wait, but never
-  // come earlier than the server asked for.
-  #wake = (/** @type {Event} */ event) => {
-    if (event.type === "visibilitychange" && document.visibilityState === "hidden") return this.#leave();
+  /** Do not sit out a long wait, but never come earlier than the server asked for. */
+  #back() {
     this.#connection?.check();
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));
-  };
-  #leave = () => {
+  }
+
+  #leave() {
     this.#reporter.flush();
     this.#save();
-  };
-
-  /** @param {boolean} on */
-  #listen(on) {
-    if (typeof window === "undefined") return;
-    const change = on ? "addEventListener" : "removeEventListener";
-    window[change]("online", this.#wake);
-    window[change]("offline", this.#wake);
-    window[change]("pagehide", this.#leave);
-    document[change]("visibilitychange", this.#wake);
   }
 }
 

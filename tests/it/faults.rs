@@ -6,3 +6,4 @@ mod drain;
 mod edges;
 mod half_open;
 mod stopped;
+mod syncs;

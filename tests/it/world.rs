@@ -3,6 +3,8 @@
 
 #[path = "world/browser.rs"]
 mod browser;
+#[path = "world/caller.rs"]
+mod caller;
 #[path = "world/history.rs"]
 mod history;
 #[path = "world/listener.rs"]
@@ -27,6 +29,7 @@ use std::{
 };
 
 pub(crate) use browser::Browser;
+pub(crate) use caller::Caller;
 pub(crate) use history::{Acked, Fault, History, Shadow, judge};
 pub(crate) use listener::Listener;
 pub(crate) use load::{Aim, Load, burst, latencies, median};

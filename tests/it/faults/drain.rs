@@ -3,15 +3,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use belfry::v1::{
-    PublishRequest, PublishStreamRequest, PublishStreamResponse, notifier_client::NotifierClient,
-};
+use belfry::v1::{PublishStreamRequest, PublishStreamResponse, notifier_client::NotifierClient};
 use tokio::task::JoinSet;
-use tonic::{Code, Request, Streaming, transport::Channel};
+use tonic::{Code, Streaming, transport::Channel};
 use tonic_types::StatusExt;
 
 use crate::world::{
-    Load, Process, Shadow, Tracer, World, in_turn, numbered, saw_everything, until,
+    Caller, Load, Process, Shadow, Tracer, World, in_turn, numbered, saw_everything, until,
 };
 
 const PACE: Duration = Duration::from_millis(2);
@@ -24,87 +22,38 @@ const CLIENTS: usize = 40;
 
 // === the notifier ===
 
-/// Publishes as a program without retries would.
-async fn publish_once(
-    mut client: NotifierClient<Channel>,
-    bearer: String,
-    publish: PublishRequest,
-) -> Result<u64, tonic::Status> {
-    let mut request = Request::new(publish);
-    let bearer = bearer.parse().expect("ASCII");
-    request.metadata_mut().insert("authorization", bearer);
-    let answer = client.publish(request).await?.into_inner();
-    Ok(answer.placements[0].position.expect("a position").offset)
-}
-
-/// A notifier whose every sync takes so long, with publishes that wait for one.
-struct Busy {
-    notifier: Process,
-    grpc: String,
-    calls: JoinSet<Result<u64, tonic::Status>>,
-    tracer: Tracer,
-}
-
-async fn busy(world: &World) -> Option<Busy> {
-    world.make_secrets();
-    let delay = format!("delay_exit={}", SYNC_TAKES.as_micros());
-    let tracer = Tracer::new(world.dir(), "fdatasync", &delay, "3+")?;
-    let notifier = world.notifier_under(&tracer.under, "127.0.0.1:0", &[]);
-    let grpc = notifier.address("grpc");
-    let channel = Channel::from_shared(format!("http://{grpc}")).expect("an address");
-    let client = NotifierClient::new(channel.connect().await.expect("connected"));
-    let bearer = format!("Bearer {}", world.service_token("publisher"));
-    let call = |number| {
-        let publish = numbered("u1", number).request().clone();
-        publish_once(client.clone(), bearer.clone(), publish)
-    };
-    // Two syncs that take no time, then one that does: the rest waits for it.
-    for number in 0..2 {
-        call(number).await.expect("acked");
-    }
-    let mut calls = JoinSet::new();
-    for number in 0..IN_FLIGHT {
-        calls.spawn(call(number));
-    }
-    let unsynced = "belfry_notifier_unsynced_records";
-    until("all wait for the disk", async || {
-        notifier.metric(unsynced).await >= IN_FLIGHT
-    })
-    .await;
-    Some(Busy {
-        notifier,
-        grpc,
-        calls,
-        tracer,
-    })
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishes_in_flight_are_answered_before_the_notifier_ends() {
     let world = World::new();
-    let Some(busy) = busy(&world).await else {
+    world.make_secrets();
+    let delay = format!("delay_exit={}", SYNC_TAKES.as_micros());
+    let Some(tracer) = Tracer::new(world.dir(), "fdatasync", &delay, "3+") else {
         return;
     };
-    let Busy {
-        mut notifier,
-        grpc,
-        calls,
-        tracer,
-    } = busy;
+    let mut notifier = world.notifier_under(&tracer.under, "127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let caller = Caller::connect(&world, &grpc).await;
+    // Two syncs that take no time, then one that does: the rest waits for it.
+    for number in 0..2 {
+        caller
+            .publish(&numbered("u1", number))
+            .await
+            .expect("acked");
+    }
+    let calls = caller.wait_for_disk(&notifier, IN_FLIGHT).await;
+
     notifier.ask_child_to_end();
     let answers = calls.join_all().await;
     assert!(notifier.running.ended().await.success());
     assert!(tracer.happened() > 0, "the disk was really slow");
-    let mut offsets = BTreeSet::new();
-    for answer in answers {
-        offsets.insert(answer.expect("in flight before the end, so acked"));
-    }
+    let answers = answers.into_iter();
+    let offsets: BTreeSet<u64> = answers
+        .map(|answer| answer.expect("in flight before the end, so acked"))
+        .collect();
     assert!(offsets.into_iter().eq(3..3 + IN_FLIGHT), "each has a place");
-
     let notifier = world.notifier(&grpc, &[]);
-    let published = world.publisher(&grpc).publish(numbered("u1", 99)).await;
-    let placement = &published.expect("acked").placements[0];
-    let next = placement.position.expect("a position").offset;
+    let next = Caller::connect(&world, &grpc).await;
+    let next = next.publish(&numbered("u1", 99)).await.expect("acked");
     assert_eq!(next, 3 + IN_FLIGHT, "and all of them are on the disk");
     assert_eq!(notifier.terminate(), Some(0));
 }
@@ -112,8 +61,8 @@ async fn publishes_in_flight_are_answered_before_the_notifier_ends() {
 /// A publisher that goes on for ever and never reads an answer: HTTP/2 holds
 /// those back, and the notifier waits for it as long as a drain may take.
 async fn deaf_publisher(world: &World, notifier: &Process) -> Streaming<PublishStreamResponse> {
-    let grpc = format!("http://{}", notifier.address("grpc"));
-    let channel = Channel::from_shared(grpc)
+    let grpc = notifier.address("grpc");
+    let channel = Channel::from_shared(format!("http://{grpc}"))
         .expect("an address")
         .initial_stream_window_size(1 << 16);
     let mut client = NotifierClient::new(channel.connect().await.expect("connected"));
@@ -121,10 +70,8 @@ async fn deaf_publisher(world: &World, notifier: &Process) -> Streaming<PublishS
     let requests = (0..).map(move |number| PublishStreamRequest {
         publish: Some(numbered(&user, number).request().clone()),
     });
-    let mut request = Request::new(tokio_stream::iter(requests));
-    let bearer = format!("Bearer {}", world.service_token("publisher"));
-    let bearer = bearer.parse().expect("ASCII");
-    request.metadata_mut().insert("authorization", bearer);
+    let request = Caller::connect(world, &grpc).await;
+    let request = request.request(tokio_stream::iter(requests));
     let answers = client.publish_stream(request).await.expect("opened");
     until("more is acked than it lets through", async || {
         notifier
@@ -177,19 +124,16 @@ async fn a_draining_notifier_refuses_so_that_every_publish_finds_its_successor()
     let mut watcher = world.watcher(&[edge.address("ws")], ("u1", &[])).await;
     let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
     let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, 0));
-    let bearer = format!("Bearer {}", world.service_token("publisher"));
     for round in 0..5 {
         load.more(50).await;
-        let channel = Channel::from_shared(format!("http://{grpc}")).expect("an address");
-        let client = NotifierClient::new(channel.connect().await.expect("connected"));
+        let client = Caller::connect(&world, &grpc).await;
         let mut callers = JoinSet::new();
         for caller in 0..8 {
-            let (client, bearer) = (client.clone(), bearer.clone());
+            let client = client.clone();
             callers.spawn(async move {
                 for number in 0.. {
                     let user = format!("other-{round}-{caller}");
-                    let publish = numbered(&user, number).request().clone();
-                    match publish_once(client.clone(), bearer.clone(), publish).await {
+                    match client.publish(&numbered(&user, number)).await {
                         Ok(_) => {}
                         Err(refused) => return (number, refused),
                     }

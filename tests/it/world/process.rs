@@ -149,6 +149,10 @@ impl Process {
             .args(["--log", "error"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
+        if !under.is_empty() {
+            // It is to fail, and says so at length.
+            run.stderr(Stdio::null());
+        }
         let mut running = Running::of(run);
         let mut line = String::new();
         let stdout = running.0.stdout.take().expect("piped");

@@ -30,9 +30,9 @@ test("the guide's program connects, shows a job, its end, its receipts and who i
   await page.locator("#state", { hasText: "connected" }).waitFor();
   assert.equal(edge.connects[0].token, "a-token-of-mine");
 
-  edge.guest("support", "ada", true);
+  edge.guest("support", "u1", true);
   await page.locator('#people[data-total="2"]').waitFor();
-  assert.deepEqual(await page.locator("#people li").allTextContents(), ["ada", "demo"]);
+  assert.deepEqual(await page.locator("#people li").allTextContents(), ["demo", "u1"]);
 
   edge.publish("image_processing_started", { jobId: "j1", status: "pending" });
   edge.ephemeral("job_progress", { jobId: "j1", percent: 40, stage: "decoding" });

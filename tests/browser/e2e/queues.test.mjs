@@ -36,12 +36,12 @@ test("a queue is followed, shows who is there, and is left again", async () => {
   await follow("support");
   await row("support").getByText("1 here").waitFor();
   assert.deepEqual(await here("support"), ["demo (you)"]);
-  edge.guest("support", "ada", true);
-  edge.guest("support", "ben", true);
+  edge.guest("support", "u1", true);
+  edge.guest("support", "u2", true);
   await row("support").getByText("3 here").waitFor();
-  assert.deepEqual(await here("support"), ["ada", "ben", "demo (you)"]);
-  edge.guest("support", "ada", true, 1);
-  edge.guest("support", "ben", false);
+  assert.deepEqual(await here("support"), ["demo (you)", "u1", "u2"]);
+  edge.guest("support", "u1", true, 1);
+  edge.guest("support", "u2", false);
   await row("support").getByText("2 here").waitFor();
   edge.publish("custom", { name: "call", data: { message: "a caller waits" } }, { stream: "queue", queue: "support" });
   await page.getByText("support · call: a caller waits").waitFor();
@@ -52,12 +52,12 @@ test("a queue is followed, shows who is there, and is left again", async () => {
 });
 
 test("two devices of other people see each other come and go", async () => {
-  const other = await chromium.dashboard(`${edge.url}?user=ada&queues=*`);
+  const other = await chromium.dashboard(`${edge.url}?user=u1&queues=*`);
   await follow("support");
   await other.page.getByLabel("Queue to follow").fill("support");
   await other.page.keyboard.press("Enter");
   await other.page.locator(".queue", { hasText: "2 here" }).waitFor();
-  assert.deepEqual(await other.page.locator(".people li").allTextContents(), ["ada (you)", "demo"]);
+  assert.deepEqual(await other.page.locator(".people li").allTextContents(), ["demo", "u1 (you)"]);
   await page.getByRole("button", { name: "Leave support" }).click();
   await follow("support");
   await row("support").getByText("2 here").waitFor();
@@ -94,12 +94,12 @@ test("without a grant there is no control, and nothing that would end the connec
 test("queues and presence come back after a cut and after a reload", async () => {
   await follow("support");
   await row("support").getByText("1 here").waitFor();
-  edge.guest("support", "ada", true);
+  edge.guest("support", "u1", true);
   await row("support").getByText("2 here").waitFor();
   edge.cut();
   await until(() => edge.connects.length === 2, "a second connection");
   assert.deepEqual(edge.connects[1].queues, ["support"]);
-  edge.guest("support", "ben", true);
+  edge.guest("support", "u2", true);
   await row("support").getByText("3 here").waitFor();
   await page.reload();
   await state(page, "connected");

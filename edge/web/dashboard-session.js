@@ -9,6 +9,8 @@ import { claimsOf } from "./token-source.js";
 const SPARE_MS = 30_000;
 /** Queues that a token for trying out may be asked to grant. */
 const MAX_WANTED_QUEUES = 16;
+/** Where the browser keeps its name. */
+const DEVICE_KEY = "belfry.device";
 
 /**
  * @typedef {object} PageConfig
@@ -23,6 +25,25 @@ export async function loadConfig() {
   if (!answer.ok) throw new Error(`/config.json answered ${answer.status}: is this page served by an edge?`);
   const config = await answer.json();
   return { ...config, processorsUrl: String(config.processorsUrl).replace(/\/$/, "") };
+}
+
+/**
+ * What this browser is called in receipts, the same in all its tabs and after a
+ * reload. Random: nothing about the person or the machine is in it.
+ *
+ * @returns {string | undefined} nothing if the browser keeps nothing
+ */
+export function deviceName() {
+  try {
+    const known = localStorage.getItem(DEVICE_KEY) ?? "";
+    if (/^browser-[0-9a-f]{8}$/.test(known)) return known;
+    const [random = 0] = crypto.getRandomValues(new Uint32Array(1));
+    const name = `browser-${random.toString(16).padStart(8, "0")}`;
+    localStorage.setItem(DEVICE_KEY, name);
+    return name;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The user of this page and their token. */

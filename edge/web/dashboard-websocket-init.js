@@ -7,7 +7,7 @@ import { DocumentList } from "./dashboard-documents.js";
 import { Feed } from "./dashboard-feed.js";
 import { Notices } from "./dashboard-notices.js";
 import { QueuesPanel } from "./dashboard-queues.js";
-import { loadConfig, Session } from "./dashboard-session.js";
+import { deviceName, loadConfig, Session } from "./dashboard-session.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
 import { nameOf, typeName, wordsFor } from "./dashboard-words.js";
 import { Jobs } from "./jobs.js";
@@ -84,6 +84,7 @@ class Dashboard {
       token: (cause) => this.#token(session, cause, config.devTokens),
       storage: sessionStorage,
       storageKey: `belfry.positions.${session.user}`,
+      device: deviceName(),
     });
     const parts = { list: byId("feed"), empty: byId("feed-empty"), bell: byId("bell"), badge: byId("badge") };
     const feed = new Feed(parts, sessionStorage, `belfry.feed.${session.user}`);

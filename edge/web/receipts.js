@@ -10,8 +10,8 @@ const STATES = /** @type {const} */ (["delivered", "displayed", "dismissed", "re
 const MAX_IDS = 1_000;
 /** Receipts in one frame; the edge takes no more. */
 export const MAX_IN_FRAME = 100;
-/** Characters of an event's id: a UUID has 36. */
-const MAX_ID_CHARS = 64;
+/** One that is none makes the edge refuse the whole frame it is in. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** @typedef {typeof STATES[number]} ReceiptState */
 
@@ -19,7 +19,7 @@ const MAX_ID_CHARS = 64;
 const entry = (id, rank) => ({ id, state: /** @type {ReceiptState} */ (STATES[rank]) });
 
 /** @param {unknown} id @returns {id is string} */
-export const isId = (id) => typeof id === "string" && id !== "" && id.length <= MAX_ID_CHARS;
+export const isId = (id) => typeof id === "string" && UUID.test(id);
 
 /** The receipts of one device. */
 export class Receipts {
@@ -55,7 +55,7 @@ export class Receipts {
     const rank = STATES.indexOf(state);
     if (rank < 0) throw new RangeError(`\`${state}\` is no state of a receipt, use one of ${STATES.join(", ")}`);
     if (!isId(id)) {
-      throw new RangeError(`\`${String(id).slice(0, MAX_ID_CHARS)}\` is no id of an event, pass the event's \`id\``);
+      throw new RangeError(`\`${String(id).slice(0, 40)}\` is no id of an event, pass the event's \`id\``);
     }
     if (rank <= (this.#reached.get(id) ?? -1)) return false;
     this.#remember(id, rank);

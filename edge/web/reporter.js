@@ -9,6 +9,8 @@ import { MAX_IN_FRAME, Receipts } from "./receipts.js";
 const EVERY_MS = 250;
 /** Receipts wait while more than this waits for the network, in bytes. */
 const MAX_BACKLOG_BYTES = 16 * 1024;
+/** No pause that an edge asks for is longer, in milliseconds. */
+const MAX_WAIT_MS = 60_000;
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./receipts.js").ReceiptState} ReceiptState */
@@ -18,6 +20,8 @@ export class Reporter {
   #receipts = new Receipts();
   /** The one that said `connected`; @type {Connection | null} */
   #connection = null;
+  /** The edge asked for a pause until then. */
+  #notBefore = 0;
   /** @type {unknown} */
   #timer = null;
   #world;
@@ -52,6 +56,7 @@ export class Reporter {
   /** The edge said `connected`. @param {Connection | null} connection */
   begin(connection) {
     this.#connection = connection;
+    this.#notBefore = 0;
     this.#soon();
   }
 
@@ -61,6 +66,16 @@ export class Reporter {
     this.#world.clearTimeout(this.#timer);
     this.#timer = null;
     this.#receipts.lost();
+  }
+
+  /** The edge took none of what was sent last, for now. @param {unknown} retryAfterMs */
+  refused(retryAfterMs) {
+    this.#receipts.lost();
+    this.#world.clearTimeout(this.#timer);
+    this.#timer = null;
+    const waitMs = Math.min(MAX_WAIT_MS, Number(retryAfterMs) || EVERY_MS);
+    this.#notBefore = this.#world.now() + waitMs;
+    if (this.#connection !== null && this.#receipts.waiting > 0) this.#later();
   }
 
   pinged() {
@@ -76,6 +91,7 @@ export class Reporter {
     this.#world.clearTimeout(this.#timer);
     this.#timer = null;
     if (this.#connection === null || this.#receipts.waiting === 0) return;
+    if (this.#world.now() < this.#notBefore) return this.#later();
     this.#beforeSending();
     // Sending can find that the connection is over, which ends this too.
     while (this.#connection !== null && this.#receipts.waiting > 0) {
@@ -97,11 +113,13 @@ export class Reporter {
 
   #soon() {
     if (this.#connection === null) return;
-    if (this.#receipts.waiting >= MAX_IN_FRAME && this.#connection.buffered <= MAX_BACKLOG_BYTES) this.flush();
+    const may = this.#connection.buffered <= MAX_BACKLOG_BYTES && this.#world.now() >= this.#notBefore;
+    if (may && this.#receipts.waiting >= MAX_IN_FRAME) this.flush();
     else if (this.#receipts.waiting > 0) this.#later();
   }
 
   #later() {
-    this.#timer ??= this.#world.setTimeout(() => this.flush(), EVERY_MS);
+    const waitMs = Math.max(EVERY_MS, this.#notBefore - this.#world.now());
+    this.#timer ??= this.#world.setTimeout(() => this.flush(), waitMs);
   }
 }

@@ -37,6 +37,7 @@ const SAVE_EVERY_MS = 250;
  * @property {number} [connectTimeoutMs] from opening to `connected`, 15,000 by default
  * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps positions over a reload, for example `sessionStorage`; use another `storageKey` for each user
  * @property {string} [storageKey] `belfry.positions` by default
+ * @property {string} [device] names this device in receipts: 1 to 64 printable ASCII characters; the session's id by default
  * @property {boolean} [receipts] `false`: nothing is reported of what becomes of events
  * @property {Partial<import("./connection.js").World>} [world] clock, timers, randomness and sockets, for tests
  */
@@ -272,7 +273,8 @@ export class DashboardWebSocketClient {
   }
 
   #firstFrame() {
-    return { type: "connect", token: this.#token, ...this.#wishes.first(this.#positions.toSend()) };
+    const { device } = this.#options;
+    return { type: "connect", token: this.#token, ...(device && { device }), ...this.#wishes.first(this.#positions.toSend()) };
   }
 
   /** @param {Record<string, any>} frame */
@@ -313,6 +315,8 @@ export class DashboardWebSocketClient {
           this.#reporter.end();
           this.#wishes.withoutPresence();
         }
+        // Of what can be too much, only receipts are refused: the rest ends the connection.
+        if (frame.code === "rate_limited") this.#reporter.refused(frame.retryAfterMs);
         break;
       case "retract":
         break;

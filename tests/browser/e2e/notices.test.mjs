@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { FakeEdge } from "../fake-edge.mjs";
-import { openBrowser, until } from "./page.mjs";
+import { openBrowser, state, until } from "./page.mjs";
 
 let chromium;
 let edge;
@@ -57,6 +57,18 @@ test("a toast that ran is displayed, and a click on it reads it, settles the bel
   assert.equal(await page.locator("#feed li").count(), 1, "the feed keeps it");
   assert.ok(await page.evaluate(() => document.activeElement?.closest("li")?.dataset.documentId === "d1"));
   assert.deepEqual(open.faults, []);
+});
+
+test("a browser has one name in all its tabs, and another browser another", async () => {
+  const tab = await page.context().newPage();
+  await tab.goto(edge.url);
+  await state(tab, "connected");
+  const other = await chromium.dashboard(edge.url);
+  const [one, two, three] = edge.connects.map(({ device }) => device);
+  assert.match(one, /^browser-[0-9a-f]{8}$/);
+  assert.equal(two, one);
+  assert.notEqual(three, one);
+  await other.close();
 });
 
 test("a hidden page tells delivered at once, and displayed when it is seen", async () => {
@@ -154,8 +166,9 @@ test("what was read while a page was away is not announced when it is back", asy
 });
 
 test("an event that was retracted before it came is noted, not announced", async () => {
-  edge.send({ type: "retract", id: "early", reason: "read" });
-  const event = edge.publish("status_update", { ...update(1), id: "early" });
+  const id = "0199a000-0000-7000-8000-000000000001";
+  edge.send({ type: "retract", id, reason: "read" });
+  const event = edge.publish("status_update", { ...update(1), id });
   await page.getByText("update 1").waitFor();
   await quiet();
   assert.equal(await page.locator(".toast", { hasText: "update 1" }).count(), 0);

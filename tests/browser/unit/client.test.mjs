@@ -48,6 +48,11 @@ test("the first frame is connect, with token, queues and no position of a new pa
   assert.equal(client.state, "connected");
 });
 
+test("a device that has a name says it", async () => {
+  const { world } = await start({ device: "tablet-7" });
+  assert.equal(world.socket.sent[0].device, "tablet-7");
+});
+
 test("a batch is unpacked and a reconnect resumes after its last event", async () => {
   const { world, client, seen } = await establish();
   world.socket.tell({ type: "batch", events: [event(1), event(2)] }, event(3));

@@ -8,9 +8,12 @@ import { packPosition } from "../fake-edge.mjs";
 import { PretendWorld, settle } from "./world.mjs";
 
 const at = (offset) => packPosition(1, offset);
-const event = (offset, rest = {}) => ({ type: "image_processed", id: `e${offset}`, stream: "user", offset, position: at(offset), ...rest });
+/** The id of the nth event, and `e<n>` in what was told. */
+const id = (n) => `0199a000-0000-7000-8000-${String(n).padStart(12, "0")}`;
+const short = (long) => `e${Number(long.slice(-12))}`;
+const event = (offset, rest = {}) => ({ type: "image_processed", id: id(offset), stream: "user", offset, position: at(offset), ...rest });
 const connected = { type: "connected", session: "s", user: "u", streams: { user: { position: at(0) } } };
-const told = (socket) => socket.sent.filter((frame) => frame.type === "receipt").map((frame) => frame.receipts.map(({ id, state }) => `${id} ${state}`));
+const told = (socket) => socket.sent.filter((frame) => frame.type === "receipt").map((frame) => frame.receipts.map((receipt) => `${short(receipt.id)} ${receipt.state}`));
 
 async function establish(options = {}) {
   const world = new PretendWorld();
@@ -47,8 +50,8 @@ test("delivered is reported only after the handlers ran and the position was kep
   const store = storage();
   const { world, client } = await establish({ storage: store });
   const early = [];
-  client.on("event", ({ id }) => {
-    if (told(world.socket).flat().includes(`${id} delivered`)) early.push(id);
+  client.on("event", (one) => {
+    if (told(world.socket).flat().includes(`${short(one.id)} delivered`)) early.push(one.id);
   });
   world.socket.tell({ type: "batch", events: Array.from({ length: 100 }, (_, n) => event(n + 1)) });
   assert.equal(told(world.socket)[0].length, 100);
@@ -71,7 +74,7 @@ test("ephemeral events, duplicates and what receipts are switched off for say no
   assert.deepEqual(told(world.socket), [["e1 delivered"]]);
   const silent = await establish({ receipts: false });
   silent.world.socket.tell(event(1));
-  silent.client.receipt("e1", "read");
+  silent.client.receipt(id(1), "read");
   await silent.world.pass(1_000);
   assert.deepEqual(told(silent.world.socket), []);
   assert.equal(silent.world.timers, 1, "the heartbeat");
@@ -93,27 +96,28 @@ test("a duplicate says nothing, even on a page that does not remember its receip
 test("of each event the highest state is told, and each state once", async () => {
   const { world, client } = await establish();
   world.socket.tell(event(1));
-  client.receipt("e1", "displayed");
-  client.receipt("e1", "displayed");
+  client.receipt(id(1), "displayed");
+  client.receipt(id(1), "displayed");
   await world.pass(250);
-  client.receipt("e1", "read");
-  client.receipt("e1", "dismissed");
-  client.receipt("e1", "delivered");
+  client.receipt(id(1), "read");
+  client.receipt(id(1), "dismissed");
+  client.receipt(id(1), "delivered");
   await world.pass(1_000);
   assert.deepEqual(told(world.socket), [["e1 displayed"], ["e1 read"]]);
 });
 
 test("a state or an id that is none is refused", async () => {
   const { client } = await establish();
-  assert.throws(() => client.receipt("e1", "seen"), /`seen` is no state/);
+  assert.throws(() => client.receipt(id(1), "seen"), /`seen` is no state/);
   assert.throws(() => client.receipt("", "read"), RangeError);
   assert.throws(() => client.receipt("x".repeat(65), "read"), RangeError);
+  assert.throws(() => client.receipt(`${id(1)}0`, "read"), RangeError);
 });
 
 test("what was not sent is kept over a reconnect and never sent before connected", async () => {
   const { world, client } = await establish();
   world.socket.end();
-  client.receipt("e1", "read");
+  client.receipt(id(1), "read");
   await reconnect(world);
   await world.pass(1_000);
   assert.deepEqual(told(world.socket), []);
@@ -124,15 +128,15 @@ test("what was not sent is kept over a reconnect and never sent before connected
 
 test("what went out without a sign of life after it is told again", async () => {
   const { world, client } = await establish({ heartbeatMs: 1_000 });
-  client.receipt("e1", "displayed");
+  client.receipt(id(1), "displayed");
   await world.pass(500);
   await world.pass(500);
   assert.deepEqual(world.socket.sent.at(-1), { type: "ping" });
-  client.receipt("e2", "displayed");
+  client.receipt(id(2), "displayed");
   world.socket.tell({ type: "pong" });
   await world.pass(250);
   assert.deepEqual(told(world.socket), [["e1 displayed"], ["e2 displayed"]]);
-  client.receipt("e2", "read");
+  client.receipt(id(2), "read");
   await world.pass(250);
   world.socket.end();
   await reconnect(world);
@@ -144,18 +148,18 @@ test("what went out without a sign of life after it is told again", async () => 
 test("closing sends what waits, and a page that comes after takes over what could not go", async () => {
   const store = storage();
   const first = await establish({ storage: store });
-  first.client.receipt("e1", "read");
+  first.client.receipt(id(1), "read");
   first.client.close();
   assert.deepEqual(told(first.world.socket), [["e1 read"]]);
   const second = await establish({ storage: store });
   second.world.socket.end();
-  second.client.receipt("e2", "dismissed");
+  second.client.receipt(id(2), "dismissed");
   second.client.close();
   store.kept.set("x", "y");
   const third = await establish({ storage: store });
   await third.world.pass(250);
   assert.deepEqual(told(third.world.socket), [["e1 read", "e2 dismissed"]]);
-  store.kept.set("belfry.positions.receipts", '[["e9",17],["e8","length"],["",1],7,["e7",1]]');
+  store.kept.set("belfry.positions.receipts", JSON.stringify([[id(9), 17], [id(8), "length"], ["", 1], 7, [id(7), 1], ["e6", 1]]));
   const fourth = await establish({ storage: store });
   await fourth.world.pass(250);
   assert.deepEqual(told(fourth.world.socket), [["e7 displayed"]]);
@@ -173,13 +177,27 @@ test("a network that is behind is not given more, and the connection lives", asy
   assert.deepEqual(told(world.socket).map((frame) => frame.length), [100, 50]);
 });
 
+test("an edge that has enough is told again after the pause it asked for", async () => {
+  const { world, client } = await establish();
+  client.receipt(id(1), "read");
+  await world.pass(250);
+  world.socket.tell({ type: "error", code: "rate_limited", message: "", retryAfterMs: 5_000 });
+  for (let n = 2; n <= 150; n += 1) client.receipt(id(n), "displayed");
+  await world.pass(4_999);
+  assert.deepEqual(told(world.socket), [["e1 read"]]);
+  await world.pass(1);
+  const frames = told(world.socket).slice(1);
+  assert.deepEqual(frames.map((frame) => frame.length), [100, 50]);
+  assert.equal(frames[0][0], "e1 read");
+});
+
 test("an edge of before receipts is asked once and left alone until the next connection", async () => {
   const { world, client } = await establish();
   world.socket.tell(event(1));
   await world.pass(250);
   world.socket.tell({ type: "error", code: "bad_request", field: "type", message: "" });
   world.socket.tell(event(2));
-  client.receipt("e2", "read");
+  client.receipt(id(2), "read");
   await world.pass(10_000);
   assert.equal(told(world.socket).length, 1);
   world.socket.end();
@@ -191,19 +209,19 @@ test("an edge of before receipts is asked once and left alone until the next con
 
 test("1,000 events are remembered, the newest, and what gave way unsent is counted", () => {
   const receipts = new Receipts();
-  for (let n = 0; n < 1_200; n += 1) receipts.report(`e${n}`, "delivered");
+  for (let n = 0; n < 1_200; n += 1) receipts.report(id(n), "delivered");
   assert.equal(receipts.waiting, 1_000);
   assert.equal(receipts.dropped, 200);
-  assert.equal(receipts.take()[0].id, "e200");
-  assert.equal(receipts.report("e1199", "delivered"), false);
-  assert.equal(receipts.report("e0", "delivered"), true, "forgotten, so it is told again");
+  assert.equal(short(receipts.take()[0].id), "e200");
+  assert.equal(receipts.report(id(1_199), "delivered"), false);
+  assert.equal(receipts.report(id(0), "delivered"), true, "forgotten, so it is told again");
 });
 
 test("a retract is told to the program and answered with nothing", async () => {
   const { world, client } = await establish();
   const seen = [];
-  client.on("retract", ({ id, reason }) => seen.push(`${id} ${reason}`));
-  world.socket.tell({ type: "retract", id: "e1", reason: "read" });
+  client.on("retract", (frame) => seen.push(`${short(frame.id)} ${frame.reason}`));
+  world.socket.tell({ type: "retract", id: id(1), reason: "read" });
   await world.pass(1_000);
   assert.deepEqual(seen, ["e1 read"]);
   assert.deepEqual(told(world.socket), []);

@@ -14,9 +14,10 @@ const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 100;
 
 /// Who may depend on which of ours. Imports run one way.
-const MAY_IMPORT: [(&str, &[&str]); 6] = [
+const MAY_IMPORT: [(&str, &[&str]); 7] = [
     ("belfry", &[]),
     ("delivery", &[]),
+    ("simulator", &["delivery"]),
     ("notifier", &["belfry", "delivery"]),
     ("edge", &["belfry", "delivery"]),
     ("processors", &["belfry"]),

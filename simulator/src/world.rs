@@ -1,11 +1,15 @@
 //! The pretend world: time, processes, links, sockets, and what goes wrong.
 
 mod edge_driver;
+mod faults;
 mod hub;
+mod jobs;
+mod links;
 mod people;
+mod publishers;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -13,17 +17,22 @@ use delivery::{
     Limits, Position, Record, StreamName,
     client::Client,
     edge::{self, Edge, Notice},
-    hub::{Hub, ReadId},
+    hub::{Hub, ReadId, WatchId},
     link::{SessionId, ToEdge, ToHub},
 };
 
 use crate::{
+    Mode,
     disk::Disk,
-    model::{Acks, Report, Seen},
+    model::{Acks, Jobs, Presence, Receipts, Report, Seen, WINDOW_MS},
     random::Random,
 };
 
-const CHAOS_MS: u64 = 4_000;
+/// How long things go wrong in a run that checks safety alone.
+const SAFETY_MS: u64 = 5_000;
+/// How long things go wrong before the calm.
+const CHAOS_MS: u64 = 2_500;
+/// All has to have arrived by then.
 const CALM_MS: u64 = 240_000;
 const EDGES: usize = 2;
 const CLIENTS: usize = 6;
@@ -36,6 +45,7 @@ enum Due {
     Retry(u128),
     LogDone(u64),
     ReadDone(u64, ReadId, StreamName, u64),
+    Work(usize),
     HubTick(u64),
     HubStart,
     ToHub(u64, ToHub),
@@ -113,9 +123,29 @@ enum Pace {
 struct Publishing {
     streams: Vec<StreamName>,
     acked: bool,
+    /// What it does to a job, if it belongs to one.
+    job: Option<(Arc<str>, JobStep)>,
+    lives_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum JobStep {
+    Start(u64),
+    Done,
+}
+
+/// Somebody who works on a job, and may die over it.
+struct Worker {
+    job: Arc<str>,
+    user: u64,
+    lease_ms: u64,
+    steps: u64,
+    progress: u64,
 }
 
 pub(crate) struct World {
+    mode: Mode,
+    calm_at: u64,
     random: Random,
     now: u64,
     sequence: u64,
@@ -129,14 +159,23 @@ pub(crate) struct World {
     people: Vec<Person>,
     publishing: BTreeMap<u128, Publishing>,
     tickets: BTreeMap<u64, u128>,
+    /// Publishes with a used key and another body.
+    other_bodies: BTreeSet<u64>,
     frames: Vec<Frame>,
     acks: Acks,
+    workers: Vec<Worker>,
+    jobs: Jobs,
+    receipts: Receipts,
+    presence: Presence,
+    /// Watches of jobs in this incarnation of the notifier.
+    watches: BTreeMap<WatchId, Arc<str>>,
+    presence_watch: WatchId,
     report: Report,
     next: u64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, mode: Mode) -> Self {
         let mut random = Random::new(seed);
         let limits = Limits {
             unsynced_records: 12,
@@ -152,9 +191,17 @@ impl World {
             write_stall_ms: 400,
             ping_every_ms: 1_000,
             stale_after_ms: 5_000,
+            collapse_window_ms: WINDOW_MS,
+            presence_grace_ms: 300,
+            session_receipts: 8,
             ..Limits::default()
         };
         let mut world = Self {
+            mode,
+            calm_at: match mode {
+                Mode::Safety => u64::MAX,
+                Mode::Liveness => CHAOS_MS,
+            },
             now: 0,
             sequence: 0,
             queue: BTreeMap::new(),
@@ -166,8 +213,15 @@ impl World {
             people: Vec::new(),
             publishing: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            other_bodies: BTreeSet::new(),
             frames: Vec::new(),
             acks: Acks::default(),
+            workers: Vec::new(),
+            jobs: Jobs::default(),
+            receipts: Receipts::default(),
+            presence: Presence::default(),
+            watches: BTreeMap::new(),
+            presence_watch: 0,
             report: Report::default(),
             next: 1,
             random,
@@ -225,14 +279,18 @@ impl World {
     }
 
     fn chaos(&self) -> bool {
-        self.now < CHAOS_MS
+        self.now < self.calm_at
     }
 
-    /// Runs until all is calm and told, and says what it was like.
+    /// Runs to the end of its time, or until all is calm and told, and says what
+    /// it was like.
     pub(crate) fn run(mut self) -> Report {
         let mut steps = 0_u64;
         while let Some(((when, _), due)) = self.queue.pop_first() {
             self.now = when;
+            if self.mode == Mode::Safety && when >= SAFETY_MS {
+                break;
+            }
             self.step(due);
             steps += 1;
             if steps.is_multiple_of(64) && !self.chaos() && self.settled() {
@@ -245,6 +303,10 @@ impl World {
             );
         }
         self.report.acked = self.acks.check(&self.disk);
+        self.jobs.check(&self.disk);
+        if let Some(process) = self.hub.take() {
+            self.count_stats(&process.hub);
+        }
         let seen = self.people.iter().flat_map(|person| person.seen.values());
         self.report.seen = seen.map(|seen| seen.events).sum();
         self.report
@@ -256,6 +318,7 @@ impl World {
             Due::Retry(key) => self.publish(key),
             Due::LogDone(of) => self.log_done(of),
             Due::ReadDone(of, read, stream, first) => self.read_done(of, read, &stream, first),
+            Due::Work(worker) => self.work(worker),
             Due::HubTick(of) => self.hub_tick(of),
             Due::HubStart => self.hub_start(),
             Due::ToHub(link, message) => self.deliver_to_hub(link, message),
@@ -274,105 +337,6 @@ impl World {
             Due::ClientTick(person) => self.client_tick(person),
             Due::Fault => self.fault(),
         }
-    }
-
-    fn fault(&mut self) {
-        if !self.chaos() {
-            for index in 0..CLIENTS {
-                self.people[index].pace = Pace::Fast;
-            }
-            return;
-        }
-        match self.random.below(10) {
-            0 => self.crash(),
-            1 | 2 => {
-                let link = self.edges[self.random.below(EDGES as u64) as usize].link;
-                if let Some(link) = link {
-                    self.cut(link);
-                }
-            }
-            3 | 4 => {
-                let person = self.random.below(CLIENTS as u64) as usize;
-                self.leave(person);
-            }
-            5 | 6 => {
-                let person = self.random.below(CLIENTS as u64) as usize;
-                let until = self.now + self.random.between(50, 900);
-                self.people[person].pace = Pace::Stopped(until);
-            }
-            _ => {}
-        }
-        let pause = self.random.between(20, 200);
-        self.after(pause, Due::Fault);
-    }
-
-    // === links ===
-
-    fn link_try(&mut self, edge: usize) {
-        let pause = self.random.between(5, 50);
-        if self.edges[edge].link.is_some() {
-            return;
-        }
-        if self.hub.is_none() {
-            self.after(pause, Due::LinkTry(edge));
-            return;
-        }
-        let link = self.number();
-        let (to_hub_at, to_edge_at) = (self.now, self.now);
-        self.links.insert(
-            link,
-            Link {
-                edge,
-                cut: false,
-                to_hub_at,
-                to_edge_at,
-            },
-        );
-        self.edges[edge].link = Some(link);
-        self.attach(link, edge);
-    }
-
-    /// Half-open at first: each side finds out in its own time.
-    fn cut(&mut self, link: u64) {
-        if let Some(known) = self.links.get_mut(&link)
-            && !known.cut
-        {
-            known.cut = true;
-            self.report.cuts += 1;
-            let (hub, edge) = (self.random.between(1, 300), self.random.between(1, 300));
-            self.after(hub, Due::LostAtHub(link));
-            self.after(edge, Due::LostAtEdge(link));
-        }
-    }
-
-    fn lost_at_edge(&mut self, link: u64) {
-        let edge = self.links[&link].edge;
-        if self.edges[edge].link == Some(link) {
-            self.edges[edge].link = None;
-            self.edge(edge, edge::Input::LinkDown);
-            let pause = self.random.between(5, 80);
-            self.after(pause, Due::LinkTry(edge));
-        }
-    }
-
-    fn send_to_hub(&mut self, link: u64, message: ToHub) {
-        let delay = self.random.between(0, 4);
-        let Some(known) = self.links.get_mut(&link) else {
-            return;
-        };
-        known.to_hub_at = known.to_hub_at.max(self.now + delay);
-        let when = known.to_hub_at;
-        self.at(when, Due::ToHub(link, message));
-    }
-
-    fn send_to_edge(&mut self, link: u64, message: ToEdge) {
-        let delay = self.random.between(0, 4);
-        let Some(known) = self.links.get_mut(&link) else {
-            return;
-        };
-        known.to_edge_at = known.to_edge_at.max(self.now + delay);
-        let when = known.to_edge_at;
-        self.at(when, Due::ToEdge(link, message));
     }
 
     fn stream_names(user: u64) -> [StreamName; 3] {

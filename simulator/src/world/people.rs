@@ -3,13 +3,13 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use delivery::{
-    Position, StreamName,
+    EventId, Position, StreamName,
     client::{Input, Output},
     edge::{self, Notice},
-    link::Interest,
+    link::{GapReason, Interest, ReceiptState},
 };
 
-use super::{CHAOS_MS, Due, EDGES, Message, Pace, Socket, World};
+use super::{Due, EDGES, Message, Pace, Socket, World};
 use crate::model::Seen;
 
 impl World {
@@ -69,9 +69,12 @@ impl World {
                         .expect("delivered, so positioned");
                     let seen = known.seen.get_mut(&stream).expect("followed, so seen");
                     seen.event(&stream, at, event, &self.disk);
+                    self.report_receipt(person, event);
                 }
                 Output::TellGap { stream, gap } => {
                     self.report.gaps += 1;
+                    let fork = matches!(gap.reason, GapReason::Ahead | GapReason::Forked);
+                    self.report.forks += u64::from(fork);
                     let seen = self.people[person].seen.get_mut(&stream).expect("followed");
                     seen.gap(&stream, gap, &self.disk);
                 }
@@ -124,11 +127,11 @@ impl World {
             return;
         };
         let (take, pause) = match known.pace {
-            Pace::Stopped(until) if until > self.now && self.now < CHAOS_MS => {
+            Pace::Stopped(until) if until > self.now && self.now < self.calm_at => {
                 self.at(until, Due::Read(person, connection));
                 return;
             }
-            Pace::Slow if self.now < CHAOS_MS => (2, self.random.between(10, 60)),
+            Pace::Slow if self.now < self.calm_at => (2, self.random.between(10, 60)),
             _ => (usize::MAX, self.random.between(1, 8)),
         };
         self.after(pause, Due::Read(person, connection));
@@ -179,12 +182,8 @@ impl World {
             Message::Notice(Notice::Connected { streams }) => {
                 for (stream, at) in &streams {
                     let seen = self.people[person].seen.entry(stream.clone());
-                    let new = Seen {
-                        last: at.offset,
-                        events: 0,
-                    };
-                    let seen = seen.or_insert(new);
-                    assert_eq!(seen.last, at.offset, "{stream}: it stands where it stood");
+                    let seen = seen.or_insert_with(|| Seen::from(stream, *at, &self.disk));
+                    assert_eq!(seen.last, *at, "{stream}: it stands where it stood");
                 }
                 let connected = Input::Connected { streams };
                 self.people[person].client.handle(connected, now, &mut out);
@@ -194,6 +193,14 @@ impl World {
                     .client
                     .handle(Input::Gap { stream, gap }, now, &mut out);
             }
+            Message::Notice(Notice::Subscribed { stream, at }) => {
+                let seen = self.people[person].seen.entry(stream.clone());
+                let seen = seen.or_insert_with(|| Seen::from(&stream, at, &self.disk));
+                assert_eq!(seen.last, at, "{stream}: it stands where it stood");
+                self.people[person]
+                    .client
+                    .handle(Input::Subscribed { stream, at }, now, &mut out);
+            }
             Message::Notice(_) => {}
             Message::Ping => {
                 if let Some((edge, session)) = self.people[person].session {
@@ -202,6 +209,61 @@ impl World {
             }
         }
         self.client_outputs(person, out);
+    }
+
+    /// A client says that it has an event, and its person may read it.
+    fn report_receipt(&mut self, person: usize, event: EventId) {
+        let Some((edge, session)) = self.people[person].session else {
+            return;
+        };
+        let state = match self.random.below(10) {
+            0 => ReceiptState::Read,
+            1 => ReceiptState::Dismissed,
+            2 | 3 => ReceiptState::Displayed,
+            _ => ReceiptState::Delivered,
+        };
+        let device = Arc::from(format!("device-{person}"));
+        self.receipts.reports(event, device, state);
+        let receipts = vec![(event, state)];
+        self.edge(edge, edge::Input::Receipts { session, receipts });
+    }
+
+    /// A client leaves the queue and joins it again, in the middle of whatever is
+    /// going on.
+    pub(super) fn resubscribe(&mut self, person: usize) {
+        let Some((edge, session)) = self.people[person].session else {
+            return;
+        };
+        let stream: StreamName = Arc::from("queue:q");
+        // A frame that was under way when the queue was left would be of the old
+        // subscription: a client that has one waits, as browsers do by one socket.
+        let open = &self.edges[edge].sockets;
+        let idle = open
+            .get(&session)
+            .is_some_and(|socket| socket.kernel.is_empty() && socket.remainder.is_empty());
+        let Some(from) = self.people[person].client.position(&stream) else {
+            return;
+        };
+        if !idle || !self.people[person].seen.contains_key(&stream) {
+            return;
+        }
+        self.report.resubscribed += 1;
+        self.edge(
+            edge,
+            edge::Input::Unsubscribe {
+                session,
+                stream: stream.clone(),
+            },
+        );
+        let from = Some(from);
+        self.edge(
+            edge,
+            edge::Input::Subscribe {
+                session,
+                stream,
+                from,
+            },
+        );
     }
 
     /// All is told: every publish is acked, every client is at every head.
@@ -219,10 +281,16 @@ impl World {
         if waiting > 0 {
             let _ = write!(words, "{waiting} publishes are not acked; ");
         }
+        for lease in self.disk.leases() {
+            let _ = write!(words, "{:?} is neither done nor failed; ", lease.job);
+        }
         for (number, person) in self.people.iter().enumerate() {
+            if !self.presence.is_online(&person.user.to_string()) {
+                let _ = write!(words, "client {number} is not there for who watches; ");
+            }
             for stream in World::stream_names(person.user) {
                 let head = self.disk.head(&stream);
-                let last = person.seen.get(&stream).map(|seen| seen.last);
+                let last = person.seen.get(&stream).map(|seen| seen.last.offset);
                 if last != Some(head) {
                     let _ = write!(
                         words,

@@ -1,15 +1,14 @@
-//! The hub's driver and the publishers.
+//! The hub's driver: a process that dies, a disk that fails.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use bytes::Bytes;
 use delivery::{
-    DedupeKey, StreamName,
-    hub::{Hub, Input, Kind, Output, Publish, ReadId, Reply},
-    link::ToHub,
+    Record, StreamName,
+    hub::{Announcement, Hub, Input, Output, ReadId, Receipt, Subject},
+    link::{ToEdge, ToHub},
 };
 
-use super::{Due, HubProcess, Publishing, USERS, World};
+use super::{Due, HubProcess, World};
 
 impl World {
     pub(super) fn hub_start(&mut self) {
@@ -20,13 +19,35 @@ impl World {
             gathered: Vec::new(),
             writing: Vec::new(),
         });
-        self.after(100, Due::HubTick(self.incarnation));
+        self.jobs.restarted(self.now);
+        self.receipts.restarted();
+        self.watches.clear();
+        self.presence_watch = self.number();
+        self.hub(Input::WatchPresence {
+            watch: self.presence_watch,
+            users: BTreeSet::new(),
+        });
+        let jobs = self.workers.iter().map(|worker| worker.job.clone());
+        for job in jobs.collect::<Vec<_>>() {
+            self.watch(job);
+        }
+        self.after(20, Due::HubTick(self.incarnation));
+    }
+
+    pub(super) fn watch(&mut self, job: Arc<str>) {
+        let watch = self.number();
+        self.watches.insert(watch, job.clone());
+        self.hub(Input::WatchReceipts {
+            watch,
+            publisher: Arc::from("publisher"),
+            subject: Subject::Job(job),
+        });
     }
 
     pub(super) fn hub_tick(&mut self, incarnation: u64) {
         if incarnation == self.incarnation && self.hub.is_some() {
             self.hub(Input::Deadline);
-            self.after(100, Due::HubTick(incarnation));
+            self.after(20, Due::HubTick(incarnation));
         }
     }
 
@@ -37,8 +58,9 @@ impl World {
         self.report.crashes += 1;
         // What was being written is there as a whole, or not at all.
         if self.random.chance(50) {
-            self.disk.sync(process.writing, self.now);
+            self.make_durable(process.writing);
         }
+        self.replace_disk();
         self.count_stats(&process.hub);
         self.incarnation += 1;
         let lost: Vec<u128> = std::mem::take(&mut self.tickets).into_values().collect();
@@ -58,8 +80,36 @@ impl World {
         self.after(pause, Due::HubStart);
     }
 
-    fn count_stats(&mut self, hub: &Hub) {
+    fn make_durable(&mut self, batch: Vec<Record>) {
+        for record in &batch {
+            self.jobs.durable(record.id, self.now);
+        }
+        self.disk.sync(batch, self.now);
+    }
+
+    /// Now and then an operator puts back an older copy, or starts anew.
+    fn replace_disk(&mut self) {
+        let records = self.disk.records.len() as u64;
+        match self.random.below(100) {
+            0..=7 if records > 5 => {
+                self.report.restored += 1;
+                let lost = self.random.between(1, records.min(60)) as usize;
+                self.disk.restore(lost);
+                self.acks.restored(&self.disk);
+            }
+            8..=9 => {
+                self.report.wiped += 1;
+                let epoch = self.random.next();
+                self.disk.wipe(epoch);
+                self.acks.restored(&self.disk);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn count_stats(&mut self, hub: &Hub) {
         let stats = hub.stats();
+        self.report.collapsed += stats.collapsed;
         self.report.left_out += stats.left_out;
         self.report.reads += stats.reads;
     }
@@ -86,7 +136,7 @@ impl World {
         self.hub(Input::Detach { edge: link });
     }
 
-    fn hub(&mut self, input: Input) {
+    pub(super) fn hub(&mut self, input: Input) {
         let Some(process) = &mut self.hub else { return };
         let mut out = Vec::new();
         process.hub.handle(input, self.now, &mut out);
@@ -108,6 +158,7 @@ impl World {
     fn hub_output(&mut self, output: Output) {
         match output {
             Output::Append(record) => {
+                self.jobs.taken(record.id, self.now);
                 if let Some(process) = &mut self.hub {
                     process.gathered.push(record);
                 }
@@ -122,17 +173,41 @@ impl World {
                 self.after(pause, Due::ReadDone(self.incarnation, read, stream, first));
             }
             Output::Trim { stream, first } => {
-                self.disk.first.insert(stream, first);
+                self.disk.trim(stream, first);
             }
-            Output::Send { edge, message } => self.send_to_edge(edge, message),
-            // Nobody reports, watches or has a lease here.
-            Output::Announce(_)
-            | Output::Receipts { .. }
-            | Output::Presence { .. }
-            | Output::EndWatch { .. } => unreachable!("{output:?}"),
+            Output::Send { edge, message } => {
+                if let ToEdge::Ephemeral { event, .. } = &message {
+                    let id = super::publishers::id_of(&event.envelope);
+                    self.jobs.goes_out(edge, id, self.now);
+                }
+                self.send_to_edge(edge, message);
+            }
+            Output::Announce(announcement) => self.announce(announcement),
+            Output::Receipts {
+                watch, receipts, ..
+            } => {
+                for receipt in receipts {
+                    self.receipts.told(watch, &receipt);
+                    match receipt {
+                        Receipt::Device { .. } => self.report.receipts += 1,
+                        Receipt::Expired { .. } => self.report.expired += 1,
+                    }
+                }
+            }
+            Output::Presence {
+                members, snapshot, ..
+            } => {
+                if snapshot {
+                    self.presence.snapshot(&members);
+                } else {
+                    self.report.left += self.presence.changes(&members);
+                }
+            }
+            Output::EndWatch { watch } => panic!("watch {watch} ended"),
             Output::End { edge, fault } => {
                 // Only a second link of one edge may end the first.
                 assert_eq!(fault, delivery::link::LinkFault::Replaced);
+                self.report.replaced += 1;
                 if let Some(link) = self.links.get_mut(&edge) {
                     link.cut = true;
                 }
@@ -147,7 +222,7 @@ impl World {
         }
         let Some(process) = &mut self.hub else { return };
         let batch = std::mem::take(&mut process.writing);
-        let trouble = if self.now < super::CHAOS_MS {
+        let trouble = if self.now < self.calm_at {
             self.random.below(100)
         } else {
             99
@@ -166,13 +241,38 @@ impl World {
             }
             _ => {
                 let upto = batch.last().map_or(0, |record| record.lsn);
-                self.disk.sync(batch, self.now);
-                self.hub(Input::Synced {
-                    upto,
-                    trimmed: Vec::new(),
-                });
+                self.make_durable(batch);
+                let trimmed = self.age();
+                self.hub(Input::Synced { upto, trimmed });
             }
         }
+    }
+
+    /// Retention by age: now and then some of the oldest events of a stream go.
+    fn age(&mut self) -> Vec<(StreamName, u64)> {
+        if !self.chaos() || !self.random.chance(2) {
+            return Vec::new();
+        }
+        let stream: StreamName = Arc::from("everyone");
+        let first = self.disk.first.get(&stream).copied().unwrap_or(1);
+        let first = (first + self.random.between(1, 5)).min(self.disk.head(&stream) + 1);
+        self.report.aged += 1;
+        self.disk.trim(stream.clone(), first);
+        vec![(stream, first)]
+    }
+
+    fn announce(&mut self, announcement: Announcement) {
+        match &announcement {
+            Announcement::Stalled { job, .. } => {
+                self.jobs.lapsed(job, self.now);
+                self.report.stalled += 1;
+            }
+            Announcement::Retract { user, event, state } => {
+                self.receipts.retract(*event, user, *state);
+                self.report.retracted += 1;
+            }
+        }
+        self.publish_announcement(announcement);
     }
 
     pub(super) fn read_done(
@@ -186,125 +286,6 @@ impl World {
             let (events, bytes) = (self.limits.page_events, self.limits.page_bytes);
             let events = self.disk.read(stream, first, events, bytes);
             self.hub(Input::Read { read, events });
-        }
-    }
-
-    // === publishers ===
-
-    pub(super) fn publish_new(&mut self) {
-        if !self.chaos() {
-            return;
-        }
-        let key = u128::from(self.random.next());
-        let user = self.random.below(USERS);
-        let streams: Vec<StreamName> = match self.random.below(10) {
-            0..=4 => vec![Arc::from(format!("user:{user}"))],
-            5 | 6 => vec![Arc::from("everyone")],
-            7 => vec![Arc::from("user:0"), Arc::from("user:1")],
-            _ => vec![Arc::from("queue:q")],
-        };
-        self.report.published += 1;
-        self.publishing.insert(
-            key,
-            Publishing {
-                streams,
-                acked: false,
-            },
-        );
-        self.publish(key);
-        if self.random.chance(5) {
-            // A twin, in flight at the same time.
-            self.publish(key);
-        }
-        if self.random.chance(30) {
-            self.publish_ephemeral(user);
-        }
-        let pause = if self.random.chance(20) {
-            0
-        } else {
-            self.random.between(1, 30)
-        };
-        self.after(pause, Due::Publish);
-    }
-
-    pub(super) fn publish(&mut self, key: u128) {
-        if self.hub.is_none() {
-            let pause = self.random.between(10, 100);
-            self.after(pause, Due::Retry(key));
-            return;
-        }
-        let dedupe = Some(DedupeKey {
-            key,
-            body: key as u64,
-        });
-        let streams = self.publishing[&key].streams.clone();
-        let publish = self.event(streams, dedupe, Kind::Stored { change: None });
-        let ticket = self.number();
-        self.tickets.insert(ticket, key);
-        self.hub(Input::Publish { ticket, publish });
-    }
-
-    fn publish_ephemeral(&mut self, user: u64) {
-        let collapse_key = Some(Arc::from(format!("job-{}", self.random.below(3))));
-        let kind = Kind::Ephemeral { collapse_key };
-        let publish = self.event(vec![Arc::from(format!("user:{user}"))], None, kind);
-        let ticket = self.number();
-        self.hub(Input::Publish { ticket, publish });
-    }
-
-    fn event(
-        &mut self,
-        streams: Vec<StreamName>,
-        dedupe: Option<DedupeKey>,
-        kind: Kind,
-    ) -> Publish {
-        let id = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
-        let mut envelope = id.to_be_bytes().to_vec();
-        envelope.resize(self.random.between(20, 200) as usize, 0);
-        Publish {
-            id,
-            streams: streams.into(),
-            check: (id as u32).max(1),
-            dedupe,
-            envelope: Bytes::from(envelope),
-            publisher: Arc::from("publisher"),
-            job: None,
-            lives_ms: None,
-            kind,
-        }
-    }
-
-    fn reply(&mut self, ticket: u64, reply: Reply) {
-        let Some(key) = self.tickets.remove(&ticket) else {
-            return;
-        };
-        match reply {
-            Reply::Accepted {
-                id,
-                placements,
-                duplicate,
-                ..
-            } => {
-                self.report.duplicates += u64::from(duplicate);
-                self.acks.acked(key, id, &placements, &self.disk);
-                if let Some(publishing) = self.publishing.get_mut(&key) {
-                    publishing.acked = true;
-                }
-                // The answer is lost now and then, and the publisher asks again.
-                if self.chaos() && self.random.chance(5) {
-                    let pause = self.random.between(1, 400);
-                    self.after(pause, Due::Retry(key));
-                }
-            }
-            Reply::KeyReused => panic!("the same key was sent with the same body"),
-            Reply::Overloaded
-            | Reply::TooManyLeases
-            | Reply::Full
-            | Reply::Failed
-            | Reply::Draining => {
-                let pause = self.random.between(5, 100);
-                self.after(pause, Due::Retry(key));
-            }
         }
     }
 }

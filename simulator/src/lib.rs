@@ -1,0 +1,38 @@
+//! Hub, edges and clients joined by pretend links, a pretend disk and one seed.
+//!
+//! What runs here is what ships; only the drivers are pretend. A run does its
+//! worst (crashes, full disks, failed syncs, restored backups, wiped disks, cut
+//! and half-open links, dead edges, clients that read slowly or not at all,
+//! retries after lost answers) and checks safety at every step. A liveness run
+//! then heals everything and checks that all arrives.
+//!
+//! `cargo run -p simulator -- simulate --seed 17` replays one seed.
+
+mod disk;
+mod model;
+mod random;
+mod runs;
+mod world;
+
+pub use model::Report;
+pub use runs::{Found, Runs, run};
+
+/// What a run is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing wrong ever happens, whatever goes wrong, all the time.
+    Safety,
+    /// Once nothing goes wrong any more, everything arrives.
+    Liveness,
+}
+
+impl Mode {
+    /// The mode in which a seed runs unless it is told otherwise.
+    pub fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(2) {
+            Self::Safety
+        } else {
+            Self::Liveness
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a run met.
+
+macro_rules! report {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// How often each thing happened.
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+        pub struct Report {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Report {
+            pub(crate) fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+
+            /// What never happened: a simulation that never meets a danger proves
+            /// nothing about it.
+            pub fn dangers_not_met(&self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name)),+];
+                let never = all.into_iter().filter(|(_, times)| *times == 0);
+                never.map(|(name, _)| name).collect()
+            }
+        }
+    };
+}
+
+report! {
+    /// Publishes that a publisher began.
+    published,
+    /// Acks that were checked at the end.
+    acked,
+    /// Events that reached a page.
+    seen,
+    /// Deaths of the notifier.
+    crashes,
+    /// Older copies of the disk put back.
+    restored,
+    /// Disks wiped.
+    wiped,
+    /// Links cut.
+    cuts,
+    /// Links of which one side did not hear for long that they were cut.
+    half_open,
+    /// Deaths of an edge.
+    edge_deaths,
+    /// Links that a newer one of the same edge replaced.
+    replaced,
+    /// Batches that the disk had no room for.
+    full,
+    /// Syncs that failed.
+    failed_syncs,
+    /// Publishes answered by an earlier one.
+    duplicates,
+    /// Keys used again with another body.
+    reused_keys,
+    /// Gaps told.
+    gaps,
+    /// Gaps because the history was another.
+    forks,
+    /// Sockets that took no more.
+    blocked,
+    /// Events that did not fit into a queue.
+    dropped,
+    /// Events replayed.
+    replayed,
+    /// Live events left out for want of credit.
+    left_out,
+    /// Pages that needed the disk.
+    reads,
+    /// Sessions closed by their edge.
+    closed,
+    /// Streams trimmed by age.
+    aged,
+    /// Streams left and joined again.
+    resubscribed,
+    /// Jobs begun.
+    jobs,
+    /// Jobs that failed because nothing was heard of them.
+    stalled,
+    /// Jobs whose worker came back after that.
+    late,
+    /// Progress that never went out, because newer came.
+    collapsed,
+    /// Receipts that a publisher was told.
+    receipts,
+    /// Events that expired before anybody had them.
+    expired,
+    /// Notifications taken from other devices.
+    retracted,
+    /// Users who left.
+    left,
+}

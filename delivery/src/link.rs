@@ -54,6 +54,9 @@ pub struct Gap {
 pub struct Joined {
     /// The stream.
     pub stream: StreamName,
+    /// What was asked for: a stream that was left and joined again meanwhile has
+    /// another answer coming.
+    pub asked: Option<Position>,
     /// Where the session stands now.
     pub at: Position,
     /// The newest offset. If it is past `at`, there is something to fetch.
@@ -71,6 +74,9 @@ pub struct Page {
     pub session: SessionId,
     /// The stream.
     pub stream: StreamName,
+    /// The position asked for: a page for another one is of a subscription that
+    /// has ended.
+    pub asked: Position,
     /// The events after the position asked for (or after the gap).
     pub events: Vec<StoredEvent>,
     /// The newest offset when this was sent. If it is the last of the page, what

@@ -300,6 +300,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
     let at = Position::start(EPOCH);
     let joined = Joined {
         stream: STREAM.into(),
+        asked: None,
         at,
         head: 0,
         gap: None,
@@ -359,6 +360,7 @@ fn settle(edge: &mut Edge, out: &mut Vec<edge::Output>, head: u64, written: &mut
                     let page = Page {
                         session,
                         stream,
+                        asked: after,
                         events,
                         head,
                         gap: None,

@@ -44,7 +44,7 @@ impl Disk {
             let last = self.records.last().map_or(0, |(_, last)| last.lsn);
             assert_eq!(record.lsn, last + 1, "the log has no holes");
             for placement in record.placements.iter() {
-                let before = self.stream(&placement.stream).last();
+                let before = self.stream(&placement.stream).next_back();
                 assert_eq!(
                     placement.offset,
                     before.map_or(0, |(offset, _)| offset) + 1,
@@ -88,7 +88,8 @@ impl Disk {
     pub(crate) fn trim(&mut self, stream: StreamName, first: u64) {
         let highest = self.trimmed.entry(stream.clone()).or_insert(first);
         *highest = first.max(*highest);
-        self.first.insert(stream, first);
+        let known = self.first.entry(stream).or_insert(first);
+        *known = first.max(*known);
     }
 
     /// The highest offset that ever was the first readable one.

@@ -36,7 +36,7 @@ impl Acks {
             .map(|p| (p.stream.clone(), p.offset))
             .collect();
         for (stream, offset) in &places {
-            let found = disk.stream(stream).find(|(at, _)| at == offset);
+            let found = disk.stream(stream).rfind(|(at, _)| at == offset);
             let (_, record) = found.expect("an acked event is on disk when it is acked");
             assert_eq!(record.id, id, "an acked event is at its offset");
         }
@@ -68,7 +68,7 @@ impl Acks {
 }
 
 fn is_there(disk: &Disk, stream: &str, offset: u64, id: EventId) -> bool {
-    let found = disk.stream(stream).find(|(at, _)| *at == offset);
+    let found = disk.stream(stream).rfind(|(at, _)| *at == offset);
     found.is_some_and(|(_, record)| record.id == id)
 }
 

@@ -17,12 +17,19 @@ use crate::{
     link::{Gap, GapReason, LinkFault, Page, SessionId, ToEdge},
 };
 
+/// What a session asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) session: SessionId,
+    pub(super) stream: StreamName,
+    pub(super) after: Position,
+}
+
 /// A fetch that waits for the log.
 #[derive(Debug)]
 pub(super) struct PendingRead {
     pub(super) edge: EdgeId,
-    session: SessionId,
-    stream: StreamName,
+    asked: Asked,
     /// Where the reader stands.
     after: Position,
     /// A gap to be told with the page.
@@ -35,14 +42,13 @@ impl Hub {
     pub(super) fn fetch(
         &mut self,
         edge: EdgeId,
-        session: SessionId,
-        (name, after): (StreamName, Position),
-        gap: Option<Gap>,
+        asked: Asked,
+        (after, gap): (Position, Option<Gap>),
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let Some(stream) = self.streams.get(&name) else {
+        let Some(stream) = self.streams.get(&asked.stream) else {
             // Nothing was ever stored, or the session left: nothing to read.
-            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            self.answer(edge, asked, (Vec::new(), gap), out);
             return Ok(());
         };
         let (after, gap, proved) = match stream.stand(self.epoch, after) {
@@ -52,8 +58,7 @@ impl Hub {
         };
         let pending = PendingRead {
             edge,
-            session,
-            stream: name,
+            asked,
             after,
             gap,
             proves: !proved,
@@ -66,16 +71,15 @@ impl Hub {
     fn serve(&mut self, pending: PendingRead, out: &mut Vec<Output>) -> Result<(), LinkFault> {
         let PendingRead {
             edge,
-            session,
             after,
             gap,
             proves,
             ..
         } = pending;
         let mut events = Vec::new();
-        let stream = self.streams.get(&pending.stream);
+        let stream = self.streams.get(&pending.asked.stream);
         if !proves && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
-            self.answer(edge, (session, pending.stream), (events, gap), out);
+            self.answer(edge, pending.asked, (events, gap), out);
             return Ok(());
         }
         let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
@@ -93,7 +97,7 @@ impl Hub {
         };
         out.push(Output::Read {
             read,
-            stream: pending.stream.clone(),
+            stream: pending.asked.stream.clone(),
             first,
         });
         self.reads.insert(read, pending);
@@ -135,14 +139,13 @@ impl Hub {
     ) -> Result<(), LinkFault> {
         let PendingRead {
             edge,
-            session,
-            stream: name,
+            asked,
             after,
             gap,
             proves,
         } = pending;
-        let Some(stream) = self.streams.get(&name) else {
-            self.answer(edge, (session, name), (Vec::new(), gap), out);
+        let Some(stream) = self.streams.get(&asked.stream) else {
+            self.answer(edge, asked, (Vec::new(), gap), out);
             return Ok(());
         };
         let first = if proves {
@@ -153,12 +156,12 @@ impl Hub {
         if events.first().is_none_or(|event| event.offset != first) {
             if stream.first() > first {
                 // Trimmed while it was read: stand again, and say what is missing.
-                return self.fetch(edge, session, (name, after), gap, out);
+                return self.fetch(edge, asked, (after, gap), out);
             }
             // The log no longer has it and did not say so yet: an honest gap.
             let lost = stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset);
             let gap = Some(merge(gap, lost));
-            self.answer(edge, (session, name), (Vec::new(), gap), out);
+            self.answer(edge, asked, (Vec::new(), gap), out);
             return Ok(());
         }
         if proves {
@@ -166,7 +169,7 @@ impl Hub {
             if at.check != after.check {
                 let lost = stream.gap_to_head(self.epoch, GapReason::Forked, after.offset);
                 let gap = Some(merge(gap, lost));
-                self.answer(edge, (session, name), (Vec::new(), gap), out);
+                self.answer(edge, asked, (Vec::new(), gap), out);
                 return Ok(());
             }
         }
@@ -174,8 +177,7 @@ impl Hub {
             // The proof filled the page; what follows it needs another read.
             let pending = PendingRead {
                 edge,
-                session,
-                stream: name,
+                asked,
                 after,
                 gap,
                 proves: false,
@@ -184,17 +186,22 @@ impl Hub {
         };
         // Up to the head in one step, where memory reaches back to the page's end.
         stream.fill(last, self.room(), &mut events);
-        self.answer(edge, (session, name), (events, gap), out);
+        self.answer(edge, asked, (events, gap), out);
         Ok(())
     }
 
     fn answer(
         &mut self,
         edge: EdgeId,
-        (session, stream): (SessionId, StreamName),
+        asked: Asked,
         (events, gap): (Vec<StoredEvent>, Option<Gap>),
         out: &mut Vec<Output>,
     ) {
+        let Asked {
+            session,
+            stream,
+            after: asked,
+        } = asked;
         let head = self.streams.get(&stream).map_or(0, Stream::head);
         let last = events
             .last()
@@ -211,6 +218,7 @@ impl Hub {
         let page = Page {
             session,
             stream,
+            asked,
             events,
             head,
             gap,

@@ -4,6 +4,7 @@ use alloc::{collections::BTreeMap, collections::BTreeSet, sync::Arc, vec::Vec};
 
 use super::{
     EdgeId, Hub, Output,
+    pages::Asked,
     receipts::Reporter,
     route::{Link, Session},
     stream::{Stand, Stream},
@@ -102,7 +103,14 @@ impl Hub {
                 session,
                 stream,
                 after,
-            } => self.fetch(edge, session, (stream, after), None, out),
+            } => {
+                let asked = Asked {
+                    session,
+                    stream,
+                    after,
+                };
+                self.fetch(edge, asked, (after, None), out)
+            }
             ToHub::Receipts { session, receipts } => {
                 self.hear_receipts(edge, session, &receipts, (now, out))
             }
@@ -245,6 +253,7 @@ impl Hub {
         };
         Ok(Joined {
             stream: name,
+            asked: interest.from,
             at,
             head,
             gap,

@@ -53,6 +53,10 @@ impl Session {
         let Some(followed) = self.find(&joined.stream) else {
             return;
         };
+        if followed.state == State::Joining && followed.at != joined.asked {
+            // The stream was left and joined again: this is the older answer.
+            return;
+        }
         if core::mem::take(&mut followed.asked)
             && let Some(at) = told_at
         {
@@ -74,11 +78,17 @@ impl Session {
             head,
             gap,
             latest,
+            ..
         } = joined;
         let Some(followed) = self.find(&stream) else {
             return;
         };
         followed.goal = followed.goal.max(head);
+        let stands = followed.at.map_or(0, |at| at.offset);
+        if followed.state == State::Live && head > stands {
+            // It was left and joined again: what came in between did not come here.
+            followed.state = State::Behind;
+        }
         if followed.state == State::Joining {
             // What was heard before may be of another epoch.
             followed.goal = head;
@@ -176,6 +186,7 @@ impl Session {
     pub(crate) fn page(&mut self, page: Page, around: &mut Around<'_>) {
         let Page {
             stream,
+            asked,
             events,
             head,
             gap,
@@ -185,7 +196,8 @@ impl Session {
         let Some(followed) = self.find(&stream) else {
             return;
         };
-        if followed.state != State::Fetching {
+        // A page for another position is of a subscription that has ended.
+        if followed.state != State::Fetching || followed.at != Some(asked) {
             return;
         }
         followed.goal = followed.goal.max(head);

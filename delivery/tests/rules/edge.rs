@@ -1,10 +1,11 @@
 //! What a session keeps for the link, and what it tells a client that does not
 //! read.
 
+use bytes::Bytes;
 use delivery::{
-    Limits, Position,
+    Limits, Position, StoredEvent,
     edge::{Edge, Input, Notice, Output},
-    link::{Interest, Joined, Member, Presence, ReceiptState, ToEdge, ToHub},
+    link::{Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge, ToHub},
 };
 
 use crate::world::queue;
@@ -13,6 +14,8 @@ struct Driver {
     edge: Edge,
     to_hub: Vec<ToHub>,
     told: Vec<Notice>,
+    /// Offsets that the client was given, counted.
+    written: Vec<u64>,
 }
 
 impl Driver {
@@ -21,6 +24,7 @@ impl Driver {
             edge: Edge::new(limits),
             to_hub: Vec::new(),
             told: Vec::new(),
+            written: Vec::new(),
         };
         driver.welcome();
         driver.feed(Input::Open {
@@ -34,7 +38,7 @@ impl Driver {
             }],
             ends_at: u64::MAX,
         });
-        driver.opened();
+        driver.opened(None);
         driver
     }
 
@@ -45,6 +49,7 @@ impl Driver {
             match output {
                 Output::ToHub(message) => self.to_hub.push(message),
                 Output::Tell { notice, .. } => self.told.push(notice),
+                Output::Write { .. } => self.written.push(self.written.len() as u64 + 1),
                 other => panic!("{other:?}"),
             }
         }
@@ -63,9 +68,10 @@ impl Driver {
         });
     }
 
-    fn opened(&mut self) {
+    fn opened(&mut self, asked: Option<Position>) {
         let joined = Joined {
             stream: queue(),
+            asked,
             at: Position::start(1),
             head: 0,
             gap: None,
@@ -146,7 +152,7 @@ fn receipts_that_the_hub_may_not_have_heard_are_sent_again_on_the_next_link() {
     driver.report(1, ReceiptState::Read);
     assert!(driver.reported().is_empty());
     driver.welcome();
-    driver.opened();
+    driver.opened(Some(Position::start(1)));
     let all = [(1, ReceiptState::Read), (2, ReceiptState::Delivered)];
     assert_eq!(driver.reported(), [all]);
 }
@@ -162,7 +168,7 @@ fn receipts_that_wait_are_bounded_and_the_oldest_go_first() {
         driver.report(event, ReceiptState::Delivered);
     }
     driver.welcome();
-    driver.opened();
+    driver.opened(Some(Position::start(1)));
     let newest = [(4, ReceiptState::Delivered), (5, ReceiptState::Delivered)];
     assert_eq!(driver.reported(), [newest]);
     assert_eq!(driver.edge.stats().receipts_dropped, 3);
@@ -176,7 +182,7 @@ fn presence_is_watched_again_on_the_next_link() {
     assert_eq!(driver.watches(), 1);
     driver.feed(Input::LinkDown);
     driver.welcome();
-    driver.opened();
+    driver.opened(Some(Position::start(1)));
     assert_eq!(driver.watches(), 1);
 }
 
@@ -227,4 +233,74 @@ fn presence_of_a_queue_that_is_not_followed_is_refused_and_unwatched_is_unwatche
     driver.feed(Input::UnwatchPresence { session: 1, stream });
     driver.hear(ToEdge::Presence(presence(None)));
     assert!(driver.presence().is_empty());
+}
+
+fn stored(offset: u64) -> StoredEvent {
+    StoredEvent {
+        offset,
+        check: 1,
+        envelope: Bytes::from_static(b"frame"),
+    }
+}
+
+fn page(asked: u64, offset: u64) -> ToEdge {
+    ToEdge::Page(Page {
+        session: 1,
+        stream: queue(),
+        asked: Position {
+            epoch: 1,
+            offset: asked,
+            check: u32::from(asked > 0),
+        },
+        events: vec![stored(offset)],
+        head: 9,
+        gap: None,
+        latest: Vec::new(),
+    })
+}
+
+#[test]
+fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
+    let mut driver = Driver::new(Limits::default());
+    let (stream, head) = (queue(), 9);
+    driver.hear(ToEdge::Behind { stream, head });
+    let stream = queue();
+    driver.feed(Input::Unsubscribe { session: 1, stream });
+    let from = Some(Position::start(1));
+    let stream = queue();
+    driver.feed(Input::Subscribe {
+        session: 1,
+        stream,
+        from,
+    });
+    let joined = Joined {
+        stream: queue(),
+        asked: from,
+        at: Position::start(1),
+        head,
+        gap: None,
+        latest: Vec::new(),
+    };
+    let other = Joined {
+        asked: None,
+        at: Position {
+            epoch: 1,
+            offset: 9,
+            check: 1,
+        },
+        ..joined.clone()
+    };
+    // The older of two answers says that it stands at the head: not what was asked.
+    for joined in [other, joined] {
+        driver.hear(ToEdge::Joined { session: 1, joined });
+    }
+    driver.to_hub.clear();
+    driver.hear(page(0, 1));
+    // Now the second page was asked for; the first one's twin comes.
+    driver.hear(page(0, 1));
+    assert_eq!(driver.written, [1]);
+    let stands = driver.edge.session(1).and_then(|s| s.position("queue:q"));
+    assert_eq!(stands.map(|at| at.offset), Some(1));
+    driver.hear(page(1, 2));
+    assert_eq!(driver.written, [1, 2]);
 }

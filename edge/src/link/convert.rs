@@ -139,6 +139,7 @@ fn message_from(message: HubMessage) -> Result<Option<ToEdge>, BadMessage> {
             joined: joined(m)?,
         },
         Body::Page(m) => ToEdge::Page(Page {
+            asked: position(m.asked, "page.asked")?,
             session: m.session,
             stream: m.stream.into(),
             events: m.events.into_iter().map(stored).collect(),
@@ -190,6 +191,10 @@ fn presence(presence: v1::StreamPresence) -> Presence {
 fn joined(joined: StreamJoined) -> Result<Joined, BadMessage> {
     Ok(Joined {
         stream: joined.stream.into(),
+        asked: joined
+            .asked
+            .map(|asked| position(Some(asked), "joined.asked"))
+            .transpose()?,
         at: position(joined.at, "joined.at")?,
         head: joined.head,
         gap: joined.gap.map(gap).transpose()?,
@@ -257,7 +262,12 @@ mod tests {
             from_body(hub_message::Body::Live(v1::Live::default())),
             Err(BadMessage("live.event"))
         );
+        assert_eq!(
+            from_body(hub_message::Body::Page(v1::Page::default())),
+            Err(BadMessage("page.asked"))
+        );
         let page = v1::Page {
+            asked: Some(v1::Position::default()),
             gap: Some(v1::Gap::default()),
             ..Default::default()
         };

@@ -110,6 +110,7 @@ impl Attached {
             v1::StreamJoined {
                 session: open.session,
                 stream: interest.stream,
+                asked: interest.from,
                 head: at.offset,
                 at: Some(at),
                 ..Default::default()

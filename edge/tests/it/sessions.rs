@@ -77,12 +77,12 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
         from: 3,
         to: position(5),
     };
-    let mut own = joined("user:u1", position(5), 7);
+    let mut own = joined(("user:u1", None), position(5), 7);
     own.gap = Some(gap);
     link.send_all(vec![
         ToEdge::Opened {
             session,
-            joined: vec![own, joined("everyone", position(0), 0)],
+            joined: vec![own, joined(("everyone", None), position(0), 0)],
         },
         live("user:u1", 8, "live"),
     ])
@@ -95,6 +95,7 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
     let page = Page {
         session,
         stream: "user:u1".into(),
+        asked: after,
         events,
         head: 8,
         gap: None,
@@ -139,8 +140,8 @@ async fn when_the_notifier_goes_sockets_stay_and_are_told() {
         Some(position(1)),
         "announced from where it stands"
     );
-    let own = joined("user:u1", position(1), 1);
-    let all = joined("everyone", position(0), 0);
+    let own = joined(("user:u1", Some(position(1))), position(1), 1);
+    let all = joined(("everyone", Some(position(0))), position(0), 0);
     link.send(ToEdge::Opened {
         session,
         joined: vec![own, all],
@@ -165,7 +166,7 @@ async fn queues_are_followed_and_left_by_grant() {
         panic!()
     };
     assert_eq!(&*interest.stream, "queue:eu-1");
-    let joined = joined("queue:eu-1", position(4), 4);
+    let joined = joined(("queue:eu-1", None), position(4), 4);
     link.send_all(vec![
         ToEdge::Joined { session, joined },
         live("queue:eu-1", 5, "x"),

@@ -44,17 +44,18 @@ async fn a_slow_client_misses_nothing_and_delays_nobody() {
         loop {
             let (session, after) = loop {
                 match link.next().await {
-                    ToHub::Fetch { session, after, .. } => break (session, after.offset),
+                    ToHub::Fetch { session, after, .. } => break (session, after),
                     ToHub::Credit { .. } => {}
                     other => panic!("{other:?}"),
                 }
             };
-            let end = (after + 5).min(last);
-            let events = (after + 1..=end).map(|n| stored(n, &text)).collect();
+            let end = (after.offset + 5).min(last);
+            let events = (after.offset + 1..=end).map(|n| stored(n, &text)).collect();
             let stream = "everyone".into();
             let page = Page {
                 session,
                 stream,
+                asked: after,
                 events,
                 head: last,
                 gap: None,
@@ -138,7 +139,7 @@ async fn pings_of_a_client_that_does_not_read_cost_nothing() {
             },
             request = link.next() => if let ToHub::Fetch { session, after, .. } = request {
                 let events = (after.offset + 1..=20).map(|n| stored(n, &text)).collect();
-                let page = Page { session, stream: "everyone".into(), events, head: 20, gap: None, latest: vec![] };
+                let page = Page { session, stream: "everyone".into(), asked: after, events, head: 20, gap: None, latest: vec![] };
                 link.send(ToEdge::Page(page)).await;
             }
         }
@@ -148,6 +149,6 @@ async fn pings_of_a_client_that_does_not_read_cost_nothing() {
         "{pongs} pongs were kept for a client that did not read"
     );
     // And the session is whole.
-    let joined = joined("everyone", position(20), 20);
+    let joined = joined(("everyone", None), position(20), 20);
     assert_eq!(joined.at.offset, events);
 }

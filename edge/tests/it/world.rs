@@ -167,7 +167,7 @@ impl Link {
         };
         let joined = interests.into_iter().map(|interest| {
             let at = interest.from.unwrap_or(position(head));
-            joined(&interest.stream, at, head)
+            joined((&interest.stream, interest.from), at, head)
         });
         let joined = joined.collect();
         self.send(ToEdge::Opened { session, joined }).await;
@@ -175,9 +175,11 @@ impl Link {
     }
 }
 
-pub(crate) fn joined(stream: &str, at: Position, head: u64) -> Joined {
+/// Answers who asked for a stream from some position.
+pub(crate) fn joined((stream, asked): (&str, Option<Position>), at: Position, head: u64) -> Joined {
     Joined {
         stream: stream.into(),
+        asked,
         at,
         head,
         gap: None,

@@ -207,6 +207,7 @@ fn joined(session: u64, joined: Joined) -> v1::StreamJoined {
         head: joined.head,
         gap: joined.gap.map(gap),
         latest: joined.latest.into_iter().map(ephemeral).collect(),
+        asked: joined.asked.map(to_position),
     }
 }
 
@@ -218,6 +219,7 @@ fn page(page: Page) -> v1::Page {
         head: page.head,
         gap: page.gap.map(gap),
         latest: page.latest.into_iter().map(ephemeral).collect(),
+        asked: Some(to_position(page.asked)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! first that it can fail: that the fault was really there, or that the judge
 //! finds a doctored history out.
 
+mod clocks;
 mod drain;
 mod edges;
 mod half_open;

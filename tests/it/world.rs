@@ -17,6 +17,8 @@ mod process;
 mod proxy;
 #[path = "world/tracer.rs"]
 mod tracer;
+#[path = "world/wall_clock.rs"]
+mod wall_clock;
 #[path = "world/watcher.rs"]
 mod watcher;
 
@@ -36,6 +38,7 @@ pub(crate) use load::{Aim, Load, burst, latencies, median};
 pub(crate) use process::{Process, Running, closed_for, until};
 pub(crate) use proxy::{Fate, Proxy};
 pub(crate) use tracer::Tracer;
+pub(crate) use wall_clock::WallClock;
 pub(crate) use watcher::{Order, Watcher};
 
 use belfry::{
@@ -52,6 +55,7 @@ use tonic::{
 
 /// Long enough for a busy machine; a test that waits this long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+const AN_HOUR_S: i64 = 3_600;
 
 /// A directory of a test's own, with secrets, and what is started on it.
 pub(crate) struct World {
@@ -128,6 +132,21 @@ impl World {
         (grpc, name): (&str, &str),
         more: &[&str],
     ) -> Process {
+        Process::start("edge", &self.edge_arguments(listen, (grpc, name), more))
+    }
+
+    /// An edge that another program runs.
+    pub(crate) fn edge_under(&self, under: &[OsString], grpc: &str, name: &str) -> Process {
+        let arguments = self.edge_arguments("127.0.0.1:0", (grpc, name), &[]);
+        Process::start_under(under, "edge", &arguments)
+    }
+
+    fn edge_arguments(
+        &self,
+        listen: &str,
+        (grpc, name): (&str, &str),
+        more: &[&str],
+    ) -> Vec<String> {
         let url = format!("http://{grpc}");
         let listen = words(&[
             "--edge-listen",
@@ -137,7 +156,7 @@ impl World {
             "--edge-name",
             name,
         ]);
-        Process::start("edge", &[self.common(), listen, words(more)].concat())
+        [self.common(), listen, words(more)].concat()
     }
 
     fn secret(&self, name: &str) -> Vec<u8> {
@@ -146,13 +165,29 @@ impl World {
     }
 
     pub(crate) fn user_token(&self, user: &str) -> String {
-        let claims = json!({"sub": user, "aud": "belfry", "exp": in_an_hour(), "queues": ["*"]});
+        self.user_token_for(user, AN_HOUR_S)
+    }
+
+    /// A token that ends in so many seconds.
+    pub(crate) fn user_token_for(&self, user: &str, lasts: i64) -> String {
+        let exp = now_s() + lasts;
+        let claims = json!({"sub": user, "aud": "belfry", "exp": exp, "queues": ["*"]});
         sign(&claims, &self.secret("users.key"))
     }
 
     pub(crate) fn service_token(&self, role: &str) -> String {
-        let claims = json!({"sub": "tests", "aud": "belfry-internal", "exp": in_an_hour(),
-                            "role": role, "events": ["*"], "targets": ["*"]});
+        self.service_token_for((role, "tests"), AN_HOUR_S)
+    }
+
+    /// A token that outlives every step of a clock.
+    pub(crate) fn lasting_token(&self, role: &str, name: &str) -> String {
+        self.service_token_for((role, name), 24 * 365 * 50 * AN_HOUR_S)
+    }
+
+    fn service_token_for(&self, (role, name): (&str, &str), lasts: i64) -> String {
+        let exp = now_s() + lasts;
+        let claims = json!({"sub": name, "aud": "belfry-internal", "exp": exp, "role": role,
+                            "events": ["*"], "targets": ["*"]});
         sign(&claims, &self.secret("services.key"))
     }
 
@@ -168,15 +203,11 @@ impl World {
     }
 
     pub(crate) fn publisher(&self, grpc: &str) -> Publisher {
-        let token = self.service_token("publisher");
-        let config = PublisherConfig {
-            // A restart may take a while on a busy machine; tries go on.
-            deadline: Duration::from_mins(1),
-            attempt_timeout: Duration::from_secs(2),
-            longest_pause: Duration::from_millis(200),
-            ..PublisherConfig::new(format!("http://{grpc}"), Credential::token(token))
-        };
-        Publisher::connect(config).expect("a publisher")
+        publisher(grpc, self.service_token("publisher"))
+    }
+
+    pub(crate) fn lasting_publisher(&self, grpc: &str) -> Publisher {
+        publisher(grpc, self.lasting_token("publisher", "tests"))
     }
 
     /// A client that comes back by itself, at one of these edges.
@@ -239,12 +270,20 @@ pub(crate) fn list(faults: &[Fault]) -> String {
     format!("{} faults:{}", faults.len(), shown.collect::<String>())
 }
 
-fn in_an_hour() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_secs()
-        + 3_600
+fn publisher(grpc: &str, token: String) -> Publisher {
+    let config = PublisherConfig {
+        // A restart may take a while on a busy machine; tries go on.
+        deadline: Duration::from_mins(1),
+        attempt_timeout: Duration::from_secs(2),
+        longest_pause: Duration::from_millis(200),
+        ..PublisherConfig::new(format!("http://{grpc}"), Credential::token(token))
+    };
+    Publisher::connect(config).expect("a publisher")
+}
+
+fn now_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("after 1970").as_secs().cast_signed()
 }
 
 fn sign(claims: &Value, secret: &[u8]) -> String {

@@ -3,6 +3,7 @@
 //! finds a doctored history out.
 
 mod clocks;
+mod disk_full;
 mod drain;
 mod edges;
 mod half_open;

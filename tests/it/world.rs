@@ -117,6 +117,23 @@ impl World {
         Process::start_under(under, "notifier", &arguments)
     }
 
+    /// A notifier that keeps its log on a disk of its own; `None` if it could not
+    /// be given one.
+    pub(crate) fn notifier_on(&self, under: &[OsString], disk: &Path) -> Option<Process> {
+        let listen = words(&[
+            "--grpc-listen",
+            "127.0.0.1:0",
+            "--notifier-http-listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            &disk.display().to_string(),
+            "--secrets-dir",
+            &self.dir().join("secrets").display().to_string(),
+        ]);
+        let notifier = Process::start_under(under, "notifier", &listen);
+        (!notifier.addresses.is_null()).then_some(notifier)
+    }
+
     pub(crate) fn edge(&self, grpc: &str, name: &str) -> Process {
         self.edge_with(grpc, name, &[])
     }

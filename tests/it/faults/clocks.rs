@@ -127,8 +127,8 @@ async fn a_session_ends_with_its_token_whatever_the_edges_clock_is_set_to() {
     clock.step(TEN_YEARS);
     let still = event::status_update("test", "test", "still here");
     let publisher = world.publisher(&grpc);
-    let published = publisher.publish(Publish::to_user("u1", still)).await;
-    published.expect("acked");
+    let answer = publisher.publish(Publish::to_user("u1", still)).await;
+    answer.expect("acked");
     let frame = lasting.next().await;
     assert_eq!(frame["status"], "still here", "{frame}");
 }

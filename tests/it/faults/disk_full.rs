@@ -1,0 +1,138 @@
+//! A disk that is full and freed again: publishes are refused so that they can be
+//! tried again, everything else goes on, and service resumes by itself
+//! (guarantee G18).
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use belfry::publisher::{Publish, event};
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use crate::world::{
+    Browser, Caller, History, Load, Process, Shadow, World, burst, in_turn, judge, list,
+    saw_everything,
+};
+
+/// Bytes of an event that fills a disk quickly.
+const LARGE: usize = 32 << 10;
+/// One that has no room where the other has none.
+const LARGER: usize = 40 << 10;
+/// The disk, and what lies in its way at first.
+const DISK: &str = "size=24m";
+const BALLAST: usize = 8 << 20;
+const PACE: Duration = Duration::from_millis(5);
+
+/// A disk that only one process sees, and a way into it.
+struct SmallDisk {
+    /// What goes before the command.
+    under: Vec<OsString>,
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    fn new(dir: &Path) -> Self {
+        let at = dir.join("disk");
+        std::fs::create_dir(&at).expect("a directory");
+        let script = format!("mount -t tmpfs -o {DISK} tmpfs \"$0\" && exec \"$@\"");
+        let mut under: Vec<OsString> = vec!["unshare".into()];
+        // Who is root needs no name space of users to mount in.
+        if !rustix::process::geteuid().is_root() {
+            under.extend(["--user".into(), "--map-root-user".into()]);
+        }
+        under.extend(["--mount".into(), "sh".into(), "-c".into(), script.into()]);
+        under.push(at.clone().into_os_string());
+        Self { under, at }
+    }
+
+    /// The ballast, as it is seen from here.
+    fn ballast(&self, notifier: &Process) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", notifier.pid()));
+        let inside = self.at.strip_prefix("/").expect("an absolute path");
+        root.join(inside).join("ballast")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_publishes_lets_all_else_go_on_and_serves_again_once_freed() {
+    let world = World::new();
+    world.make_secrets();
+    let disk = SmallDisk::new(world.dir());
+    let Some(notifier) = world.notifier_on(&disk.under, &disk.at) else {
+        println!("skipped: file systems may not be mounted here");
+        return;
+    };
+    let grpc = notifier.address("grpc");
+    let ballast = disk.ballast(&notifier);
+    File::create(&ballast)
+        .and_then(|mut file| file.write_all(&vec![1; BALLAST]))
+        .expect("ballast on the small disk");
+    let edge = world.edge(&grpc, "edge-1");
+    let ws = [edge.address("ws")];
+    let watcher = world.watcher(&ws, ("u1", &[])).await;
+    let mut browser = world.browser(&edge, "u2").await;
+    let beginnings = world.browser(&edge, "u1").await.positions;
+    let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
+    // While there is room, nothing is refused.
+    burst(&publisher, &shadow, &in_turn(&["u1"]), (20, LARGE)).await;
+
+    let caller = Caller::connect(&world, &grpc).await;
+    let large = format!("{{\"padding\":\"{}\"}}", "x".repeat(LARGE));
+    let fill = || Publish::to_user("nobody", event::custom("fill", &large));
+    let refused = loop {
+        match caller.publish(&fill()).await {
+            Ok(_) => {}
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    let details = refused.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.as_str());
+    assert_eq!(reason, Some("STORAGE_FULL"));
+    let hint = details.retry_info().and_then(|info| info.retry_delay);
+    assert!(hint.is_some(), "it says when to come back: {refused:?}");
+    // What wants no disk goes on: live, and replay.
+    for percent in 1..=3 {
+        let progress = event::job_progress(percent, "working", "d1");
+        let progress = Publish::to_user("u2", progress).ephemeral("");
+        publisher.publish(progress).await.expect("taken");
+        assert_eq!(browser.until("job_progress").await["percent"], percent);
+    }
+    replay(&world, &edge, &beginnings, &shadow).await;
+
+    // Publishers that try again are there when there is space again.
+    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, LARGER));
+    let again = caller.publish(&fill()).await.expect_err("it is still full");
+    assert_eq!(again.code(), Code::ResourceExhausted);
+    assert_eq!(load.acked(), 0, "nothing is acked that has no room");
+    std::fs::remove_file(ballast).expect("freed");
+    load.more(50).await;
+    load.stop().await;
+    assert_eq!(watcher.state().connections, 1, "no socket was closed");
+    assert_eq!(watcher.state().times_degraded, 0, "nobody was worried");
+    saw_everything(watcher, &shadow).await;
+    replay(&world, &edge, &beginnings, &shadow).await;
+    assert_eq!(notifier.terminate(), Some(0));
+}
+
+/// Somebody who was away since the beginning sees all that was acked.
+async fn replay(
+    world: &World,
+    edge: &Process,
+    from: &std::collections::BTreeMap<String, String>,
+    shadow: &Shadow,
+) {
+    let token = world.user_token("u1");
+    let mut browser = Browser::connect(&edge.address("ws"), &token, from).await;
+    let (mut history, acked) = (History::default(), shadow.of("u1", &[]));
+    while history.seen.len() < acked.len() {
+        history.note(&browser.next().await);
+    }
+    let faults = judge(&history, &acked);
+    assert!(faults.is_empty(), "who was away saw {}", list(&faults));
+}

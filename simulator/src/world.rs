@@ -14,7 +14,7 @@ use std::{
 };
 
 use delivery::{
-    Limits, Position, Record, StreamName,
+    EventId, Limits, Position, Record, StreamName,
     client::Client,
     edge::{self, Edge, Notice},
     hub::{Hub, ReadId, WatchId},
@@ -111,6 +111,8 @@ struct Person {
     connection: u64,
     pace: Pace,
     seen: BTreeMap<StreamName, Seen>,
+    /// The event that its client reported of last.
+    reported: Option<EventId>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -257,6 +259,7 @@ impl World {
                     Pace::Fast
                 },
                 seen: BTreeMap::new(),
+                reported: None,
             });
             self.start_person(index);
         }

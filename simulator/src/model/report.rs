@@ -47,6 +47,8 @@ report! {
     replaced,
     /// Batches that the disk had no room for.
     full,
+    /// Syncs that took very long.
+    slow_syncs,
     /// Syncs that failed.
     failed_syncs,
     /// Publishes answered by an earlier one.

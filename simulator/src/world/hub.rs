@@ -147,10 +147,16 @@ impl World {
     }
 
     fn write_batch(&mut self) {
-        let pause = self.random.between(1, 20);
+        let slow = self.chaos() && self.random.chance(1);
+        let pause = if slow {
+            self.random.between(500, 2_500)
+        } else {
+            self.random.between(1, 20)
+        };
         let Some(process) = &mut self.hub else { return };
         if process.writing.is_empty() && !process.gathered.is_empty() {
             process.writing = std::mem::take(&mut process.gathered);
+            self.report.slow_syncs += u64::from(slow);
             self.after(pause, Due::LogDone(self.incarnation));
         }
     }

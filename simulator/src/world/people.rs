@@ -222,9 +222,17 @@ impl World {
             2 | 3 => ReceiptState::Displayed,
             _ => ReceiptState::Delivered,
         };
-        let device = Arc::from(format!("device-{person}"));
-        self.receipts.reports(event, device, state);
-        let receipts = vec![(event, state)];
+        let device: Arc<str> = Arc::from(format!("device-{person}"));
+        let mut receipts = vec![(event, state)];
+        // Now and then a client says what it said long ago.
+        if let Some(earlier) = self.people[person].reported.replace(event)
+            && self.random.chance(20)
+        {
+            receipts.push((earlier, ReceiptState::Delivered));
+        }
+        for (event, state) in &receipts {
+            self.receipts.reports(*event, Arc::clone(&device), *state);
+        }
         self.edge(edge, edge::Input::Receipts { session, receipts });
     }
 

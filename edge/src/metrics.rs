@@ -50,6 +50,8 @@ metrics! {
     deliveries: Count = "deliveries", "Event frames given to sockets";
     dropped: Count = "events_dropped", "Events that overflowed the queue of a slow client; stored ones are replayed";
     collapsed: Count = "events_collapsed", "Ephemeral events replaced by newer ones while they waited";
+    receipts: Count = "receipts", "Receipts that clients sent";
+    receipts_dropped: Count = "receipts_dropped", "Receipts given up because too many waited for the link";
     written_bytes: Count = "written_bytes", "Bytes written to sockets";
     encoded: Count = "events_encoded", "Events turned into frames";
     unknown: Count = "events_unknown", "Events of a newer contract, sent as unknown";

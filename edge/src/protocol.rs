@@ -15,8 +15,10 @@ use delivery::{
 use serde::{Serialize, Serializer};
 
 mod client;
+mod receipts;
 
 pub use client::{BadFrame, ClientFrame, Connect, MAX_QUEUES, parse};
+pub use receipts::MAX_RECEIPTS;
 
 /// The one subprotocol.
 pub const SUBPROTOCOL: &str = "belfry.v1";

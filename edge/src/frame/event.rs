@@ -59,12 +59,31 @@ struct EventFrame<'a> {
     body: Option<Body<'a>>,
 }
 
+/// Word that an event was dealt with on another device.
+#[derive(Serialize)]
+struct RetractFrame {
+    r#type: &'static str,
+    id: Option<Uuid>,
+    reason: &'static str,
+}
+
 impl Encoder {
     /// The frame of one event, as it is delivered at `now_unix_ms`: expired links
     /// are left out.
     pub fn event(&mut self, envelope: &[u8], place: Place<'_>, now_unix_ms: i64) -> Bytes {
         self.encoded += 1;
         let decoded = v1::Envelope::decode(envelope).ok();
+        if let Some(retract) = decoded
+            .as_ref()
+            .and_then(|decoded| decoded.retract.as_ref())
+        {
+            let frame = RetractFrame {
+                r#type: "retract",
+                id: Uuid::from_slice(&retract.event_id).ok(),
+                reason: if retract.read { "read" } else { "dismissed" },
+            };
+            return text_of(&frame, 100);
+        }
         let known = decoded
             .as_ref()
             .and_then(|envelope| envelope.event.as_ref()?.body.as_ref())

@@ -6,17 +6,19 @@
 
 use std::{borrow::Cow, fmt};
 
-use delivery::Position;
+use delivery::{EventId, Position, link::ReceiptState};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use super::read_position;
+use super::{read_position, receipts};
 
 /// Queues in one `connect` at most.
 pub const MAX_QUEUES: usize = 128;
+/// The rule for the name of a device.
+const DEVICE: &str = "1 to 64 printable ASCII characters";
 
 /// The first frame of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +29,8 @@ pub struct Connect {
     pub positions: Vec<(String, Position)>,
     /// Queues to follow from the start.
     pub queues: Vec<String>,
+    /// What the device is called in receipts.
+    pub device: Option<String>,
 }
 
 /// A message of a client.
@@ -53,6 +57,18 @@ pub enum ClientFrame {
         /// The token.
         token: String,
     },
+    /// What became of events on this device.
+    Receipt {
+        /// Event and state.
+        receipts: Vec<(EventId, ReceiptState)>,
+    },
+    /// Who follows a queue?
+    Presence {
+        /// The queue.
+        queue: String,
+        /// Tell, or tell no longer.
+        watch: bool,
+    },
 }
 
 /// Why a message was refused.
@@ -76,7 +92,7 @@ impl BadFrame {
         }
     }
 
-    fn field(field: impl Into<Cow<'static, str>>, rule: &str) -> Self {
+    pub(super) fn field(field: impl Into<Cow<'static, str>>, rule: &str) -> Self {
         let field = field.into();
         let message = Cow::Owned(format!("`{field}` must be {rule}"));
         Self {
@@ -121,14 +137,21 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
         "refresh" => Ok(ClientFrame::Refresh {
             token: required(fields.token, "token", "a string")?,
         }),
+        "receipt" => Ok(ClientFrame::Receipt {
+            receipts: receipts::read(fields.receipts)?,
+        }),
+        "presence" => Ok(ClientFrame::Presence {
+            queue: required(fields.queue, "queue", "a string")?,
+            watch: required(fields.watch, "watch", "true or false")?,
+        }),
         _ => Err(BadFrame::field(
             "type",
-            "one of `connect`, `subscribe`, `unsubscribe`, `ping`, `refresh`",
+            "one of `connect`, `subscribe`, `unsubscribe`, `ping`, `refresh`, `receipt`, `presence`",
         )),
     }
 }
 
-fn optional<T: DeserializeOwned>(
+pub(super) fn optional<T: DeserializeOwned>(
     raw: Option<&RawValue>,
     field: &'static str,
     rule: &str,
@@ -138,7 +161,7 @@ fn optional<T: DeserializeOwned>(
         .map_err(|_| BadFrame::field(field, rule))
 }
 
-fn required<T: DeserializeOwned>(
+pub(super) fn required<T: DeserializeOwned>(
     raw: Option<&RawValue>,
     field: &'static str,
     rule: &str,
@@ -155,6 +178,9 @@ struct Fields<'a> {
     queues: Option<&'a RawValue>,
     queue: Option<&'a RawValue>,
     position: Option<&'a RawValue>,
+    device: Option<&'a RawValue>,
+    receipts: Option<&'a RawValue>,
+    watch: Option<&'a RawValue>,
     twice: Option<&'static str>,
 }
 
@@ -187,10 +213,18 @@ impl<'a> Fields<'a> {
             };
             positions.push((stream, position));
         }
+        let device: Option<String> = optional(self.device, "device", DEVICE)?;
+        let fits = |name: &String| {
+            (1..=64).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        };
+        if device.as_ref().is_some_and(|name| !fits(name)) {
+            return Err(BadFrame::field("device", DEVICE));
+        }
         Ok(Connect {
             token: optional(self.token, "token", "a string")?,
             positions,
             queues,
+            device,
         })
     }
 
@@ -202,6 +236,9 @@ impl<'a> Fields<'a> {
             "queues" => (&mut self.queues, "queues"),
             "queue" => (&mut self.queue, "queue"),
             "position" => (&mut self.position, "position"),
+            "device" => (&mut self.device, "device"),
+            "receipts" => (&mut self.receipts, "receipts"),
+            "watch" => (&mut self.watch, "watch"),
             _ => return None,
         })
     }
@@ -309,6 +346,18 @@ mod tests {
             parse(r#"{"type":"refresh","token":"t"}"#),
             Ok(ClientFrame::Refresh { token: "t".into() })
         );
+        assert_eq!(
+            parse(r#"{"type":"presence","queue":"a","watch":false}"#),
+            Ok(ClientFrame::Presence {
+                queue: "a".into(),
+                watch: false
+            })
+        );
+        let Ok(ClientFrame::Connect(connect)) = parse(r#"{"type":"connect","device":"my phone"}"#)
+        else {
+            panic!()
+        };
+        assert_eq!(connect.device.as_deref(), Some("my phone"));
     }
 
     #[test]
@@ -318,7 +367,8 @@ mod tests {
             r#"{{"type":"connect","queues":[{}"a"]}}"#,
             r#""a","#.repeat(128)
         );
-        let table: [(&str, Option<&str>); 25] = [
+        let long = format!(r#"{{"type":"connect","device":"{}"}}"#, "x".repeat(65));
+        let table: [(&str, Option<&str>); 32] = [
             ("", None),
             ("x", None),
             ("[]", None),
@@ -349,6 +399,16 @@ mod tests {
                 Some("position"),
             ),
             (r#"{"type":"refresh","token":{}}"#, Some("token")),
+            (r#"{"type":"presence","watch":true}"#, Some("queue")),
+            (r#"{"type":"presence","queue":"a"}"#, Some("watch")),
+            (
+                r#"{"type":"presence","queue":"a","watch":1}"#,
+                Some("watch"),
+            ),
+            (r#"{"type":"connect","device":""}"#, Some("device")),
+            (r#"{"type":"connect","device":"é"}"#, Some("device")),
+            (&long, Some("device")),
+            (r#"{"type":"receipt"}"#, Some("receipts")),
             (r#"{"type":"connect","queues":"a"}"#, Some("queues")),
             (&queues, Some("queues")),
             (

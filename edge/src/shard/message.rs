@@ -12,13 +12,13 @@ use std::{
 use belfry::reason::Reason;
 use bytes::Bytes;
 use delivery::{
-    Position, StreamName,
-    link::{Interest, SessionId},
+    EventId, Position, StreamName,
+    link::{Interest, ReceiptState, SessionId},
 };
 use tokio::{net::TcpStream, sync::mpsc};
 use uuid::Uuid;
 
-use crate::auth::User;
+use crate::{auth::User, protocol::Connect};
 
 /// A message of a socket.
 pub(crate) enum FromSocket {
@@ -63,6 +63,17 @@ pub(crate) enum Request {
         /// When the session ends.
         ends_unix_ms: i64,
     },
+    /// What became of events on the device.
+    Receipts(Vec<(EventId, ReceiptState)>),
+    /// More receipts than are taken; come back after so many milliseconds.
+    TooManyReceipts(u64),
+    /// Tell who follows a stream, or no longer.
+    Presence {
+        /// The stream.
+        stream: StreamName,
+        /// Tell, or no longer.
+        watch: bool,
+    },
     /// It was refused.
     Bad {
         /// Why.
@@ -93,6 +104,8 @@ pub(crate) struct Opening {
     pub user: Arc<str>,
     /// Its public id.
     pub public_id: Arc<str>,
+    /// What its device is called in receipts.
+    pub device: Arc<str>,
     /// What it follows.
     pub interests: Vec<Interest>,
     /// When it ends, in Unix milliseconds.
@@ -110,9 +123,10 @@ impl Opening {
         session: SessionId,
         user: &User,
         queues: &[StreamName],
-        positions: &[(String, Position)],
+        connect: &Connect,
         stream: &Arc<TcpStream>,
     ) -> Self {
+        let positions = &connect.positions;
         let from = |name: &str| {
             let found = positions.iter().find(|(known, _)| known == name);
             found.map(|(_, position)| *position)
@@ -133,10 +147,15 @@ impl Opening {
                 from: from(queue),
             });
         }
+        let public_id: Arc<str> = Uuid::now_v7().to_string().into();
         Self {
             session,
             user: Arc::clone(&user.id),
-            public_id: Uuid::now_v7().to_string().into(),
+            device: match &connect.device {
+                Some(device) => device.as_str().into(),
+                None => Arc::clone(&public_id),
+            },
+            public_id,
             interests,
             ends_unix_ms: user.ends_unix_ms,
             stream: Arc::clone(stream),

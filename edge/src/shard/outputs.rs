@@ -117,7 +117,7 @@ impl Shard {
                 self.feed(Input::Open {
                     session: opening.session,
                     user: opening.user,
-                    device: opening.public_id.clone(),
+                    device: opening.device,
                     public_id: opening.public_id,
                     interests: opening.interests,
                     ends_at,
@@ -177,6 +177,24 @@ impl Shard {
                 let expires_at = clock::rfc3339(exp_unix_ms);
                 self.sockets
                     .push(session, frame::text(&ServerFrame::Refreshed { expires_at }));
+            }
+            Request::Receipts(receipts) => self.feed(Input::Receipts { session, receipts }),
+            Request::TooManyReceipts(wait_ms) => {
+                self.apply();
+                let error = ServerFrame::Error {
+                    code: protocol::code(Reason::RateLimited),
+                    message: "too many receipts, send several in one frame".into(),
+                    field: Some("receipts".into()),
+                    retry_after_ms: Some(wait_ms),
+                };
+                self.sockets.push(session, frame::text(&error));
+            }
+            Request::Presence { stream, watch } => {
+                self.feed(if watch {
+                    Input::WatchPresence { session, stream }
+                } else {
+                    Input::UnwatchPresence { session, stream }
+                });
             }
             Request::Bad {
                 reason,
@@ -307,6 +325,10 @@ impl Shard {
         metrics.deliveries.inc_by(new.writes - old.writes);
         metrics.dropped.inc_by(new.dropped - old.dropped);
         metrics.collapsed.inc_by(new.collapsed - old.collapsed);
+        metrics.receipts.inc_by(new.receipts - old.receipts);
+        metrics
+            .receipts_dropped
+            .inc_by(new.receipts_dropped - old.receipts_dropped);
         metrics
             .encoded
             .inc_by(self.encoder.encoded - self.counted.encoded);

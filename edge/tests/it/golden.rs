@@ -6,7 +6,7 @@ use std::{env, fs, path::Path};
 use belfry::{reason::Reason, v1};
 use delivery::{
     Position,
-    link::{Gap, GapReason},
+    link::{Gap, GapReason, Member, Presence},
 };
 use edge::{
     frame::{self, Encoder, Place},
@@ -294,8 +294,25 @@ fn answers_and_notices_look_as_they_always_did() {
         reason: GapReason::EpochChanged,
         ..trimmed
     };
+    let member = |user: &str, online, generation| Member {
+        user: user.into(),
+        online,
+        generation,
+    };
+    let here = Presence {
+        stream: "queue:support".into(),
+        total: Some(2),
+        members: [member("u1", true, 7), member("u2", true, 8)].into(),
+    };
+    let left = Presence {
+        stream: "queue:support".into(),
+        total: None,
+        members: [member("u2", false, 9)].into(),
+    };
     let since = "2025-10-28T12:00:00.000Z".to_owned();
     for (name, frame) in [
+        ("presence_snapshot", ServerFrame::presence(&here)),
+        ("presence_change", ServerFrame::presence(&left)),
         ("connected", connected),
         ("subscribed", subscribed),
         (
@@ -318,6 +335,27 @@ fn answers_and_notices_look_as_they_always_did() {
         ("refreshed", ServerFrame::Refreshed { expires_at: since }),
     ] {
         check(name, &frame::text(&frame));
+    }
+}
+
+#[test]
+fn word_of_what_was_dealt_with_looks_as_it_always_did() {
+    for (name, read) in [("retract_read", true), ("retract_dismissed", false)] {
+        let envelope = v1::Envelope {
+            id: vec![2; 16].into(),
+            retract: Some(v1::Retract {
+                event_id: vec![1; 16].into(),
+                read,
+            }),
+            ..v1::Envelope::default()
+        };
+        let place = Place {
+            stream: "user:u1",
+            position: None,
+        };
+        let mut encoder = Encoder::default();
+        check(name, &encoder.event(&envelope.encode_to_vec(), place, NOW));
+        assert_eq!(encoder.unknown, 0);
     }
 }
 

@@ -8,6 +8,7 @@ mod grpc;
 mod handshake;
 mod pages;
 mod reasons;
+mod reports;
 mod sessions;
 mod slow;
 mod world;

@@ -23,6 +23,7 @@ const MISSED = "missed";
  * @property {import("./toast-notifications.js").ToastNotifications} toasts
  * @property {import("./dashboard-feed.js").Feed} feed
  * @property {Pick<import("./websocket-client.js").DashboardWebSocketClient, "receipt">} client
+ * @property {() => number} now Unix milliseconds, by the clock that gave events their timestamps
  * @property {() => void} ring
  * @property {() => void} showFeed
  */
@@ -70,7 +71,7 @@ export class Notices {
     // What came too late for its purpose is noted, not announced.
     const fresh = event.expired !== true && !this.#retracted.has(event.id);
     if (!feed.add(entry, fresh) || !fresh) return;
-    const ageMs = Date.now() - Date.parse(event.timestamp);
+    const ageMs = this.#parts.now() - Date.parse(event.timestamp);
     const announce = () => this.#announce(event, words, ageMs > MISSED_AFTER_MS, open);
     if (ageMs > REPLAYED_AFTER_MS) this.#hold(event.id, announce);
     else announce();

@@ -17,6 +17,7 @@ const DEVICE_KEY = "belfry.device";
  * @property {string} wsUrl
  * @property {string} processorsUrl without a slash at its end
  * @property {boolean} devTokens
+ * @property {() => number} now the edge's clock, in Unix milliseconds: this machine's may be wrong
  */
 
 /** @returns {Promise<PageConfig>} */
@@ -24,7 +25,10 @@ export async function loadConfig() {
   const answer = await fetch("/config.json", { cache: "no-store" });
   if (!answer.ok) throw new Error(`/config.json answered ${answer.status}: is this page served by an edge?`);
   const config = await answer.json();
-  return { ...config, processorsUrl: String(config.processorsUrl).replace(/\/$/, "") };
+  const at = Date.parse(answer.headers.get("date") ?? "") || Date.now();
+  const since = performance.now();
+  const now = () => at + performance.now() - since;
+  return { ...config, now, processorsUrl: String(config.processorsUrl).replace(/\/$/, "") };
 }
 
 /**

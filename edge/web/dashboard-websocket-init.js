@@ -88,7 +88,7 @@ class Dashboard {
     });
     const parts = { list: byId("feed"), empty: byId("feed-empty"), bell: byId("bell"), badge: byId("badge") };
     const feed = new Feed(parts, sessionStorage, `belfry.feed.${session.user}`);
-    this.#notices = notices = new Notices({ toasts, feed, client: this.#client, ring, showFeed: () => byId("feed-title").focus() });
+    this.#notices = notices = new Notices({ toasts, feed, client: this.#client, now: config.now, ring, showFeed: () => byId("feed-title").focus() });
     byId("bell").addEventListener("click", () => this.#notices.readAll());
     this.#queues = new QueuesPanel(this.#client, session, queueParts(), sessionStorage);
     this.#jobsKey = `belfry.jobs.${session.user}`;

@@ -220,6 +220,42 @@ test("what was missed is one toast that leads to the feed, and is displayed only
   assert.equal(await page.evaluate(() => document.activeElement?.id), "feed-title");
 });
 
+test("a machine with a wrong clock still knows what is new", async () => {
+  const wrong = await chromium.browser.newContext();
+  const other = await wrong.newPage();
+  await other.clock.install({ time: Date.now() + 3_600_000 });
+  await other.goto(edge.url);
+  await state(other, "connected");
+  edge.publish("status_update", update(1));
+  await other.locator(".toast", { hasText: "update 1" }).waitFor();
+  await wrong.close();
+});
+
+test("the keyboard alone reaches a toast, opens it and comes to what it is about", async () => {
+  const event = edge.publish("image_processed", { documentId: "d1", documentType: "passport_picture", status: "completed", jobId: "j1" });
+  await reports(event, ["displayed"]);
+  const focused = () => page.evaluate(() => document.activeElement?.className);
+  for (let tabs = 0; tabs < 30 && (await focused()) !== "toast-open"; tabs += 1) await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Passport picture is ready");
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(), "toast-close");
+  await page.keyboard.press("Shift+Tab");
+  await page.keyboard.press("Enter");
+  await reports(event, ["displayed", "read"]);
+  assert.equal(await page.evaluate(() => document.activeElement?.dataset.documentId), "d1");
+});
+
+test("whoever wants stillness sees nothing move", async () => {
+  const still = await chromium.dashboard(edge.url, { context: { reducedMotion: "reduce" } });
+  edge.ephemeral("job_progress", { jobId: "j1", percent: 10, stage: "s" });
+  edge.publish("status_update", update(1));
+  await still.page.locator(".toast", { hasText: "update 1" }).waitFor();
+  await still.page.locator(".toast progress").waitFor();
+  assert.equal(await still.page.evaluate(() => document.getAnimations().length), 0);
+  assert.ok(await page.evaluate(() => document.getAnimations().length > 0), "elsewhere it does move");
+  await still.close();
+});
+
 test("an edge of before receipts does not lose the page", async () => {
   edge.old = true;
   for (let n = 0; n < 5; n += 1) edge.publish("status_update", update(n));

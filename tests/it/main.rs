@@ -1,6 +1,7 @@
 //! Tests across crates and processes, linked once.
 
 mod cli;
+mod docs;
 mod faults;
 mod killed;
 mod layout;

@@ -8,7 +8,6 @@ use belfry::{
     },
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -27,7 +26,6 @@ const MAX_USERS: usize = 100;
 pub(crate) struct Service {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) keys: Keys,
-    pub(crate) draining: CancellationToken,
 }
 
 impl Service {
@@ -156,15 +154,15 @@ impl Admin for Service {
             let message = format!("has {} ids, but it may have {MAX_USERS}", users.len());
             return Err(bad("user_ids", message).into());
         }
-        let (to_watch, news) = mpsc::channel(watch::NEWS);
+        let (watch, watched) = watch::channel();
         let command = Command::WatchPresence {
             users: users.into_iter().map(Into::into).collect(),
-            news: to_watch,
+            watch,
         };
         let sent = self.commands.send(command).await;
         sent.map_err(|_| Refusal::of(Reason::Unavailable))?;
-        let draining = self.draining.clone();
-        let responses = watch::responses(news, caller, draining, watch::presence);
+        let commands = self.commands.clone();
+        let responses = watch::responses(watched, caller, commands, watch::presence);
         Ok(Response::new(responses))
     }
 }

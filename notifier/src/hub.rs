@@ -7,6 +7,7 @@
 
 mod announce;
 mod outputs;
+mod watchers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,9 +31,10 @@ use tokio::{
     time::Instant,
 };
 
+use self::watchers::Watchers;
 use crate::{
     log::{Appended, Log, LogError},
-    watch::{PresenceNews, ReceiptNews},
+    watch::{PresenceNews, ReceiptNews, Watch},
 };
 
 /// Batches of publishes taken in before the loop looks at anything else.
@@ -84,13 +86,15 @@ pub(crate) enum Command {
     WatchReceipts {
         publisher: Arc<str>,
         subject: Subject,
-        news: mpsc::Sender<ReceiptNews>,
+        watch: Watch<ReceiptNews>,
     },
     WatchPresence {
         /// None: everybody.
         users: BTreeSet<Arc<str>>,
-        news: mpsc::Sender<PresenceNews>,
+        watch: Watch<PresenceNews>,
     },
+    /// The caller of a watch has gone, or heard that it is over.
+    Unwatch(WatchId),
     Stats(oneshot::Sender<Stats>),
     /// Answered when nothing is in flight any more.
     Drain(oneshot::Sender<()>),
@@ -102,22 +106,6 @@ struct Outbox {
     channel: mpsc::Sender<Vec<ToEdge>>,
     batch: Vec<ToEdge>,
     ended: oneshot::Sender<LinkFault>,
-}
-
-/// Where the news of a watch go.
-#[derive(Debug)]
-enum Watcher {
-    Receipts(mpsc::Sender<ReceiptNews>),
-    Presence(mpsc::Sender<PresenceNews>),
-}
-
-impl Watcher {
-    fn has_gone(&self) -> bool {
-        match self {
-            Self::Receipts(news) => news.is_closed(),
-            Self::Presence(news) => news.is_closed(),
-        }
-    }
 }
 
 /// The driver of a [`Hub`].
@@ -135,9 +123,7 @@ pub(crate) struct HubTask<L> {
     drained: Option<oneshot::Sender<()>>,
     /// What is to be published on the hub's own behalf.
     announcements: Vec<Announcement>,
-    watchers: BTreeMap<WatchId, Watcher>,
-    /// Watchers that have gone or fell behind.
-    gone: Vec<WatchId>,
+    watchers: Watchers,
     next_number: u64,
     failed: Option<LogError>,
 }
@@ -158,8 +144,7 @@ impl<L: Log> HubTask<L> {
             outboxes: BTreeMap::new(),
             drained: None,
             announcements: Vec::new(),
-            watchers: BTreeMap::new(),
-            gone: Vec::new(),
+            watchers: Watchers::default(),
             next_number: 1,
             failed: None,
         }
@@ -252,19 +237,6 @@ impl<L: Log> HubTask<L> {
             let publish = announce::publish(announcement);
             self.feed(Input::Publish { ticket, publish });
         }
-        for watch in std::mem::take(&mut self.gone) {
-            self.watchers.remove(&watch);
-            self.feed(Input::Unwatch { watch });
-        }
-    }
-
-    /// One more watch; those whose callers have gone make room.
-    fn watch(&mut self, watcher: Watcher) -> WatchId {
-        let gone = self.watchers.iter().filter(|(_, w)| w.has_gone());
-        self.gone.extend(gone.map(|(watch, _)| *watch));
-        let watch = self.number();
-        self.watchers.insert(watch, watcher);
-        watch
     }
 
     fn publish(&mut self, calls: Vec<PublishCall>) {
@@ -328,18 +300,24 @@ impl<L: Log> HubTask<L> {
             Command::WatchReceipts {
                 publisher,
                 subject,
-                news,
+                watch: to,
             } => {
-                let watch = self.watch(Watcher::Receipts(news));
+                let watch = self.number();
+                self.watchers.add_receipts(watch, to);
                 self.feed(Input::WatchReceipts {
                     watch,
                     publisher,
                     subject,
                 });
             }
-            Command::WatchPresence { users, news } => {
-                let watch = self.watch(Watcher::Presence(news));
+            Command::WatchPresence { users, watch: to } => {
+                let watch = self.number();
+                self.watchers.add_presence(watch, to);
                 self.feed(Input::WatchPresence { watch, users });
+            }
+            Command::Unwatch(watch) => {
+                self.watchers.remove(watch);
+                self.feed(Input::Unwatch { watch });
             }
             Command::Stats(reply) => {
                 let _ = reply.send(self.hub.stats());

@@ -259,7 +259,7 @@ impl Notifier {
             keys: keys.clone(),
             epoch: self.epoch,
             in_flight: self.config.stream_in_flight,
-            draining: draining.clone(),
+            draining,
         };
         let gateway = link::Service {
             gateway: self.gateway(),
@@ -268,7 +268,6 @@ impl Notifier {
         let admin = admin::Service {
             commands: self.commands.clone(),
             keys,
-            draining,
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)

@@ -110,16 +110,16 @@ impl Notifier for Service {
         let caller = self.keys.authenticate(request.metadata())?;
         caller.require(Role::Publisher)?;
         let subject = watch::subject(request.into_inner().subject, &caller)?;
-        let (to_watch, news) = mpsc::channel(watch::NEWS);
+        let (watch, watched) = watch::channel();
         let command = Command::WatchReceipts {
             publisher: Arc::clone(&caller.name),
             subject,
-            news: to_watch,
+            watch,
         };
         let sent = self.commands.send(command).await;
         sent.map_err(|_| Refusal::of(Reason::Unavailable))?;
-        let draining = self.draining.clone();
-        let responses = watch::responses(news, caller, draining, watch::receipts);
+        let commands = self.commands.clone();
+        let responses = watch::responses(watched, caller, commands, watch::receipts);
         Ok(Response::new(responses))
     }
 }

@@ -1,7 +1,7 @@
 //! Watches over gRPC: what is known first, then every change, until the caller
 //! goes, falls behind, or the notifier ends.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{future::pending, sync::Arc, time::SystemTime};
 
 use belfry::{
     reason::Reason,
@@ -11,24 +11,29 @@ use belfry::{
 };
 use delivery::{
     EventId, Millis,
-    hub::{Receipt, Subject},
+    hub::{Receipt, Subject, WatchId},
     link::{Member, ReceiptState},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
     auth::Caller,
+    hub::Command,
     publish::{job_key, unix_ms},
     refusal::Refusal,
 };
 
-/// News that wait for one watch. One that falls further behind is ended: the next
-/// one begins with what is known then.
-pub(crate) const NEWS: usize = 256;
+/// Pieces of news that wait for one watch. One that falls further behind is
+/// ended: the next one begins with what is known then.
+const NEWS: usize = 64;
+/// Entries that make a piece of news full; a snapshot is one piece.
+pub(crate) const ENTRIES: usize = 256;
 /// Responses that wait for one caller.
 const RESPONSES: usize = 4;
 /// Entries in one response.
@@ -52,65 +57,120 @@ pub(crate) struct PresenceNews {
     pub(crate) settling: bool,
 }
 
+/// Why the hub ended a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WatchEnd {
+    /// There are as many as may be.
+    TooMany,
+    /// It did not take its news.
+    Behind,
+}
+
+/// The hub's end of a watch.
+#[derive(Debug)]
+pub(crate) struct Watch<N> {
+    pub(crate) news: mpsc::Sender<N>,
+    pub(crate) number: oneshot::Sender<WatchId>,
+    /// Dropped if it was not the hub that ended the watch.
+    pub(crate) ended: oneshot::Sender<WatchEnd>,
+}
+
+/// The caller's end of a watch.
+#[derive(Debug)]
+pub(crate) struct Watched<N> {
+    pub(crate) news: mpsc::Receiver<N>,
+    number: oneshot::Receiver<WatchId>,
+    pub(crate) ended: oneshot::Receiver<WatchEnd>,
+}
+
+/// Both ends of a watch.
+pub(crate) fn channel<N>() -> (Watch<N>, Watched<N>) {
+    let (to_watch, news) = mpsc::channel(NEWS);
+    let (give, number) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let watch = Watch {
+        news: to_watch,
+        number: give,
+        ended: end,
+    };
+    let watched = Watched {
+        news,
+        number,
+        ended,
+    };
+    (watch, watched)
+}
+
 /// Responses of a watch.
 pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 
-/// Turns news into responses, and the end of news into a status.
+/// Turns news into responses and the end of news into a status, and tells the hub
+/// when the caller has gone.
 pub(crate) fn responses<N, T, I>(
-    news: mpsc::Receiver<N>,
+    watched: Watched<N>,
     caller: Caller,
-    draining: CancellationToken,
+    commands: mpsc::Sender<Command>,
     respond: impl Fn(N) -> I + Send + 'static,
 ) -> Responses<T>
 where
     N: Send + 'static,
     T: Send + 'static,
-    I: IntoIterator<Item = T>,
-    I::IntoIter: Send,
+    I: Iterator<Item = T> + Send,
 {
     let (to_caller, responses) = mpsc::channel(RESPONSES);
     tokio::spawn(async move {
-        let status = tell(news, (&caller, &draining), respond, &to_caller).await;
+        let Watched {
+            news,
+            number,
+            ended,
+        } = watched;
+        let status = tokio::select! {
+            // What still waits is of no use to a caller that begins anew.
+            biased;
+            () = to_caller.closed() => None,
+            status = fault(ended, &caller) => Some(status),
+            status = tell(news, respond, &to_caller) => status,
+        };
+        if let Ok(watch) = number.await {
+            let _ = commands.send(Command::Unwatch(watch)).await;
+        }
         if let Some(status) = status {
-            // A caller that has gone needs no reason.
             let _ = to_caller.send(Err(status)).await;
         }
     });
     ReceiverStream::new(responses)
 }
 
-/// Tells the caller all news; says why it ended, if the caller is still there.
-async fn tell<N, T, I: IntoIterator<Item = T>>(
+/// Why a watch ends before its news do.
+async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Caller) -> Status {
+    let ends_in = caller.expires_at.duration_since(SystemTime::now());
+    let message = match timeout(ends_in.unwrap_or_default(), ended).await {
+        Ok(Ok(WatchEnd::TooMany)) => "there are too many watches, end some or try again later",
+        Ok(Ok(WatchEnd::Behind)) => {
+            "this watch did not read its news: watch again, it begins with what is known then"
+        }
+        // The notifier ends, and with it the news.
+        Ok(Err(_)) => pending().await,
+        Err(_) => {
+            let message = "the service token has expired, come back with a fresh one";
+            return Refusal::new(Reason::TokenExpired, message).into();
+        }
+    };
+    Refusal::new(Reason::Overloaded, message).into()
+}
+
+/// Tells the caller all news, to their end.
+async fn tell<N, T, I: Iterator<Item = T>>(
     mut news: mpsc::Receiver<N>,
-    (caller, draining): (&Caller, &CancellationToken),
     respond: impl Fn(N) -> I,
     to_caller: &mpsc::Sender<Result<T, Status>>,
 ) -> Option<Status> {
-    loop {
-        let some = tokio::select! {
-            some = news.recv() => some,
-            () = to_caller.closed() => return None,
-        };
-        let Some(some) = some else {
-            return Some(ended(draining));
-        };
-        if caller.is_expired() {
-            let message = "the service token has expired, come back with a fresh one";
-            return Some(Refusal::new(Reason::TokenExpired, message).into());
-        }
+    while let Some(some) = news.recv().await {
         for response in respond(some) {
             to_caller.send(Ok(response)).await.ok()?;
         }
     }
-}
-
-fn ended(draining: &CancellationToken) -> Status {
-    if draining.is_cancelled() {
-        return Refusal::of(Reason::Unavailable).into();
-    }
-    let message = "there are too many watches, or this one did not read: watch again, it begins \
-                   with what is known then";
-    Refusal::new(Reason::Overloaded, message).into()
+    Some(Refusal::of(Reason::Unavailable).into())
 }
 
 /// Reads whose receipts are asked for.
@@ -151,16 +211,41 @@ pub(crate) fn subject(
 }
 
 /// Receipts as responses, the first of them even if there is nothing to say.
-pub(crate) fn receipts(news: ReceiptNews) -> Vec<WatchReceiptsResponse> {
+pub(crate) fn receipts(news: ReceiptNews) -> impl Iterator<Item = WatchReceiptsResponse> {
     let wall_ms = unix_ms(SystemTime::now());
+    let ReceiptNews {
+        receipts,
+        unknown,
+        now,
+    } = news;
+    let mut unknown = Some(unknown);
+    let mut receipts = receipts.into_iter();
+    std::iter::from_fn(move || {
+        let some = receipts.by_ref().take(A_RESPONSE);
+        let some: Vec<_> = some
+            .map(|receipt| to_wire(receipt, (wall_ms, now)))
+            .collect();
+        let first = unknown.take();
+        if some.is_empty() && first.is_none() {
+            return None;
+        }
+        let unknown = first.unwrap_or_default().into_iter();
+        Some(WatchReceiptsResponse {
+            receipts: some,
+            unknown_event_ids: unknown.map(|id| Uuid::from_u128(id).to_string()).collect(),
+        })
+    })
+}
+
+fn to_wire(receipt: Receipt, (wall_ms, now): (i64, Millis)) -> v1::Receipt {
     let at = |at: Millis| {
-        let ms = wall_ms - i64::try_from(news.now.saturating_sub(at)).unwrap_or(0);
+        let ms = wall_ms - i64::try_from(now.saturating_sub(at)).unwrap_or(0);
         prost_types::Timestamp {
             seconds: ms.div_euclid(1_000),
             nanos: i32::try_from(ms.rem_euclid(1_000)).unwrap_or(0) * 1_000_000,
         }
     };
-    let mut all = news.receipts.into_iter().map(|receipt| match receipt {
+    match receipt {
         Receipt::Device {
             event,
             state,
@@ -186,21 +271,6 @@ pub(crate) fn receipts(news: ReceiptNews) -> Vec<WatchReceiptsResponse> {
             at: Some(at(when)),
             ..v1::Receipt::default()
         },
-    });
-    let unknown = news.unknown.into_iter();
-    let mut responses = vec![WatchReceiptsResponse {
-        receipts: all.by_ref().take(A_RESPONSE).collect(),
-        unknown_event_ids: unknown.map(|id| Uuid::from_u128(id).to_string()).collect(),
-    }];
-    loop {
-        let some: Vec<_> = all.by_ref().take(A_RESPONSE).collect();
-        if some.is_empty() {
-            return responses;
-        }
-        responses.push(WatchReceiptsResponse {
-            receipts: some,
-            unknown_event_ids: Vec::new(),
-        });
     }
 }
 
@@ -214,27 +284,24 @@ fn state_of(state: ReceiptState) -> v1::ReceiptState {
 }
 
 /// Presence as responses, the first of them even if nobody is there.
-pub(crate) fn presence(
-    PresenceNews {
+pub(crate) fn presence(news: PresenceNews) -> impl Iterator<Item = WatchPresenceResponse> {
+    let PresenceNews {
         members,
         snapshot,
         settling,
-    }: PresenceNews,
-) -> Vec<WatchPresenceResponse> {
-    let response = |members: &[Member]| WatchPresenceResponse {
-        users: members
-            .iter()
-            .map(|member| PresenceChange {
-                user_id: member.user.to_string(),
-                online: member.online,
-                generation: member.generation,
-            })
-            .collect(),
-        snapshot,
-        settling,
-    };
-    if members.is_empty() {
-        return vec![response(&[])];
-    }
-    members.chunks(A_RESPONSE).map(response).collect()
+    } = news;
+    let parts = members.len().div_ceil(A_RESPONSE).max(1);
+    (0..parts).map(move |part| {
+        let some = members.iter().skip(part * A_RESPONSE).take(A_RESPONSE);
+        let users = some.map(|member| PresenceChange {
+            user_id: member.user.to_string(),
+            online: member.online,
+            generation: member.generation,
+        });
+        WatchPresenceResponse {
+            users: users.collect(),
+            snapshot,
+            settling,
+        }
+    })
 }

@@ -28,6 +28,8 @@ struct Lease {
     /// The deadline noted for it: `ends`, or an earlier one that is moved when it
     /// comes. So renewing costs no search.
     noted: Millis,
+    /// Its failure was asked for, and nothing else of the job came since.
+    lapsed: bool,
     streams: Arc<[StreamName]>,
     envelope: Bytes,
 }
@@ -71,8 +73,13 @@ impl Leases {
     }
 
     /// News of the job.
-    pub(super) fn renew(&mut self, job: &str, now: Millis) {
+    pub(super) fn renew(&mut self, job: &str, change: Option<JobChange>, now: Millis) {
         if let Some(lease) = self.open.get_mut(job) {
+            // The failure that was asked for is no sign of life.
+            if lease.lapsed && change == Some(JobChange::Ended) {
+                return;
+            }
+            lease.lapsed = false;
             lease.ends = now + lease.lasts_ms;
         }
     }
@@ -114,6 +121,7 @@ impl Leases {
             lasts_ms,
             ends,
             noted: ends,
+            lapsed: false,
             streams,
             envelope,
         };
@@ -139,6 +147,7 @@ impl Leases {
             if lease.ends <= now {
                 // Until its failure is durable, it is asked for again and again.
                 lease.ends = now + AGAIN_MS;
+                lease.lapsed = true;
                 let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
                 if !ending {
                     self.lapsed += 1;

@@ -80,7 +80,7 @@ impl Hub {
             Some(JobChange::Ended) if !self.leases.concerns(job) => None,
             change => change,
         };
-        self.leases.renew(job, now);
+        self.leases.renew(job, change, now);
         if change != Some(JobChange::Ended) {
             self.latest.revive(job);
         }
@@ -196,7 +196,7 @@ impl Hub {
             envelope: publish.envelope,
         };
         if let Some(job) = &publish.job {
-            self.leases.renew(job, now);
+            self.leases.renew(job, None, now);
         }
         for stream in publish.streams.iter() {
             let of = (&event, publish.job.as_ref());

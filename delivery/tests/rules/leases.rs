@@ -144,6 +144,24 @@ fn while_the_failure_is_on_its_way_no_second_one_is_asked_for() {
 }
 
 #[test]
+fn a_failure_that_is_refused_is_no_sign_of_life_of_its_job() {
+    let mut world = world();
+    let started = world.leased(60_000);
+    world.publish(started);
+    world.log_runs = false;
+    for second in 60..70 {
+        let heard = world.pass(second * 1_000);
+        assert_eq!(heard.announced.len(), 1, "at {second} s");
+        world.feed(Input::Refused);
+    }
+    // News of the worker is.
+    let news = world.progress("k", "halfway");
+    world.publish(news);
+    assert!(world.pass(128_999).announced.is_empty());
+    assert_eq!(world.pass(129_000).announced.len(), 1);
+}
+
+#[test]
 fn a_success_that_is_on_its_way_when_the_lease_lapses_is_no_failure() {
     let mut world = world();
     let started = world.leased(60_000);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use delivery::{
     StreamName,
-    hub::{EdgeId, Input, Output, ReadId, WatchId},
+    hub::{EdgeId, Input, Output, ReadId},
 };
 
-use super::{HubTask, Watcher};
+use super::HubTask;
 use crate::{
     log::Log,
-    watch::{PresenceNews, ReceiptNews},
+    watch::{PresenceNews, ReceiptNews, WatchEnd},
 };
 
 impl<L: Log> HubTask<L> {
@@ -41,33 +41,28 @@ impl<L: Log> HubTask<L> {
                 unknown,
             } => {
                 let now = self.now();
-                self.tell_receipts(
-                    watch,
-                    ReceiptNews {
-                        receipts,
-                        unknown,
-                        now,
-                    },
-                );
+                let news = ReceiptNews {
+                    receipts,
+                    unknown,
+                    now,
+                };
+                self.watchers.tell_receipts(watch, news);
             }
             Output::Presence {
                 watch,
                 members,
                 snapshot,
             } => {
-                let settling = snapshot && self.now() < self.limits.presence_grace_ms;
-                self.tell_presence(
-                    watch,
-                    PresenceNews {
-                        members,
-                        snapshot,
-                        settling,
-                    },
-                );
+                let now = self.now();
+                let settling = snapshot && now < self.limits.presence_grace_ms;
+                let news = PresenceNews {
+                    members,
+                    snapshot,
+                    settling,
+                };
+                self.watchers.tell_presence(watch, news, now);
             }
-            Output::EndWatch { watch } => {
-                self.watchers.remove(&watch);
-            }
+            Output::EndWatch { watch } => self.watchers.end(watch, WatchEnd::TooMany),
             Output::End { edge, fault } => {
                 tracing::warn!(edge, ?fault, "link ended");
                 self.flush_one(edge);
@@ -79,24 +74,6 @@ impl<L: Log> HubTask<L> {
         }
     }
 
-    /// A watch that cannot take its news has gone, or fell behind: either way it
-    /// is over.
-    fn tell_receipts(&mut self, watch: WatchId, news: ReceiptNews) {
-        if let Some(Watcher::Receipts(to)) = self.watchers.get(&watch)
-            && to.try_send(news).is_err()
-        {
-            self.gone.push(watch);
-        }
-    }
-
-    fn tell_presence(&mut self, watch: WatchId, news: PresenceNews) {
-        if let Some(Watcher::Presence(to)) = self.watchers.get(&watch)
-            && to.try_send(news).is_err()
-        {
-            self.gone.push(watch);
-        }
-    }
-
     fn start_read(&mut self, read: ReadId, stream: StreamName, first: u64) {
         let log = Arc::clone(&self.log);
         let (events, bytes) = (self.limits.page_events, self.limits.page_bytes);
@@ -104,7 +81,7 @@ impl<L: Log> HubTask<L> {
             .spawn(async move { (read, log.read(stream, first, events, bytes).await) });
     }
 
-    /// One batch for each edge and turn. Credit is within the channel's capacity,
+    /// One batch for each edge and turn, one piece of news for each watch. Credit is within the channel's capacity,
     /// so a full one is a bug; a closed one is an edge that has gone.
     pub(super) fn flush(&mut self) {
         let full: Vec<EdgeId> = self
@@ -119,6 +96,10 @@ impl<L: Log> HubTask<L> {
         for edge in full {
             self.outboxes.remove(&edge);
             self.feed(Input::Detach { edge });
+        }
+        let now = self.now();
+        for watch in self.watchers.flush(now) {
+            self.feed(Input::Unwatch { watch });
         }
     }
 

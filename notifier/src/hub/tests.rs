@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Mutex};
 
 use bytes::Bytes;
-use delivery::{Recovered, StreamName, hub::Kind};
+use delivery::{JobChange, JobMark, Recovered, RecoveredLease, StreamName, hub::Kind};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -18,12 +18,22 @@ pub(crate) enum Step {
 
 /// A log that takes one step for each batch, when the test gives it.
 #[derive(Debug)]
-pub(crate) struct Scripted(tokio::sync::Mutex<mpsc::Receiver<Step>>, Mutex<usize>);
+pub(crate) struct Scripted {
+    steps: tokio::sync::Mutex<mpsc::Receiver<Step>>,
+    /// What was stored, and when.
+    stored: Mutex<Vec<(Instant, Record)>>,
+    leases: Vec<RecoveredLease>,
+}
 
 impl Scripted {
     pub(crate) fn new() -> (Self, mpsc::Sender<Step>) {
         let (steps, script) = mpsc::channel(16);
-        (Self(script.into(), Mutex::new(0)), steps)
+        let log = Self {
+            steps: script.into(),
+            stored: Mutex::default(),
+            leases: Vec::new(),
+        };
+        (log, steps)
     }
 }
 
@@ -31,15 +41,18 @@ impl Log for Scripted {
     fn take_recovered(&self) -> Recovered {
         Recovered {
             epoch: 1,
+            leases: self.leases.clone(),
             ..Recovered::default()
         }
     }
 
     async fn append(&self, batch: Vec<Record>) -> Result<Appended, LogError> {
         let path = PathBuf::from("scripted");
-        match self.0.lock().await.recv().await.expect("a step") {
+        match self.steps.lock().await.recv().await.expect("a step") {
             Step::Store => {
-                *self.1.lock().unwrap() += batch.len();
+                let now = Instant::now();
+                let stored = batch.into_iter().map(|record| (now, record));
+                self.stored.lock().unwrap().extend(stored);
                 Ok(Appended::default())
             }
             Step::Full => Err(LogError::Full { path }),
@@ -74,7 +87,12 @@ struct World {
 
 impl World {
     fn start(limits: Limits) -> Self {
-        let (log, steps) = Scripted::new();
+        Self::with_leases(limits, Vec::new())
+    }
+
+    fn with_leases(limits: Limits, leases: Vec<RecoveredLease>) -> Self {
+        let (mut log, steps) = Scripted::new();
+        log.leases = leases;
         let log = Arc::new(log);
         let (publishes, calls) = mpsc::channel(16);
         let (commands, asked) = mpsc::channel(16);
@@ -86,6 +104,25 @@ impl World {
             log,
             ended,
         }
+    }
+
+    /// What the job's records did, and in which second.
+    fn of_job(&self, started: Instant) -> Vec<(u64, Option<JobChange>)> {
+        let stored = self.log.stored.lock().unwrap();
+        let of_job = stored.iter().map(|(at, record)| {
+            let change = record.job.as_ref().map(|JobMark { change, .. }| *change);
+            ((*at - started).as_secs(), change)
+        });
+        of_job.collect()
+    }
+
+    /// An event of the job `j`.
+    async fn news(&self, kind: Kind) {
+        let (mut news, answer) = call(1);
+        news.publish.job = Some("j".into());
+        news.publish.kind = kind;
+        self.publishes.send(vec![news]).await.unwrap();
+        assert!(matches!(answer.await.unwrap(), Reply::Accepted { .. }));
     }
 
     async fn publish(&self, count: u128) -> Vec<oneshot::Receiver<Reply>> {
@@ -155,7 +192,7 @@ async fn an_event_whose_caller_has_gone_is_stored_all_the_same() {
     world.steps.send(Step::Store).await.unwrap();
     let next = world.publish(1).await.remove(0);
     assert_eq!(offset(next.await.unwrap()), 2);
-    assert_eq!(*world.log.1.lock().unwrap(), 2);
+    assert_eq!(world.log.stored.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -168,4 +205,58 @@ async fn a_failed_log_answers_all_that_wait_and_ends_the_hub() {
     }
     let ended = world.ended.await.unwrap();
     assert!(matches!(ended, Err(LogError::Failed { .. })), "{ended:?}");
+}
+
+const LEASE: JobChange = JobChange::Leased { lease_ms: 10_000 };
+
+fn recovered() -> Vec<RecoveredLease> {
+    vec![RecoveredLease {
+        job: "j".into(),
+        lease_ms: 10_000,
+        streams: Arc::new(["user:u1".into()]),
+        envelope: Bytes::new(),
+    }]
+}
+
+fn seconds(seconds: u64) -> tokio::time::Sleep {
+    tokio::time::sleep(Duration::from_secs(seconds))
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_event_of_a_job_renews_its_lease_and_silence_ends_it_once() {
+    let (world, started) = (World::start(Limits::default()), Instant::now());
+    for _ in 0..3 {
+        world.steps.send(Step::Store).await.unwrap();
+    }
+    let change = Some(LEASE);
+    world.news(Kind::Stored { change }).await;
+    seconds(9).await;
+    world.news(Kind::Ephemeral { collapse_key: None }).await;
+    seconds(9).await;
+    world.news(Kind::Stored { change: None }).await;
+    seconds(60).await;
+    assert_eq!(
+        world.of_job(started),
+        [(0, Some(LEASE)), (18, None), (28, Some(JobChange::Ended))]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_the_log_held_open_has_its_whole_time_anew() {
+    let world = World::with_leases(Limits::default(), recovered());
+    let started = Instant::now();
+    world.steps.send(Step::Store).await.unwrap();
+    seconds(60).await;
+    assert_eq!(world.of_job(started), [(10, Some(JobChange::Ended))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_a_full_disk_refused_is_published_when_there_is_space() {
+    let world = World::with_leases(Limits::default(), recovered());
+    let started = Instant::now();
+    for step in [Step::Full, Step::Full, Step::Store] {
+        world.steps.send(step).await.unwrap();
+    }
+    seconds(60).await;
+    assert_eq!(world.of_job(started), [(12, Some(JobChange::Ended))]);
 }

@@ -1,5 +1,9 @@
 //! A notifier on real sockets: publishing, its answers, links, an orderly end.
 
+mod edge;
+mod leases;
 mod link;
+mod presence;
 mod publish;
+mod receipts;
 mod world;

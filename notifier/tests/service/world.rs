@@ -1,6 +1,9 @@
 //! A notifier of a test's own, on free ports.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use belfry::v1::{
     Event, PublishRequest, StatusUpdate, event::Body, notifier_client::NotifierClient,
@@ -9,7 +12,11 @@ use belfry::v1::{
 use jsonwebtoken::{EncodingKey, Header, encode};
 use notifier::{Config, Gateway, Listeners, Notifier, RunError, Store, auth::Keys};
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
@@ -23,6 +30,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) url: String,
+    http: SocketAddr,
     pub(crate) gateway: Gateway,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ended: JoinHandle<Result<(), RunError>>,
@@ -67,6 +75,7 @@ impl World {
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", grpc.local_addr().unwrap());
+        let address = http.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let notifier = Notifier::start(config).await.unwrap();
         let gateway = notifier.gateway();
@@ -74,6 +83,7 @@ impl World {
         let ended = tokio::spawn(notifier.serve(listeners, shutdown.clone()));
         Self {
             url,
+            http: address,
             gateway,
             shutdown,
             ended,
@@ -89,7 +99,21 @@ impl World {
     }
 
     pub(crate) async fn publisher(&self) -> NotifierClient<Authorized> {
-        NotifierClient::with_interceptor(self.channel().await, bearer("tests", "publisher"))
+        self.publisher_as("tests").await
+    }
+
+    pub(crate) async fn publisher_as(&self, name: &str) -> NotifierClient<Authorized> {
+        NotifierClient::with_interceptor(self.channel().await, bearer(name, "publisher"))
+    }
+
+    /// What a scrape sees.
+    pub(crate) async fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.http).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// Ends in an orderly way, and says how that went.

@@ -1,0 +1,177 @@
+//! Where the news of watches go: those of one turn together, so that a burst of
+//! receipts does not end a watch that reads.
+//!
+//! What always holds: a watch hears everything from its snapshot on, in order, or
+//! is ended; what waits for it is bounded.
+
+use std::{collections::BTreeMap, mem::take};
+
+use delivery::{
+    Millis,
+    hub::{Receipt, WatchId},
+    link::Member,
+};
+use tokio::sync::{mpsc::Sender, oneshot};
+
+use crate::watch::{ENTRIES, PresenceNews, ReceiptNews, Watch, WatchEnd};
+
+#[derive(Debug)]
+enum News {
+    Receipts(Sender<ReceiptNews>, Vec<Receipt>),
+    Presence(Sender<PresenceNews>, Vec<Member>),
+}
+
+#[derive(Debug)]
+struct Watcher {
+    news: News,
+    ended: oneshot::Sender<WatchEnd>,
+    /// It has news of this turn.
+    touched: bool,
+    /// It could not take its news, and gets no more.
+    behind: bool,
+}
+
+/// All watches of a hub.
+#[derive(Debug, Default)]
+pub(super) struct Watchers {
+    all: BTreeMap<WatchId, Watcher>,
+    /// Those with news of this turn.
+    touched: Vec<WatchId>,
+}
+
+impl Watchers {
+    pub(super) fn add_receipts(&mut self, watch: WatchId, to: Watch<ReceiptNews>) {
+        let Watch {
+            news,
+            number,
+            ended,
+        } = to;
+        let _ = number.send(watch);
+        self.add(watch, News::Receipts(news, Vec::new()), ended);
+    }
+
+    pub(super) fn add_presence(&mut self, watch: WatchId, to: Watch<PresenceNews>) {
+        let Watch {
+            news,
+            number,
+            ended,
+        } = to;
+        let _ = number.send(watch);
+        self.add(watch, News::Presence(news, Vec::new()), ended);
+    }
+
+    fn add(&mut self, watch: WatchId, news: News, ended: oneshot::Sender<WatchEnd>) {
+        let watcher = Watcher {
+            news,
+            ended,
+            touched: false,
+            behind: false,
+        };
+        self.all.insert(watch, watcher);
+    }
+
+    pub(super) fn remove(&mut self, watch: WatchId) {
+        self.all.remove(&watch);
+    }
+
+    /// Ends a watch and tells its caller why.
+    pub(super) fn end(&mut self, watch: WatchId, why: WatchEnd) {
+        if let Some(watcher) = self.all.remove(&watch) {
+            let _ = watcher.ended.send(why);
+        }
+    }
+
+    /// Ends all watches: there will be no more news.
+    pub(super) fn clear(&mut self) {
+        self.all.clear();
+    }
+
+    fn touch(&mut self, watch: WatchId) -> Option<&mut Watcher> {
+        let watcher = self.all.get_mut(&watch)?;
+        if !watcher.touched {
+            watcher.touched = true;
+            self.touched.push(watch);
+        }
+        Some(watcher)
+    }
+
+    pub(super) fn tell_receipts(&mut self, watch: WatchId, news: ReceiptNews) {
+        let Some(watcher) = self.touch(watch) else {
+            return;
+        };
+        let News::Receipts(to, gathered) = &mut watcher.news else {
+            return;
+        };
+        // Only the first says what is unknown, and it may have nothing else to say.
+        if news.receipts.is_empty() || !news.unknown.is_empty() {
+            watcher.behind |= to.try_send(news).is_err();
+            return;
+        }
+        gathered.extend(news.receipts);
+        if gathered.len() >= ENTRIES {
+            watcher.send(news.now);
+        }
+    }
+
+    pub(super) fn tell_presence(&mut self, watch: WatchId, news: PresenceNews, now: Millis) {
+        let Some(watcher) = self.touch(watch) else {
+            return;
+        };
+        let News::Presence(to, gathered) = &mut watcher.news else {
+            return;
+        };
+        if news.snapshot {
+            watcher.behind |= to.try_send(news).is_err();
+            return;
+        }
+        gathered.extend_from_slice(&news.members);
+        if gathered.len() >= ENTRIES {
+            watcher.send(now);
+        }
+    }
+
+    /// Sends what gathered in this turn; gives those that did not take it.
+    pub(super) fn flush(&mut self, now: Millis) -> Vec<WatchId> {
+        let mut behind = Vec::new();
+        for watch in take(&mut self.touched) {
+            let Some(watcher) = self.all.get_mut(&watch) else {
+                continue;
+            };
+            watcher.touched = false;
+            watcher.send(now);
+            if watcher.behind {
+                self.end(watch, WatchEnd::Behind);
+                behind.push(watch);
+            }
+        }
+        behind
+    }
+}
+
+impl Watcher {
+    fn send(&mut self, now: Millis) {
+        if self.behind {
+            return;
+        }
+        let sent = match &mut self.news {
+            News::Receipts(to, gathered) if !gathered.is_empty() => {
+                let news = ReceiptNews {
+                    receipts: take(gathered),
+                    unknown: Vec::new(),
+                    now,
+                };
+                to.try_send(news).is_ok()
+            }
+            News::Presence(to, gathered) if !gathered.is_empty() => {
+                let news = PresenceNews {
+                    members: take(gathered).into(),
+                    snapshot: false,
+                    settling: false,
+                };
+                to.try_send(news).is_ok()
+            }
+            _ => true,
+        };
+        self.behind = !sent;
+    }
+}

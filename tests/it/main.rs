@@ -1,11 +1,13 @@
 //! Tests across crates and processes, linked once.
 
 mod cli;
+mod dealt_with;
 mod docs;
 mod faults;
 mod killed;
 mod layout;
 mod links;
+mod silent_jobs;
 mod vectors;
 #[allow(
     dead_code,

@@ -2,12 +2,14 @@
 //! against the floor of the same machine in the same run.
 //!
 //! Notifier and edge are processes of their own, so that what the load costs is
-//! not counted. Nothing here is a time on the wall.
+//! not counted. Nothing here is a time on the wall, but for what is told as a ratio
+//! of two of them in one run ([`isolation`]).
 
 mod cases;
 mod feed;
 mod floor;
 mod frames;
+mod isolation;
 mod report;
 mod servers;
 mod sockets;
@@ -90,6 +92,12 @@ enum What {
         #[arg(long, default_value_t = 100)]
         clients: usize,
     },
+    /// What others feel of clients that stop reading, and of an edge that is stopped
+    Isolation {
+        /// Clients; one in twenty stops reading
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(20..))]
+        clients: u64,
+    },
     /// Acked, synced publishes
     Durable {
         /// Publishes in a window
@@ -160,6 +168,14 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
             Ok(vec![cases::connect(&servers()?, &size(0, connections, 0))?])
         }
         What::Stalled { clients } => Ok(vec![stalled::run(&servers()?, runtime, clients.max(1))?]),
+        What::Isolation { clients } => Ok(vec![
+            isolation::clients(
+                &servers()?,
+                runtime,
+                (clients as usize, bench.repeat.max(1)),
+            )?,
+            isolation::edges(&servers()?, runtime)?,
+        ]),
         What::Durable { publishes } => Ok(vec![cases::durable(
             &servers()?,
             runtime,
@@ -180,6 +196,9 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
                 &size(5_000, 200_000, 0),
             )?);
             figures.push(stalled::run(&servers()?, runtime, 100)?);
+            let isolated = (1_000, bench.repeat.max(1));
+            figures.push(isolation::clients(&servers()?, runtime, isolated)?);
+            figures.push(isolation::edges(&servers()?, runtime)?);
             Ok(figures)
         }
         What::FloorServer(_) => Ok(Vec::new()),

@@ -68,36 +68,40 @@ impl Servers {
             &dir.0,
             &["edge", "--edge-listen", any, "--notifier-url", &url],
         )?;
-        let ws = text(&told, "ws")?;
-        let ws = ws.trim_start_matches("ws://").trim_end_matches("/ws");
         let servers = Self {
             edge,
             notifier,
-            ws: ws.parse().map_err(io::Error::other)?,
+            ws: web_socket(&told)?,
             grpc: url,
             dir,
         };
-        servers.until_ready()?;
+        until_ready(servers.ws)?;
         Ok(servers)
     }
 
-    /// The edge answers 200 at `/readyz` once its link is up.
-    fn until_ready(&self) -> io::Result<()> {
-        use std::io::{Read, Write};
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            let mut answer = String::new();
-            let mut stream = std::net::TcpStream::connect(self.ws)?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n")?;
-            stream.read_to_string(&mut answer)?;
-            if answer.starts_with("HTTP/1.1 200") {
-                return Ok(());
-            }
-            if Instant::now() > until {
-                return Err(io::Error::other(format!("the edge is not ready: {answer}")));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    /// A second edge of the same notifier, that can be stopped.
+    pub(super) fn second_edge(&self) -> io::Result<SecondEdge> {
+        let arguments = [
+            "edge",
+            "--edge-listen",
+            "127.0.0.1:0",
+            "--edge-name",
+            "edge-2",
+            "--notifier-url",
+            &self.grpc,
+        ];
+        let (server, told) = Server::start(&self.dir.0, &arguments)?;
+        let ws = web_socket(&told)?;
+        until_ready(ws)?;
+        Ok(SecondEdge { server, ws })
+    }
+
+    /// A number of the edge's metrics; 0 if it is not there yet.
+    pub(super) fn edge_metric(&self, name: &str) -> io::Result<u64> {
+        let name = format!("belfry_edge_{name} ");
+        let text = get(self.ws, "/metrics")?;
+        let number = text.lines().find_map(|line| line.strip_prefix(&name));
+        number.map_or(Ok(0), |number| number.parse().map_err(io::Error::other))
     }
 
     /// CPU so far.
@@ -150,6 +154,63 @@ impl Servers {
     }
 }
 
+/// An edge that can be stopped, and goes on when it is dropped.
+pub(super) struct SecondEdge {
+    server: Server,
+    /// Where browsers connect.
+    pub(super) ws: SocketAddr,
+}
+
+impl SecondEdge {
+    /// SIGSTOP.
+    pub(super) fn stop(&self) -> io::Result<()> {
+        self.server.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub(super) fn go_on(&self) -> io::Result<()> {
+        self.server.signal(Signal::CONT)
+    }
+}
+
+impl Drop for SecondEdge {
+    fn drop(&mut self) {
+        // What is stopped does not hear that it is to end.
+        let _ = self.go_on();
+    }
+}
+
+fn get(from: SocketAddr, path: &str) -> io::Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(from)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// An edge answers 200 at `/readyz` once its link is up.
+fn until_ready(edge: SocketAddr) -> io::Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = get(edge, "/readyz")?;
+        if answer.starts_with("HTTP/1.1 200") {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(io::Error::other(format!("the edge is not ready: {answer}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn web_socket(told: &Value) -> io::Result<SocketAddr> {
+    let ws = text(told, "ws")?;
+    let ws = ws.trim_start_matches("ws://").trim_end_matches("/ws");
+    ws.parse().map_err(io::Error::other)
+}
+
 fn text(told: &Value, key: &str) -> io::Result<String> {
     let text = told[key].as_str().map(str::to_owned);
     text.ok_or_else(|| io::Error::other(format!("a server did not tell its `{key}`: {told}")))
@@ -187,14 +248,16 @@ impl Server {
         let told = serde_json::from_str(&line).map_err(|_| ended())?;
         Ok((server, told))
     }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.0), signal)?)
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let until = Instant::now() + END_WITHIN;
-        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        let _ = self.signal(Signal::TERM);
         while Instant::now() < until {
             if !matches!(self.0.try_wait(), Ok(None)) {
                 return;

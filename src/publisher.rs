@@ -9,6 +9,7 @@ mod credential;
 mod error;
 pub mod event;
 mod pipeline;
+mod receipts;
 mod request;
 mod retry;
 
@@ -23,8 +24,9 @@ use tonic::{
 
 pub use self::{
     credential::Credential,
-    error::{BadField, ConfigError, PublishError, Refusal},
+    error::{BadField, ConfigError, PublishError, Refusal, WatchError},
     pipeline::{Answer, Pipeline},
+    receipts::{ReceiptNews, Receipts, ReceiptsOf},
     request::{Publish, Published},
 };
 use self::{
@@ -37,8 +39,8 @@ use crate::v1::{PublishRequest, notifier_client::NotifierClient};
 /// within [`KEEPALIVE`] + [`KEEPALIVE_TIMEOUT`].
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Answers are small; what is larger is not a notifier.
-const MAX_ANSWER_BYTES: usize = 128 * 1024;
+/// A thousand receipts of the longest names; what is larger is not a notifier.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// How to reach the notifier and how long to try.
 #[derive(Debug, Clone)]

@@ -88,8 +88,14 @@ impl Caller {
         Err(Refusal::new(Reason::Forbidden, message))
     }
 
+    /// How long its token is still accepted.
+    pub(crate) fn lasts(&self) -> Duration {
+        let until = self.expires_at + Duration::from_secs(LEEWAY_S);
+        until.duration_since(SystemTime::now()).unwrap_or_default()
+    }
+
     pub(crate) fn is_expired(&self) -> bool {
-        self.expires_at + Duration::from_secs(LEEWAY_S) <= SystemTime::now()
+        self.lasts().is_zero()
     }
 }
 

@@ -3,10 +3,7 @@
 
 mod convert;
 
-use std::{
-    pin::Pin,
-    time::{Duration, SystemTime},
-};
+use std::{pin::Pin, time::Duration};
 
 use belfry::{
     reason::Reason,
@@ -133,10 +130,7 @@ impl EdgeGateway for Service {
     ) -> Result<Response<Responses>, Status> {
         let caller = self.keys.authenticate(request.metadata())?;
         caller.require(Role::Edge)?;
-        let ends_in = caller
-            .expires_at
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
+        let ends_in = caller.lasts();
         let mut requests = request.into_inner();
         let (hello, rest) = first(&mut requests).await?;
         own_name(&caller, &hello.edge)?;

@@ -45,6 +45,7 @@ const MAX_EVENTS: usize = 100;
 pub(crate) struct ReceiptNews {
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) unknown: Vec<EventId>,
+    pub(crate) snapshot: bool,
     /// When this was, on the clock of the receipts.
     pub(crate) now: Millis,
 }
@@ -143,8 +144,7 @@ where
 
 /// Why a watch ends before its news do.
 async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Caller) -> Status {
-    let ends_in = caller.expires_at.duration_since(SystemTime::now());
-    let message = match timeout(ends_in.unwrap_or_default(), ended).await {
+    let message = match timeout(caller.lasts(), ended).await {
         Ok(Ok(WatchEnd::TooMany)) => "there are too many watches, end some or try again later",
         Ok(Ok(WatchEnd::Behind)) => {
             "this watch did not read its news: watch again, it begins with what is known then"
@@ -210,30 +210,37 @@ pub(crate) fn subject(
     }
 }
 
-/// Receipts as responses, the first of them even if there is nothing to say.
+/// Into how many responses so many entries go. The last part of a snapshot is never
+/// full: so its reader knows it.
+fn parts(entries: usize, snapshot: bool) -> usize {
+    if snapshot {
+        entries / A_RESPONSE + 1
+    } else {
+        entries.div_ceil(A_RESPONSE)
+    }
+}
+
+/// Receipts as responses.
 pub(crate) fn receipts(news: ReceiptNews) -> impl Iterator<Item = WatchReceiptsResponse> {
-    let wall_ms = unix_ms(SystemTime::now());
     let ReceiptNews {
         receipts,
-        unknown,
+        mut unknown,
+        snapshot,
         now,
     } = news;
-    let mut unknown = Some(unknown);
+    let wall_ms = unix_ms(SystemTime::now());
+    let parts = parts(receipts.len(), snapshot);
     let mut receipts = receipts.into_iter();
-    std::iter::from_fn(move || {
+    (0..parts).map(move |_| {
         let some = receipts.by_ref().take(A_RESPONSE);
-        let some: Vec<_> = some
-            .map(|receipt| to_wire(receipt, (wall_ms, now)))
-            .collect();
-        let first = unknown.take();
-        if some.is_empty() && first.is_none() {
-            return None;
-        }
-        let unknown = first.unwrap_or_default().into_iter();
-        Some(WatchReceiptsResponse {
-            receipts: some,
+        let unknown = std::mem::take(&mut unknown).into_iter();
+        WatchReceiptsResponse {
+            receipts: some
+                .map(|receipt| to_wire(receipt, (wall_ms, now)))
+                .collect(),
             unknown_event_ids: unknown.map(|id| Uuid::from_u128(id).to_string()).collect(),
-        })
+            snapshot,
+        }
     })
 }
 
@@ -283,15 +290,14 @@ fn state_of(state: ReceiptState) -> v1::ReceiptState {
     }
 }
 
-/// Presence as responses, the first of them even if nobody is there.
+/// Presence as responses.
 pub(crate) fn presence(news: PresenceNews) -> impl Iterator<Item = WatchPresenceResponse> {
     let PresenceNews {
         members,
         snapshot,
         settling,
     } = news;
-    let parts = members.len().div_ceil(A_RESPONSE).max(1);
-    (0..parts).map(move |part| {
+    (0..parts(members.len(), snapshot)).map(move |part| {
         let some = members.iter().skip(part * A_RESPONSE).take(A_RESPONSE);
         let users = some.map(|member| PresenceChange {
             user_id: member.user.to_string(),

@@ -103,6 +103,26 @@ pub enum PublishError {
     Closed,
 }
 
+/// Why a watch of receipts ended for good.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// The subject cannot be watched as it is. Correct the named fields: this is a
+    /// fault in the watching program.
+    #[error("the watch is not valid: {0}")]
+    Invalid(Refusal),
+    /// The service token is missing, expired or not accepted. Get a new one and
+    /// watch again.
+    #[error("the service token was not accepted: {0}")]
+    Unauthenticated(Refusal),
+    /// The service may not watch receipts: its token has another role.
+    #[error("the service may not watch receipts: {0}")]
+    Forbidden(Refusal),
+    /// The notifier refused for another reason for which trying again cannot help.
+    #[error("the notifier refused: {0}")]
+    Refused(Refusal),
+}
+
 /// Whether trying again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -198,13 +218,27 @@ impl Failure {
         }
     }
 
-    pub(super) fn into_final(self) -> PublishError {
-        let refusal = Refusal {
+    fn into_refusal(self) -> Refusal {
+        Refusal {
             code: self.code,
             reason: self.reason,
             message: self.message,
             bad_fields: self.bad_fields,
-        };
+        }
+    }
+
+    pub(super) fn into_watch_error(self) -> WatchError {
+        let refusal = self.into_refusal();
+        match refusal.code {
+            Code::InvalidArgument | Code::OutOfRange => WatchError::Invalid(refusal),
+            Code::Unauthenticated => WatchError::Unauthenticated(refusal),
+            Code::PermissionDenied => WatchError::Forbidden(refusal),
+            _ => WatchError::Refused(refusal),
+        }
+    }
+
+    pub(super) fn into_final(self) -> PublishError {
+        let refusal = self.into_refusal();
         match refusal.code {
             Code::InvalidArgument | Code::OutOfRange => PublishError::Invalid(refusal),
             Code::AlreadyExists => PublishError::KeyReused(refusal),
@@ -236,7 +270,10 @@ fn kind(code: Code, reason: &str, retry_after: Option<Duration>, broken: bool) -
             | Code::Cancelled
             | Code::Unknown
     );
-    if broken || (passing && !hopeless) {
+    // Said in the middle of a stream: the credential may have a fresh one by now. If
+    // it has not, the next attempt is refused for good.
+    let fresh_token = reason == Reason::TokenExpired.name();
+    if broken || fresh_token || (passing && !hopeless) {
         Kind::Again { retry_after }
     } else {
         Kind::Final

@@ -1,5 +1,7 @@
 //! The publisher against a notifier that misbehaves as told.
 
+mod receipts;
+
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -30,12 +32,16 @@ enum Act {
     Silence,
     /// Accept, and end the stream before the answer is sent.
     LoseAnswer,
+    /// End the stream, or the call, with this.
+    End(Status),
 }
 
 #[derive(Clone, Default)]
 struct Fake {
     seen: Arc<Mutex<Vec<(PublishRequest, String)>>>,
     acts: Arc<Mutex<VecDeque<Act>>>,
+    watches: Arc<Mutex<VecDeque<receipts::Script>>>,
+    watched: Arc<Mutex<Vec<(WatchReceiptsRequest, String)>>>,
 }
 
 impl Fake {
@@ -94,7 +100,7 @@ impl Notifier for Fake {
         let token = token(&request);
         match self.take(request.get_ref(), &token) {
             (None, response) => Ok(Response::new(response)),
-            (Some(Act::Refuse(status)), _) => Err(status),
+            (Some(Act::Refuse(status) | Act::End(status)), _) => Err(status),
             (Some(Act::Silence), _) => std::future::pending().await,
             (Some(Act::LoseAnswer), _) => Err(Status::unavailable("lost")),
         }
@@ -105,9 +111,12 @@ impl Notifier for Fake {
 
     async fn watch_receipts(
         &self,
-        _: Request<WatchReceiptsRequest>,
+        request: Request<WatchReceiptsRequest>,
     ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
-        Err(Status::unimplemented("not needed here"))
+        let token = token(&request);
+        let mut watched = self.watched.lock().unwrap();
+        watched.push((request.into_inner(), token));
+        receipts::answer(self.watches.lock().unwrap().pop_front())
     }
 
     type PublishStreamStream =
@@ -133,6 +142,10 @@ impl Notifier for Fake {
                     }),
                     (Some(Act::Silence), _) => std::future::pending().await,
                     (Some(Act::LoseAnswer), _) => return,
+                    (Some(Act::End(status)), _) => {
+                        let _ = answers.send(Err(status)).await;
+                        return;
+                    }
                 };
                 let answer = PublishStreamResponse {
                     answer: Some(answer),
@@ -294,6 +307,31 @@ async fn a_refused_publish_does_not_end_a_pipeline_and_an_overloaded_one_comes_a
     );
     assert!(outcomes[1].as_ref().unwrap().duplicate);
     assert!(outcomes[2].is_ok() && outcomes[3].is_ok());
+}
+
+#[tokio::test]
+async fn a_token_that_expires_under_a_pipeline_is_made_anew() {
+    let expired = Status::with_error_details(
+        Code::Unauthenticated,
+        "expired",
+        ErrorDetails::with_error_info("TOKEN_EXPIRED", "belfry", []),
+    );
+    let fake = Fake::acts([Act::End(expired.clone())]);
+    let (address, _server) = fake.serve().await;
+    let publisher = publisher(address);
+    let pipeline = publisher.pipeline();
+    let answer = pipeline.publish(hello(0)).await.unwrap();
+    assert!(answer.await.unwrap().duplicate);
+    assert_eq!(fake.keys().len(), 2);
+    // One that is not made anew is refused, and then there is an end.
+    let refused = Status::unauthenticated("who");
+    fake.acts
+        .lock()
+        .unwrap()
+        .extend([Act::End(expired), Act::End(refused)]);
+    let answer = pipeline.publish(hello(1)).await.unwrap();
+    let error = answer.await.unwrap_err();
+    assert!(matches!(error, PublishError::Unauthenticated(_)), "{error}");
 }
 
 #[tokio::test]

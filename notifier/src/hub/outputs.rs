@@ -10,7 +10,7 @@ use delivery::{
 use super::HubTask;
 use crate::{
     log::Log,
-    watch::{PresenceNews, ReceiptNews, WatchEnd},
+    watch::{PresenceNews, WatchEnd},
 };
 
 impl<L: Log> HubTask<L> {
@@ -41,12 +41,7 @@ impl<L: Log> HubTask<L> {
                 unknown,
             } => {
                 let now = self.now();
-                let news = ReceiptNews {
-                    receipts,
-                    unknown,
-                    now,
-                };
-                self.watchers.tell_receipts(watch, news);
+                self.watchers.tell_receipts(watch, (receipts, unknown), now);
             }
             Output::Presence {
                 watch,

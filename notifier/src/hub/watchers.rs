@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, mem::take};
 
 use delivery::{
-    Millis,
+    EventId, Millis,
     hub::{Receipt, WatchId},
     link::Member,
 };
@@ -25,6 +25,8 @@ enum News {
 struct Watcher {
     news: News,
     ended: oneshot::Sender<WatchEnd>,
+    /// It has its snapshot.
+    begun: bool,
     /// It has news of this turn.
     touched: bool,
     /// It could not take its news, and gets no more.
@@ -64,6 +66,7 @@ impl Watchers {
         let watcher = Watcher {
             news,
             ended,
+            begun: false,
             touched: false,
             behind: false,
         };
@@ -95,21 +98,33 @@ impl Watchers {
         Some(watcher)
     }
 
-    pub(super) fn tell_receipts(&mut self, watch: WatchId, news: ReceiptNews) {
+    /// The first receipts are the snapshot, even if there are none.
+    pub(super) fn tell_receipts(
+        &mut self,
+        watch: WatchId,
+        (receipts, unknown): (Vec<Receipt>, Vec<EventId>),
+        now: Millis,
+    ) {
         let Some(watcher) = self.touch(watch) else {
             return;
         };
         let News::Receipts(to, gathered) = &mut watcher.news else {
             return;
         };
-        // Only the first says what is unknown, and it may have nothing else to say.
-        if news.receipts.is_empty() || !news.unknown.is_empty() {
+        if !watcher.begun {
+            watcher.begun = true;
+            let news = ReceiptNews {
+                receipts,
+                unknown,
+                snapshot: true,
+                now,
+            };
             watcher.behind |= to.try_send(news).is_err();
             return;
         }
-        gathered.extend(news.receipts);
+        gathered.extend(receipts);
         if gathered.len() >= ENTRIES {
-            watcher.send(news.now);
+            watcher.send(now);
         }
     }
 
@@ -158,6 +173,7 @@ impl Watcher {
                 let news = ReceiptNews {
                     receipts: take(gathered),
                     unknown: Vec::new(),
+                    snapshot: false,
                     now,
                 };
                 to.try_send(news).is_ok()

@@ -1,0 +1,173 @@
+//! What became of events on people's devices, as a stream that comes back.
+//!
+//! What always holds: as long as the notifier remembers an event, the newest state
+//! of each device is heard; a lost connection is made again, and then everything
+//! known is told once more. So news are to be taken as "at least so far": a
+//! receipt may come twice, never with a lower state that is newer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::Streaming;
+
+use super::{Publisher, WatchError, error::Failure, error::Kind, retry::Backoff};
+use crate::v1::{
+    EventIds, Receipt, WatchReceiptsRequest, WatchReceiptsResponse, watch_receipts_request::Subject,
+};
+
+/// News that wait for the caller. Who reads no further is cut off by the notifier
+/// after a while, and hears everything known once it reads again.
+const NEWS: usize = 4;
+/// Receipts in each part of a snapshot but the last.
+const FULL_PART: usize = 1_000;
+
+/// Whose receipts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceiptsOf(Subject);
+
+impl ReceiptsOf {
+    /// Of every event of a job of this service, also of those to come.
+    pub fn job(id: impl Into<String>) -> Self {
+        Self(Subject::JobId(id.into()))
+    }
+
+    /// Of 1 to 100 events of this service, by the ids that
+    /// [`Published`](super::Published) gave.
+    pub fn events<I>(ids: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let event_ids = ids.into_iter().map(Into::into).collect();
+        Self(Subject::Events(EventIds { event_ids }))
+    }
+}
+
+/// Some receipts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceiptNews {
+    /// In the order in which they came.
+    pub receipts: Vec<Receipt>,
+    /// Events of which nothing will be heard: too old, of another service, or
+    /// never published. Events published before a restart of the notifier are too
+    /// old after it.
+    pub unknown_event_ids: Vec<String>,
+    /// A part of what was known when the connection was made, and perhaps told
+    /// before.
+    pub snapshot: bool,
+}
+
+impl ReceiptNews {
+    /// Whether all that was known is told with this; it may hold nothing more.
+    pub fn ends_snapshot(&self) -> bool {
+        self.snapshot && self.receipts.len() < FULL_PART
+    }
+}
+
+/// Receipts as they come. It ends after an error; dropping it ends the watch.
+#[derive(Debug)]
+pub struct Receipts(ReceiverStream<Result<ReceiptNews, WatchError>>);
+
+impl Stream for Receipts {
+    type Item = Result<ReceiptNews, WatchError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+}
+
+impl Publisher {
+    /// Watches receipts: what is known, and then every change, until the stream is
+    /// dropped. A connection that is lost, or refused for now, is made again after
+    /// a pause, for as long as it takes.
+    ///
+    /// An error of the stream is its last item: each variant of [`WatchError`] says
+    /// what to do next.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn watch_receipts(&self, of: ReceiptsOf) -> Receipts {
+        let (to_caller, news) = mpsc::channel(NEWS);
+        let watch = Watch {
+            backoff: Backoff::new(self.config.first_pause, self.config.longest_pause),
+            publisher: self.clone(),
+            of,
+            to_caller: to_caller.clone(),
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = to_caller.closed() => {}
+                () = watch.run() => {}
+            }
+        });
+        Receipts(ReceiverStream::new(news))
+    }
+}
+
+struct Watch {
+    publisher: Publisher,
+    of: ReceiptsOf,
+    to_caller: mpsc::Sender<Result<ReceiptNews, WatchError>>,
+    backoff: Backoff,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        loop {
+            let failure = match self.connect().await {
+                Ok(responses) => self.tell(responses).await,
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                Kind::Final => {
+                    let _ = self.to_caller.send(Err(failure.into_watch_error())).await;
+                    return;
+                }
+                Kind::Again { retry_after } => {
+                    let pause = self.backoff.next(retry_after);
+                    tracing::warn!(?pause, error = %failure.message, "watching receipts again");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Streaming<WatchReceiptsResponse>, Failure> {
+        let limit = self.publisher.config.attempt_timeout;
+        let mut client = self.publisher.client.clone();
+        let attempt = async {
+            let subject = Some(self.of.0.clone());
+            let request = WatchReceiptsRequest { subject };
+            let request = self.publisher.authorized(request).await?;
+            let responses = client.watch_receipts(request).await;
+            responses.map_err(|status| Failure::from_status(&status))
+        };
+        let responses = timeout(limit, attempt).await;
+        Ok(responses
+            .map_err(|_| Failure::timed_out(limit))??
+            .into_inner())
+    }
+
+    /// Hands on what comes; says why it ended.
+    async fn tell(&mut self, mut responses: Streaming<WatchReceiptsResponse>) -> Failure {
+        loop {
+            let response = match responses.message().await {
+                Ok(Some(response)) => response,
+                Ok(None) => return Failure::broken("the notifier ended the watch"),
+                Err(status) => return Failure::from_status(&status),
+            };
+            self.backoff.reset();
+            let news = ReceiptNews {
+                receipts: response.receipts,
+                unknown_event_ids: response.unknown_event_ids,
+                snapshot: response.snapshot,
+            };
+            // Once the caller has gone, the whole watch is dropped.
+            let _ = self.to_caller.send(Ok(news)).await;
+        }
+    }
+}

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Check(crate::check::Check),
     /// Measure CPU and memory against the budgets and the floor of this machine
     Bench(crate::bench::Bench),
+    /// Look at the stored log while no notifier runs: check it, list its events
+    #[command(subcommand)]
+    Store(crate::store::Store),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -13,6 +13,7 @@ mod listen;
 mod publish;
 mod secrets;
 mod serve;
+mod store;
 mod token;
 
 use std::{
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Edge(edge) => serve::edge(&edge),
         Command::Processors(processors) => serve::processors(&processors),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Store(store) => store::run(&store),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A publish request becomes something that cannot be wrong, or an answer that
 //! names every field that is.
 
-mod event;
+pub(crate) mod event;
 
 use std::{
     ops::RangeInclusive,

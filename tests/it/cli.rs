@@ -79,6 +79,7 @@ fn help_teaches_every_command() {
         "token",
         "check",
         "bench",
+        "store",
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
             .args([command, "--help"])

@@ -8,6 +8,7 @@ mod killed;
 mod layout;
 mod links;
 mod silent_jobs;
+mod store;
 mod vectors;
 #[allow(
     dead_code,

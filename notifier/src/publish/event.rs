@@ -35,6 +35,11 @@ pub(super) fn check(event: Option<&Event>, bad: &mut Violations) -> Option<About
     Some(about)
 }
 
+/// The event's kind, as the contract names it.
+pub(crate) fn name(body: &Body) -> &'static str {
+    about(body).name
+}
+
 fn about(body: &Body) -> About {
     let (name, terminal) = match body {
         Body::ImageProcessingStarted(_) => ("image_processing_started", false),

@@ -5,6 +5,7 @@ mod damage;
 mod durability;
 mod faults;
 mod leases;
+mod offline;
 mod power;
 mod retention;
 mod world;

@@ -36,6 +36,12 @@ pub enum OpenError {
         /// A file in it.
         found: String,
     },
+    /// There is no log.
+    #[error("there is no log in `{path}`")]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file of the log that is none.
     #[error("`{path}` cannot be used: {why}; {RESTORE}")]
     File {
@@ -99,7 +105,7 @@ pub enum OpenError {
 }
 
 /// What can be done about stored events that are gone.
-const RESTORE: &str = "restore the directory from a backup, or move it away to start an empty log \
+pub(super) const RESTORE: &str = "restore the directory from a backup, or move it away to start an empty log \
                        (clients are then told of the gap)";
 
 impl OpenError {

@@ -6,10 +6,12 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::error::OpenError;
 
@@ -94,8 +96,37 @@ pub(super) struct Listing {
     pub(super) unfinished: Vec<PathBuf>,
     /// Whether the lock file is there: this is a log's directory.
     pub(super) has_lock: bool,
+    /// Whether the mark or heads are there.
+    pub(super) has_mark_or_heads: bool,
     /// Some other file.
     pub(super) stranger: Option<String>,
+}
+
+impl Listing {
+    /// Some other file, if nothing here is a log's.
+    pub(super) fn is_not_a_log(&self) -> Option<&str> {
+        let stranger = self.stranger.as_deref();
+        stranger.filter(|_| !self.has_lock && self.segments.is_empty())
+    }
+
+    /// The first segment that ought to be there and is not, if `first` is the first
+    /// that is still needed.
+    pub(super) fn missing(&self, first: u32) -> Option<u32> {
+        let mut due = first;
+        for number in self.segments_from(first) {
+            if number != due {
+                return Some(due);
+            }
+            due = due.saturating_add(1);
+        }
+        (due == first).then_some(first)
+    }
+
+    /// The segments that are there, from `first` on.
+    pub(super) fn segments_from(&self, first: u32) -> impl DoubleEndedIterator<Item = u32> {
+        let from = self.segments.partition_point(|number| *number < first);
+        self.segments[from..].iter().copied()
+    }
 }
 
 /// Looks at a directory without changing it. One that is not there is empty.
@@ -115,7 +146,9 @@ pub(super) fn list(dir: &Path) -> Result<Listing, Failure> {
             listing.unfinished.push(entry.path());
         } else if name == LOCK {
             listing.has_lock = true;
-        } else if ![MARK, HEADS, "lost+found"].contains(&name.as_str()) {
+        } else if [MARK, HEADS].contains(&name.as_str()) {
+            listing.has_mark_or_heads = true;
+        } else if name != "lost+found" {
             listing.stranger = Some(name);
         }
     }
@@ -169,10 +202,78 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Takes the lock of a directory beside others that only read, without writing a
+/// byte; `None` if the directory has none, as a copy may.
+pub(super) fn lock_to_read(dir: &Path) -> Result<Option<File>, OpenError> {
+    let path = dir.join(LOCK);
+    let Some(file) = open_to_read(&path)? else {
+        return Ok(None);
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
+        Err(TryLockError::Error(error)) => Err(Failure::of("lock", &path)(error).into()),
+    }
+}
+
+/// Opens a file of the log for reading only; `None` if it is not there. What is no
+/// ordinary file is refused, and never waited for.
+pub(super) fn open_to_read(path: &Path) -> Result<Option<File>, Failure> {
+    let failed = Failure::of("open", path);
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(&failed)?,
+    };
+    only_ordinary(&file).map_err(&failed)?;
+    Ok(Some(file))
+}
+
+fn only_ordinary(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let why = "it is no ordinary file";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+/// Reads a whole segment into `bytes`, which is emptied first.
+pub(super) fn read_segment(
+    mut file: &File,
+    path: &Path,
+    bytes: &mut Vec<u8>,
+) -> Result<(), OpenError> {
+    let failed = Failure::of("read", path);
+    let len = file.metadata().map_err(&failed)?.len();
+    if u32::try_from(len).is_err() {
+        let why = format!("it has {len} bytes, no segment has that many");
+        let path = path.to_owned();
+        return Err(OpenError::File { path, why });
+    }
+    bytes.clear();
+    bytes.reserve_exact(len as usize);
+    file.read_to_end(bytes).map_err(&failed)?;
+    Ok(())
+}
+
+/// Lets what is read next come from the disk. After a failed sync the memory of
+/// the system may hold bytes that the disk does not, and calls them clean; after
+/// a crash it may hold some that are on their way. Nobody may hear of either.
+pub(super) fn forget_cached(file: &File) -> io::Result<()> {
+    file.sync_data()?;
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+    Ok(())
+}
+
 /// Opens a file of the log for reading and writing. A symbolic link is refused:
 /// it could lead out of the directory that is locked.
 pub(super) fn open_own(path: &Path) -> Result<File, Failure> {
-    own_file().open(path).map_err(Failure::of("open", path))
+    let failed = Failure::of("open", path);
+    let file = own_file().open(path).map_err(&failed)?;
+    only_ordinary(&file).map_err(&failed)?;
+    Ok(file)
 }
 
 fn own_file() -> OpenOptions {
@@ -181,7 +282,7 @@ fn own_file() -> OpenOptions {
         .read(true)
         .write(true)
         .mode(0o600)
-        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 

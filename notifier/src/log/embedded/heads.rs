@@ -41,11 +41,10 @@ impl Heads {
     /// Reads the heads of a directory; `None` if no segment was ever removed.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, OpenError> {
         let path = dir.join(files::HEADS);
-        if !path.exists() {
+        let Some(mut file) = files::open_to_read(&path)? else {
             return Ok(None);
-        }
+        };
         let mut bytes = Vec::new();
-        let mut file = files::open_own(&path)?;
         std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Failure::of("read", &path))?;
         let mut fields = Fields(&bytes);
         if fields.take() != Some(MAGIC) {

@@ -75,10 +75,9 @@ impl MarkFile {
     /// Reads the mark of a directory; `None` if there is no such file.
     pub(super) fn read(dir: &Path) -> Result<Option<Mark>, OpenError> {
         let path = dir.join(files::MARK);
-        if !path.exists() {
+        let Some(file) = files::open_to_read(&path)? else {
             return Ok(None);
-        }
-        let file = files::open_own(&path)?;
+        };
         let mut bytes = Vec::with_capacity(FILE_LEN);
         let mut limited = std::io::Read::take(&file, FILE_LEN as u64);
         std::io::Read::read_to_end(&mut limited, &mut bytes).map_err(Failure::of("read", &path))?;

@@ -1,26 +1,20 @@
 //! Opens a log: reads all of it, decides whether it is whole, and only then
 //! changes anything.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fs::File,
-    io::Read,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path};
 
-use bytes::Bytes;
-use delivery::{JobChange, Recovered, RecoveredKey, RecoveredLease, RecoveredStream};
+use delivery::Recovered;
 
 use super::{
     Options,
     error::OpenError,
     files::{self, Failure},
-    format::{RecordView, SegmentHeader, VERSION},
+    format::{SegmentHeader, VERSION},
     heads::Heads,
-    index::{Index, OutOfOrder, Segment, Stream},
+    index::{Index, Segment},
     mark::{Mark, MarkFile},
-    scan::{Batch, End, Scan, scan},
+    reading::Reading,
+    scan::End,
     segment::Active,
 };
 
@@ -46,12 +40,8 @@ pub(super) struct State {
 
 /// Opens the log in `dir`.
 pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
-    let before = files::list(dir)?;
-    if let Some(found) = before.stranger
-        && !before.has_lock
-        && before.segments.is_empty()
-    {
-        let path = dir.to_owned();
+    if let Some(found) = files::list(dir)?.is_not_a_log() {
+        let (path, found) = (dir.to_owned(), found.to_owned());
         return Err(OpenError::NotALog { path, found });
     }
     files::create_dir(dir)?;
@@ -65,17 +55,29 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     if is_new {
         return create(dir, mark, options, lock);
     }
-    let last = listing.segments.last().map_or(first, |&at| at.max(first));
-    if let Some(missing) = (first..=last).find(|at| !listing.segments.contains(at)) {
+    if let Some(missing) = listing.missing(first) {
         let path = files::segment_path(dir, missing);
         return Err(OpenError::Missing { path });
     }
     let mut reading = Reading::new(dir, options, heads);
     let mut bytes = Vec::new();
-    for number in first..=last {
-        reading.segment(number, number == last, &mut bytes)?;
+    for number in listing.segments_from(first) {
+        let is_last = Some(&number) == listing.segments.last();
+        let path = files::segment_path(dir, number);
+        let file = files::open_own(&path)?;
+        if is_last {
+            files::forget_cached(&file).map_err(Failure::of("read", &path))?;
+        }
+        files::read_segment(&file, &path, &mut bytes)?;
+        reading.segment(number, is_last, &bytes)?;
     }
     reading.check_mark(mark)?;
+    if mark.is_none() {
+        tracing::warn!(
+            dir = %dir.display(),
+            "the high-water mark is missing: a loss at the very end of the log cannot be seen"
+        );
+    }
 
     // Everything is whole. From here on files are changed.
     let leftover = listing.segments.iter().filter(|at| **at < first);
@@ -85,7 +87,7 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     for path in &listing.unfinished {
         files::remove(path)?;
     }
-    reading.finish(mark.is_some(), lock)
+    finish(reading, dir, mark.is_some(), lock)
 }
 
 fn create(
@@ -137,315 +139,57 @@ pub(super) fn random_u64() -> u64 {
     (high.rotate_left(32) ^ low).max(1)
 }
 
-/// What was read so far.
-struct Reading<'a> {
-    dir: &'a Path,
-    options: &'a Options,
-    index: Index,
-    /// Keys with the age clock at their storing, oldest first.
-    keys: VecDeque<(u64, RecoveredKey)>,
-    /// Open leases, by job.
-    leases: BTreeMap<Arc<str>, RecoveredLease>,
-    epoch: Option<u64>,
-    /// Of the segment read last.
-    last: Option<Scan>,
-    log_ms: u64,
-}
-
-impl<'a> Reading<'a> {
-    fn new(dir: &'a Path, options: &'a Options, heads: Option<Heads>) -> Self {
-        let mut index = Index {
-            beheaded: heads.is_some(),
-            ..Index::default()
-        };
-        let epoch = heads.as_ref().map(|heads| heads.epoch);
-        for (name, head, head_check) in heads.into_iter().flat_map(|heads| heads.streams) {
-            let stream = Stream {
-                first: head + 1,
-                head_check,
-                ..Stream::default()
-            };
-            index.streams.insert(name, stream);
-        }
-        Self {
-            dir,
-            options,
-            index,
-            keys: VecDeque::new(),
-            leases: BTreeMap::new(),
-            epoch,
-            last: None,
-            log_ms: 0,
-        }
-    }
-
-    /// Reads segment `number`, which has to follow the one read before.
-    fn segment(
-        &mut self,
-        number: u32,
-        is_last: bool,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), OpenError> {
-        let path = files::segment_path(self.dir, number);
-        read_file(&path, is_last, bytes)?;
-        let header = SegmentHeader::decode(bytes)
-            .map_err(|bad| OpenError::segment_header(path.clone(), bad))?;
-        self.check_header(&path, number, &header)?;
-        let len = bytes.len() as u64;
-        self.index
-            .add_segment(Segment::new(&header, self.log_ms, len));
-        let mut bad = None;
-        let found = scan(bytes, |batch| {
-            if bad.is_none() {
-                bad = self.batch(batch).err();
-            }
-        })
-        .map_err(|bad| OpenError::segment_header(path.clone(), bad))?;
-        if let Some(bad) = bad {
-            let OutOfOrder {
-                stream,
-                offset,
-                expected,
-            } = bad;
-            let why =
-                format!("offset {expected} of stream `{stream}` is missing, {offset} is there");
-            return Err(OpenError::File { path, why });
-        }
-        check_end(&path, &found, is_last)?;
-        self.last = Some(found);
-        Ok(())
-    }
-
-    fn check_header(
-        &mut self,
-        path: &Path,
-        number: u32,
-        header: &SegmentHeader,
-    ) -> Result<(), OpenError> {
-        let path = path.to_owned();
-        let expected = *self.epoch.get_or_insert(header.epoch);
-        if header.epoch != expected {
-            return Err(OpenError::OtherEpoch {
-                path,
-                found: header.epoch,
-                expected,
-            });
-        }
-        if header.number != number {
-            let why = format!("it is segment {} under another name", header.number);
-            return Err(OpenError::File { path, why });
-        }
-        let Some(before) = &self.last else {
-            return Ok(());
-        };
-        if header.first_batch != before.next_batch || header.first_lsn != before.next_lsn {
-            return Err(OpenError::Damaged {
-                path: files::segment_path(self.dir, number - 1),
-                offset: before.valid_len as u64,
-                evidence: format!(
-                    "segment {number} goes on with batch {} where {} is due",
-                    header.first_batch, before.next_batch
-                ),
-            });
-        }
-        Ok(())
-    }
-
-    fn batch(&mut self, batch: &Batch<'_>) -> Result<(), OutOfOrder> {
-        let log_ms = batch.header.log_ms;
-        let mut keyed = false;
-        for (at, record) in batch.records() {
-            self.index.push_view(&record, at)?;
-            self.lease(&record);
-            let Some(dedupe) = record.dedupe else {
-                continue;
-            };
-            keyed = true;
-            if self.keys.len() >= self.options.dedupe_keys {
-                self.keys.pop_front();
-            }
-            let key = RecoveredKey {
-                dedupe,
-                id: record.id,
-                placements: record.to_placements(),
-                check: record.check,
-                age_ms: 0,
-            };
-            self.keys.push_back((log_ms, key));
-        }
-        self.index.note_batch(log_ms, keyed);
-        self.log_ms = log_ms;
-        Ok(())
-    }
-
-    /// The newest word on a lease is the one that holds.
-    fn lease(&mut self, record: &RecordView<'_>) {
-        let Some((job, change)) = record.job else {
-            return;
-        };
-        self.index.note_job(job, change);
-        let JobChange::Leased { lease_ms } = change else {
-            self.leases.remove(job);
-            return;
-        };
-        let job: Arc<str> = job.into();
-        let lease = RecoveredLease {
-            job: job.clone(),
-            lease_ms,
-            streams: record.placements().map(|(_, name)| name.into()).collect(),
-            envelope: Bytes::copy_from_slice(record.envelope),
-        };
-        self.leases.insert(job, lease);
-    }
-
-    /// Whether the log reaches as far as it is known to have been durable.
-    fn check_mark(&self, mark: Option<Mark>) -> Result<(), OpenError> {
-        let last = self.last.as_ref().expect("a segment was read");
-        let Some(mark) = mark else {
+/// Cuts a torn tail, and hands over what was found.
+fn finish(
+    mut reading: Reading<'_>,
+    dir: &Path,
+    has_mark: bool,
+    lock: File,
+) -> Result<Opened, OpenError> {
+    let last = reading.last.expect("a segment was read");
+    let header = last.header;
+    let cut = match last.end {
+        End::Torn { bytes } => {
             tracing::warn!(
-                dir = %self.dir.display(),
-                "the high-water mark is missing: a loss at the very end of the log cannot be seen"
+                path = %files::segment_path(dir, header.number).display(),
+                offset = last.valid_len,
+                bytes,
+                "cut a write that a crash left unfinished; it was never acknowledged"
             );
-            return Ok(());
-        };
-        let epoch = last.header.epoch;
-        if mark.epoch != epoch {
-            return Err(OpenError::OtherEpoch {
-                path: self.dir.join(files::MARK),
-                found: mark.epoch,
-                expected: epoch,
-            });
+            true
         }
-        if mark.batch >= last.next_batch {
-            return Err(OpenError::Damaged {
-                path: files::segment_path(self.dir, last.header.number),
-                offset: last.valid_len as u64,
-                evidence: format!(
-                    "the log ends with batch {} though `{}` shows that batch {} was durable",
-                    last.next_batch - 1,
-                    files::MARK,
-                    mark.batch
-                ),
-            });
-        }
-        Ok(())
-    }
-
-    /// Cuts a torn tail, and hands over what was found.
-    fn finish(mut self, has_mark: bool, lock: File) -> Result<Opened, OpenError> {
-        let last = self.last.expect("a segment was read");
-        let header = last.header;
-        let cut = match last.end {
-            End::Torn { bytes } => {
-                tracing::warn!(
-                    path = %files::segment_path(self.dir, header.number).display(),
-                    offset = last.valid_len,
-                    bytes,
-                    "cut a write that a crash left unfinished; it was never acknowledged"
-                );
-                true
-            }
-            End::Clean | End::Damaged { .. } => false,
-        };
-        files::sync_dir(self.dir)?;
-        let active = Active::resume(self.dir, header, last.valid_len as u64, cut)?;
-        let segment = self.index.segments.back_mut();
-        segment.expect("a segment was read").bytes = active.allocated;
-        let at = Mark {
-            epoch: header.epoch,
-            batch: last.next_batch - 1,
-            lsn: last.next_lsn - 1,
-        };
-        let mark = if has_mark {
-            let mark = MarkFile::open(self.dir)?;
-            mark.write(at)?;
-            mark.sync()?;
-            mark
-        } else {
-            MarkFile::create(self.dir, at)?
-        };
-        self.index.beheaded = false;
-        let recovered = self.recovered(header.epoch, at.lsn);
-        let state = State {
-            active,
-            mark,
-            next_batch: last.next_batch,
-            next_lsn: last.next_lsn,
-            log_ms: self.log_ms,
-            lock,
-        };
-        Ok(Opened {
-            index: self.index,
-            recovered,
-            state,
-        })
-    }
-
-    fn recovered(&mut self, epoch: u64, last_lsn: u64) -> Recovered {
-        let streams = self.index.streams.iter();
-        let mut streams: Vec<_> = streams
-            .map(|(name, stream)| RecoveredStream {
-                stream: name.clone(),
-                first: stream.first,
-                head: stream.head(),
-                head_check: stream.head_check,
-            })
-            .collect();
-        streams.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
-        let keys = std::mem::take(&mut self.keys).into_iter();
-        let keys = keys
-            .map(|(stored_ms, mut key)| {
-                key.age_ms = self.log_ms.saturating_sub(stored_ms);
-                key
-            })
-            .skip_while(|key| key.age_ms >= self.options.dedupe_window_ms)
-            .collect();
-        Recovered {
-            leases: std::mem::take(&mut self.leases).into_values().collect(),
-            epoch,
-            last_lsn,
-            streams,
-            keys,
-        }
-    }
-}
-
-fn check_end(path: &Path, found: &Scan, is_last: bool) -> Result<(), OpenError> {
-    let evidence = match (found.end, is_last) {
-        (End::Damaged { later }, _) => format!("a later batch is at byte {later}"),
-        (End::Torn { .. }, false) => "a later segment is there".to_owned(),
-        (End::Torn { .. } | End::Clean, _) => return Ok(()),
+        End::Clean | End::Damaged { .. } => false,
     };
-    Err(OpenError::Damaged {
-        path: path.to_owned(),
-        offset: found.valid_len as u64,
-        evidence,
+    files::sync_dir(dir)?;
+    let active = Active::resume(dir, header, last.valid_len as u64, cut)?;
+    let segment = reading.index.segments.back_mut();
+    segment.expect("a segment was read").bytes = active.allocated;
+    let at = Mark {
+        epoch: header.epoch,
+        batch: last.next_batch - 1,
+        lsn: last.next_lsn - 1,
+    };
+    let mark = if has_mark {
+        let mark = MarkFile::open(dir)?;
+        mark.write(at)?;
+        mark.sync()?;
+        mark
+    } else {
+        MarkFile::create(dir, at)?
+    };
+    reading.index.beheaded = false;
+    let recovered = reading.recovered(header.epoch, at.lsn);
+    let state = State {
+        active,
+        mark,
+        next_batch: last.next_batch,
+        next_lsn: last.next_lsn,
+        log_ms: reading.log_ms,
+        lock,
+    };
+    Ok(Opened {
+        index: reading.index,
+        recovered,
+        state,
     })
-}
-
-fn read_file(path: &Path, is_last: bool, bytes: &mut Vec<u8>) -> Result<(), OpenError> {
-    let mut file = files::open_own(path)?;
-    let failed = Failure::of("read", path);
-    let len = file.metadata().map_err(&failed)?.len();
-    if u32::try_from(len).is_err() {
-        let why = format!("it has {len} bytes, no segment has that many");
-        let path = path.to_owned();
-        return Err(OpenError::File { path, why });
-    }
-    if is_last {
-        from_disk(&file).map_err(&failed)?;
-    }
-    bytes.clear();
-    bytes.reserve_exact(len as usize);
-    file.read_to_end(bytes).map_err(&failed)?;
-    Ok(())
-}
-
-/// Lets what is read next come from the disk. After a failed sync the memory of
-/// the system may hold bytes that the disk does not, and calls them clean; after
-/// a crash it may hold some that are on their way. Nobody may hear of either.
-fn from_disk(file: &File) -> std::io::Result<()> {
-    file.sync_data()?;
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
-    Ok(())
 }

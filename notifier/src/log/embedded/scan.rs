@@ -40,7 +40,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn decode(segment: &'a [u8], offset: usize, salt: u32) -> Option<Self> {
+    /// The valid batch at `offset`, if one is there.
+    pub(super) fn decode(segment: &'a [u8], offset: usize, salt: u32) -> Option<Self> {
         let rest = segment.get(offset..)?;
         let header = BatchHeader::decode(rest, salt)?;
         let end = BATCH_HEADER_LEN + header.body_len as usize;
@@ -63,7 +64,8 @@ impl<'a> Batch<'a> {
         (count == header.count && bytes == body.len()).then_some(batch)
     }
 
-    fn end(&self) -> usize {
+    /// Where it ends in the segment, in bytes.
+    pub(super) fn end(&self) -> usize {
         self.offset + BATCH_HEADER_LEN + self.body.len()
     }
 }
@@ -145,25 +147,26 @@ fn end_of(segment: &[u8], found: &Scan) -> End {
     let Some(last) = rest.iter().rposition(|&byte| byte != 0) else {
         return End::Clean;
     };
-    match later_batch(rest, found) {
-        Some(at) => End::Damaged {
+    match later_batch(rest, found.header.salt, found.next_batch) {
+        Some((at, _)) => End::Damaged {
             later: found.valid_len + at,
         },
         None => End::Torn { bytes: last + 1 },
     }
 }
 
-/// Where in `rest` a header stands that was written after the next batch. Its
-/// body does not matter: that it was begun shows that the batch before was synced.
-fn later_batch(rest: &[u8], found: &Scan) -> Option<usize> {
+/// Where in `rest` a header stands that was written after batch `due`, and that
+/// header. Its body does not matter: that it was begun shows that the batch before
+/// was synced.
+pub(super) fn later_batch(rest: &[u8], salt: u32, due: u64) -> Option<(usize, BatchHeader)> {
     let candidates = rest
         .windows(BATCH_MAGIC.len())
         .enumerate()
         .filter(|(_, window)| *window == BATCH_MAGIC);
     for (at, _) in candidates {
-        let header = BatchHeader::decode(&rest[at..], found.header.salt);
-        if header.is_some_and(|header| header.sequence > found.next_batch) {
-            return Some(at);
+        let header = BatchHeader::decode(&rest[at..], salt);
+        if let Some(header) = header.filter(|header| header.sequence > due) {
+            return Some((at, header));
         }
     }
     None

@@ -31,7 +31,7 @@ pub(crate) enum Store {
     /// leaves, is no damage: no publisher had an answer to it, and a start cuts it.
     ///
     /// Exit codes: 0 everything acknowledged is there and whole, 74 something is
-    /// damaged, or a notifier has the log open.
+    /// damaged, or a notifier has the log open, 2 there is no log.
     #[command(after_help = "Examples:
   belfry store verify
   belfry store verify --data-dir /var/lib/belfry

@@ -3,12 +3,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use notifier::log::{
-    Log,
-    embedded::{
-        Embedded, OpenError,
-        offline::{Finding, Kind, Offline, Report, Seen, Start},
-    },
+use notifier::log::embedded::{
+    Embedded, OpenError,
+    offline::{Finding, Kind, Offline, Report, Seen, Start},
 };
 
 use crate::world::{World, restore, small, snapshot};
@@ -56,8 +53,8 @@ fn agreed(world: &World, context: &str) -> Report {
     report
 }
 
-/// Every number from 1 to `last` is either among the records or told as lost.
-fn accounts_for(report: &Report, last: u64, context: &str) {
+/// Every number from 1 to `newest` is either among the records or told as lost.
+fn accounts_for(report: &Report, newest: u64, context: &str) {
     let lost: u64 = report
         .findings
         .iter()
@@ -66,7 +63,7 @@ fn accounts_for(report: &Report, last: u64, context: &str) {
         .sum();
     assert_eq!(
         report.records + lost,
-        last,
+        newest,
         "{context}: {:?}",
         report.findings
     );
@@ -252,8 +249,7 @@ async fn what_can_still_be_read_is_handed_out_around_damage() {
     let (world, files) = closed().await;
     let path = &world.segments()[1];
     let mut bytes = files[path].clone();
-    let last = bytes.len() - 1;
-    bytes[last] ^= 1;
+    *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(path, bytes).unwrap();
     let log = Offline::open(world.path()).unwrap();
     let mut seen = Vec::new();

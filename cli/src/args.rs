@@ -45,6 +45,10 @@ pub(crate) enum Command {
     Processors(Serve<Processors>),
     /// Publish one event by hand
     Publish(crate::publish::Publish),
+    /// Print what became of events on people's devices
+    Receipts(crate::receipts::Receipts),
+    /// Print who is there, and who comes and leaves
+    Presence(crate::presence::Presence),
     /// Connect as a user and print every event
     Listen(crate::listen::Listen),
     /// Sign a token for a user or a service and print it

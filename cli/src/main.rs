@@ -10,7 +10,9 @@ mod client;
 mod config;
 mod exit;
 mod listen;
+mod presence;
 mod publish;
+mod receipts;
 mod secrets;
 mod serve;
 mod store;
@@ -43,6 +45,8 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Listen(listen) => one_thread()?.block_on(listen::run(listen)),
         Command::Publish(publish) => one_thread()?.block_on(publish::run(publish)),
+        Command::Receipts(receipts) => one_thread()?.block_on(receipts::run(receipts)),
+        Command::Presence(presence) => one_thread()?.block_on(presence::run(presence)),
         Command::Check(check) => one_thread()?.block_on(check::run(check)),
         Command::Token(token) => print_token(token.subject),
         Command::Config(ConfigCommand::Check(check)) => {

@@ -19,9 +19,27 @@ use crate::{
 
 /// How long a token works that is signed for one call.
 const TOKEN_TTL: Duration = Duration::from_mins(5);
+/// The service that a token signed here speaks for.
+pub(crate) const BY_HAND: &str = "by-hand";
+
+const EXAMPLES: &str = "\
+Examples:
+  belfry publish status --user u1 --update-type sync --resource mail --status done
+      A row and a toast for one user, on all their devices, kept for those away
+  belfry publish image-processing-started --user u1 --document-id d1 --job d1 --lease 60s
+      Begins a job; if nothing of it is heard for 60 s, the notifier itself tells
+      the user that it failed, with the code `stalled`
+  belfry publish progress --user u1 --job d1 --percent 40 --stage reading
+      Shown to who looks now, not kept; renews the lease of the job
+  belfry publish status --user u1 --job d1 --ends-job \\
+      --update-type sync --resource mail --status done
+      Ends a job by an event that does not end one by its kind
+  belfry receipts --job d1
+      What became of all that on the user's devices";
 
 /// Publishes one event by hand.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Publish {
     /// What happened.
     #[command(subcommand)]
@@ -47,28 +65,77 @@ pub(crate) struct At {
 }
 
 impl At {
-    /// A publisher; its token is read from the file or signed here.
+    /// A publisher by hand.
     pub(crate) fn publisher(&self, secrets: &SecretsAt) -> Result<Publisher, Failure> {
-        let credential = match &self.service_token_file {
-            Some(path) => Credential::file(path),
-            None => Credential::token(own_token(secrets)?),
-        };
+        self.publisher_as(secrets, BY_HAND)
+    }
+
+    /// A publisher; its tokens are read from the file, or signed here as of this
+    /// service.
+    pub(crate) fn publisher_as(
+        &self,
+        secrets: &SecretsAt,
+        service: &str,
+    ) -> Result<Publisher, Failure> {
+        let credential = self.credential(secrets, service)?;
         let mut config = PublisherConfig::new(&self.notifier_url, credential);
         config.deadline = self.within;
         config.attempt_timeout = config.attempt_timeout.min(self.within);
         Publisher::connect(config).map_err(Failure::usage)
     }
+
+    fn credential(&self, secrets: &SecretsAt, service: &str) -> Result<Credential, Failure> {
+        if let Some(path) = &self.service_token_file {
+            return Ok(Credential::file(path));
+        }
+        let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
+        let subject = subject((service, ServiceRole::Publisher));
+        token::sign(&subject, TOKEN_TTL, &secret).map_err(Failure::usage)?;
+        // Signed anew each time: a watch may last longer than a token.
+        Ok(Credential::minted(move || {
+            token::sign(&subject, TOKEN_TTL, &secret).unwrap_or_default()
+        }))
+    }
+
+    /// A token, from the same places, for any role.
+    pub(crate) fn token(
+        &self,
+        secrets: &SecretsAt,
+        service: (&str, ServiceRole),
+    ) -> Result<String, Failure> {
+        if let Some(path) = &self.service_token_file {
+            let token = std::fs::read_to_string(path);
+            let token = token.map(|token| token.trim().to_owned());
+            return token.map_err(|cause| {
+                let path = path.display();
+                Failure::usage(format!("`{path}` cannot be read: {cause}"))
+            });
+        }
+        let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
+        token::sign(&subject(service), TOKEN_TTL, &secret).map_err(Failure::usage)
+    }
+
+    /// The notifier did not answer at first.
+    pub(crate) fn nobody(&self) -> Failure {
+        let (url, within) = (&self.notifier_url, self.within);
+        Failure::failed(format!(
+            "no notifier answered at `{url}` within {within:?}: is it running, and is this its \
+             gRPC address?"
+        ))
+    }
 }
 
-fn own_token(at: &SecretsAt) -> Result<String, Failure> {
-    let secret = secrets::load(&at.services_key()).map_err(Failure::usage)?;
-    let subject = Subject::Service {
-        name: "by-hand".to_owned(),
-        role: ServiceRole::Publisher,
-        events: vec!["*".to_owned()],
-        targets: vec!["*".to_owned()],
+fn subject((name, role): (&str, ServiceRole)) -> Subject {
+    let all = match role {
+        ServiceRole::Publisher => vec!["*".to_owned()],
+        ServiceRole::Edge | ServiceRole::Operator => Vec::new(),
     };
-    token::sign(&subject, TOKEN_TTL, &secret).map_err(Failure::bug)
+    Subject::Service {
+        name: name.to_owned(),
+        role,
+        events: all.clone(),
+        targets: all,
+    }
 }
 
 /// Whom to tell, and how.
@@ -86,6 +153,13 @@ struct Envelope {
     /// The job it belongs to
     #[arg(long)]
     job: Option<String>,
+    /// The job fails, with the code `stalled`, if nothing of it is heard for so
+    /// long: 1 s to 24 h
+    #[arg(long, value_name = "DURATION", value_parser = any_duration, requires = "job", conflicts_with_all = ["ephemeral", "ends_job"])]
+    lease: Option<Duration>,
+    /// It ends the job, for events that do not by their kind (`status`, `custom`)
+    #[arg(long, requires = "job", conflicts_with = "ephemeral")]
+    ends_job: bool,
     /// Makes a retry safe [default: a random one]
     #[arg(long)]
     idempotency_key: Option<String>,
@@ -317,6 +391,12 @@ fn address(event: Event, to: Envelope) -> Result<Request, Failure> {
     }
     if let Some(job) = to.job {
         request = request.job(job);
+    }
+    if let Some(lasts) = to.lease {
+        request = request.lease(lasts);
+    }
+    if to.ends_job {
+        request = request.ends_job();
     }
     if let Some(key) = to.ephemeral {
         request = request.ephemeral(key);

@@ -75,6 +75,8 @@ fn help_teaches_every_command() {
         "edge",
         "processors",
         "publish",
+        "receipts",
+        "presence",
         "listen",
         "token",
         "check",

@@ -10,6 +10,7 @@ mod links;
 mod silent_jobs;
 mod store;
 mod vectors;
+mod watches;
 #[allow(
     dead_code,
     unused_imports,

@@ -1,0 +1,249 @@
+//! `belfry presence`: prints who is there and who comes and leaves, as an operator
+//! sees it.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use belfry::v1::{
+    PresenceChange, WatchPresenceRequest, WatchPresenceResponse, admin_client::AdminClient,
+};
+use clap::Args;
+use serde_json::json;
+use tokio::time::timeout;
+use tonic::{Code, Request, Status, Streaming, transport::Endpoint};
+
+use crate::{
+    args::SecretsAt,
+    client::backoff,
+    exit::Failure,
+    publish::{At, BY_HAND},
+    token::ServiceRole,
+};
+
+/// Users in each part of a snapshot but the last.
+const FULL_PART: usize = 1_000;
+/// As services keep their connections: a dead notifier is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "\
+Examples:
+  belfry presence
+      Everybody who is there, and then who comes and leaves; ctrl-C ends it
+  belfry presence --user u1 --user u2 --json
+      Two users, as JSON, one object a line
+  belfry presence --once
+      Who is there now, and no more
+
+A user comes with the first session and leaves when no session came back within
+15 s after the last one. `generation` rises with every change, so that the higher
+one is newer; it counts anew after a restart of the notifier. After a lost
+connection everybody who is there is printed again.";
+
+/// Prints who is there, and who comes and leaves.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Presence {
+    /// Only this user; several times: only these, 100 at most [default: everybody]
+    #[arg(long)]
+    user: Vec<String>,
+    /// End once everybody who is there is printed
+    #[arg(long)]
+    once: bool,
+    /// End after so many lines
+    #[arg(long)]
+    count: Option<u64>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    at: At,
+    /// Where the secret is.
+    #[command(flatten)]
+    secrets: SecretsAt,
+}
+
+/// Runs the command.
+pub(crate) async fn run(asked: Presence) -> Result<(), Failure> {
+    let mut printer = Printer {
+        json: asked.json,
+        once: asked.once,
+        left: asked.count.unwrap_or(u64::MAX),
+        there: 0,
+    };
+    let mut attempt = 0;
+    // It has to be there at first; later it may restart.
+    let first = timeout(asked.at.within, async {
+        loop {
+            match connect(&asked).await {
+                Err(Lost::Passing(_)) => pause(&mut attempt).await,
+                other => return other,
+            }
+        }
+    });
+    let mut connected = first.await.map_err(|_| asked.at.nobody())?;
+    loop {
+        let lost = match connected {
+            Ok(responses) => {
+                attempt = 0;
+                match printer.read(responses).await? {
+                    None => return Ok(()),
+                    Some(lost) => lost,
+                }
+            }
+            Err(lost) => lost,
+        };
+        match lost {
+            Lost::ForGood(failure) => return Err(failure),
+            Lost::Passing(why) => eprintln!("belfry: {why}; trying again"),
+        }
+        pause(&mut attempt).await;
+        connected = connect(&asked).await;
+    }
+}
+
+async fn pause(attempt: &mut u32) {
+    tokio::time::sleep(backoff(*attempt)).await;
+    *attempt = attempt.saturating_add(1);
+}
+
+/// Why there is no watch.
+enum Lost {
+    Passing(String),
+    ForGood(Failure),
+}
+
+impl From<Status> for Lost {
+    fn from(status: Status) -> Self {
+        let passing = matches!(
+            status.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::Unknown | Code::Cancelled
+        );
+        let expired = status.message().contains("expired");
+        if passing || expired {
+            Lost::Passing(status.message().to_owned())
+        } else {
+            Lost::ForGood(Failure::failed(status.message()))
+        }
+    }
+}
+
+async fn connect(asked: &Presence) -> Result<Streaming<WatchPresenceResponse>, Lost> {
+    let operator = (BY_HAND, ServiceRole::Operator);
+    let token = asked.at.token(&asked.secrets, operator);
+    let bearer = token.and_then(|token| {
+        let bearer = format!("Bearer {token}").parse();
+        bearer.map_err(|_| Failure::usage("the service token has characters that no token has"))
+    });
+    let bearer = bearer.map_err(Lost::ForGood)?;
+    let endpoint = Endpoint::from_shared(asked.at.notifier_url.clone());
+    let endpoint = endpoint.map_err(|_| {
+        let url = &asked.at.notifier_url;
+        Lost::ForGood(Failure::usage(format!(
+            "`{url}` is not a notifier's address, write it as `http://host:port`"
+        )))
+    })?;
+    let channel = endpoint
+        .connect_timeout(KEEPALIVE)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE / 2)
+        .keep_alive_while_idle(true)
+        .connect()
+        .await
+        .map_err(|_| {
+            let url = &asked.at.notifier_url;
+            Lost::Passing(format!("the notifier at `{url}` cannot be reached"))
+        })?;
+    let mut request = Request::new(WatchPresenceRequest {
+        user_ids: asked.user.clone(),
+    });
+    request.metadata_mut().insert("authorization", bearer);
+    let watch = AdminClient::new(channel).watch_presence(request).await;
+    Ok(watch?.into_inner())
+}
+
+struct Printer {
+    json: bool,
+    once: bool,
+    left: u64,
+    /// Users of the snapshot so far.
+    there: usize,
+}
+
+impl Printer {
+    /// Prints to the end of one connection; none if everything asked for is
+    /// printed.
+    async fn read(
+        &mut self,
+        mut responses: Streaming<WatchPresenceResponse>,
+    ) -> Result<Option<Lost>, Failure> {
+        self.there = 0;
+        loop {
+            let response = match responses.message().await {
+                Ok(Some(response)) => response,
+                Ok(None) => return Ok(Some(Lost::Passing("the notifier ended the watch".into()))),
+                Err(status) => return Ok(Some(status.into())),
+            };
+            let done = self.print(&response).map_err(Failure::failed)?;
+            if done {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Prints a response; says whether everything asked for is printed.
+    fn print(&mut self, response: &WatchPresenceResponse) -> io::Result<bool> {
+        let mut out = io::stdout().lock();
+        for change in &response.users {
+            if self.left == 0 {
+                break;
+            }
+            self.left -= 1;
+            let line = if self.json {
+                json_line(change, response.snapshot)
+            } else {
+                pretty_line(change, response.snapshot)
+            };
+            writeln!(out, "{line}")?;
+        }
+        out.flush()?;
+        if !response.snapshot {
+            return Ok(self.left == 0);
+        }
+        self.there += response.users.len();
+        let last = response.users.len() < FULL_PART;
+        if last && !self.json {
+            let more = if response.settling {
+                ", and edges may still be coming back"
+            } else {
+                ""
+            };
+            eprintln!("belfry: {} are there{more}", self.there);
+        }
+        Ok(self.left == 0 || (last && self.once))
+    }
+}
+
+fn json_line(change: &PresenceChange, snapshot: bool) -> String {
+    let PresenceChange {
+        user_id,
+        online,
+        generation,
+    } = change;
+    let line = json!({
+        "user": user_id, "online": online, "generation": generation, "snapshot": snapshot,
+    });
+    line.to_string()
+}
+
+fn pretty_line(change: &PresenceChange, snapshot: bool) -> String {
+    let word = match (snapshot, change.online) {
+        (true, _) => "is there",
+        (false, true) => "came",
+        (false, false) => "left",
+    };
+    let user = change.user_id.escape_debug();
+    format!("`{user}` {word} (generation {})", change.generation)
+}

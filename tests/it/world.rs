@@ -34,7 +34,7 @@ pub(crate) use browser::Browser;
 pub(crate) use caller::Caller;
 pub(crate) use history::{Acked, Fault, History, Shadow, judge};
 pub(crate) use listener::Listener;
-pub(crate) use load::{Aim, Load, burst, latencies, median};
+pub(crate) use load::{Aim, Load, Untouched, burst};
 pub(crate) use process::{Process, Running, closed_for, until};
 pub(crate) use proxy::{Fate, Proxy};
 pub(crate) use tracer::Tracer;

@@ -13,8 +13,8 @@ use std::{
 use belfry::publisher::{Credential, Publisher, PublisherConfig};
 
 use crate::world::{
-    Aim, Load, Proxy, Running, Shadow, World, burst, closed_for, in_turn, judge, latencies, list,
-    median, numbered, saw_everything, until,
+    Aim, Load, Proxy, Running, Shadow, Untouched, World, burst, closed_for, in_turn, judge, list,
+    numbered, saw_everything, until,
 };
 
 const PACE: Duration = Duration::from_millis(2);
@@ -136,8 +136,8 @@ async fn edge_is_stopped(keepalive: &str, link_is_cut: bool) {
     // It will find that its edge is silent, and go to the other.
     let moved = world.watcher(&urls([&stopped, &edge]), ("u3", &[])).await;
     let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
-    let measured = async || median(latencies(&publisher, &shadow, &aim, MEASURED).await);
-    let before = measured().await;
+    let untouched = Untouched::start();
+    let measured = async || untouched.beside(&publisher, &shadow, &aim, MEASURED).await;
 
     stopped.stop().await;
     let with_credit = measured().await;
@@ -162,15 +162,15 @@ async fn edge_is_stopped(keepalive: &str, link_is_cut: bool) {
     assert!(stopped.is_stopped());
     let behind = shadow.of("u2", &[]).len() as u64 - seen;
     assert!(behind > OVERFLOW, "{behind} events wait for its client");
-    for during in [with_credit, without] {
+    for (there, elsewhere) in [with_credit, without] {
         assert!(
-            during <= before * NOISE,
-            "a publish took {before:?} before and {during:?} while an edge was stopped"
+            there <= elsewhere * NOISE,
+            "a publish took {there:?} beside a stopped edge and {elsewhere:?} elsewhere"
         );
     }
 
     stopped.go_on();
-    latencies(&publisher, &shadow, &aim, 30).await;
+    burst(&publisher, &shadow, &aim, (30, 0)).await;
     assert_eq!(patient.state().connections, 1, "its socket stayed open");
     assert_eq!(well.state().connections, 1);
     for watcher in [well, patient, moved] {
@@ -307,7 +307,7 @@ async fn a_stopped_publisher_delays_nobody_and_publishes_each_event_once() {
         world.service_token("publisher"),
         file.display().to_string(),
     ];
-    let before = median(latencies(&publisher, &shadow, &aim, MEASURED).await);
+    let untouched = Untouched::start();
 
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command
@@ -320,10 +320,10 @@ async fn a_stopped_publisher_delays_nobody_and_publishes_each_event_once() {
     process.stop().await;
     let acked = noted(&file).len() as u64;
     assert!(acked < PUBLISHED, "it was stopped on the way");
-    let during = median(latencies(&publisher, &shadow, &aim, MEASURED).await);
+    let (there, elsewhere) = untouched.beside(&publisher, &shadow, &aim, MEASURED).await;
     assert!(
-        during <= before * NOISE,
-        "{before:?} before, {during:?} during"
+        there <= elsewhere * NOISE,
+        "a publish took {there:?} beside a stopped publisher and {elsewhere:?} elsewhere"
     );
     until("the notifier has let it go", async || {
         cable.left_by_server() > 0

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{SOON, Shadow};
+use super::{Process, SOON, Shadow, World};
 
 /// Gives the n-th event to somebody.
 pub(crate) type Aim = Arc<dyn Fn(u64, Event) -> Publish + Send + Sync>;
@@ -121,26 +121,51 @@ pub(crate) async fn burst(
     pipeline.close().await;
 }
 
-/// How long each of so many publishes took, one after the other.
-pub(crate) async fn latencies(
-    publisher: &Publisher,
-    shadow: &Shadow,
-    aim: &Aim,
-    count: u64,
-) -> Vec<Duration> {
-    let mut taken = Vec::new();
-    for number in 0..count {
-        let (event, body) = padded(number, 0);
-        let began = Instant::now();
-        let answer = publisher.publish(aim(number, event)).await.expect("acked");
-        taken.push(began.elapsed());
-        shadow.note(&answer, &body);
-    }
-    taken
+/// A notifier that nothing is done to, on the same disk at the same time: what a
+/// publish takes there is what the machine takes just then.
+pub(crate) struct Untouched {
+    _notifier: Process,
+    publisher: Publisher,
+    _world: World,
 }
 
-/// The median, which the noise of a busy machine hardly moves.
-pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+impl Untouched {
+    pub(crate) fn start() -> Self {
+        let world = World::new();
+        world.make_secrets();
+        let notifier = world.notifier("127.0.0.1:0", &[]);
+        let publisher = world.publisher(&notifier.address("grpc"));
+        Self {
+            _notifier: notifier,
+            publisher,
+            _world: world,
+        }
+    }
+
+    /// Publishes by turns here and there, and gives the median times there and
+    /// here.
+    pub(crate) async fn beside(
+        &self,
+        publisher: &Publisher,
+        shadow: &Shadow,
+        aim: &Aim,
+        count: u64,
+    ) -> (Duration, Duration) {
+        let (mut there, mut here) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            let (event, body) = padded(number, 0);
+            let publish = aim(number, event);
+            let began = Instant::now();
+            let answer = publisher.publish(publish.clone()).await.expect("acked");
+            there.push(began.elapsed());
+            shadow.note(&answer, &body);
+            let began = Instant::now();
+            self.publisher.publish(publish).await.expect("acked");
+            here.push(began.elapsed());
+        }
+        there.sort_unstable();
+        here.sort_unstable();
+        let middle = count as usize / 2;
+        (there[middle], here[middle])
+    }
 }

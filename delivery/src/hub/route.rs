@@ -9,7 +9,7 @@ use alloc::{
 use super::{EdgeId, Output, stream::Stream};
 use crate::{
     StreamName,
-    link::{Ephemeral, SessionId, ToEdge},
+    link::{Ephemeral, LinkFault, SessionId, ToEdge},
     record::StoredEvent,
 };
 
@@ -66,6 +66,17 @@ impl Link {
             }
         }
     }
+}
+
+/// An open session of a link.
+pub(super) fn session_of(
+    links: &mut BTreeMap<EdgeId, Link>,
+    edge: EdgeId,
+    number: SessionId,
+) -> Result<&mut Session, LinkFault> {
+    let link = links.get_mut(&edge);
+    let session = link.and_then(|link| link.sessions.get_mut(&number));
+    session.ok_or(LinkFault::UnknownSession)
 }
 
 /// What routing one event came to.

@@ -6,7 +6,7 @@ use super::{
     EdgeId, Hub, Output,
     pages::Asked,
     receipts::Reporter,
-    route::{Link, Session},
+    route::{Link, Session, session_of},
     stream::{Stand, Stream},
 };
 use crate::{
@@ -215,11 +215,7 @@ impl Hub {
         interest: Interest,
         out: &mut Vec<Output>,
     ) -> Result<Joined, LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        let session = link
-            .sessions
-            .get_mut(&number)
-            .ok_or(LinkFault::UnknownSession)?;
+        let session = session_of(&mut self.links, edge, number)?;
         let name = match self.streams.get_key_value(&interest.stream) {
             Some((name, _)) => name.clone(),
             None => interest.stream,
@@ -268,11 +264,7 @@ impl Hub {
         name: &StreamName,
         (now, out): (Millis, &mut Vec<Output>),
     ) -> Result<(), LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        let session = link
-            .sessions
-            .get_mut(&number)
-            .ok_or(LinkFault::UnknownSession)?;
+        let session = session_of(&mut self.links, edge, number)?;
         if let Some(index) = session.streams.iter().position(|stream| stream == name) {
             session.streams.swap_remove(index);
             let user = session.user.clone();

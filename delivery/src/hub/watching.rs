@@ -11,7 +11,11 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{EdgeId, Hub, Output, WatchId, presence::Members, route::Link};
+use super::{
+    EdgeId, Hub, Output, WatchId,
+    presence::Members,
+    route::{Link, session_of},
+};
 use crate::{
     Millis, StreamName,
     link::{LinkFault, Member, Presence, SessionId, ToEdge},
@@ -158,11 +162,7 @@ impl Hub {
         name: &StreamName,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        let session = link
-            .sessions
-            .get_mut(&number)
-            .ok_or(LinkFault::UnknownSession)?;
+        let session = session_of(&mut self.links, edge, number)?;
         let follows = session.streams.contains(name);
         if follows && !session.watching.contains(name) {
             session.watching.push(name.clone());
@@ -209,11 +209,7 @@ impl Hub {
         name: &StreamName,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        let session = link
-            .sessions
-            .get_mut(&number)
-            .ok_or(LinkFault::UnknownSession)?;
+        let session = session_of(&mut self.links, edge, number)?;
         if let Some(index) = session.watching.iter().position(|stream| stream == name) {
             session.watching.swap_remove(index);
             self.stop_watching(edge, name);

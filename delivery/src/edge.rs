@@ -117,6 +117,11 @@ impl Edge {
                 }
                 self.with(session, out, |s, around| s.reported(receipts, around));
             }
+            Input::Revoked { session, streams } => {
+                for stream in &streams {
+                    self.unsubscribe(session, stream, out);
+                }
+            }
             Input::Drain { over_ms } => {
                 self.drain = Some(Drain {
                     ends: now + over_ms,
@@ -314,13 +319,7 @@ impl Edge {
                     self.followers.entry(stream).or_default().insert(id);
                 }
             }
-            Input::Unsubscribe { stream, .. } => {
-                self.with(id, out, |s, around| {
-                    s.unsubscribe(&stream, around);
-                });
-                unfollow(&mut self.followers, &stream, id);
-                unfollow(&mut self.watchers, &stream, id);
-            }
+            Input::Unsubscribe { stream, .. } => self.unsubscribe(id, &stream, out),
             Input::WatchPresence { stream, .. } => {
                 let mut watches = false;
                 self.with(id, out, |s, around| watches = s.watch(&stream, around));
@@ -342,6 +341,14 @@ impl Edge {
             }
             _ => {}
         }
+    }
+
+    fn unsubscribe(&mut self, id: SessionId, stream: &StreamName, out: &mut Vec<Output>) {
+        self.with(id, out, |s, around| {
+            s.unsubscribe(stream, around);
+        });
+        unfollow(&mut self.followers, stream, id);
+        unfollow(&mut self.watchers, stream, id);
     }
 
     // === time ===

@@ -175,14 +175,14 @@ impl Session {
         self.blocked_since.is_none() || self.queue.fits(bytes, limits)
     }
 
-    fn hand_on(&mut self, frame: Bytes, around: &mut Around<'_>) {
+    fn hand_on(&mut self, stream: &StreamName, frame: Bytes, around: &mut Around<'_>) {
         if self.blocked_since.is_none() {
             around.out.push(Output::Write {
                 session: self.id,
                 frame,
             });
         } else {
-            self.queue.push_stored(frame);
+            self.queue.push_stored(stream.clone(), frame);
         }
     }
 
@@ -257,7 +257,8 @@ impl Session {
         true
     }
 
-    /// Follows a stream no longer; true if it did.
+    /// Follows a stream no longer, and is given nothing more of it, not even what
+    /// waits; true if it did follow it.
     pub(crate) fn unsubscribe(&mut self, stream: &StreamName, around: &mut Around<'_>) -> bool {
         let index = self
             .followed
@@ -266,6 +267,7 @@ impl Session {
         if let Some(index) = index {
             self.followed.remove(index);
             self.watching.retain(|(watched, _)| watched != stream);
+            self.queue.drop_events(stream);
             around.wants.push_back(Want::Leave(self.id, stream.clone()));
         }
         self.notice(

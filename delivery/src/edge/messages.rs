@@ -96,6 +96,14 @@ pub enum Input {
         /// When the new token ends.
         ends_at: Millis,
     },
+    /// The client's token allows these streams no longer. Nothing that it said,
+    /// so not counted against its messages.
+    Revoked {
+        /// The session.
+        session: SessionId,
+        /// The streams.
+        streams: Vec<StreamName>,
+    },
     /// The client sent something that was refused.
     Bad {
         /// The session.

@@ -138,7 +138,7 @@ impl Session {
         }
         if event.offset == at.offset + 1 && fits {
             (at.offset, at.check) = (event.offset, event.check);
-            self.hand_on(event.envelope.clone(), around);
+            self.hand_on(stream, event.envelope.clone(), around);
             return;
         }
         followed.state = State::Behind;
@@ -228,7 +228,7 @@ impl Session {
                 break;
             }
             (at.offset, at.check) = (event.offset, event.check);
-            self.hand_on(event.envelope, around);
+            self.hand_on(&stream, event.envelope, around);
         }
         let Some(followed) = self.find(&stream) else {
             return;

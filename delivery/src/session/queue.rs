@@ -13,7 +13,7 @@ use crate::{
 
 #[derive(Debug)]
 enum Item {
-    Stored(Bytes),
+    Stored(StreamName, Bytes),
     Ephemeral(StreamName, Option<Arc<str>>, Bytes),
     Notice(Notice),
 }
@@ -46,9 +46,20 @@ impl Queue {
         self.items.len() < limits.queue_events && self.bytes + bytes <= limits.queue_bytes
     }
 
-    pub(super) fn push_stored(&mut self, frame: Bytes) {
+    pub(super) fn push_stored(&mut self, stream: StreamName, frame: Bytes) {
         self.bytes += frame.len();
-        self.items.push_back(Item::Stored(frame));
+        self.items.push_back(Item::Stored(stream, frame));
+    }
+
+    /// Forgets the events of a stream that was left (guarantee G16).
+    pub(super) fn drop_events(&mut self, stream: &StreamName) {
+        self.items.retain(|item| match item {
+            Item::Stored(of, frame) | Item::Ephemeral(of, _, frame) if of == stream => {
+                self.bytes -= frame.len();
+                false
+            }
+            _ => true,
+        });
     }
 
     pub(super) fn push_notice(&mut self, notice: Notice) {
@@ -93,7 +104,7 @@ impl Queue {
         self.bytes = 0;
         for item in core::mem::take(&mut self.items) {
             out.push(match item {
-                Item::Stored(frame) | Item::Ephemeral(_, _, frame) => {
+                Item::Stored(_, frame) | Item::Ephemeral(_, _, frame) => {
                     Output::Write { session, frame }
                 }
                 Item::Notice(notice) => Output::Tell { session, notice },

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use delivery::{
     Limits, Position, StoredEvent,
     edge::{Edge, Input, Notice, Output},
-    link::{Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge, ToHub},
+    link::{Ephemeral, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge, ToHub},
+    session::Session,
 };
 
 use crate::world::queue;
@@ -303,4 +304,71 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
     assert_eq!(stands.map(|at| at.offset), Some(1));
     driver.hear(page(1, 2));
     assert_eq!(driver.written, [1, 2]);
+}
+
+fn live(offset: u64) -> ToEdge {
+    ToEdge::Live {
+        stream: queue(),
+        event: stored(offset),
+    }
+}
+
+#[test]
+fn nothing_of_a_stream_that_was_left_follows_once_the_client_reads_again() {
+    let mut driver = Driver::new(Limits::default());
+    driver.feed(Input::Blocked { session: 1 });
+    let (stream, key) = (queue(), "job-1");
+    driver.hear(live(1));
+    driver.hear(ToEdge::Ephemeral {
+        stream: stream.clone(),
+        event: Ephemeral {
+            collapse_key: Some(key.into()),
+            envelope: Bytes::from_static(b"progress"),
+        },
+    });
+    driver.feed(Input::Ping { session: 1 });
+    assert!(driver.edge.session(1).is_some_and(|s| s.queued_bytes() > 0));
+    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.told.clear();
+    assert_eq!(driver.edge.session(1).map(Session::queued_bytes), Some(0));
+    // Live events that were on the way come too late.
+    driver.hear(live(2));
+    driver.feed(Input::Writable { session: 1 });
+    assert_eq!(driver.written, [0_u64; 0], "events of the stream were kept");
+    assert!(
+        matches!(
+            &driver.told[..],
+            [Notice::Pong, Notice::Unsubscribed { .. }]
+        ),
+        "{:?}",
+        driver.told
+    );
+}
+
+#[test]
+fn what_waits_of_other_streams_stays_when_one_is_left() {
+    let mut driver = Driver::new(Limits::default());
+    driver.feed(Input::Subscribe {
+        session: 1,
+        stream: "queue:other".into(),
+        from: None,
+    });
+    let at = Position::start(1);
+    driver.hear(ToEdge::Joined {
+        session: 1,
+        joined: Joined {
+            stream: "queue:other".into(),
+            asked: None,
+            at,
+            head: 0,
+            gap: None,
+            latest: Vec::new(),
+        },
+    });
+    driver.feed(Input::Blocked { session: 1 });
+    driver.hear(live(1));
+    let stream = "queue:other".into();
+    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.feed(Input::Writable { session: 1 });
+    assert_eq!(driver.written, [1]);
 }

@@ -62,6 +62,8 @@ pub(crate) enum Request {
         exp_unix_ms: i64,
         /// When the session ends.
         ends_unix_ms: i64,
+        /// Streams that it does not grant any more.
+        revoked: Vec<StreamName>,
     },
     /// What became of events on the device.
     Receipts(Vec<(EventId, ReceiptState)>),

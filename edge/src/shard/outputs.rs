@@ -167,6 +167,7 @@ impl Shard {
             Request::Refresh {
                 exp_unix_ms,
                 ends_unix_ms,
+                revoked: streams,
             } => {
                 let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
                 let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
@@ -177,6 +178,8 @@ impl Shard {
                 let expires_at = clock::rfc3339(exp_unix_ms);
                 self.sockets
                     .push(session, frame::text(&ServerFrame::Refreshed { expires_at }));
+                // In one step with it, so that nothing of those streams follows.
+                self.feed(Input::Revoked { session, streams });
             }
             Request::Receipts(receipts) => self.feed(Input::Receipts { session, receipts }),
             Request::TooManyReceipts(wait_ms) => {

@@ -158,10 +158,7 @@ impl Session {
         }
         for text in texts {
             match self.request(&text) {
-                Ok(requests) => {
-                    let id = self.id;
-                    messages.extend(requests.into_iter().map(|r| FromSocket::Request(id, r)));
-                }
+                Ok(request) => messages.push_back(FromSocket::Request(self.id, request)),
                 Err(reason) => return Some(self.fault(reason, messages)),
             }
         }
@@ -183,8 +180,8 @@ impl Session {
     }
 
     /// What a message asks of the shard; an error ends the connection.
-    fn request(&mut self, text: &str) -> Result<Vec<Request>, Reason> {
-        let request = match protocol::parse(text) {
+    fn request(&mut self, text: &str) -> Result<Request, Reason> {
+        Ok(match protocol::parse(text) {
             Ok(ClientFrame::Ping) => Request::Ping,
             Ok(ClientFrame::Subscribe { queue, from }) => match self.granted(&queue) {
                 Some(stream) => self.subscribe(stream, from),
@@ -200,7 +197,7 @@ impl Session {
                     None => Request::refused(Reason::BadRequest, "queue"),
                 }
             }
-            Ok(ClientFrame::Refresh { token }) => return self.refresh(&token),
+            Ok(ClientFrame::Refresh { token }) => self.refresh(&token)?,
             Ok(ClientFrame::Receipt { receipts }) => match self.receipts.spend(Instant::now()) {
                 Ok(()) => Request::Receipts(receipts),
                 Err(wait) => {
@@ -219,8 +216,7 @@ impl Session {
                 field,
                 message,
             },
-        };
-        Ok(vec![request])
+        })
     }
 
     fn subscribe(&mut self, stream: StreamName, from: Option<Position>) -> Request {
@@ -237,27 +233,28 @@ impl Session {
 
     /// A new token of the same user takes the place of the old one; queues that
     /// it does not grant are left (guarantee G16).
-    fn refresh(&mut self, token: &str) -> Result<Vec<Request>, Reason> {
+    fn refresh(&mut self, token: &str) -> Result<Request, Reason> {
         let user = self.keys.verify(token, clock::unix_ms())?;
         if user.id != self.user {
             return Err(Reason::Unauthenticated);
         }
         self.grants = user.queues;
-        let mut requests = vec![Request::Refresh {
-            exp_unix_ms: user.exp_unix_ms,
-            ends_unix_ms: user.ends_unix_ms,
-        }];
+        let mut revoked = Vec::new();
         let grants = &self.grants;
         self.queues.retain(|stream| {
             let keep = stream
                 .strip_prefix("queue:")
                 .is_some_and(|queue| grants.allow(queue));
             if !keep {
-                requests.push(Request::Unsubscribe(StreamName::clone(stream)));
+                revoked.push(StreamName::clone(stream));
             }
             keep
         });
-        Ok(requests)
+        Ok(Request::Refresh {
+            exp_unix_ms: user.exp_unix_ms,
+            ends_unix_ms: user.ends_unix_ms,
+            revoked,
+        })
     }
 
     fn granted(&self, queue: &str) -> Option<StreamName> {

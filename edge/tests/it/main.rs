@@ -9,6 +9,7 @@ mod handshake;
 mod pages;
 mod reasons;
 mod reports;
+mod rights;
 mod sessions;
 mod slow;
 mod world;

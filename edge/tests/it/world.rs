@@ -9,6 +9,7 @@ use delivery::{
     Position, StoredEvent,
     link::{Ephemeral, Joined, ToEdge, ToHub},
 };
+pub(crate) use edge::protocol::position_text;
 use edge::{Channels, Config, NotifierLink, auth::Keys};
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;

@@ -35,6 +35,11 @@ export function nameOf(event) {
   return undefined;
 }
 
+/** What a status is about; ids are not for people. @param {any} event */
+function subjectOf({ resource, jobId }) {
+  return resource && resource !== jobId ? typeName(resource) : "A job";
+}
+
 /**
  * What to announce; `null`: nothing.
  *
@@ -43,7 +48,7 @@ export function nameOf(event) {
  * @returns {Words | null}
  */
 export function wordsFor(event, known) {
-  const name = known ?? nameOf(event) ?? typeName(event.updateType ?? event.type);
+  const name = known ?? nameOf(event) ?? subjectOf(event);
   if (event.type === "custom") {
     return { kind: "info", title: String(event.name), text: String(event.data?.message ?? event.data?.text ?? "") };
   }

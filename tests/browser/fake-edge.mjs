@@ -199,7 +199,7 @@ export class FakeEdge {
     answer({ type: "presence", queue, snapshot: true, total: users.length, users });
   }
 
-  #receipt(session, { receipts }, answer) {
+  #receipt({ receipts }, answer) {
     const good = Array.isArray(receipts) && receipts.length >= 1 && receipts.length <= MAX_RECEIPTS && receipts.every(({ id, state }) => typeof id === "string" && STATES.includes(state));
     if (!good) return answer({ type: "error", code: "bad_request", message: "1 to 100 receipts", field: "receipts" });
     this.receiptFrames += 1;
@@ -208,7 +208,7 @@ export class FakeEdge {
       if ((state !== "read" && state !== "dismissed") || this.#retracts.has(id)) continue;
       const retract = { type: "retract", id, reason: state };
       this.#retracts.set(id, retract);
-      for (const other of this.#sessions) if (other !== session) other.ws.send(JSON.stringify(retract));
+      for (const each of this.#sessions) each.ws.send(JSON.stringify(retract));
     }
   }
 
@@ -238,7 +238,7 @@ export class FakeEdge {
     if (this.old && (frame.type === "receipt" || frame.type === "presence")) {
       return answer({ type: "error", code: "bad_request", message: "`type` must be another", field: "type" });
     }
-    if (frame.type === "receipt") return this.#receipt(session, frame, answer);
+    if (frame.type === "receipt") return this.#receipt(frame, answer);
     this.commands.push(frame);
     if (frame.type === "presence") return this.#watch(session, frame, answer);
     if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });

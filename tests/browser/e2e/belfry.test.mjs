@@ -163,6 +163,56 @@ test("two devices of a user hear the same, another user nothing", async () => {
   await Promise.all([one, two, other].map(({ close }) => close()));
 });
 
+for (const [how, button] of [["reading", "Driving license picture is ready"], ["closing", "Dismiss: Driving license picture is ready"]]) {
+  test(`${how} on one device takes the toast and the count away on the other, and on one that joins later`, async () => {
+    const user = `two-${how}`;
+    const [one, two] = await Promise.all([open(user), open(user)]);
+    await one.page.locator("#sample").click();
+    const toasts = [one, two].map(({ page }) => page.locator('.toast[data-kind="success"]'));
+    await Promise.all(toasts.map((toast) => toast.waitFor()));
+    // Under the focus it does not go by itself.
+    await toasts[1].locator(".toast-close").focus();
+    await two.page.evaluate(() => {
+      window.retracts = new Map();
+      window.belfryClient.on("retract", ({ id, reason }) => window.retracts.set(id, reason));
+    });
+    await one.page.getByRole("button", { name: button, exact: true }).click();
+    await until(async () => (await toasts[1].count()) === 0, "no toast on the other device");
+    assert.ok(await two.page.locator("#badge").isHidden());
+    const reason = how === "reading" ? "read" : "dismissed";
+    assert.deepEqual(await two.page.evaluate(() => [...window.retracts.values()]), [reason]);
+
+    // Away while the next one is read: it comes back to nothing new.
+    await two.page.evaluate(() => window.belfryClient.close());
+    await one.page.locator("#sample").click();
+    await toasts[0].waitFor();
+    await one.page.getByRole("button", { name: button, exact: true }).click();
+    await until(async () => one.page.locator("#badge").isHidden(), "nothing unread here");
+    await two.page.evaluate(() => window.belfryClient.connect());
+    await until(async () => (await two.page.locator("#feed li").count()) === 2, "two entries there");
+    await until(async () => two.page.evaluate(() => window.retracts.size === 2), "a second retract");
+    await until(async () => two.page.locator("#badge").isHidden(), "nothing unread there");
+    assert.equal(await toasts[1].count(), 0);
+    assert.deepEqual([...one.faults, ...two.faults], []);
+    await Promise.all([one.close(), two.close()]);
+  });
+}
+
+test("those who follow a queue see each other, and what is sent to it", async () => {
+  const [one, two] = await Promise.all([open("q1"), open("q2")]);
+  for (const { page } of [one, two]) {
+    await page.getByLabel("Queue to follow").fill("support");
+    await page.keyboard.press("Enter");
+  }
+  for (const { page } of [one, two]) await page.locator(".queue", { hasText: "2 here" }).waitFor();
+  assert.deepEqual(await two.page.locator(".people li").allTextContents(), ["q1", "q2 (you)"]);
+  const refused = await open("q3&queues=other");
+  await refused.page.getByLabel("Queue to follow").fill("support");
+  await refused.page.keyboard.press("Enter");
+  await refused.page.locator("#queues-note", { hasText: "does not grant" }).waitFor();
+  await Promise.all([one, two, refused].map(({ close }) => close()));
+});
+
 test("what happened while a page was offline arrives when it is back, without a reload", async () => {
   const [here, away] = await Promise.all([open("traveller"), open("traveller")]);
   await here.page.locator("#sample").click();

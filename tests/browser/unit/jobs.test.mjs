@@ -96,7 +96,9 @@ test("every kind of event has its words, and what is not for the page has none",
   assert.match(words({ type: "pdf_generation_failed", errorCode: "stalled" }, "Yearly report"), /^error: Yearly report is stuck\./);
   assert.equal(words({ type: "transcription_complete" }), "success: Transcription is ready. It is ready to be viewed.");
   assert.equal(words({ type: "status_update", updateType: "note", resource: "account", status: "changed" }), "info: Note. Account: changed");
-  assert.match(words({ type: "status_update", updateType: "batch_import", status: "failed", data: { errorCode: "stalled" } }), /^error: Batch import is stuck/);
+  const status = { type: "status_update", updateType: "job_failed", status: "failed", jobId: "j", data: { errorCode: "stalled" } };
+  assert.match(words({ ...status, resource: "monthly_report" }), /^error: Monthly report is stuck/);
+  assert.match(words({ ...status, resource: "j" }), /^error: A job is stuck/);
   assert.equal(words({ type: "custom", name: "hello", data: { message: "you" } }), "info: hello. you");
   for (const type of ["unknown", "job_progress", "pdf_generation_started", "from_the_future"]) assert.equal(wordsFor({ type }), null, type);
   assert.equal(nameOf({ type: "pdf_generation_started", title: "Yearly report" }), "Yearly report");

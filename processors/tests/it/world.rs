@@ -56,11 +56,13 @@ impl Notifier for FakeNotifier {
         let token = request.metadata().get("authorization");
         assert_eq!(token.unwrap(), "Bearer service-token");
         let request = request.into_inner();
+        // Ephemeral events have no key: each of them is another one.
+        let key = &request.idempotency_key;
         let known = self
             .events
             .borrow()
             .iter()
-            .find(|e| e.idempotency_key == request.idempotency_key)
+            .find(|e| !key.is_empty() && e.idempotency_key == *key)
             .cloned();
         if let Some(known) = known {
             *self.repeats.lock().unwrap() += 1;

@@ -58,6 +58,8 @@ impl Queue {
                 self.bytes -= frame.len();
                 false
             }
+            // It begins where those events end, which the client never had.
+            Item::Notice(Notice::Gap { stream: of, .. }) => of != stream,
             _ => true,
         });
     }

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use delivery::{
     Limits, Position, StoredEvent,
     edge::{Edge, Input, Notice, Output},
-    link::{Ephemeral, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge, ToHub},
+    link::{
+        Ephemeral, Gap, GapReason, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge,
+        ToHub,
+    },
     session::Session,
 };
 
@@ -371,4 +374,45 @@ fn what_waits_of_other_streams_stays_when_one_is_left() {
     driver.feed(Input::Unsubscribe { session: 1, stream });
     driver.feed(Input::Writable { session: 1 });
     assert_eq!(driver.written, [1]);
+}
+
+#[test]
+fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
+    let mut driver = Driver::new(Limits::default());
+    driver.feed(Input::Blocked { session: 1 });
+    driver.hear(live(1));
+    driver.feed(Input::LinkDown);
+    driver.welcome();
+    let stands = Position {
+        epoch: 1,
+        offset: 1,
+        check: 1,
+    };
+    let to = Position {
+        offset: 9,
+        ..stands
+    };
+    let gap = Gap {
+        reason: GapReason::Trimmed,
+        from: 1,
+        to,
+    };
+    driver.hear(ToEdge::Opened {
+        session: 1,
+        joined: vec![Joined {
+            stream: queue(),
+            asked: Some(stands),
+            at: to,
+            head: 9,
+            gap: Some(gap),
+            latest: Vec::new(),
+        }],
+    });
+    let stream = queue();
+    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.feed(Input::Writable { session: 1 });
+    // The client never had event 1: a gap from there would hide it.
+    assert_eq!(driver.written, [0_u64; 0]);
+    let gaps = driver.told.iter();
+    assert_eq!(gaps.filter(|n| matches!(n, Notice::Gap { .. })).count(), 0);
 }

@@ -110,13 +110,11 @@ async fn a_second_sigterm_ends_a_notifier_at_once() {
 /// notifier in so many words, or by the client's own transport. Which words that
 /// has depends on how far the call got when the connection was closed.
 fn asks_to_try_again(refused: &tonic::Status) -> bool {
-    match refused.get_error_details().error_info() {
-        Some(info) => info.reason == "UNAVAILABLE" && refused.code() == Code::Unavailable,
-        None => {
-            let by_transport = refused.source().is_some();
-            by_transport || matches!(refused.code(), Code::Unavailable | Code::Cancelled)
-        }
+    if let Some(info) = refused.get_error_details().error_info() {
+        return info.reason == "UNAVAILABLE" && refused.code() == Code::Unavailable;
     }
+    let by_transport = refused.source().is_some();
+    by_transport || matches!(refused.code(), Code::Unavailable | Code::Cancelled)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! Whose request it is: a user's JWT becomes a user id, or one refusal that tells
-//! nothing about why.
+//! Whose request it is: a user's JWT becomes a user id, a service's token an operator,
+//! or one refusal that tells nothing about why.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,40 @@ const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// For clocks that differ, in seconds.
 const LEEWAY_S: i64 = 5;
 const AUDIENCE: &str = "belfry";
+const SERVICE_AUDIENCE: &str = "belfry-internal";
+const OPERATOR: &str = "operator";
 const MAX_ID_BYTES: usize = 128;
+
+/// Who calls, by a service token: the key that those are checked with.
+#[derive(Clone)]
+pub(crate) struct Operators(Option<DecodingKey>);
+
+impl Operators {
+    /// Without a secret there is no operator.
+    pub(crate) fn new(config: &Config) -> Self {
+        let secret = config.service_secret.as_ref();
+        Self(secret.map(|secret| DecodingKey::from_secret(secret.bytes())))
+    }
+
+    /// Whether anybody could be one.
+    pub(crate) fn can_be(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether a request comes from one.
+    pub(crate) fn is_one(&self, headers: &HeaderMap) -> bool {
+        let claims = self
+            .0
+            .as_ref()
+            .zip(bearer(headers))
+            .and_then(|(key, token)| {
+                let claims =
+                    verified(token, std::slice::from_ref(key), SERVICE_AUDIENCE, unix_s())?;
+                (claims.role.as_deref() == Some(OPERATOR)).then_some(claims)
+            });
+        claims.is_some()
+    }
+}
 
 /// The keys that user tokens are checked with.
 #[derive(Clone)]
@@ -29,6 +62,9 @@ struct Claims {
     aud: Audience,
     #[serde(default)]
     nbf: Option<u64>,
+    /// Of service tokens only.
+    #[serde(default)]
+    role: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -53,28 +89,34 @@ impl Users {
 
     /// The user of a request with `Authorization: Bearer <token>`.
     pub(crate) fn user(&self, headers: &HeaderMap) -> Option<String> {
-        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = value.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        self.verify(token, unix_s())
+        self.verify(bearer(headers)?, unix_s())
     }
 
     fn verify(&self, token: &str, now_s: i64) -> Option<String> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return None;
-        }
-        let claims = self.keys.iter().find_map(|key| decode(token, key))?;
-        let ours = match &claims.aud {
-            Audience::One(one) => one == AUDIENCE,
-            Audience::Many(many) => many.iter().any(|one| one == AUDIENCE),
-        };
-        let exp = i64::try_from(claims.exp).ok()?;
-        let nbf = i64::try_from(claims.nbf.unwrap_or(0)).ok()?;
-        let in_time = now_s < exp.saturating_add(LEEWAY_S) && nbf <= now_s + LEEWAY_S;
-        (ours && in_time && is_id(&claims.sub)).then_some(claims.sub)
+        let claims = verified(token, &self.keys, AUDIENCE, now_s)?;
+        is_id(&claims.sub).then_some(claims.sub)
     }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+fn verified(token: &str, keys: &[DecodingKey], audience: &str, now_s: i64) -> Option<Claims> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return None;
+    }
+    let claims = keys.iter().find_map(|key| decode(token, key))?;
+    let ours = match &claims.aud {
+        Audience::One(one) => one == audience,
+        Audience::Many(many) => many.iter().any(|one| one == audience),
+    };
+    let exp = i64::try_from(claims.exp).ok()?;
+    let nbf = i64::try_from(claims.nbf.unwrap_or(0)).ok()?;
+    let in_time = now_s < exp.saturating_add(LEEWAY_S) && nbf <= now_s + LEEWAY_S;
+    (ours && in_time).then_some(claims)
 }
 
 fn decode(token: &str, key: &DecodingKey) -> Option<Claims> {
@@ -169,6 +211,41 @@ mod tests {
         ] {
             check(&with(key, value), Algorithm::HS256, None);
         }
+    }
+
+    #[test]
+    fn an_operator_has_a_service_token_with_that_role_and_a_user_never_is_one() {
+        let secret = [1; 32];
+        let config = Config {
+            user_secret: Secret::new(secret),
+            service_secret: Some(Secret::new(secret)),
+            ..Config::default()
+        };
+        let key = EncodingKey::from_secret(&secret);
+        let is_one = |config: &Config, claims: &Value| {
+            let token = encode(&Header::default(), claims, &key).unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            Operators::new(config).is_one(&headers)
+        };
+        let exp = unix_s() + 60;
+        let good = json!({"sub": "o", "exp": exp, "aud": "belfry-internal", "role": "operator"});
+        assert!(is_one(&config, &good));
+        for (key, value) in [
+            ("aud", json!("belfry")),
+            ("role", json!("publisher")),
+            ("role", Value::Null),
+            ("exp", json!(1000)),
+        ] {
+            let mut claims = good.clone();
+            claims[key] = value;
+            assert!(!is_one(&config, &claims), "{claims}");
+        }
+        let without = Config {
+            service_secret: None,
+            ..config
+        };
+        assert!(!is_one(&without, &good) && !Operators::new(&without).can_be());
     }
 
     #[test]

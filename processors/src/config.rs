@@ -30,6 +30,29 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Where a database is. `Debug` shows no more than the kind of it: a password may be
+/// in it.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// `postgres://user@host/name` or `sqlite:///path`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.0.split(':').next().unwrap_or_default();
+        write!(f, "DatabaseUrl({scheme}:…)")
+    }
+}
+
 /// Where files are kept.
 #[derive(Debug, Clone, Default)]
 pub enum Storage {
@@ -56,6 +79,10 @@ pub enum Storage {
 pub struct Config {
     /// Directory of the records and of local files; created with mode 0700.
     pub data_dir: PathBuf,
+    /// The database of jobs and outbox: `postgres://…`, or `sqlite:///…`; one that no
+    /// other program of this kind works on. Default none: `records.sqlite` in the
+    /// data directory.
+    pub database_url: Option<DatabaseUrl>,
     /// Where originals and thumbnails are kept.
     pub storage: Storage,
     /// The notifier's gRPC address. Default `http://127.0.0.1:50051`.
@@ -66,6 +93,9 @@ pub struct Config {
     pub user_secret: Secret,
     /// The one before it, during a rotation.
     pub previous_user_secret: Option<Secret>,
+    /// The secret that service tokens are signed with, for those who call as
+    /// operators. Without it nobody can.
+    pub service_secret: Option<Secret>,
     /// The secret that file links are signed with. Required.
     pub signing_secret: Secret,
     /// What browsers reach this server under; links begin with it. Default
@@ -83,11 +113,25 @@ pub struct Config {
     /// Bytes that decoding one picture may allocate. Default 256 MiB; there can be
     /// as many of them as workers.
     pub max_decode_bytes: u64,
-    /// Pictures decoded at the same time. Default 2. Each keeps a core busy.
+    /// Pictures decoded at the same time, of one user one fewer (but one at least).
+    /// Default 2. Each keeps a core busy.
     pub workers: usize,
     /// Jobs accepted beyond the ones at work, uploads under way included; one more
-    /// is answered 503. Default 32. Each costs up to 10 MiB while it uploads.
+    /// is answered 503. Default 62. Each costs up to 10 MiB while it uploads.
     pub queue: usize,
+    /// Jobs of one user accepted and not ended; one more is answered 429. Default 32:
+    /// half of all.
+    pub jobs_per_user: usize,
+    /// Attempts of a job for what can pass (a host or a store that does not answer).
+    /// Default 3.
+    pub job_attempts: u32,
+    /// Before the second attempt, and four times as long before each further one.
+    /// Default 1 s.
+    pub retry_pause: Duration,
+    /// The lease of a job: how long the notifier waits for a sign of life before it
+    /// tells people that the job is stalled. Three signs are given in this time.
+    /// Default 60 s.
+    pub lease: Duration,
     /// How long an upload may take. Default 60 s.
     pub upload_timeout: Duration,
     /// How long fetching a URL may take, redirects included. Default 30 s.
@@ -97,8 +141,12 @@ pub struct Config {
     /// Lets URLs be fetched from private, loopback and link-local addresses. For
     /// development only. Default false.
     pub allow_private_addresses: bool,
-    /// How often events that the notifier does not have are tried again. Default 5 s.
-    pub sweep_interval: Duration,
+    /// How often the outbox is looked at for what others wrote into it. Default 1 s.
+    pub outbox_poll: Duration,
+    /// How long the head of a request may take. Default 10 s.
+    pub header_timeout: Duration,
+    /// Connections at most; one more is answered 503. Default 1,024.
+    pub max_connections: usize,
     /// How long jobs at work may take to finish after the shutdown. Default 8 s.
     pub shutdown_grace: Duration,
 }
@@ -107,11 +155,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("data/processors"),
+            database_url: None,
             storage: Storage::Local,
             notifier: "http://127.0.0.1:50051".into(),
             credential: Credential::token(""),
             user_secret: Secret::default(),
             previous_user_secret: None,
+            service_secret: None,
             signing_secret: Secret::default(),
             public_url: "http://127.0.0.1:8081".into(),
             url_lifetime: Duration::from_hours(1),
@@ -120,12 +170,18 @@ impl Default for Config {
             max_pixels: 50_000_000,
             max_decode_bytes: 256 << 20,
             workers: 2,
-            queue: 32,
+            queue: 62,
+            jobs_per_user: 32,
+            job_attempts: 3,
+            retry_pause: Duration::from_secs(1),
+            lease: Duration::from_mins(1),
             upload_timeout: Duration::from_mins(1),
             fetch_timeout: Duration::from_secs(30),
             job_timeout: Duration::from_mins(1),
             allow_private_addresses: false,
-            sweep_interval: Duration::from_secs(5),
+            outbox_poll: Duration::from_secs(1),
+            header_timeout: Duration::from_secs(10),
+            max_connections: 1024,
             shutdown_grace: Duration::from_secs(8),
         }
     }
@@ -146,7 +202,16 @@ impl Config {
         if let Some(previous) = &self.previous_user_secret {
             secret("previous_user_secret", previous);
         }
-        for (key, value) in [("workers", self.workers), ("queue", self.queue)] {
+        if let Some(service) = &self.service_secret {
+            secret("service_secret", service);
+        }
+        for (key, value) in [
+            ("workers", self.workers),
+            ("queue", self.queue),
+            ("jobs_per_user", self.jobs_per_user),
+            ("job_attempts", self.job_attempts as usize),
+            ("max_connections", self.max_connections),
+        ] {
             if !(1..=4096).contains(&value) {
                 faults.push(format!("`{key}` is {value}, allowed is 1 to 4096"));
             }
@@ -165,13 +230,22 @@ impl Config {
             ("upload_timeout", self.upload_timeout),
             ("fetch_timeout", self.fetch_timeout),
             ("job_timeout", self.job_timeout),
-            ("sweep_interval", self.sweep_interval),
+            ("retry_pause", self.retry_pause),
+            ("outbox_poll", self.outbox_poll),
+            ("header_timeout", self.header_timeout),
         ] {
             if value.is_zero() || value > Duration::from_hours(7 * 24) {
                 faults.push(format!(
                     "`{key}` is {value:?}, allowed is up to 7 days, not zero"
                 ));
             }
+        }
+        // What the notifier takes as a lease.
+        if !(Duration::from_secs(1)..=Duration::from_hours(24)).contains(&self.lease) {
+            faults.push(format!(
+                "`lease` is {:?}, allowed is 1 s to 24 h",
+                self.lease
+            ));
         }
         if !Url::parse(&self.public_url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
             faults.push(format!(
@@ -200,14 +274,16 @@ mod tests {
     fn every_fault_is_named_at_once_and_no_secret_is_shown() {
         let config = Config {
             user_secret: Secret::new("short-and-secret"),
+            database_url: Some(DatabaseUrl::new("postgres://me:hidden@db/x")),
+            lease: Duration::ZERO,
             workers: 0,
             allowed_origins: vec!["*".into(), "https://app.example/".into()],
             public_url: "ftp://x".into(),
             ..Config::default()
         };
         let faults = config.check();
-        assert_eq!(faults.len(), 6, "{faults:#?}");
+        assert_eq!(faults.len(), 7, "{faults:#?}");
         let printed = format!("{faults:?} {config:?}");
-        assert!(!printed.contains("short-and-secret"));
+        assert!(!printed.contains("short-and-secret") && !printed.contains("hidden"));
     }
 }

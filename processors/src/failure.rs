@@ -1,10 +1,19 @@
 //! Why a job failed: the one list of codes that dashboards know, each with the
-//! sentence that its person reads.
+//! sentence that its person reads and whether another attempt can help.
 
 use std::fmt;
 
+/// Whether another attempt of the same job can end differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The cause may pass.
+    Later,
+    /// It will fail again.
+    Never,
+}
+
 macro_rules! failures {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $sentence:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $retry:ident, $sentence:literal;)+) => {
         /// Why a job failed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Failure {
@@ -12,6 +21,9 @@ macro_rules! failures {
         }
 
         impl Failure {
+            /// Every failure.
+            pub const ALL: &[Failure] = &[$(Failure::$variant),+];
+
             /// The stable code.
             pub const fn code(self) -> &'static str {
                 match self { $(Failure::$variant => $code),+ }
@@ -21,35 +33,64 @@ macro_rules! failures {
             pub const fn sentence(self) -> &'static str {
                 match self { $(Failure::$variant => $sentence),+ }
             }
+
+            /// Whether another attempt can help.
+            pub(crate) const fn retry(self) -> Retry {
+                match self { $(Failure::$variant => Retry::$retry),+ }
+            }
         }
     };
 }
 
 failures! {
     /// Not a kind of picture that is read here.
-    UnsupportedFormat = "unsupported_format", "This file is not a JPEG, PNG, GIF or WebP picture.";
+    UnsupportedFormat = "unsupported_format", Never, "This file is not a JPEG, PNG, GIF or WebP picture.";
     /// It begins like a picture and cannot be read to its end.
-    DamagedFile = "damaged_file", "The picture is damaged or incomplete. Please try the original file again.";
+    DamagedFile = "damaged_file", Never, "The picture is damaged or incomplete. Please try the original file again.";
     /// More bytes than the limit.
-    TooLarge = "too_large", "The file is larger than allowed. Please use a smaller one.";
+    TooLarge = "too_large", Never, "The file is larger than allowed. Please use a smaller one.";
     /// More pixels, or more memory to decode them, than the limit.
-    TooManyPixels = "too_many_pixels", "The picture has more pixels than allowed. Please use a smaller one.";
+    TooManyPixels = "too_many_pixels", Never, "The picture has more pixels than allowed. Please use a smaller one.";
     /// No bytes at all.
-    EmptyFile = "empty_file", "The file is empty.";
+    EmptyFile = "empty_file", Never, "The file is empty.";
     /// The URL did not deliver.
-    FetchFailed = "fetch_failed", "The picture could not be downloaded from its address.";
+    FetchFailed = "fetch_failed", Later, "The picture could not be downloaded from its address.";
     /// The URL leads where we do not go.
-    FetchRefused = "fetch_refused", "Pictures cannot be downloaded from this address.";
+    FetchRefused = "fetch_refused", Never, "Pictures cannot be downloaded from this address.";
     /// It took too long.
-    Timeout = "timeout", "Processing the picture took too long. Please try again.";
-    /// The server stopped before the file was stored.
-    Interrupted = "interrupted", "Processing was interrupted. Please send the picture again.";
+    Timeout = "timeout", Never, "The work took too long. Please try again.";
+    /// The server stopped too often while it was at work, or before it had the file.
+    Interrupted = "interrupted", Never, "The work was interrupted. Please try again.";
+    /// The person who asked for it called it off.
+    Cancelled = "cancelled", Never, "You cancelled this.";
+    /// A store or a database did not do what it should.
+    Unavailable = "unavailable", Later, "A part of our service is not available. Please try again later.";
     /// Our fault.
-    Internal = "internal", "Something went wrong on our side. Please try again.";
+    Internal = "internal", Never, "Something went wrong on our side. Please try again.";
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.sentence())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_stable_names_and_each_has_a_sentence() {
+        let codes: BTreeSet<_> = Failure::ALL.iter().map(|f| f.code()).collect();
+        assert_eq!(codes.len(), Failure::ALL.len());
+        for failure in Failure::ALL {
+            let name = failure
+                .code()
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(name && failure.sentence().ends_with('.'), "{failure:?}");
+        }
     }
 }

@@ -1,160 +1,211 @@
-//! From bytes to a picture's size and thumbnail, within limits. Pure computation:
-//! call it on a thread that may block.
-//!
-//! What kind of picture it is, its own first bytes say; nothing declared is believed.
+//! Pictures: the first kind of job. A stored or fetched original becomes a record
+//! of its size and a thumbnail, both behind signed links.
 
-use std::io::Cursor;
+mod picture;
 
-use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
-    codecs::jpeg::JpegEncoder, metadata::Orientation,
+use std::{sync::Arc, time::Duration};
+
+use belfry::{
+    publisher::event,
+    v1::{self, Event, ImageProcessed},
+};
+use bytes::Bytes;
+use image::ImageFormat;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub(crate) use self::picture::sniff;
+use self::picture::{Budget, Picture, process};
+use crate::{
+    auth::unix_s,
+    config::Config,
+    failure::Failure,
+    fetch::Fetcher,
+    job::{AtWork, Job, Kind, Places, Terms},
+    sign::Signer,
+    storage::{Files, WriteError},
 };
 
-use crate::failure::Failure;
-
-/// The longest side of a thumbnail, in pixels.
-pub(crate) const THUMBNAIL_SIDE: u32 = 320;
-const THUMBNAIL_QUALITY: u8 = 85;
-
-/// What one picture may cost.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    /// Pixels at most.
-    pub(crate) pixels: u64,
-    /// Bytes that decoding may allocate.
-    pub(crate) bytes: u64,
+/// What is asked of a picture.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Input {
+    /// What it shows, in the user's words.
+    pub(crate) document_type: String,
+    /// Where it is to be fetched from; otherwise the original is stored already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<Url>,
 }
 
-/// What is made of a picture.
-#[derive(Debug)]
-pub(crate) struct Picture {
-    /// Width as it is shown, in pixels.
+/// What is made of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Output {
+    /// Pixels.
     pub(crate) width: u32,
-    /// Height as it is shown, in pixels.
+    /// Pixels.
     pub(crate) height: u32,
-    /// The thumbnail's file.
-    pub(crate) thumbnail: Vec<u8>,
-    /// JPEG, or PNG for a picture with transparency.
-    pub(crate) thumbnail_format: ImageFormat,
+    /// Where the thumbnail is.
+    pub(crate) thumbnail_key: String,
+    /// Unix seconds: the expiry of the links in the event that tells of it.
+    #[serde(default)]
+    pub(crate) urls_expire_at_s: i64,
 }
 
-/// The kind of picture that these first bytes begin, if it is one that is read here.
-pub(crate) fn sniff(first: &[u8]) -> Option<ImageFormat> {
-    image::guess_format(first).ok().filter(|format| {
-        matches!(
-            format,
-            ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Gif | ImageFormat::WebP
-        )
-    })
+/// Where the original of a document is kept.
+pub(crate) fn original_key(document_id: &str) -> String {
+    format!("originals/{document_id}")
 }
 
-/// Decodes a picture. `decoded` is called between decoding and the thumbnail.
-pub(crate) fn process(
-    bytes: &[u8],
-    budget: Budget,
-    decoded: impl FnOnce(),
-) -> Result<Picture, Failure> {
-    if bytes.is_empty() {
-        return Err(Failure::EmptyFile);
-    }
-    let format = sniff(bytes).ok_or(Failure::UnsupportedFormat)?;
-    // The JPEG decoder fills what is missing with grey and says nothing.
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err(Failure::DamagedFile);
-    }
-    let image = decode(bytes, format, budget)?;
-    decoded();
-    let (width, height) = (image.width(), image.height());
-    let small = if width.max(height) > THUMBNAIL_SIDE {
-        image.thumbnail(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    } else {
-        image
-    };
-    let (thumbnail, thumbnail_format) = encode(&small)?;
-    Ok(Picture {
-        width,
-        height,
-        thumbnail,
-        thumbnail_format,
-    })
+/// The kind of job. Holds what pictures are worked on with.
+pub(crate) struct Images {
+    pub(crate) config: Arc<Config>,
+    pub(crate) files: Files,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) signer: Signer,
 }
 
-fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<DynamicImage, Failure> {
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(budget.bytes);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits.clone());
-    let mut decoder = reader.into_decoder().map_err(|e| failure(&e))?;
-    // The size stands in the header: a bomb is refused before it is unpacked.
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > budget.pixels {
-        return Err(Failure::TooManyPixels);
-    }
-    if decoder.total_bytes() > budget.bytes {
-        return Err(Failure::TooManyPixels);
-    }
-    decoder.set_limits(limits).map_err(|e| failure(&e))?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failure(&e))?;
-    image.apply_orientation(orientation);
-    Ok(image)
-}
+impl Kind for Images {
+    const NAME: &'static str = "image";
+    type Input = Input;
+    type Output = Output;
 
-fn failure(error: &ImageError) -> Failure {
-    match error {
-        ImageError::Limits(_) => Failure::TooManyPixels,
-        ImageError::Unsupported(_) => Failure::UnsupportedFormat,
-        _ => Failure::DamagedFile,
-    }
-}
-
-fn encode(image: &DynamicImage) -> Result<(Vec<u8>, ImageFormat), Failure> {
-    let mut file = Cursor::new(Vec::new());
-    let (format, written) = if image.color().has_alpha() {
-        let picture = image.to_rgba8();
-        (
-            ImageFormat::Png,
-            picture.write_to(&mut file, ImageFormat::Png),
-        )
-    } else {
-        let encoder = JpegEncoder::new_with_quality(&mut file, THUMBNAIL_QUALITY);
-        (
-            ImageFormat::Jpeg,
-            image.to_rgb8().write_with_encoder(encoder),
-        )
-    };
-    written.map_err(|error| {
-        tracing::error!(%error, "a thumbnail could not be encoded");
-        Failure::Internal
-    })?;
-    Ok((file.into_inner(), format))
-}
-
-/// Whether the end marker is there, found by walking the segments: the one of an
-/// embedded preview does not count.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut at = 2; // after the start marker
-    while let Some(&byte) = bytes.get(at) {
-        let Some(&marker) = bytes.get(at + 1) else {
-            return false;
-        };
-        match (byte, marker) {
-            (0xFF, 0xD9) => return true,
-            // Fill bytes, restart markers, and an escaped 0xFF in the picture's data.
-            (0xFF, 0xFF) => at += 1,
-            (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
-            (0xFF, _) => {
-                let Some(length) = bytes.get(at + 2..at + 4) else {
-                    return false;
-                };
-                at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
-            }
-            // Inside the picture's data.
-            _ => at += 1,
+    fn terms(&self) -> Terms {
+        let (workers, jobs) = (self.config.workers, self.config.workers + self.config.queue);
+        Terms {
+            places: Places {
+                workers,
+                // One user leaves a worker to the others.
+                workers_per_user: workers.saturating_sub(1).max(1),
+                jobs,
+                jobs_per_user: self.config.jobs_per_user.min(jobs),
+            },
+            timeout: self.config.job_timeout,
         }
     }
-    false
+
+    fn started(&self, job: &Job<Input>) -> Event {
+        event::image_processing_started(&job.resource_id, &job.input.document_type)
+    }
+
+    fn completed(&self, job: &Job<Input>, output: &Output, took: Duration) -> Event {
+        let expires_at_s = output.urls_expire_at_s;
+        let expires_at = std::time::UNIX_EPOCH
+            + Duration::from_secs(u64::try_from(expires_at_s).unwrap_or_default());
+        let link = |key: &str| event::signed_url(self.signer.link(key, expires_at_s), expires_at);
+        event::image_processed(ImageProcessed {
+            document_id: job.resource_id.clone(),
+            document_type: job.input.document_type.clone(),
+            signed_url: Some(link(&original_key(&job.resource_id))),
+            thumbnail_url: Some(link(&output.thumbnail_key)),
+            processing_duration: Some(event::duration(took)),
+            width_px: output.width,
+            height_px: output.height,
+        })
+    }
+
+    fn failed(&self, job: &Job<Input>, reason: v1::Failure) -> Event {
+        event::image_processing_failed(&job.resource_id, &job.input.document_type, reason)
+    }
+
+    /// A slow host keeps no worker waiting.
+    async fn prepare(&self, job: &Job<Input>, at: &AtWork) -> Result<(), Failure> {
+        let key = original_key(&job.resource_id);
+        let stored = self.files.has(&key).await.map_err(|e| unavailable(&e))?;
+        match &job.input.url {
+            _ if stored => Ok(()),
+            Some(url) => {
+                at.progress(5, "fetching the picture");
+                self.fetch(&key, url.clone()).await
+            }
+            // Its upload was not finished when its record was written, or it is gone.
+            None => Err(Failure::Interrupted),
+        }
+    }
+
+    async fn work(&self, job: &Job<Input>, at: &AtWork) -> Result<Output, Failure> {
+        at.progress(20, "decoding the picture");
+        let key = original_key(&job.resource_id);
+        let bytes = self.files.read(&key).await.map_err(|e| unavailable(&e))?;
+        let picture = self.process(bytes, at).await?;
+        at.progress(80, "storing the thumbnail");
+        let extension = match picture.thumbnail_format {
+            ImageFormat::Png => "png",
+            _ => "jpg",
+        };
+        let thumbnail_key = format!("thumbnails/{}.{extension}", job.resource_id);
+        let stored = self.files.put(&thumbnail_key, picture.thumbnail).await;
+        stored.map_err(|e| unavailable(&e))?;
+        let lifetime_s = i64::try_from(self.config.url_lifetime.as_secs()).unwrap_or(i64::MAX);
+        Ok(Output {
+            width: picture.width,
+            height: picture.height,
+            thumbnail_key,
+            urls_expire_at_s: unix_s().saturating_add(lifetime_s),
+        })
+    }
+
+    async fn clean(&self, job: &Job<Input>) {
+        self.files.remove(&original_key(&job.resource_id)).await;
+        for extension in ["jpg", "png"] {
+            let key = format!("thumbnails/{}.{extension}", job.resource_id);
+            self.files.remove(&key).await;
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests;
+impl Images {
+    async fn process(&self, bytes: Bytes, at: &AtWork) -> Result<Picture, Failure> {
+        let budget = Budget {
+            pixels: self.config.max_pixels,
+            bytes: self.config.max_decode_bytes,
+        };
+        let at = at.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            process(&bytes, budget, || {
+                at.progress(50, "making the thumbnail");
+                // Nobody waits for the thumbnail of what was called off.
+                !at.is_off()
+            })
+        });
+        work.await.map_err(|e| {
+            tracing::error!(error = %e, "a picture could not be processed");
+            Failure::Internal
+        })?
+    }
+
+    async fn fetch(&self, key: &str, url: Url) -> Result<(), Failure> {
+        let limit = self.config.max_file_bytes;
+        let mut body = self.fetcher.open(url, limit).await?;
+        let mut upload = self.files.begin(key, limit).await.map_err(write_failure)?;
+        let written = loop {
+            match body.chunk().await {
+                Ok(None) if upload.written() == 0 => break Err(Failure::EmptyFile),
+                Ok(None) => break Ok(()),
+                Err(failure) => break Err(failure),
+                Ok(Some(chunk)) => {
+                    if let Err(error) = upload.write(chunk).await {
+                        break Err(write_failure(error));
+                    }
+                }
+            }
+        };
+        if let Err(failure) = written {
+            upload.abort().await;
+            return Err(failure);
+        }
+        upload.finish().await.map_err(write_failure)
+    }
+}
+
+fn write_failure(error: WriteError) -> Failure {
+    match error {
+        WriteError::TooLarge(_) => Failure::TooLarge,
+        WriteError::Store(error) => unavailable(&error),
+    }
+}
+
+fn unavailable(error: &object_store::Error) -> Failure {
+    tracing::error!(%error, "the store of files did not do what it should");
+    Failure::Unavailable
+}

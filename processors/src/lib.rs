@@ -1,50 +1,52 @@
 //! The reference publishers: real work whose progress and outcome reach the person
 //! who asked for it. Today: pictures.
 //!
-//! A picture comes in over HTTP, gets a record, is stored, decoded and given a
-//! thumbnail; its events go to the notifier. What always holds: every accepted job
-//! has exactly one terminal event, and it is told sooner or later whatever restarts
-//! or is away meanwhile, because the record knows what is still due.
+//! A job comes in over HTTP, gets a record, works, and ends; its events go to the
+//! notifier. What always holds: every accepted job has exactly one terminal event,
+//! and it is told sooner or later whatever restarts or is away meanwhile, because
+//! record and event are written in one transaction.
 
-mod announce;
 mod auth;
 mod config;
+mod database;
 mod failure;
 mod fetch;
 mod http;
 mod image;
 mod job;
 mod metrics;
+mod outbox;
 mod problem;
-mod records;
 mod sign;
 mod storage;
 
 use std::{sync::Arc, time::Duration};
 
 use belfry::publisher::{self, Publisher, PublisherConfig};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    announce::Announcements,
-    auth::Users,
+    auth::{Operators, Users},
+    database::Database,
     fetch::Fetcher,
     http::App,
-    job::{Jobs, Tools},
+    image::Images,
+    job::{Jobs, Kinds, Patience, Progress, Records},
     metrics::Metrics,
-    records::Records,
+    outbox::{Outbox, Relay},
     sign::Signer,
     storage::Files,
 };
 pub use crate::{
-    config::{Config, Secret, Storage},
+    config::{Config, DatabaseUrl, Secret, Storage},
+    database::{DatabaseError, OUTBOX_POSTGRES, OUTBOX_SQLITE},
     failure::Failure,
+    outbox::{RelayConfig, RelayError, relay},
 };
 
-/// How long one event is tried before it is left to the next sweep.
-const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
-const PUBLISH_ATTEMPT: Duration = Duration::from_secs(2);
+/// How long progress is tried: later it is worth nothing.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the last events may take once all jobs have ended.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
 
@@ -58,8 +60,11 @@ pub enum Error {
     /// The notifier's address cannot work. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Publisher(#[from] publisher::ConfigError),
-    /// The records cannot be opened or read. Exit code 74.
-    #[error("the records in the data directory cannot be used: {0}")]
+    /// The database cannot be opened. Exit code 74, or 2 if its URL is to blame.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The records cannot be read. Exit code 74.
+    #[error("the records cannot be read: {0}")]
     Records(#[from] sqlx::Error),
     /// The store of files cannot be opened. Exit code 74.
     #[error("the store of files cannot be used: {0}")]
@@ -67,9 +72,6 @@ pub enum Error {
     /// The client that fetches URLs cannot be made.
     #[error("the client for fetching pictures cannot be made: {0}")]
     Fetcher(#[from] reqwest::Error),
-    /// The listener failed.
-    #[error("the HTTP listener failed: {0}")]
-    Http(#[from] std::io::Error),
 }
 
 /// Runs the processors until `shutdown`: then no more is accepted, jobs at work may
@@ -77,7 +79,7 @@ pub enum Error {
 /// the next start.
 ///
 /// # Errors
-/// A configuration, a store or a listener that cannot work.
+/// A configuration or a store that cannot work.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -90,102 +92,125 @@ pub async fn run(
     // The caller's token may stop others too; that is not ours to decide.
     let shutdown = shutdown.child_token();
     let config = Arc::new(config);
-    let records = Records::open(&config.data_dir).await?;
+    let url = config.database_url.as_ref().map(DatabaseUrl::text);
+    let database = Database::open(&config.data_dir, url).await?;
     let end = CancellationToken::new();
-    let (app, announcing) = assemble(&config, &records, &shutdown, &end)?;
+    let (app, telling) = assemble(&config, &database, &shutdown, &end)?;
     let jobs = app.jobs.clone();
-    let recovering = {
-        let jobs = jobs.clone();
-        tokio::spawn(async move { jobs.recover().await })
-    };
+    // Before the first request: what is pending now is an earlier process's.
+    jobs.recover().await?;
 
-    let server = axum::serve(listener, http::router(app))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let mut serving = tokio::spawn(server.into_future());
-    let outcome = tokio::select! {
-        outcome = &mut serving => Some(outcome),
-        () = shutdown.cancelled() => None,
-    };
-    // Also when the listener failed.
-    shutdown.cancel();
-    let grace_ends = tokio::time::Instant::now() + config.shutdown_grace;
-    let outcome = match outcome {
-        Some(outcome) => outcome,
-        // Requests under way; what is left then is cut off.
-        None => tokio::time::timeout_at(grace_ends, &mut serving)
-            .await
-            .unwrap_or(Ok(Ok(()))),
-    };
+    let mut serving = tokio::spawn(http::serve(listener, app));
+    shutdown.cancelled().await;
+    let grace_ends = Instant::now() + config.shutdown_grace;
+    // Requests under way; what is left then is cut off.
+    let served = tokio::time::timeout_at(grace_ends, &mut serving).await;
     serving.abort();
-    let recovered = recovering.await;
-    let grace = grace_ends.saturating_duration_since(tokio::time::Instant::now());
+    if let Ok(Err(error)) = served
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+    let grace = grace_ends.saturating_duration_since(Instant::now());
     if !jobs.finish(grace).await {
-        tracing::warn!(
-            "jobs were cut off after the grace, the next start runs them again or ends them"
-        );
+        tracing::warn!("jobs were cut off after the grace, the next start begins them again");
     }
     end.cancel();
-    finish_announcing(announcing).await;
-    records.close().await;
-    for ended in [
-        outcome.map(|r| r.map_err(Error::from)),
-        recovered.map(|r| r.map_err(Error::from)),
-    ] {
-        match ended {
-            Ok(result) => result?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
+    finish_telling(telling).await;
+    database.close().await;
     Ok(())
+}
+
+/// The tasks that tell the notifier.
+struct Telling {
+    relay: JoinHandle<()>,
+    progress: JoinHandle<()>,
 }
 
 fn assemble(
     config: &Arc<Config>,
-    records: &Records,
+    database: &Database,
     shutdown: &CancellationToken,
     end: &CancellationToken,
-) -> Result<(App, JoinHandle<()>), Error> {
-    let publisher = Publisher::connect(PublisherConfig {
-        deadline: PUBLISH_DEADLINE,
-        attempt_timeout: PUBLISH_ATTEMPT,
-        ..PublisherConfig::new(&config.notifier, config.credential.clone())
-    })?;
+) -> Result<(App, Telling), Error> {
+    let signer = Signer::new(&config.signing_secret, &config.public_url);
     let files = Files::open(config)?;
     let fetcher = Fetcher::new(config.fetch_timeout, config.allow_private_addresses)?;
-    let signer = Signer::new(&config.signing_secret, &config.public_url);
-    let metrics = Arc::new(Metrics::default());
-    let announcements = Announcements {
-        publisher,
-        records: records.clone(),
-        signer: signer.clone(),
-        metrics: Arc::clone(&metrics),
-        sweep_interval: config.sweep_interval,
-    };
-    let (announcer, announcing) = announcements.start(end.clone());
-    let tools = Tools {
+    let kinds = Kinds::default().and(Images {
         config: Arc::clone(config),
-        records: records.clone(),
-        files,
-        fetcher,
-        announcer,
-        metrics,
+        files: files.clone(),
+        fetcher: fetcher.clone(),
+        signer: signer.clone(),
+    });
+    let metrics = Arc::new(Metrics::new(kinds.names()));
+    let outbox = Outbox::default();
+    let progress = Progress::new(config.lease);
+    let telling = tell(config, (database, &outbox), (&progress, &metrics), end)?;
+    let records = Records {
+        database: database.clone(),
+        outbox,
+    };
+    let patience = Patience {
+        lease: config.lease,
+        attempts: config.job_attempts,
+        pause: config.retry_pause,
     };
     let app = App {
+        fetcher,
         config: Arc::clone(config),
         users: Users::new(config),
+        operators: Operators::new(config),
         signer,
-        jobs: Jobs::new(tools, shutdown.clone()),
+        files,
+        metrics: Arc::clone(&metrics),
+        jobs: Jobs::new(
+            kinds,
+            (records, progress),
+            metrics,
+            patience,
+            shutdown.clone(),
+        ),
         shutdown: shutdown.clone(),
     };
-    Ok((app, tokio::spawn(announcing)))
+    Ok((app, telling))
 }
 
-async fn finish_announcing(mut announcing: JoinHandle<()>) {
-    if tokio::time::timeout(LAST_EVENTS, &mut announcing)
-        .await
-        .is_err()
-    {
-        announcing.abort();
-        tracing::warn!("events are still due, the next start tells them");
+fn tell(
+    config: &Config,
+    (database, outbox): (&Database, &Outbox),
+    (progress, metrics): (&Progress, &Arc<Metrics>),
+    end: &CancellationToken,
+) -> Result<Telling, publisher::ConfigError> {
+    let publisher = |deadline| {
+        Publisher::connect(PublisherConfig {
+            deadline,
+            attempt_timeout: outbox::PUBLISH_ATTEMPT,
+            longest_pause: outbox::PUBLISH_PAUSE,
+            ..PublisherConfig::new(&config.notifier, config.credential.clone())
+        })
+    };
+    let relay = Relay::new(
+        database.clone(),
+        publisher(outbox::PUBLISH_DEADLINE)?,
+        outbox.clone(),
+        config.outbox_poll,
+    );
+    let telling = progress.clone().run(
+        publisher(PROGRESS_DEADLINE)?,
+        Arc::clone(metrics),
+        end.clone(),
+    );
+    Ok(Telling {
+        relay: tokio::spawn(relay.run(end.clone())),
+        progress: tokio::spawn(telling),
+    })
+}
+
+async fn finish_telling(mut telling: Telling) {
+    telling.progress.abort();
+    let last = tokio::time::timeout(LAST_EVENTS, &mut telling.relay).await;
+    telling.relay.abort();
+    if last.is_err() {
+        tracing::warn!("events are still in the outbox, the next start tells them");
     }
 }

@@ -10,10 +10,13 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    job::{Full, NotNow, Refused},
+};
 
-/// Seconds after which a refused caller may try again.
-const RETRY_AFTER_S: u16 = 2;
+/// Seconds after which to try again, where nothing better is known.
+const RETRY_AFTER_S: u64 = 5;
 
 /// Why a request was refused.
 #[derive(Debug, Clone)]
@@ -21,6 +24,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -30,6 +34,14 @@ impl Problem {
             status,
             code,
             detail: detail.into(),
+            retry_after_s: None,
+        }
+    }
+
+    fn come_back_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
         }
     }
 
@@ -54,12 +66,6 @@ impl Problem {
         )
     }
 
-    /// As many jobs as there may be.
-    pub(crate) fn busy() -> Self {
-        let detail = "too many pictures are being processed, try again in a few seconds";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-    }
-
     /// More bytes than allowed.
     pub(crate) fn too_large(limit: u64) -> Self {
         let detail = format!("the file has more than {limit} bytes, send a smaller one");
@@ -79,6 +85,50 @@ impl Problem {
             failure.code(),
             failure.sentence(),
         )
+    }
+}
+
+impl From<NotNow> for Problem {
+    fn from(not_now: NotNow) -> Self {
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        match not_now {
+            NotNow::Refused(Refused {
+                full: Full::User,
+                limit,
+                retry_after_s,
+            }) => {
+                let detail = format!(
+                    "you have {limit} jobs of this kind under way, which is the most; send more \
+                     when one of them has ended"
+                );
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_jobs", detail)
+                    .come_back_after(retry_after_s)
+            }
+            NotNow::Refused(Refused {
+                full: Full::House,
+                limit,
+                retry_after_s,
+            }) => {
+                let detail = format!(
+                    "{limit} jobs of this kind are under way, which is the most; try again later"
+                );
+                Self::new(busy, "overloaded", detail).come_back_after(retry_after_s)
+            }
+            NotNow::Behind => {
+                let detail = "too many notifications wait to be told, try again later";
+                Self::new(busy, "overloaded", detail).come_back_after(RETRY_AFTER_S)
+            }
+            NotNow::Ending => {
+                let detail = "this server is being restarted, try again in a few seconds";
+                Self::new(busy, "restarting", detail).come_back_after(RETRY_AFTER_S)
+            }
+        }
+    }
+}
+
+impl From<crate::job::AcceptError> for Problem {
+    fn from(error: crate::job::AcceptError) -> Self {
+        Self::internal(&error)
     }
 }
 
@@ -103,14 +153,11 @@ impl IntoResponse for Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-            }
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            _ => {}
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -71,6 +71,15 @@ impl Files {
         self.0.put(&Path::from(key), bytes.into()).await.map(drop)
     }
 
+    /// Whether a file is there.
+    pub(crate) async fn has(&self, key: &str) -> Result<bool, object_store::Error> {
+        match self.0.head(&Path::from(key)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Begins a file of at most `limit` bytes.
     pub(crate) async fn begin(&self, key: &str, limit: u64) -> Result<Upload, WriteError> {
         let upload = self.0.put_multipart(&Path::from(key)).await?;

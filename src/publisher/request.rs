@@ -50,6 +50,12 @@ impl Publish {
         })
     }
 
+    /// A request that was kept as a message, such as a row of an outbox, under the
+    /// key that was chosen for it then.
+    pub fn from_request(request: PublishRequest, idempotency_key: impl Into<String>) -> Self {
+        Self(request).idempotency_key(idempotency_key)
+    }
+
     /// Uses a key of the caller's own, 1 to 255 printable ASCII characters: one
     /// that survives a restart of the service makes its retries safe too.
     #[must_use]

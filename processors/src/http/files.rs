@@ -41,7 +41,7 @@ pub(super) async fn file(
         let detail = "the link is not valid or no longer valid, load the list of images again";
         return Err(Problem::new(StatusCode::FORBIDDEN, "link_refused", detail));
     };
-    let (size, mut bytes) = match app.jobs.tools().files.stream(&key).await {
+    let (size, mut bytes) = match app.files.stream(&key).await {
         Ok(file) => file,
         Err(object_store::Error::NotFound { .. }) => return Err(Problem::not_found()),
         Err(error) => return Err(Problem::internal(&error)),

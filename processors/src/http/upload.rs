@@ -18,16 +18,14 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
 use uuid::Uuid;
 
 use super::App;
 use crate::{
-    auth::{is_visible, unix_ms},
+    auth::is_visible,
     failure::Failure,
-    job::Slot,
+    image::{Images, Input, original_key},
     problem::Problem,
-    records::{Document, NewDocument},
     storage::WriteError,
 };
 
@@ -39,11 +37,7 @@ const DEFAULT_TYPE: &str = "image";
 
 pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let user = app.user(request.headers())?;
-    let slot = app.jobs.slot().filter(|_| !app.shutdown.is_cancelled());
-    let Some(slot) = slot else {
-        app.jobs.tools().metrics.jobs_rejected.add(1);
-        return Err(Problem::busy());
-    };
+    let slot = app.jobs.enter::<Images>(&user)?;
     let id = Uuid::now_v7().to_string();
     let limit = app.config.upload_timeout;
     let asked = tokio::time::timeout(limit, read(&app, &id, request)).await;
@@ -55,16 +49,16 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
             detail,
         ))
     })?;
-    accept(&app, &user, id, asked, slot).await
+    let record = app.jobs.accept::<Images>(slot, id, &asked).await?;
+    let body = json!({
+        "documentId": record.resource_id,
+        "jobId": record.id,
+        "status": record.status().name(),
+    });
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-/// What is to be processed: stored already, or to be fetched.
-struct Asked {
-    document_type: String,
-    source: Option<Url>,
-}
-
-async fn read(app: &App, id: &str, request: Request) -> Result<Asked, Problem> {
+async fn read(app: &App, id: &str, request: Request) -> Result<Input, Problem> {
     let content_type = request.headers().get(CONTENT_TYPE);
     let content_type = content_type
         .and_then(|v| v.to_str().ok())
@@ -92,28 +86,23 @@ struct ByUrl {
     document_type: Option<String>,
 }
 
-async fn json(app: &App, request: Request) -> Result<Asked, Problem> {
+async fn json(app: &App, request: Request) -> Result<Input, Problem> {
     let body = to_bytes(request.into_body(), MAX_JSON_BYTES).await;
     let body =
         body.map_err(|_| Problem::bad_request("the JSON could not be read or is over 16 KiB"))?;
     let asked: ByUrl = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("the JSON is not as expected: {error}")))?;
-    let url = app
-        .jobs
-        .tools()
-        .fetcher
-        .check(&asked.url)
-        .map_err(|failure| {
-            let detail = "pictures are fetched from public http and https addresses only";
-            Problem::new(StatusCode::BAD_REQUEST, failure.code(), detail)
-        })?;
-    Ok(Asked {
+    let url = app.fetcher.check(&asked.url).map_err(|failure| {
+        let detail = "pictures are fetched from public http and https addresses only";
+        Problem::new(StatusCode::BAD_REQUEST, failure.code(), detail)
+    })?;
+    Ok(Input {
         document_type: document_type(asked.document_type)?,
-        source: Some(url),
+        url: Some(url),
     })
 }
 
-async fn multipart(app: &App, id: &str, request: Request) -> Result<Asked, Problem> {
+async fn multipart(app: &App, id: &str, request: Request) -> Result<Input, Problem> {
     let limit = app.config.max_file_bytes;
     let declared = request.headers().get(CONTENT_LENGTH);
     let declared = declared.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
@@ -127,13 +116,12 @@ async fn multipart(app: &App, id: &str, request: Request) -> Result<Asked, Probl
     let read = parts_of(app, id, &mut parts).await;
     if read.is_err() {
         // What was stored before the fault has no record and would stay for ever.
-        let key = Document::original_key(id);
-        app.jobs.tools().files.remove(&key).await;
+        app.files.remove(&original_key(id)).await;
     }
     read
 }
 
-async fn parts_of(app: &App, id: &str, parts: &mut Multipart) -> Result<Asked, Problem> {
+async fn parts_of(app: &App, id: &str, parts: &mut Multipart) -> Result<Input, Problem> {
     let (mut stored, mut kind) = (false, None);
     let mut fields = 0;
     while let Some(field) = parts.next_field().await.map_err(|e| broken(&e))? {
@@ -160,9 +148,9 @@ async fn parts_of(app: &App, id: &str, parts: &mut Multipart) -> Result<Asked, P
     if !stored {
         return Err(Problem::bad_request("the field `file` is missing, add it"));
     }
-    Ok(Asked {
+    Ok(Input {
         document_type: document_type(kind)?,
-        source: None,
+        url: None,
     })
 }
 
@@ -172,11 +160,8 @@ async fn store(app: &App, id: &str, mut field: Field<'_>) -> Result<(), Problem>
         WriteError::TooLarge(limit) => Problem::too_large(limit),
         WriteError::Store(error) => Problem::internal(&error),
     };
-    let files = &app.jobs.tools().files;
-    let mut upload = files
-        .begin(&Document::original_key(id), limit)
-        .await
-        .map_err(write)?;
+    let begun = app.files.begin(&original_key(id), limit).await;
+    let mut upload = begun.map_err(write)?;
     let read = loop {
         match field.chunk().await {
             Ok(Some(chunk)) => {
@@ -231,33 +216,4 @@ fn document_type(given: Option<String>) -> Result<String, Problem> {
         return Err(Problem::bad_request(detail));
     }
     Ok(given)
-}
-
-async fn accept(
-    app: &App,
-    user: &str,
-    id: String,
-    asked: Asked,
-    slot: Slot,
-) -> Result<Response, Problem> {
-    let tools = app.jobs.tools();
-    let job_id = Uuid::now_v7().to_string();
-    let new = NewDocument {
-        id: &id,
-        job_id: &job_id,
-        user_id: user,
-        document_type: &asked.document_type,
-        original_stored: asked.source.is_none(),
-    };
-    tools.records.create(new, unix_ms()).await?;
-    let document = tools
-        .records
-        .get(&id)
-        .await?
-        .ok_or_else(Problem::not_found)?;
-    tools.metrics.jobs_accepted.add(1);
-    tools.announcer.due(&id);
-    app.jobs.spawn(document, asked.source, slot);
-    let body = json!({"documentId": id, "jobId": job_id, "status": "pending"});
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }

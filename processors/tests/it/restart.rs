@@ -6,7 +6,7 @@ use processors::{Config, Error};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, accepted, body, is_terminal, picture};
+use crate::world::{World, accepted, body, is_terminal, picture, serve_one};
 
 #[tokio::test]
 async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back() {
@@ -55,25 +55,34 @@ async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
 }
 
 #[tokio::test]
-async fn jobs_that_a_kill_left_pending_are_run_again_or_ended_as_interrupted() {
+async fn jobs_that_a_kill_left_pending_are_begun_again_or_ended_as_interrupted() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.start().await;
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", host.local_addr().unwrap());
     let (fetched, _) = accepted(world.by_url(&url).await).await;
-    let _connection = silent.accept().await.unwrap();
+    let _silent = host.accept().await.unwrap();
     world.kill();
     let uploaded = leave_pending(&world).await;
+    let lost = leave_pending(&world).await;
+    std::fs::remove_file(world.data.path().join("files/originals").join(&lost)).unwrap();
     world.start().await;
-    let events = world.notifier.events_of(&fetched).await;
-    let Body::ImageProcessingFailed(failed) = body(events.last().unwrap()) else {
-        panic!("{events:?}");
-    };
-    assert_eq!(failed.failure.as_ref().unwrap().code, "interrupted");
-    let events = world.notifier.events_of(&uploaded).await;
-    let last = body(events.last().unwrap());
-    assert!(matches!(last, Body::ImageProcessed(_)), "{events:?}");
+    let (socket, _) = host.accept().await.expect("it is fetched again");
+    serve_one(socket, &picture(ImageFormat::Png)).await;
+    for (id, expect) in [
+        (fetched, None),
+        (uploaded, None),
+        (lost, Some("interrupted")),
+    ] {
+        let events = world.notifier.events_of(&id).await;
+        assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
+        let code = match body(events.last().unwrap()) {
+            Body::ImageProcessingFailed(failed) => Some(failed.failure.clone().unwrap().code),
+            _ => None,
+        };
+        assert_eq!(code.as_deref(), expect);
+    }
 }
 
 /// What a kill between the answer to an upload and the end of its job leaves.
@@ -82,14 +91,12 @@ async fn leave_pending(world: &World) -> String {
     let originals = world.data.path().join("files/originals");
     std::fs::create_dir_all(&originals).unwrap();
     std::fs::write(originals.join(&id), picture(ImageFormat::Jpeg)).unwrap();
-    let options = sqlx::sqlite::SqliteConnectOptions::new();
-    let records = options.filename(world.data.path().join("records.sqlite"));
-    let pool = sqlx::SqlitePool::connect_with(records).await.unwrap();
-    let row = "INSERT INTO documents
-        (id, job_id, user_id, document_type, status, original_stored, created_at_ms)
-        VALUES (?, 'job', 'u1', 'passport', 'pending', 1, 0)";
-    sqlx::query(row).bind(&id).execute(&pool).await.unwrap();
-    pool.close().await;
+    let row = "INSERT INTO jobs (id, kind, resource_id, user_id, status, input, created_at_ms)
+        VALUES ($1, 'image', $2, 'u1', 'pending', '{\"documentType\":\"passport\"}', 0)";
+    let database = world.database().await;
+    let insert = sqlx::query(row).bind(format!("job-{id}")).bind(&id);
+    insert.execute(&database).await.unwrap();
+    database.close().await;
     id
 }
 
@@ -106,7 +113,10 @@ async fn a_job_that_outlasts_the_grace_is_cut_off_and_ended_by_the_next_start() 
     world.stop().await;
     let took = start.elapsed();
     assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    let _silent = silent.accept().await.unwrap();
     world.start().await;
+    let (socket, _) = silent.accept().await.expect("it is fetched again");
+    serve_one(socket, &picture(ImageFormat::Png)).await;
     let events = world.notifier.events_of(&id).await;
     assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
 }

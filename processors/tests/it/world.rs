@@ -12,10 +12,11 @@ use std::{
 use belfry::{
     publisher::Credential,
     v1::{
-        PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
-        WatchReceiptsRequest, WatchReceiptsResponse,
+        Durability, PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
+        PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
         event::Body,
         notifier_server::{Notifier, NotifierServer},
+        publish_stream_response::Answer,
     },
 };
 use image::{ImageFormat, Rgb, RgbImage};
@@ -24,16 +25,18 @@ use processors::{Config, Secret};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    net::TcpListener,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
     sync::{Mutex as AsyncMutex, watch},
     task::JoinHandle,
 };
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 const USER_SECRET: [u8; 32] = [1; 32];
+const SERVICE_SECRET: [u8; 32] = [3; 32];
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,6 +48,42 @@ pub(crate) struct FakeNotifier {
     server: Arc<AsyncMutex<Option<JoinHandle<()>>>>,
     /// How often an event that was known already was told again.
     pub(crate) repeats: Arc<Mutex<u32>>,
+    /// What it does not take.
+    pub(crate) refusing: Arc<Mutex<Option<Refusing>>>,
+}
+
+/// Whether a request is refused, and how.
+pub(crate) type Refusing = Box<dyn Fn(&PublishRequest) -> Option<Status> + Send>;
+
+impl FakeNotifier {
+    fn take(&self, request: PublishRequest) -> Result<PublishResponse, Status> {
+        if let Some(refusing) = &*self.refusing.lock().unwrap()
+            && let Some(status) = refusing(&request)
+        {
+            return Err(status);
+        }
+        let ephemeral = request.durability() == Durability::Ephemeral;
+        let same = |e: &&PublishRequest| e.idempotency_key == request.idempotency_key;
+        let known = self.events.borrow().iter().find(same).cloned();
+        let known = known.filter(|_| !ephemeral);
+        if let Some(known) = known {
+            *self.repeats.lock().unwrap() += 1;
+            if known != request {
+                return Err(Status::already_exists("another body"));
+            }
+            return Ok(PublishResponse {
+                duplicate: true,
+                ..PublishResponse::default()
+            });
+        }
+        self.events.send_modify(|events| events.push(request));
+        Ok(PublishResponse::default())
+    }
+}
+
+fn authorized<T>(request: &Request<T>) {
+    let token = request.metadata().get("authorization");
+    assert_eq!(token.unwrap(), "Bearer service-token");
 }
 
 #[tonic::async_trait]
@@ -53,26 +92,8 @@ impl Notifier for FakeNotifier {
         &self,
         request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let token = request.metadata().get("authorization");
-        assert_eq!(token.unwrap(), "Bearer service-token");
-        let request = request.into_inner();
-        // Ephemeral events have no key: each of them is another one.
-        let key = &request.idempotency_key;
-        let known = self
-            .events
-            .borrow()
-            .iter()
-            .find(|e| !key.is_empty() && e.idempotency_key == *key)
-            .cloned();
-        if let Some(known) = known {
-            *self.repeats.lock().unwrap() += 1;
-            if known != request {
-                return Err(Status::already_exists("another body"));
-            }
-        } else {
-            self.events.send_modify(|events| events.push(request));
-        }
-        Ok(Response::new(PublishResponse::default()))
+        authorized(&request);
+        self.take(request.into_inner()).map(Response::new)
     }
 
     type WatchReceiptsStream =
@@ -90,9 +111,24 @@ impl Notifier for FakeNotifier {
 
     async fn publish_stream(
         &self,
-        _: Request<Streaming<PublishStreamRequest>>,
+        request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        Err(Status::unimplemented("not used here"))
+        authorized(&request);
+        let notifier = self.clone();
+        let answers = request.into_inner().map(move |request| {
+            let answer = match notifier.take(request?.publish.unwrap()) {
+                Ok(accepted) => Answer::Accepted(accepted),
+                Err(status) => Answer::Refused(PublishRefusal {
+                    code: status.code().into(),
+                    message: status.message().to_owned(),
+                    ..PublishRefusal::default()
+                }),
+            };
+            Ok(PublishStreamResponse {
+                answer: Some(answer),
+            })
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
@@ -104,6 +140,7 @@ impl FakeNotifier {
             address: listener.local_addr().unwrap(),
             server: Arc::default(),
             repeats: Arc::default(),
+            refusing: Arc::default(),
         };
         notifier.serve(listener).await;
         notifier
@@ -159,7 +196,7 @@ fn document_id(request: &PublishRequest) -> &str {
         Body::ImageProcessed(b) => &b.document_id,
         Body::ImageProcessingFailed(b) => &b.document_id,
         Body::JobProgress(b) => &b.resource_id,
-        other => panic!("not an event of the processors: {other:?}"),
+        _ => "",
     }
 }
 
@@ -202,7 +239,9 @@ impl World {
             credential: Credential::token("service-token"),
             user_secret: Secret::new(USER_SECRET),
             signing_secret: Secret::new([2; 32]),
-            sweep_interval: Duration::from_millis(200),
+            service_secret: Some(Secret::new(SERVICE_SECRET)),
+            retry_pause: Duration::from_millis(10),
+            outbox_poll: Duration::from_millis(200),
             allowed_origins: vec!["https://app.example".into()],
             ..Config::default()
         };
@@ -250,15 +289,24 @@ impl World {
         let running = self.running.take().unwrap();
         running.shutdown.cancel();
         let ended = tokio::time::timeout(PATIENCE, running.task).await;
-        running.runtime.shutdown_background();
+        end(running.runtime);
         ended.unwrap().unwrap().unwrap();
     }
 
-    /// Nothing is finished, as if the process had been killed.
+    /// Nothing is finished, as if the process had been killed. Returns once nothing
+    /// of it runs any more.
     pub(crate) fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            running.runtime.shutdown_background();
+            end(running.runtime);
         }
+    }
+
+    /// The processors' database, as another program opens it.
+    pub(crate) async fn database(&self) -> sqlx::AnyPool {
+        sqlx::any::install_default_drivers();
+        let file = self.data.path().join("records.sqlite");
+        let url = format!("sqlite://{}", file.display());
+        sqlx::AnyPool::connect(&url).await.unwrap()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -266,18 +314,15 @@ impl World {
     }
 
     pub(crate) fn token(user: &str) -> String {
-        let exp = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-            + 600;
-        let claims = json!({"sub": user, "exp": exp, "aud": "belfry"});
-        jsonwebtoken::encode(
-            &Header::default(),
-            &claims,
-            &EncodingKey::from_secret(&USER_SECRET),
+        sign(
+            &json!({"sub": user, "exp": soon(), "aud": "belfry"}),
+            &USER_SECRET,
         )
-        .unwrap()
+    }
+
+    pub(crate) fn service_token(role: &str) -> String {
+        let claims = json!({"sub": "s", "exp": soon(), "aud": "belfry-internal", "role": role});
+        sign(&claims, &SERVICE_SECRET)
     }
 
     pub(crate) fn get(&self, path: &str, user: &str) -> reqwest::RequestBuilder {
@@ -314,16 +359,41 @@ impl World {
     }
 
     pub(crate) async fn by_url(&self, url: &str) -> reqwest::Response {
-        let request = self
-            .http
-            .post(self.url("/images"))
-            .bearer_auth(Self::token("u1"));
-        request
-            .json(&json!({"url": url, "documentType": "passport"}))
-            .send()
-            .await
-            .unwrap()
+        self.post_url("u1", url).send().await.unwrap()
     }
+
+    pub(crate) fn post_url(&self, user: &str, url: &str) -> reqwest::RequestBuilder {
+        let post = self.http.post(self.url("/images"));
+        let asked = json!({"url": url, "documentType": "passport"});
+        post.bearer_auth(Self::token(user)).json(&asked)
+    }
+}
+
+/// Returns once nothing of it runs any more.
+fn end(runtime: Runtime) {
+    let end = std::thread::spawn(|| runtime.shutdown_timeout(PATIENCE));
+    end.join().unwrap();
+}
+
+fn soon() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap().as_secs() + 600
+}
+
+fn sign(claims: &Value, secret: &[u8]) -> String {
+    let key = EncodingKey::from_secret(secret);
+    jsonwebtoken::encode(&Header::default(), claims, &key).unwrap()
+}
+
+/// Answers a request with a file.
+pub(crate) async fn serve_one(mut socket: TcpStream, file: &[u8]) {
+    let _ = socket.read(&mut [0; 1024]).await;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        file.len()
+    );
+    let answer = [head.as_bytes(), file].concat();
+    socket.write_all(&answer).await.unwrap();
 }
 
 pub(crate) async fn accepted(response: reqwest::Response) -> (String, String) {

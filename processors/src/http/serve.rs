@@ -1,0 +1,91 @@
+//! Connections: how many, how long a head may take, and how they end.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::{App, router};
+
+/// Bytes and number of request headers at most; over either: 431.
+const MAX_HEADER_BYTES: usize = 16 << 10;
+const MAX_HEADERS: usize = 100;
+/// A connection lives no longer, whatever it does: one that does not read its answer
+/// would keep it for ever.
+const MAX_LIFE: Duration = Duration::from_hours(1);
+/// After an accept that failed (no more file descriptors), wait this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The answer to one connection too many, without reading.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+    Connection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Serves until the shutdown, then lets requests under way end.
+pub(crate) async fn serve(listener: TcpListener, app: App) {
+    let places = Arc::new(Semaphore::new(app.config.max_connections));
+    let connections = TaskTracker::new();
+    let router = router(app.clone());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = app.shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    connections.spawn(connection(stream, router.clone(), app.clone(), place));
+                }
+                Err(_) => {
+                    app.metrics.connections_refused.add(1);
+                    // A fresh socket takes so little; if not, the client sees a reset.
+                    let _ = stream.writable().await;
+                    let _ = stream.try_write(FULL);
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, router: Router, app: App, place: OwnedSemaphorePermit) {
+    let _ = stream.set_nodelay(true);
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.config.header_timeout)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let answer = router.clone().oneshot(request.map(Body::new));
+        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+    });
+    let http = server.serve_connection(TokioIo::new(stream), service);
+    let lived = timeout(MAX_LIFE, async {
+        tokio::pin!(http);
+        tokio::select! {
+            ended = http.as_mut() => ended,
+            () = app.shutdown.cancelled() => {
+                http.as_mut().graceful_shutdown();
+                http.await
+            }
+        }
+    });
+    if let Ok(Err(error)) = lived.await {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+    drop(place);
+}

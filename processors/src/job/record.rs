@@ -1,0 +1,246 @@
+//! The records of jobs: the truth about each of them.
+//!
+//! What always holds: a record and its started event are made in one transaction;
+//! a record leaves `pending` once, in the transaction that writes its terminal event
+//! into the outbox, so there is exactly one and none is lost.
+
+use std::time::Duration;
+
+use belfry::publisher::Publish;
+use sqlx::FromRow;
+
+use crate::{auth::unix_ms, database::Database, failure::Failure, outbox::Outbox};
+
+/// How many records a list has at most.
+pub(crate) const LIST_MAX: i64 = 100;
+
+/// What a record says about its job's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It has not ended.
+    Pending,
+    /// It ended well.
+    Completed,
+    /// It ended badly.
+    Failed,
+}
+
+impl Status {
+    /// As it stands in the record and in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// One job, as its row has it.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Record {
+    /// `UUIDv7`; on all events of the job.
+    pub(crate) id: String,
+    /// Which kind of job.
+    pub(crate) kind: String,
+    /// `UUIDv7` of the document, report, … that it works on.
+    pub(crate) resource_id: String,
+    /// Whose it is.
+    pub(crate) user_id: String,
+    status: String,
+    /// How often it was begun.
+    pub(crate) attempts: i64,
+    /// What was asked: JSON of the kind.
+    pub(crate) input: String,
+    /// What was made: JSON of the kind, once completed.
+    pub(crate) output: Option<String>,
+    /// Stable, once failed.
+    pub(crate) error_code: Option<String>,
+    /// For people, once failed.
+    pub(crate) error: Option<String>,
+    /// Unix milliseconds.
+    pub(crate) created_at_ms: i64,
+    /// Unix milliseconds, once ended.
+    pub(crate) finished_at_ms: Option<i64>,
+}
+
+impl Record {
+    /// A new one, pending. Its ids are made here, in the order of acceptance.
+    pub(crate) fn new(kind: &str, resource_id: String, user_id: String, input: String) -> Self {
+        Self {
+            id: uuid::Uuid::now_v7().to_string(),
+            kind: kind.to_owned(),
+            resource_id,
+            user_id,
+            status: Status::Pending.name().to_owned(),
+            attempts: 0,
+            input,
+            output: None,
+            error_code: None,
+            error: None,
+            created_at_ms: unix_ms(),
+            finished_at_ms: None,
+        }
+    }
+
+    /// What became of it.
+    pub(crate) fn status(&self) -> Status {
+        match &*self.status {
+            "completed" => Status::Completed,
+            "failed" => Status::Failed,
+            _ => Status::Pending,
+        }
+    }
+
+    /// From acceptance to the end.
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        let ms = self.finished_at_ms?.saturating_sub(self.created_at_ms);
+        Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+    }
+
+    /// As it will be once it has ended so, now.
+    pub(crate) fn ended(mut self, end: &End) -> Self {
+        self.finished_at_ms = Some(unix_ms());
+        match end {
+            End::Completed { output } => {
+                self.status = Status::Completed.name().to_owned();
+                self.output = Some(output.clone());
+            }
+            End::Failed(failure) => {
+                self.status = Status::Failed.name().to_owned();
+                self.error_code = Some(failure.code().to_owned());
+                self.error = Some(failure.sentence().to_owned());
+            }
+        }
+        self
+    }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    /// Well; `output` is JSON of the kind.
+    Completed {
+        /// What was made.
+        output: String,
+    },
+    /// Badly.
+    Failed(Failure),
+}
+
+/// The store of records.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    pub(crate) database: Database,
+    pub(crate) outbox: Outbox,
+}
+
+impl Records {
+    /// Creates a pending record together with its started event.
+    pub(crate) async fn create(&self, new: &Record, started: &Publish) -> Result<(), sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        sqlx::query(
+            "INSERT INTO jobs (id, kind, resource_id, user_id, status, input, created_at_ms)
+             VALUES ($1, $2, $3, $4, 'pending', $5, $6)",
+        )
+        .bind(&new.id)
+        .bind(&new.kind)
+        .bind(&new.resource_id)
+        .bind(&new.user_id)
+        .bind(&new.input)
+        .bind(new.created_at_ms)
+        .execute(&mut *transaction)
+        .await?;
+        self.outbox.put(&mut transaction, started).await?;
+        transaction.commit().await?;
+        self.outbox.committed();
+        Ok(())
+    }
+
+    /// Ends a pending record together with its terminal event. False, and nothing is
+    /// written, if it had ended before.
+    pub(crate) async fn end(
+        &self,
+        ended: &Record,
+        terminal: &Publish,
+    ) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        let result = sqlx::query(
+            "UPDATE jobs SET status = $1, output = $2, error_code = $3, error = $4,
+             finished_at_ms = $5 WHERE id = $6 AND status = 'pending'",
+        )
+        .bind(&ended.status)
+        .bind(&ended.output)
+        .bind(&ended.error_code)
+        .bind(&ended.error)
+        .bind(ended.finished_at_ms)
+        .bind(&ended.id)
+        .execute(&mut *transaction)
+        .await?;
+        if result.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        self.outbox.put(&mut transaction, terminal).await?;
+        transaction.commit().await?;
+        self.outbox.committed();
+        Ok(true)
+    }
+
+    /// An attempt begins. Gives how many there were with this one, or `None` if the
+    /// job has ended meanwhile.
+    pub(crate) async fn begin_attempt(&self, id: &str) -> Result<Option<i64>, sqlx::Error> {
+        sqlx::query_scalar(
+            "UPDATE jobs SET attempts = attempts + 1 WHERE id = $1 AND status = 'pending'
+             RETURNING attempts",
+        )
+        .bind(id)
+        .fetch_optional(self.database.pool())
+        .await
+    }
+
+    /// The record of a job, of any user.
+    pub(crate) async fn job(&self, id: &str) -> Result<Option<Record>, sqlx::Error> {
+        sqlx::query_as("SELECT * FROM jobs WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.database.pool())
+            .await
+    }
+
+    /// The record of a document, report, …, of any user.
+    pub(crate) async fn resource(
+        &self,
+        kind: &str,
+        id: &str,
+    ) -> Result<Option<Record>, sqlx::Error> {
+        sqlx::query_as("SELECT * FROM jobs WHERE resource_id = $1 AND kind = $2")
+            .bind(id)
+            .bind(kind)
+            .fetch_optional(self.database.pool())
+            .await
+    }
+
+    /// A user's records of a kind, newest first, [`LIST_MAX`] at most.
+    pub(crate) async fn list(&self, kind: &str, user: &str) -> Result<Vec<Record>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT * FROM jobs WHERE user_id = $1 AND kind = $2
+             ORDER BY resource_id DESC LIMIT $3",
+        )
+        .bind(user)
+        .bind(kind)
+        .bind(LIST_MAX)
+        .fetch_all(self.database.pool())
+        .await
+    }
+
+    /// Pending records after `id`, oldest first, [`LIST_MAX`] at most.
+    pub(crate) async fn pending_after(&self, id: &str) -> Result<Vec<Record>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT * FROM jobs WHERE status = 'pending' AND id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(id)
+        .bind(LIST_MAX)
+        .fetch_all(self.database.pool())
+        .await
+    }
+}

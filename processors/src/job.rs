@@ -482,3 +482,6 @@ async fn guarded<T>(
         Err(_elapsed) => Err(Failure::Timeout),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,13 @@
 //! The processors as their users and the notifier see them, over real sockets.
 
+mod http;
 mod images;
+mod jobs;
+mod outbox;
+#[path = "../../../tests/it/world/postgres.rs"]
+mod postgres;
 mod restart;
+mod servers;
+mod status;
+mod upgrade;
 mod world;

@@ -38,7 +38,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 const USER_SECRET: [u8; 32] = [1; 32];
 const SERVICE_SECRET: [u8; 32] = [3; 32];
 /// Far more than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Remembers each event once by its key, as the real one does.
 #[derive(Clone)]
@@ -133,7 +133,7 @@ impl Notifier for FakeNotifier {
 }
 
 impl FakeNotifier {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let notifier = Self {
             events: Arc::new(watch::Sender::new(Vec::new())),
@@ -181,6 +181,21 @@ impl FakeNotifier {
         of(&ended.expect("a terminal event").unwrap())
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn events(&self) -> Vec<PublishRequest> {
+        self.events.borrow().clone()
+    }
+
+    pub(crate) async fn wait_for(&self, count: usize) {
+        let mut events = self.events.subscribe();
+        let enough = events.wait_for(|events| events.len() >= count);
+        let enough = tokio::time::timeout(PATIENCE, enough).await;
+        drop(enough.expect("so many events").unwrap());
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.events.borrow().len()
     }
@@ -224,6 +239,8 @@ pub(crate) struct World {
     pub(crate) notifier: FakeNotifier,
     pub(crate) data: TempDir,
     pub(crate) config: Config,
+    /// If it is not in the data directory.
+    pub(crate) database_url: Option<String>,
     pub(crate) http: reqwest::Client,
     running: Option<Running>,
     address: Option<SocketAddr>,
@@ -249,6 +266,7 @@ impl World {
             notifier,
             data,
             config,
+            database_url: None,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             running: None,
             address: None,
@@ -305,8 +323,37 @@ impl World {
     pub(crate) async fn database(&self) -> sqlx::AnyPool {
         sqlx::any::install_default_drivers();
         let file = self.data.path().join("records.sqlite");
-        let url = format!("sqlite://{}", file.display());
-        sqlx::AnyPool::connect(&url).await.unwrap()
+        let own = format!("sqlite://{}", file.display());
+        let url = self.database_url.as_ref().unwrap_or(&own);
+        sqlx::AnyPool::connect(url).await.unwrap()
+    }
+
+    /// Waits until nothing waits to be told, and nothing is parked.
+    pub(crate) async fn settled(&self) {
+        let late = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.http.get(self.url("/metrics")).send().await.unwrap();
+            let metrics = metrics.text().await.unwrap();
+            let is = |line: &str| metrics.lines().any(|l| l == line);
+            // Counted at each look into the outbox.
+            if is("belfry_processors_outbox_waiting 0")
+                && is("belfry_processors_jobs_active{kind=\"image\"} 0")
+                && self.waiting().await == 0
+            {
+                assert!(is("belfry_processors_outbox_parked 0"), "{metrics}");
+                return;
+            }
+            assert!(tokio::time::Instant::now() < late, "{metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn waiting(&self) -> i64 {
+        let database = self.database().await;
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM belfry_outbox");
+        let count = count.fetch_one(&database).await.unwrap();
+        database.close().await;
+        count
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -370,7 +417,7 @@ impl World {
 }
 
 /// Returns once nothing of it runs any more.
-fn end(runtime: Runtime) {
+pub(crate) fn end(runtime: Runtime) {
     let end = std::thread::spawn(|| runtime.shutdown_timeout(PATIENCE));
     end.join().unwrap();
 }

@@ -1,0 +1,219 @@
+//! The outbox as any service uses it: plain rows, whatever program wrote them, and
+//! a relay that may be killed at any time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use belfry::{
+    publisher::{Credential, event},
+    v1::{Event, PublishRequest, event::Body, publish_request::Target},
+};
+use processors::{OUTBOX_SQLITE, RelayConfig, relay};
+use prost::Message;
+use sqlx::AnyPool;
+use tokio::{runtime::Builder, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::world::{FakeNotifier, PATIENCE, body, end};
+
+/// A service with a database of its own.
+struct Service {
+    dir: tempfile::TempDir,
+    database: AnyPool,
+    notifier: FakeNotifier,
+}
+
+impl Service {
+    async fn new() -> Self {
+        sqlx::any::install_default_drivers();
+        let dir = tempfile::tempdir().unwrap();
+        let url = url(&dir);
+        let database = AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap();
+        sqlx::raw_sql(OUTBOX_SQLITE).execute(&database).await.unwrap();
+        let notifier = FakeNotifier::new().await;
+        Self {
+            dir,
+            database,
+            notifier,
+        }
+    }
+
+    fn config(&self) -> RelayConfig {
+        RelayConfig {
+            database_url: url(&self.dir),
+            notifier: self.notifier.url(),
+            credential: Credential::token("service-token"),
+            poll: Duration::from_millis(20),
+        }
+    }
+
+    fn start(&self) -> (CancellationToken, JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        let running = relay(self.config(), stop.clone());
+        (stop, tokio::spawn(async { running.await.unwrap() }))
+    }
+
+    /// As a service does it that knows nothing but the table.
+    async fn write(&self, request: &PublishRequest) {
+        let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
+        let insert = insert.bind(request.encode_to_vec());
+        insert.execute(&self.database).await.unwrap();
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        let count = sqlx::query_scalar(sql).fetch_one(&self.database);
+        count.await.unwrap()
+    }
+
+    async fn until(&self, what: &str, sql: &'static str, expect: i64) {
+        let late = Instant::now() + PATIENCE;
+        while self.count(sql).await != expect {
+            assert!(Instant::now() < late, "in vain: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+const WAITING: &str = "SELECT COUNT(*) FROM belfry_outbox WHERE parked_at_ms IS NULL";
+const PARKED: &str = "SELECT COUNT(*) FROM belfry_outbox WHERE parked_at_ms IS NOT NULL";
+
+fn url(dir: &tempfile::TempDir) -> String {
+    format!("sqlite://{}", dir.path().join("service.sqlite").display())
+}
+
+fn to(target: Target, number: usize) -> PublishRequest {
+    let event: Event = event::status_update("number", "outbox", number.to_string());
+    PublishRequest {
+        target: Some(target),
+        event: Some(event),
+        ..PublishRequest::default()
+    }
+}
+
+fn to_user(user: &str, number: usize) -> PublishRequest {
+    to(Target::UserId(user.to_owned()), number)
+}
+
+fn number(request: &PublishRequest) -> usize {
+    let Body::StatusUpdate(update) = body(request) else {
+        panic!("{request:?}");
+    };
+    update.status.parse().unwrap()
+}
+
+fn user(request: &PublishRequest) -> String {
+    match &request.target {
+        Some(Target::UserId(user)) => user.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_killed_again_and_again_tells_each_event_once_and_each_stream_in_order() {
+    const EVENTS: usize = 300;
+    let service = Service::new().await;
+    for n in 0..EVENTS {
+        service.write(&to_user(&format!("u{}", n % 3), n)).await;
+    }
+    for kill in 1..=10 {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let running = relay(service.config(), CancellationToken::new());
+        runtime.spawn(running);
+        // At another place each time; what was told may not be removed yet.
+        service.notifier.wait_for(kill * 20 + kill).await;
+        end(runtime);
+    }
+    let (stop, relay) = service.start();
+    service.until("the outbox is empty", WAITING, 0).await;
+    stop.cancel();
+    relay.await.unwrap();
+    let told = service.notifier.events();
+    assert_eq!(told.len(), EVENTS, "each once");
+    let mut last = BTreeMap::new();
+    for event in &told {
+        let (number, user) = (number(event), user(event));
+        let before = last.insert(user.clone(), number);
+        assert!(before.is_none_or(|before| before < number), "{user}: {before:?}, {number}");
+    }
+    assert_eq!(service.count(PARKED).await, 0);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way() {
+    let service = Service::new().await;
+    *service.notifier.refusing.lock().unwrap() = Some(Box::new(|request| match number(request) {
+        1 => Some(Status::invalid_argument("a bad field")),
+        2 => Some(Status::permission_denied("not your user")),
+        _ => None,
+    }));
+    for n in 0..6 {
+        service.write(&to_user("u", n)).await;
+    }
+    let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
+    insert.bind(b"nonsense".to_vec()).execute(&service.database).await.unwrap();
+    let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
+    insert.bind(vec![0; 200_000]).execute(&service.database).await.unwrap();
+    service.write(&to_user("u", 6)).await;
+    let (stop, relay) = service.start();
+    service.until("all is told or parked", WAITING, 0).await;
+    stop.cancel();
+    relay.await.unwrap();
+    let told: Vec<_> = service.notifier.events().iter().map(number).collect();
+    assert_eq!(told, [0, 3, 4, 5, 6]);
+    let reasons = sqlx::query_scalar::<_, String>("SELECT parked_reason FROM belfry_outbox ORDER BY seq");
+    let reasons = reasons.fetch_all(&service.database).await.unwrap();
+    let kinds: Vec<_> = reasons.iter().map(|r| r.split(':').next().unwrap()).collect();
+    assert_eq!(kinds, ["invalid", "forbidden", "undecodable", "too_large"]);
+    assert!(reasons[0].contains("a bad field"), "{reasons:?}");
+
+    // What was forbidden is asked again by the next start.
+    *service.notifier.refusing.lock().unwrap() = None;
+    let (stop, relay) = service.start();
+    service.until("three are left", PARKED, 3).await;
+    service.notifier.wait_for(6).await;
+    stop.cancel();
+    relay.await.unwrap();
+}
+
+#[tokio::test]
+async fn events_that_were_written_while_the_notifier_was_away_go_out_in_order_when_it_is_back() {
+    let service = Service::new().await;
+    let (_stop, _relay) = service.start();
+    service.write(&to_user("u", 0)).await;
+    service.notifier.wait_for(1).await;
+    service.notifier.go_away().await;
+    for n in 1..40 {
+        service.write(&to_user("u", n)).await;
+    }
+    service.notifier.come_back().await;
+    service.until("the outbox is empty", WAITING, 0).await;
+    let told: Vec<_> = service.notifier.events().iter().map(number).collect();
+    assert_eq!(told, (0..40).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_overloaded_notifier_is_asked_again_and_the_order_of_a_stream_holds() {
+    let service = Service::new().await;
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    *service.notifier.refusing.lock().unwrap() = Some(Box::new(move |_| {
+        let asked = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        asked.is_multiple_of(3).then(|| Status::resource_exhausted("later"))
+    }));
+    for n in 0..30 {
+        service.write(&to_user(&format!("u{}", n % 2), n)).await;
+    }
+    let (_stop, _relay) = service.start();
+    service.until("the outbox is empty", WAITING, 0).await;
+    for user_is in ["u0", "u1"] {
+        let of: Vec<_> = service.notifier.events().iter().filter(|e| user(e) == user_is).map(number).collect();
+        assert!(of.len() == 15 && of.is_sorted(), "{of:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_without_an_outbox_says_what_is_missing() {
+    let service = Service::new().await;
+    sqlx::query("DROP TABLE belfry_outbox").execute(&service.database).await.unwrap();
+    let error = relay(service.config(), CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("`belfry_outbox`, create it first"), "{error}");
+}

@@ -1,0 +1,146 @@
+//! A real `PostgreSQL` server of the tests' own: in a directory of its own, on a
+//! socket there, as a user who is not root, gone with its last test.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::{fs::chown, process::CommandExt},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, Weak, atomic::AtomicU32, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// `nobody`: the server refuses to run as root.
+const NOBODY: u32 = 65_534;
+const SOON: Duration = Duration::from_secs(60);
+
+static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+struct Server {
+    child: Mutex<Child>,
+    dir: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().expect("nobody panicked with it");
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// A database of a test's own.
+pub(crate) struct Postgres {
+    server: Arc<Server>,
+    name: String,
+}
+
+impl Postgres {
+    /// An empty database, or `None`, said aloud, where `PostgreSQL` is not installed.
+    pub(crate) fn new() -> Option<Self> {
+        let mut running = RUNNING.lock().expect("nobody panicked with it");
+        let server = match running.upgrade() {
+            Some(server) => server,
+            None => match start() {
+                Ok(server) => Arc::new(server),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    println!("SKIPPED: PostgreSQL is not installed, `tests/run` installs it");
+                    return None;
+                }
+                Err(error) => panic!("PostgreSQL does not start: {error}"),
+            },
+        };
+        *running = Arc::downgrade(&server);
+        let name = format!("test{}", DATABASES.fetch_add(1, Relaxed));
+        let postgres = Self { server, name };
+        postgres.psql("postgres", &format!("CREATE DATABASE {}", postgres.name));
+        Some(postgres)
+    }
+
+    /// What the processors are told.
+    pub(crate) fn url(&self) -> String {
+        let host = self.server.dir.path().display();
+        format!("postgres://belfry@localhost/{}?host={host}", self.name)
+    }
+
+    fn psql(&self, database: &str, sql: &str) {
+        let ended = Command::new(program("psql").expect("installed with the server"))
+            .args(["-X", "-q", "-U", "belfry", "-d", database, "-c", sql, "-h"])
+            .arg(self.server.dir.path())
+            .status();
+        assert!(ended.expect("started").success(), "{sql}");
+    }
+}
+
+/// On the path, or where Debian has it.
+fn program(name: &str) -> std::io::Result<PathBuf> {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
+    if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
+        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+    }
+    let mut programs = folders.into_iter().map(|folder| folder.join(name));
+    let found = programs.find(|program| program.is_file());
+    // Resolved, so that it finds its own files beside it.
+    found.ok_or_else(|| ErrorKind::NotFound.into()).and_then(fs::canonicalize)
+}
+
+fn start() -> std::io::Result<Server> {
+    let (initdb, postgres) = (program("initdb")?, program("postgres")?);
+    let dir = tempfile::Builder::new().prefix("pg").tempdir()?;
+    let am_root = fs::metadata("/proc/self").is_ok_and(|about| {
+        std::os::unix::fs::MetadataExt::uid(&about) == 0
+    });
+    if am_root {
+        chown(dir.path(), Some(NOBODY), Some(NOBODY))?;
+    }
+    let run = |program: PathBuf| {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(dir.path());
+        if am_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let data = dir.path().join("data");
+    let made = run(initdb)
+        .args(["--auth=trust", "--username=belfry", "--encoding=UTF8", "--no-sync", "-D"])
+        .arg(&data)
+        .status()?;
+    assert!(made.success(), "initdb failed");
+    let child = run(postgres)
+        .arg("-D")
+        .arg(&data)
+        // What these tests kill is never the server.
+        .args(["-c", "listen_addresses=", "-c", "fsync=off"])
+        .arg("-k")
+        .arg(dir.path())
+        .spawn()?;
+    let server = Server {
+        child: Mutex::new(child),
+        dir,
+    };
+    wait(&server)?;
+    Ok(server)
+}
+
+fn wait(server: &Server) -> std::io::Result<()> {
+    let late = Instant::now() + SOON;
+    let ready = program("pg_isready")?;
+    loop {
+        let answer = Command::new(&ready)
+            .args(["-q", "-U", "belfry", "-d", "postgres", "-h"])
+            .arg(server.dir.path())
+            .status()?;
+        if answer.success() {
+            return Ok(());
+        }
+        assert!(Instant::now() < late, "PostgreSQL does not come up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Listen(crate::listen::Listen),
     /// Sign a token for a user or a service and print it
     Token(Token),
+    /// Publish what a service writes into its outbox, a table of its own database
+    Relay(crate::relay::Relay),
     /// Test a connection step by step: connect, receive, heartbeat, reconnect, end
     Check(crate::check::Check),
     /// Measure CPU and memory against the budgets and the floor of this machine

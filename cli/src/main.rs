@@ -13,6 +13,7 @@ mod listen;
 mod presence;
 mod publish;
 mod receipts;
+mod relay;
 mod secrets;
 mod serve;
 mod store;
@@ -47,6 +48,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(publish) => one_thread()?.block_on(publish::run(publish)),
         Command::Receipts(receipts) => one_thread()?.block_on(receipts::run(receipts)),
         Command::Presence(presence) => one_thread()?.block_on(presence::run(presence)),
+        Command::Relay(relay) => one_thread()?.block_on(relay::run(relay)),
         Command::Check(check) => one_thread()?.block_on(check::run(check)),
         Command::Token(token) => print_token(token.subject),
         Command::Config(ConfigCommand::Check(check)) => {

@@ -12,7 +12,7 @@ mod up;
 use std::future::Future;
 
 use addresses::Addresses;
-pub(crate) use process::{colours, raise_file_limit};
+pub(crate) use process::{colours, on_signals, raise_file_limit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -68,6 +68,7 @@ pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
             parts::ProcessorKeys {
                 users: parts::secret(&config.users_key)?,
                 files: parts::secret(&config.files_key)?,
+                services: parts::secret_if_there(&config.services_key)?,
             },
             credential,
         )

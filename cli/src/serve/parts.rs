@@ -27,6 +27,15 @@ pub(super) fn secret(path: &Path) -> Result<Secret, Failure> {
     secrets::load(path).map_err(Failure::usage)
 }
 
+/// Reads a secret that one can do without.
+pub(super) fn secret_if_there(path: &Path) -> Result<Option<Secret>, Failure> {
+    if path.exists() {
+        secret(path).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
 async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = async {
         let listener = TcpListener::bind(address).await?;
@@ -254,7 +263,8 @@ fn own_token(
     role: ServiceRole,
     ttl: Duration,
 ) -> Result<String, Failure> {
-    // Processors tell users what became of their own work, nothing else.
+    // Processors tell users what became of their own work, and everyone what an
+    // operator has them say.
     let (events, targets) = match role {
         ServiceRole::Publisher => {
             let events = ["image_", "pdf_", "transcription_"]
@@ -265,8 +275,8 @@ fn own_token(
                         .filter(move |event| event.starts_with(prefix))
                 });
             let mut events: Vec<_> = events.map(|&event| event.to_owned()).collect();
-            events.push("job_progress".to_owned());
-            (events, vec!["user:".to_owned()])
+            events.extend(["job_progress".to_owned(), "status_update".to_owned()]);
+            (events, vec!["user:".to_owned(), "everyone".to_owned()])
         }
         ServiceRole::Edge | ServiceRole::Operator => (Vec::new(), Vec::new()),
     };
@@ -285,6 +295,8 @@ pub(super) struct ProcessorKeys {
     pub(super) users: Secret,
     /// For links to files.
     pub(super) files: Secret,
+    /// For tokens of operators; without it nobody is one.
+    pub(super) services: Option<Secret>,
 }
 
 /// The processors.
@@ -308,6 +320,12 @@ impl Processors {
             notifier: config.notifier_url.clone(),
             credential,
             user_secret: processors::Secret::new(keys.users.bytes()),
+            service_secret: keys.services.map(|key| processors::Secret::new(key.bytes())),
+            database_url: config.database_url.clone().map(processors::DatabaseUrl::new),
+            workers: config.image_workers,
+            queue: config.job_queue,
+            jobs_per_user: config.jobs_per_user,
+            lease: config.job_lease,
             signing_secret: processors::Secret::new(keys.files.bytes()),
             public_url: public.unwrap_or_else(|| format!("http://{}", reachable(address))),
             url_lifetime: config.signed_url_lifetime,
@@ -350,12 +368,14 @@ impl Processors {
         processors::run(self.config, self.listener, shutdown)
             .await
             .map_err(|error| match error {
-                processors::Error::Config(_) | processors::Error::Publisher(_) => {
-                    Failure::usage(error)
-                }
-                processors::Error::Records(_) | processors::Error::Files(_) => {
-                    Failure::storage(error)
-                }
+                processors::Error::Config(_)
+                | processors::Error::Publisher(_)
+                | processors::Error::Database(
+                    processors::DatabaseError::Url(_) | processors::DatabaseError::Scheme(_),
+                ) => Failure::usage(error),
+                processors::Error::Database(_)
+                | processors::Error::Records(_)
+                | processors::Error::Files(_) => Failure::storage(error),
                 _ => Failure::failed(error),
             })
     }

@@ -40,7 +40,7 @@ pub(crate) fn raise_file_limit() {
 }
 
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process.
-pub(super) fn on_signals() -> Result<CancellationToken, Failure> {
+pub(crate) fn on_signals() -> Result<CancellationToken, Failure> {
     let cannot = |cause: io::Error| Failure::failed(format!("signals cannot be heard: {cause}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;

@@ -35,10 +35,11 @@ pub(super) async fn run(
     let notifier = Notifier::bind(&config, services.clone()).await?;
     config.drain = whole.mul_f64(FIRST_PART);
 
-    let credential = parts::minted_credential(services)?;
+    let credential = parts::minted_credential(services.clone())?;
     let keys = ProcessorKeys {
         users: users.clone(),
         files,
+        services: Some(services),
     };
     let mut processors = Processors::bind(&config, keys, credential).await?;
     let uploads = Some(processors.public_url());

@@ -1,0 +1,102 @@
+//! `belfry relay`: publishes what a service of any language writes into its outbox.
+//!
+//! The promise: an event that was committed with its change is published once the
+//! notifier is there, in order for each stream, however often this is killed.
+
+use std::{path::PathBuf, time::Duration};
+
+use belfry::publisher::Credential;
+use clap::{Args, ValueEnum};
+use processors::{DatabaseError, OUTBOX_POSTGRES, OUTBOX_SQLITE, RelayConfig, RelayError};
+
+use crate::{config::units::any_duration, exit::Failure, serve::on_signals};
+
+/// Publishes what a service writes into its outbox.
+#[derive(Args)]
+pub(crate) struct Relay {
+    /// The service's database: `postgres://user@host/name` or `sqlite:///path`. A
+    /// password is better kept in PGPASSFILE than here
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BELFRY_DATABASE_URL",
+        hide_env_values = true,
+        required_unless_present = "print_table"
+    )]
+    database_url: Option<String>,
+    /// The notifier's gRPC address
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:50051",
+        env = "BELFRY_NOTIFIER_URL"
+    )]
+    notifier_url: String,
+    /// File with the service's token; read again for each use, so that it can be replaced
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BELFRY_SERVICE_TOKEN_FILE",
+        required_unless_present = "print_table"
+    )]
+    service_token_file: Option<PathBuf>,
+    /// How often to look into the outbox
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = any_duration)]
+    poll: Duration,
+    /// What is logged to stderr
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "BELFRY_LOG")]
+    log: String,
+    /// Print the SQL that makes the table `belfry_outbox`, and exit
+    #[arg(long, value_name = "DATABASE")]
+    print_table: Option<Table>,
+}
+
+/// For which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    /// `PostgreSQL` 13 and newer
+    Postgres,
+    /// `SQLite` 3.37 and newer
+    Sqlite,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
+    if let Some(table) = relay.print_table {
+        print!(
+            "{}",
+            match table {
+                Table::Postgres => OUTBOX_POSTGRES,
+                Table::Sqlite => OUTBOX_SQLITE,
+            }
+        );
+        return Ok(());
+    }
+    let (Some(database_url), Some(token)) = (relay.database_url, relay.service_token_file) else {
+        return Err(Failure::usage("a database and a service token are needed"));
+    };
+    if let Err(cause) = std::fs::metadata(&token) {
+        let file = token.display();
+        return Err(Failure::usage(format!(
+            "`--service-token-file` is `{file}`, but it cannot be read: {cause}"
+        )));
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(&relay.log))
+        .with_writer(std::io::stderr)
+        .init();
+    let end = on_signals()?;
+    let config = RelayConfig {
+        database_url,
+        notifier: relay.notifier_url,
+        credential: Credential::file(token),
+        poll: relay.poll.max(Duration::from_millis(10)),
+    };
+    processors::relay(config, end).await.map_err(|error| match error {
+        RelayError::Publisher(_)
+        | RelayError::Database(DatabaseError::Url(_) | DatabaseError::Scheme(_)) => {
+            Failure::usage(error)
+        }
+        _ => Failure::storage(error),
+    })
+}

@@ -4,9 +4,12 @@ mod cli;
 mod dealt_with;
 mod docs;
 mod faults;
+mod jobs;
 mod killed;
 mod layout;
 mod links;
+#[path = "world/postgres.rs"]
+mod postgres;
 mod silent_jobs;
 mod store;
 mod vectors;

@@ -176,6 +176,13 @@ impl World {
         [self.common(), listen, words(more)].concat()
     }
 
+    /// Processors of their own; with a database somewhere else, if `more` says so.
+    pub(crate) fn processors(&self, listen: &str, grpc: &str, more: &[&str]) -> Process {
+        let url = format!("http://{grpc}");
+        let listen = words(&["--processors-listen", listen, "--notifier-url", &url]);
+        Process::start("processors", &[self.common(), listen, words(more)].concat())
+    }
+
     fn secret(&self, name: &str) -> Vec<u8> {
         let path: PathBuf = self.dir().join("secrets").join(name);
         std::fs::read(path).expect("a secret").trim_ascii().to_vec()

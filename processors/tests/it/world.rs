@@ -62,10 +62,10 @@ impl FakeNotifier {
         {
             return Err(status);
         }
-        let ephemeral = request.durability() == Durability::Ephemeral;
-        let same = |e: &&PublishRequest| e.idempotency_key == request.idempotency_key;
+        // Ephemeral events have no key: each of them is another one.
+        let key = &request.idempotency_key;
+        let same = |e: &&PublishRequest| !key.is_empty() && e.idempotency_key == *key;
         let known = self.events.borrow().iter().find(same).cloned();
-        let known = known.filter(|_| !ephemeral);
         if let Some(known) = known {
             *self.repeats.lock().unwrap() += 1;
             if known != request {

@@ -161,7 +161,10 @@ fn read_all(r: &mut Reader<'_>) -> Config {
         retained_age: r.read("retained-age", |t| duration(t, 60 * SECOND, 3_650 * DAY)),
         idempotency_window: r.read("idempotency-window", |t| duration(t, SECOND, 30 * DAY)),
         // Never shown, also when it is wrong: a password may be in it.
-        database_url: r.read("database-url", |t| Ok((!t.is_empty()).then(|| t.to_owned()))),
+        database_url: r.read(
+            "database-url",
+            |t| Ok((!t.is_empty()).then(|| t.to_owned())),
+        ),
         image_workers: r.read("image-workers", |t| count(t, 1, 256)) as usize,
         job_queue: r.read("job-queue", |t| count(t, 1, 4_096)) as usize,
         jobs_per_user: r.read("jobs-per-user", |t| count(t, 1, 4_096)) as usize,

@@ -44,7 +44,12 @@ pub(crate) struct Relay {
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = any_duration)]
     poll: Duration,
     /// What is logged to stderr
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "BELFRY_LOG")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "BELFRY_LOG"
+    )]
     log: String,
     /// Print the SQL that makes the table `belfry_outbox`, and exit
     #[arg(long, value_name = "DATABASE")]
@@ -92,11 +97,13 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
         credential: Credential::file(token),
         poll: relay.poll.max(Duration::from_millis(10)),
     };
-    processors::relay(config, end).await.map_err(|error| match error {
-        RelayError::Publisher(_)
-        | RelayError::Database(DatabaseError::Url(_) | DatabaseError::Scheme(_)) => {
-            Failure::usage(error)
-        }
-        _ => Failure::storage(error),
-    })
+    processors::relay(config, end)
+        .await
+        .map_err(|error| match error {
+            RelayError::Publisher(_)
+            | RelayError::Database(DatabaseError::Url(_) | DatabaseError::Scheme(_)) => {
+                Failure::usage(error)
+            }
+            _ => Failure::storage(error),
+        })
 }

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // … the report is made …
     let ready = event::status_update("report", "monthly", "ready");
     match publisher.publish(Publish::to_user("demo", ready)).await {
-        Ok(published) => println!("told: {}", published.event_id),
+        Ok(ack) => println!("told: {}", ack.event_id),
         // The report is there all the same.
         Err(error) => eprintln!("not told: {error}"),
     }

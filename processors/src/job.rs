@@ -216,10 +216,13 @@ impl Jobs {
             .job(&record.id)
             .lease(self.0.patience.lease)
             .idempotency_key(key(&record, "started"));
-        // Before others can see the record, so that it can be called off.
+        // Before others can see the record, so that it can be called off, and before
+        // the relay can, which says that its first event is told.
         let off = self.register(&record.id);
+        self.0.progress.begin(&record);
         if let Err(error) = self.0.records.create(&record, &publish).await {
             self.running().remove(&record.id);
+            self.0.progress.end(&record.id);
             return Err(error.into());
         }
         self.0.metrics.kind(K::NAME).accepted.add(1);
@@ -276,6 +279,13 @@ impl Jobs {
                 tracing::info!(job = record.id, "a job is begun again after a restart");
                 let slot = line.station.enter_again(&record.user_id);
                 let off = self.register(&record.id);
+                let records = &self.0.records;
+                // Before the question, so that the relay's answer finds it.
+                self.0.progress.begin(&record);
+                let started = key(&record, "started");
+                if !records.outbox.waits(&records.database, &started).await? {
+                    self.0.progress.open(&record.id);
+                }
                 self.spawn(record, slot, off);
             }
         }
@@ -308,7 +318,6 @@ impl Jobs {
     }
 
     fn spawn(&self, record: Record, slot: Slot, off: CancellationToken) {
-        self.0.progress.begin(&record);
         let jobs = self.clone();
         self.0.tasks.spawn(async move {
             let at = AtWork {
@@ -369,7 +378,7 @@ impl Jobs {
                 "a job is tried again"
             );
             at.worker = None;
-            at.progress.word(&record.id, at.again());
+            at.progress.word(&record.id, AtWork::again());
             tokio::select! {
                 biased;
                 () = self.0.shutdown.cancelled() => return None,
@@ -425,19 +434,16 @@ impl Jobs {
         }
         let metrics = self.0.metrics.kind(&record.kind);
         let took = ended.duration().unwrap_or_default();
-        match ended.status() {
-            Status::Completed => {
-                metrics.completed.add(1);
-                metrics
-                    .processing_ms
-                    .add(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-                line.station.took(took);
-            }
-            _ => {
-                metrics.failed.add(1);
-                let code = ended.error_code.as_deref().unwrap_or_default();
-                tracing::info!(job = record.id, code, "a job failed");
-            }
+        if ended.status() == Status::Completed {
+            metrics.completed.add(1);
+            metrics
+                .processing_ms
+                .add(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            line.station.took(took);
+        } else {
+            metrics.failed.add(1);
+            let code = ended.error_code.as_deref().unwrap_or_default();
+            tracing::info!(job = record.id, code, "a job failed");
         }
         Ok(Some(ended))
     }

@@ -189,11 +189,14 @@ fn tell(
             ..PublisherConfig::new(&config.notifier, config.credential.clone())
         })
     };
+    let opened = progress.clone();
     let relay = Relay::new(
         database.clone(),
         publisher(outbox::PUBLISH_DEADLINE)?,
         outbox.clone(),
         config.outbox_poll,
+        // Progress that came before its job's first event would be of an unknown job.
+        Box::new(move |job| opened.open(job)),
     );
     let telling = progress.clone().run(
         publisher(PROGRESS_DEADLINE)?,

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::relay::Relay;
 pub use self::stand_alone::{RelayConfig, RelayError, relay};
-use crate::metrics::Counter;
+use crate::{database::Database, metrics::Counter};
 
 /// Bytes of a request at most: what is larger, the notifier's codec refuses
 /// together with all that is under way beside it.
@@ -89,6 +89,13 @@ impl Outbox {
             .execute(&mut **transaction)
             .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Whether the row waits for the notifier. One that was parked does not.
+    pub(crate) async fn waits(&self, database: &Database, id: &str) -> Result<bool, sqlx::Error> {
+        let select = "SELECT seq FROM belfry_outbox WHERE id = $1 AND parked_at_ms IS NULL";
+        let row = sqlx::query(select).bind(id);
+        Ok(row.fetch_optional(database.pool()).await?.is_some())
     }
 
     /// A transaction with events was committed: the relay need not wait for its

@@ -78,7 +78,10 @@ impl Uploader {
 }
 
 /// Notes the events of a user until it is told to stop.
-fn note(mut browser: Browser, mut stop: mpsc::Receiver<()>) -> (watch::Receiver<Seen>, JoinHandle<()>) {
+fn note(
+    mut browser: Browser,
+    mut stop: mpsc::Receiver<()>,
+) -> (watch::Receiver<Seen>, JoinHandle<()>) {
     let (seen, reading) = watch::channel(Seen::new());
     let noting = tokio::spawn(async move {
         let mut last = 0;
@@ -136,7 +139,9 @@ impl Scene {
 fn picture() -> Vec<u8> {
     let image = RgbImage::from_fn(500, 300, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]));
     let mut file = std::io::Cursor::new(Vec::new());
-    image.write_to(&mut file, ImageFormat::Jpeg).expect("written");
+    image
+        .write_to(&mut file, ImageFormat::Jpeg)
+        .expect("written");
     file.into_inner()
 }
 
@@ -165,7 +170,9 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
             token: world.user_token(&user),
             picture: Arc::clone(&file),
         };
-        uploads.push(tokio::spawn(uploader.run(jobs_of_each, Arc::clone(&accepted))));
+        uploads.push(tokio::spawn(
+            uploader.run(jobs_of_each, Arc::clone(&accepted)),
+        ));
     }
 
     let all = USERS * jobs_of_each;
@@ -175,7 +182,12 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
     let mut count = accepted.subscribe();
     for (percent, kill_processors) in kills {
         let enough = count.wait_for(|count| *count >= all * percent / 100);
-        drop(timeout(SOON, enough).await.expect("jobs are accepted").expect("they go on"));
+        drop(
+            timeout(SOON, enough)
+                .await
+                .expect("jobs are accepted")
+                .expect("they go on"),
+        );
         if kill_processors {
             processors.kill();
             processors = scene.processors(&listen, &grpc);
@@ -193,28 +205,54 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
     sqlx::any::install_default_drivers();
     let database = AnyPool::connect(&scene.database_url).await.expect("opened");
     until("every job has ended and is told", async || {
-        scene.count(&database, "SELECT COUNT(*) FROM jobs WHERE status = 'pending'").await == 0
-            && scene.count(&database, "SELECT COUNT(*) FROM belfry_outbox").await == 0
+        scene
+            .count(
+                &database,
+                "SELECT COUNT(*) FROM jobs WHERE status = 'pending'",
+            )
+            .await
+            == 0
+            && scene
+                .count(&database, "SELECT COUNT(*) FROM belfry_outbox")
+                .await
+                == 0
     })
     .await;
     let ends = scene.ends(&database).await;
-    assert!(acked.iter().all(|job| ends.contains_key(job)), "an accepted job has no record");
-    let shown = || -> Seen { readers.iter().flat_map(|reader| reader.borrow().clone()).collect() };
+    assert!(
+        acked.iter().all(|job| ends.contains_key(job)),
+        "an accepted job has no record"
+    );
+    let shown = || -> Seen {
+        readers
+            .iter()
+            .flat_map(|reader| reader.borrow().clone())
+            .collect()
+    };
     until("people have seen it", async || {
         shown().values().map(Vec::len).sum::<usize>() >= 2 * ends.len()
     })
     .await;
     let seen = shown();
-    assert_eq!(seen.keys().collect::<Vec<_>>(), ends.keys().collect::<Vec<_>>());
+    assert_eq!(
+        seen.keys().collect::<Vec<_>>(),
+        ends.keys().collect::<Vec<_>>()
+    );
     for (job, end) in &ends {
         let expect = ["image_processing_started".to_owned(), end.clone()];
         assert_eq!(seen[job], expect, "of job {job}");
     }
     let interrupted = "SELECT COUNT(*) FROM jobs WHERE attempts > 1";
     let interrupted = scene.count(&database, interrupted).await;
-    println!("{} jobs, {interrupted} of them begun more than once", ends.len());
+    println!(
+        "{} jobs, {interrupted} of them begun more than once",
+        ends.len()
+    );
     for code in ["unsupported_format", "cancelled"] {
-        assert!(ends.values().any(|end| end.ends_with(code)), "none is {code}");
+        assert!(
+            ends.values().any(|end| end.ends_with(code)),
+            "none is {code}"
+        );
     }
     database.close().await;
     drop(stops);
@@ -224,9 +262,16 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
 }
 
 fn room_for_all() -> Vec<String> {
-    ["--job-queue", "4000", "--jobs-per-user", "4000", "--image-workers", "4"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "--job-queue",
+        "4000",
+        "--jobs-per-user",
+        "4000",
+        "--image-workers",
+        "4",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -320,8 +320,13 @@ impl Processors {
             notifier: config.notifier_url.clone(),
             credential,
             user_secret: processors::Secret::new(keys.users.bytes()),
-            service_secret: keys.services.map(|key| processors::Secret::new(key.bytes())),
-            database_url: config.database_url.clone().map(processors::DatabaseUrl::new),
+            service_secret: keys
+                .services
+                .map(|key| processors::Secret::new(key.bytes())),
+            database_url: config
+                .database_url
+                .clone()
+                .map(processors::DatabaseUrl::new),
             workers: config.image_workers,
             queue: config.job_queue,
             jobs_per_user: config.jobs_per_user,

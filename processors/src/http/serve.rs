@@ -39,17 +39,16 @@ pub(crate) async fn serve(listener: TcpListener, app: App) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
+            Ok((stream, _)) => {
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     connections.spawn(connection(stream, router.clone(), app.clone(), place));
-                }
-                Err(_) => {
+                } else {
                     app.metrics.connections_refused.add(1);
                     // A fresh socket takes so little; if not, the client sees a reset.
                     let _ = stream.writable().await;
                     let _ = stream.try_write(FULL);
                 }
-            },
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;

@@ -120,7 +120,7 @@ impl AtWork {
     }
 
     /// The word between two attempts.
-    pub(super) fn again(&self) -> Word {
+    pub(super) fn again() -> Word {
         Word {
             stage: "trying again".to_owned(),
             ..Word::default()

@@ -1,8 +1,8 @@
 //! When the progress of a job is told: the latest word, at most ten a second, and
 //! again when the job has been silent for long, so that its lease lives.
 //!
-//! What always holds: nothing is told of a job that was not begun or has ended; of
-//! each job only the latest word is kept. Pure: `now` is an argument.
+//! What always holds: nothing is told of a job before its beginning was, or after it
+//! has ended; of each job only the latest word is kept. Pure: `now` is an argument.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,6 +36,8 @@ struct Entry {
     /// The word has not been told.
     news: bool,
     told_at: Instant,
+    /// The notifier has the event of its beginning.
+    open: bool,
 }
 
 /// See the module's page.
@@ -54,7 +56,8 @@ impl Pace {
         }
     }
 
-    /// The job is accepted, which is told by an event of its own.
+    /// The job is accepted, which is told by an event of its own: what follows
+    /// waits until [`open`](Self::open).
     pub(super) fn begin(&mut self, job: &str, whose: Whose, now: Instant) {
         let entry = Entry {
             whose,
@@ -65,8 +68,16 @@ impl Pace {
             news: false,
             // The first word goes out at once.
             told_at: now.checked_sub(EVERY).unwrap_or(now),
+            open: false,
         };
         self.jobs.insert(job.to_owned(), entry);
+    }
+
+    /// The notifier has the event of the job's beginning.
+    pub(super) fn open(&mut self, job: &str) {
+        if let Some(entry) = self.jobs.get_mut(job) {
+            entry.open = true;
+        }
     }
 
     /// A word of a job. Percents of one job never fall.
@@ -86,7 +97,8 @@ impl Pace {
     /// What is to be told now.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(String, Whose, Word)> {
         let heartbeat = self.heartbeat;
-        let due = self.jobs.iter_mut().filter(|(_, e)| e.at(heartbeat) <= now);
+        let open = self.jobs.iter_mut().filter(|(_, entry)| entry.open);
+        let due = open.filter(|(_, entry)| entry.at(heartbeat) <= now);
         due.map(|(job, entry)| {
             (entry.news, entry.told_at) = (false, now);
             (job.clone(), entry.whose.clone(), entry.word.clone())
@@ -96,7 +108,8 @@ impl Pace {
 
     /// When [`due`](Self::due) has something next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.jobs.values().map(|e| e.at(self.heartbeat)).min()
+        let open = self.jobs.values().filter(|entry| entry.open);
+        open.map(|entry| entry.at(self.heartbeat)).min()
     }
 }
 
@@ -126,6 +139,7 @@ mod tests {
             resource: "r".into(),
         };
         pace.begin("j", whose, now);
+        pace.open("j");
         pace
     }
 

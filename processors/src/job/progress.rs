@@ -57,6 +57,13 @@ impl Progress {
         self.news.notify_one();
     }
 
+    /// The notifier has the event of the job's beginning: what comes after it may
+    /// be told.
+    pub(crate) fn open(&self, job: &str) {
+        self.pace().open(job);
+        self.news.notify_one();
+    }
+
     /// How far a job is.
     pub(crate) fn word(&self, job: &str, word: Word) {
         self.pace().word(job, word);

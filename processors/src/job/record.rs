@@ -103,11 +103,11 @@ impl Record {
         self.finished_at_ms = Some(unix_ms());
         match end {
             End::Completed { output } => {
-                self.status = Status::Completed.name().to_owned();
+                Status::Completed.name().clone_into(&mut self.status);
                 self.output = Some(output.clone());
             }
             End::Failed(failure) => {
-                self.status = Status::Failed.name().to_owned();
+                Status::Failed.name().clone_into(&mut self.status);
                 self.error_code = Some(failure.code().to_owned());
                 self.error = Some(failure.sentence().to_owned());
             }

@@ -167,10 +167,18 @@ impl World {
 
     /// What stands in the outbox of a job, in order.
     async fn events(&self, id: &str) -> Vec<PublishRequest> {
-        let rows = sqlx::query_scalar::<_, Vec<u8>>("SELECT request FROM belfry_outbox ORDER BY seq");
-        let rows = rows.fetch_all(self.jobs().records().database.pool()).await.unwrap();
-        let events = rows.iter().map(|row| PublishRequest::decode(&**row).unwrap());
-        events.filter(|event| event.job.as_ref().unwrap().id == id).collect()
+        let rows =
+            sqlx::query_scalar::<_, Vec<u8>>("SELECT request FROM belfry_outbox ORDER BY seq");
+        let rows = rows
+            .fetch_all(self.jobs().records().database.pool())
+            .await
+            .unwrap();
+        let events = rows
+            .iter()
+            .map(|row| PublishRequest::decode(&**row).unwrap());
+        events
+            .filter(|event| event.job.as_ref().unwrap().id == id)
+            .collect()
     }
 
     /// The code that the last event of a job has; it has two events.
@@ -205,7 +213,13 @@ async fn jobs(dir: &Path, stage: &Arc<Stage>, terms: Terms) -> Jobs {
         pause: Duration::from_millis(1),
     };
     let progress = Progress::new(patience.lease);
-    Jobs::new(kinds, (records, progress), metrics, patience, CancellationToken::new())
+    Jobs::new(
+        kinds,
+        (records, progress),
+        metrics,
+        patience,
+        CancellationToken::new(),
+    )
 }
 
 #[tokio::test]
@@ -249,7 +263,10 @@ async fn what_can_pass_is_tried_again_and_what_cannot_is_not() {
         world.script(acts);
         let job = world.accept("u", "a").await;
         let ended = world.ended(&job.id).await;
-        assert_eq!((ended.attempts, ended.error_code.as_deref()), (attempts, code));
+        assert_eq!(
+            (ended.attempts, ended.error_code.as_deref()),
+            (attempts, code)
+        );
         assert_eq!(world.code(&job.id).await.as_deref(), code);
     };
     check(&[passing], 2, None).await;
@@ -286,8 +303,14 @@ async fn a_job_that_is_called_off_ends_at_once_and_its_worker_is_free() {
     let job = world.accept("u", "a").await;
     let waiting = world.accept("u", "b").await;
     world.begun(1).await;
-    assert!(matches!(world.jobs().call_off(&job.id, "other").await.unwrap(), Called::Unknown));
-    assert!(matches!(world.jobs().call_off("none", "u").await.unwrap(), Called::Unknown));
+    assert!(matches!(
+        world.jobs().call_off(&job.id, "other").await.unwrap(),
+        Called::Unknown
+    ));
+    assert!(matches!(
+        world.jobs().call_off("none", "u").await.unwrap(),
+        Called::Unknown
+    ));
     for _ in 0..2 {
         let Called::Off(off) = world.jobs().call_off(&job.id, "u").await.unwrap() else {
             panic!("it is not off");
@@ -300,7 +323,10 @@ async fn a_job_that_is_called_off_ends_at_once_and_its_worker_is_free() {
     assert_eq!(world.begun(2).await, ["a", "b"]);
     world.open(1);
     world.ended(&waiting.id).await;
-    assert!(matches!(world.jobs().call_off(&waiting.id, "u").await.unwrap(), Called::TooLate(_)));
+    assert!(matches!(
+        world.jobs().call_off(&waiting.id, "u").await.unwrap(),
+        Called::TooLate(_)
+    ));
     assert_eq!(world.code(&waiting.id).await, None);
 }
 
@@ -362,7 +388,11 @@ async fn at_no_crash_point_is_there_a_record_without_its_event_or_an_event_witho
         let jobs = count("SELECT COUNT(*) FROM jobs").await;
         let events = count("SELECT COUNT(*) FROM belfry_outbox").await;
         assert_eq!(jobs, events, "a crash at {polls} of a creation");
-        *(if jobs > before { &mut whole } else { &mut nothing }) += 1;
+        *(if jobs > before {
+            &mut whole
+        } else {
+            &mut nothing
+        }) += 1;
     }
     assert!(whole > 0 && nothing > 0, "{whole} whole, {nothing} nothing");
 
@@ -377,5 +407,8 @@ async fn at_no_crash_point_is_there_a_record_without_its_event_or_an_event_witho
         assert_eq!(done, told, "a crash at {polls} of an end");
         assert!(polls > 0 || done == 0);
     }
-    assert!(!records.end(&ended, &event()).await.unwrap(), "it has ended");
+    assert!(
+        !records.end(&ended, &event()).await.unwrap(),
+        "it has ended"
+    );
 }

@@ -183,7 +183,7 @@ mod tests {
             for (choice, index) in choices {
                 match choice {
                     0 if added < all.len() => {
-                        order.add(added as i64, all[added].clone());
+                        order.add(i64::try_from(added).unwrap(), all[added].clone());
                         added += 1;
                     }
                     1 if !under_way.is_empty() => {

@@ -68,6 +68,11 @@ struct Loaded {
     refusals: u32,
 }
 
+struct Acked {
+    seq: i64,
+    job: Option<String>,
+}
+
 /// See the module's page.
 pub(crate) struct Relay {
     database: Database,
@@ -79,14 +84,18 @@ pub(crate) struct Relay {
     order: Order,
     rows: HashMap<i64, Loaded>,
     /// The notifier has them; the table does not know yet.
-    acked: Vec<i64>,
+    acked: Vec<Acked>,
     under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Told> + Send>>>,
     /// The pause to come, while the notifier is away.
     pause: Option<Duration>,
     resume_at: Instant,
     /// There may be rows that were not read.
     unread: bool,
+    heard: Heard,
 }
+
+/// Is told the job of each event that has left the table.
+pub(crate) type Heard = Box<dyn Fn(&str) + Send>;
 
 impl Relay {
     /// Nothing is read before [`run`](Self::run).
@@ -95,6 +104,7 @@ impl Relay {
         publisher: Publisher,
         outbox: Outbox,
         poll: Duration,
+        heard: Heard,
     ) -> Self {
         Self {
             pipeline: publisher.pipeline(),
@@ -109,6 +119,7 @@ impl Relay {
             pause: None,
             resume_at: Instant::now(),
             unread: true,
+            heard,
         }
     }
 
@@ -170,7 +181,9 @@ impl Relay {
         let full = rows.len() == WINDOW;
         let mut new = 0;
         for row in rows {
-            if self.rows.contains_key(&row.seq) || self.acked.contains(&row.seq) {
+            if self.rows.contains_key(&row.seq)
+                || self.acked.iter().any(|acked| acked.seq == row.seq)
+            {
                 continue;
             }
             if self.rows.len() == WINDOW {
@@ -202,12 +215,11 @@ impl Relay {
                 return;
             };
             let publish = self.rows[&seq].publish.clone();
-            let told = match self.pipeline.publish(publish.clone()).await {
-                Ok(answer) => async move { (seq, Alone::No, answer.await) }.boxed(),
-                Err(_) => {
-                    self.pipeline = self.publisher.pipeline();
-                    self.alone(seq, publish)
-                }
+            let told = if let Ok(answer) = self.pipeline.publish(publish.clone()).await {
+                async move { (seq, Alone::No, answer.await) }.boxed()
+            } else {
+                self.pipeline = self.publisher.pipeline();
+                self.alone(seq, publish)
             };
             self.under_way.push(told);
         }
@@ -227,8 +239,10 @@ impl Relay {
             Verdict::Done => {
                 self.pause = None;
                 self.outbox.counts.published.add(1);
+                let job = row.publish.request().job.as_ref();
+                let job = job.map(|job| job.id.clone());
+                self.acked.push(Acked { seq, job });
                 self.forget(seq);
-                self.acked.push(seq);
             }
             Verdict::Confirm => {
                 let publish = row.publish.clone();
@@ -261,21 +275,24 @@ impl Relay {
     }
 
     async fn remove_acked(&mut self) {
-        while let Some(first) = self.acked.first().copied() {
+        while let Some(first) = self.acked.first().map(|acked| acked.seq) {
             // One statement for any number: the places that are too many repeat one.
             let take = self.acked.len().min(REMOVE);
             let delete = "DELETE FROM belfry_outbox WHERE seq IN
                 ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)";
             let mut query = sqlx::query(delete);
             for place in 0..REMOVE {
-                query = query.bind(self.acked[..take].get(place).copied().unwrap_or(first));
+                let acked = self.acked[..take].get(place);
+                query = query.bind(acked.map_or(first, |acked| acked.seq));
             }
             if let Err(error) = query.execute(self.database.pool()).await {
                 // Told again after a restart, under the same key: no second event.
                 tracing::error!(%error, "published events cannot be removed from the outbox");
                 return;
             }
-            self.acked.drain(..take);
+            for job in self.acked.drain(..take).filter_map(|acked| acked.job) {
+                (self.heard)(&job);
+            }
         }
     }
 

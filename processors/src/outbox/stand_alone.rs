@@ -55,7 +55,13 @@ pub async fn relay(config: RelayConfig, end: CancellationToken) -> Result<(), Re
         .execute(database.pool())
         .await
         .map_err(RelayError::NoOutbox)?;
-    let relay = Relay::new(database.clone(), publisher, Outbox::default(), config.poll);
+    let relay = Relay::new(
+        database.clone(),
+        publisher,
+        Outbox::default(),
+        config.poll,
+        Box::new(|_| ()),
+    );
     relay.run(end).await;
     database.close().await;
     Ok(())

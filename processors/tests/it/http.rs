@@ -13,10 +13,21 @@ use tokio::{
 
 use crate::world::{World, picture};
 
-const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH];
+const METHODS: [Method; 5] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::PATCH,
+];
 
 async fn description(world: &World) -> Value {
-    let answer = world.http.get(world.url("/openapi.json")).send().await.unwrap();
+    let answer = world
+        .http
+        .get(world.url("/openapi.json"))
+        .send()
+        .await
+        .unwrap();
     answer.json().await.unwrap()
 }
 
@@ -27,15 +38,27 @@ async fn every_described_method_is_answered_and_every_other_is_refused() {
     for (path, operations) in described["paths"].as_object().unwrap() {
         let url = world.url(&path.replace("{id}", "none").replace("{key}", "none"));
         for method in METHODS {
-            let answer = world.http.request(method.clone(), &url).send().await.unwrap();
+            let answer = world
+                .http
+                .request(method.clone(), &url)
+                .send()
+                .await
+                .unwrap();
             let operation = &operations[method.as_str().to_lowercase()];
             let status = answer.status().as_u16();
-            assert_eq!(status == 405, operation.is_null(), "{method} {path}: {status}");
+            assert_eq!(
+                status == 405,
+                operation.is_null(),
+                "{method} {path}: {status}"
+            );
             if status == 405 {
                 continue;
             }
             let answers = operation["responses"].as_object().unwrap();
-            assert!(answers.contains_key(&status.to_string()), "{method} {path}: {status}");
+            assert!(
+                answers.contains_key(&status.to_string()),
+                "{method} {path}: {status}"
+            );
             let needs_token = operation["security"] != json!([]);
             assert_eq!(status == 401, needs_token, "{method} {path}: {status}");
         }
@@ -63,7 +86,10 @@ fn fits(value: &Value, schema: &Value, all: &Value) -> Result<(), String> {
     if !allowed {
         return Err(format!("{value} is not {wanted}"));
     }
-    if schema["enum"].as_array().is_some_and(|allowed| !allowed.contains(value)) {
+    if schema["enum"]
+        .as_array()
+        .is_some_and(|allowed| !allowed.contains(value))
+    {
         return Err(format!("{value} is none of {}", schema["enum"]));
     }
     if schema.get("const").is_some_and(|only| only != value) {
@@ -83,7 +109,11 @@ fn fits(value: &Value, schema: &Value, all: &Value) -> Result<(), String> {
     let known = schema["properties"].as_object();
     for (name, field) in fields {
         let schema = known.and_then(|known| known.get(name));
-        fits(field, schema.ok_or(format!("{name} is not described"))?, all)?;
+        fits(
+            field,
+            schema.ok_or(format!("{name} is not described"))?,
+            all,
+        )?;
     }
     Ok(())
 }
@@ -96,9 +126,15 @@ async fn answers_are_as_they_are_described() {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16().to_string();
         let described = &all["paths"][path][method]["responses"][&status];
-        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let kind = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         let schema = &described["content"][&kind]["schema"];
-        assert!(schema.is_object(), "{method} {path}: {status} as {kind} is not described");
+        assert!(
+            schema.is_object(),
+            "{method} {path}: {status} as {kind} is not described"
+        );
         let answer: Value = answer.json().await.unwrap();
         if let Err(fault) = fits(&answer, schema, &all) {
             panic!("{method} {path}: {status}: {fault} in {answer}");
@@ -111,24 +147,57 @@ async fn answers_are_as_they_are_described() {
     check("post", "/images", world.upload("u1", b"")).await;
     let (good, bad) = (good["documentId"].as_str().unwrap(), &bad);
     world.notifier.events_of(good).await;
-    world.notifier.events_of(bad["documentId"].as_str().unwrap()).await;
+    world
+        .notifier
+        .events_of(bad["documentId"].as_str().unwrap())
+        .await;
     check("get", "/images", world.get("/images", "u1")).await;
-    check("get", "/images/{id}", world.get(&format!("/images/{good}"), "u1")).await;
-    check("get", "/images/{id}", world.get(&format!("/images/{good}"), "u2")).await;
+    check(
+        "get",
+        "/images/{id}",
+        world.get(&format!("/images/{good}"), "u1"),
+    )
+    .await;
+    check(
+        "get",
+        "/images/{id}",
+        world.get(&format!("/images/{good}"), "u2"),
+    )
+    .await;
     let job = format!("/jobs/{}", bad["jobId"].as_str().unwrap());
     check("get", "/jobs/{id}", world.get(&job, "u1")).await;
-    let delete = world.http.delete(world.url(&job)).bearer_auth(World::token("u1"));
+    let delete = world
+        .http
+        .delete(world.url(&job))
+        .bearer_auth(World::token("u1"));
     check("delete", "/jobs/{id}", delete).await;
-    let status = world.http.post(world.url("/status")).bearer_auth(World::service_token("operator"));
+    let status = world
+        .http
+        .post(world.url("/status"))
+        .bearer_auth(World::service_token("operator"));
     let said = json!({"everyone": true, "updateType": "a", "resource": "b", "status": "c"});
     check("post", "/status", status.json(&said)).await;
-    check("get", "/files/{key}", world.http.get(world.url("/files/x?exp=1&sig=x"))).await;
-    assert!(fits(&json!({"jobId": 5}), &all["components"]["schemas"]["Job"], &all).is_err());
+    check(
+        "get",
+        "/files/{key}",
+        world.http.get(world.url("/files/x?exp=1&sig=x")),
+    )
+    .await;
+    assert!(
+        fits(
+            &json!({"jobId": 5}),
+            &all["components"]["schemas"]["Job"],
+            &all
+        )
+        .is_err()
+    );
 }
 
 async fn connect(world: &World) -> TcpStream {
     let address = world.url("");
-    TcpStream::connect(address.trim_start_matches("http://")).await.unwrap()
+    TcpStream::connect(address.trim_start_matches("http://"))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -143,9 +212,21 @@ async fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
         let ended = tokio::time::timeout(crate::world::PATIENCE, slow.read_to_end(&mut answer));
         ended.await.expect("the connection is closed").unwrap();
         let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
+            "{answer}"
+        );
     }
-    assert_eq!(world.http.get(world.url("/livez")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        world
+            .http
+            .get(world.url("/livez"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]

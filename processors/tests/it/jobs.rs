@@ -25,10 +25,17 @@ async fn a_job_that_its_user_calls_off_fails_as_cancelled_once() {
     assert_eq!(delete(&world, &job, "u2").await.0, 404);
     for _ in 0..2 {
         let (status, shown) = delete(&world, &job, "u1").await;
-        assert_eq!((status, &shown["errorCode"]), (200, &json!("cancelled")), "{shown}");
+        assert_eq!(
+            (status, &shown["errorCode"]),
+            (200, &json!("cancelled")),
+            "{shown}"
+        );
     }
     let shown = world.json(&format!("/jobs/{job}"), "u1").await;
-    assert_eq!((&shown["kind"], &shown["status"]), (&json!("image"), &json!("failed")));
+    assert_eq!(
+        (&shown["kind"], &shown["status"]),
+        (&json!("image"), &json!("failed"))
+    );
     assert_eq!(shown["resourceId"], json!(id));
     world.settled().await;
     let events = world.notifier.events_of(&id).await;
@@ -47,8 +54,14 @@ async fn a_job_that_has_ended_cannot_be_called_off() {
     let (id, job) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&id).await;
     let (status, problem) = delete(&world, &job, "u1").await;
-    assert_eq!((status, &problem["errorCode"]), (409, &json!("already_ended")));
-    assert_eq!(world.json(&format!("/jobs/{job}"), "u2").await["status"], 404);
+    assert_eq!(
+        (status, &problem["errorCode"]),
+        (409, &json!("already_ended"))
+    );
+    assert_eq!(
+        world.json(&format!("/jobs/{job}"), "u2").await["status"],
+        404
+    );
 }
 
 #[tokio::test]
@@ -65,7 +78,10 @@ async fn a_host_that_fails_is_asked_again() {
     let (socket, _) = host.accept().await.unwrap();
     serve_one(socket, &picture(ImageFormat::Png)).await;
     let events = world.notifier.events_of(&id).await;
-    assert!(matches!(body(events.last().unwrap()), Body::ImageProcessed(_)), "{events:?}");
+    assert!(
+        matches!(body(events.last().unwrap()), Body::ImageProcessed(_)),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
@@ -81,10 +97,14 @@ async fn a_job_has_a_lease_and_gives_signs_of_life_while_it_is_silent() {
     // The started event, the word that it is fetched, and three signs of life.
     world.notifier.wait_for(5).await;
     let events = world.notifier.events();
-    let started = events.iter().find(|e| matches!(body(e), Body::ImageProcessingStarted(_)));
+    let started = events
+        .iter()
+        .find(|e| matches!(body(e), Body::ImageProcessingStarted(_)));
     let lease = started.unwrap().job.as_ref().unwrap().lease.unwrap();
     assert_eq!((lease.seconds, lease.nanos), (1, 0));
-    let words = events.iter().filter(|e| matches!(body(e), Body::JobProgress(p) if p.percent == 5));
+    let words = events
+        .iter()
+        .filter(|e| matches!(body(e), Body::JobProgress(p) if p.percent == 5));
     assert!(words.count() >= 3, "{events:?}");
     assert!(events.iter().all(|e| e.job.as_ref().unwrap().id == job));
 }

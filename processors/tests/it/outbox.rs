@@ -29,7 +29,10 @@ impl Service {
         let dir = tempfile::tempdir().unwrap();
         let url = url(&dir);
         let database = AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap();
-        sqlx::raw_sql(OUTBOX_SQLITE).execute(&database).await.unwrap();
+        sqlx::raw_sql(OUTBOX_SQLITE)
+            .execute(&database)
+            .await
+            .unwrap();
         let notifier = FakeNotifier::new().await;
         Self {
             dir,
@@ -116,7 +119,11 @@ async fn a_relay_that_is_killed_again_and_again_tells_each_event_once_and_each_s
         service.write(&to_user(&format!("u{}", n % 3), n)).await;
     }
     for kill in 1..=10 {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let running = relay(service.config(), CancellationToken::new());
         runtime.spawn(running);
         // At another place each time; what was told may not be removed yet.
@@ -133,7 +140,10 @@ async fn a_relay_that_is_killed_again_and_again_tells_each_event_once_and_each_s
     for event in &told {
         let (number, user) = (number(event), user(event));
         let before = last.insert(user.clone(), number);
-        assert!(before.is_none_or(|before| before < number), "{user}: {before:?}, {number}");
+        assert!(
+            before.is_none_or(|before| before < number),
+            "{user}: {before:?}, {number}"
+        );
     }
     assert_eq!(service.count(PARKED).await, 0);
 }
@@ -150,9 +160,17 @@ async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way()
         service.write(&to_user("u", n)).await;
     }
     let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
-    insert.bind(b"nonsense".to_vec()).execute(&service.database).await.unwrap();
+    insert
+        .bind(b"nonsense".to_vec())
+        .execute(&service.database)
+        .await
+        .unwrap();
     let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
-    insert.bind(vec![0; 200_000]).execute(&service.database).await.unwrap();
+    insert
+        .bind(vec![0; 200_000])
+        .execute(&service.database)
+        .await
+        .unwrap();
     service.write(&to_user("u", 6)).await;
     let (stop, relay) = service.start();
     service.until("all is told or parked", WAITING, 0).await;
@@ -160,9 +178,13 @@ async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way()
     relay.await.unwrap();
     let told: Vec<_> = service.notifier.events().iter().map(number).collect();
     assert_eq!(told, [0, 3, 4, 5, 6]);
-    let reasons = sqlx::query_scalar::<_, String>("SELECT parked_reason FROM belfry_outbox ORDER BY seq");
+    let reasons =
+        sqlx::query_scalar::<_, String>("SELECT parked_reason FROM belfry_outbox ORDER BY seq");
     let reasons = reasons.fetch_all(&service.database).await.unwrap();
-    let kinds: Vec<_> = reasons.iter().map(|r| r.split(':').next().unwrap()).collect();
+    let kinds: Vec<_> = reasons
+        .iter()
+        .map(|r| r.split(':').next().unwrap())
+        .collect();
     assert_eq!(kinds, ["invalid", "forbidden", "undecodable", "too_large"]);
     assert!(reasons[0].contains("a bad field"), "{reasons:?}");
 
@@ -197,7 +219,9 @@ async fn an_overloaded_notifier_is_asked_again_and_the_order_of_a_stream_holds()
     let asked = std::sync::atomic::AtomicUsize::new(0);
     *service.notifier.refusing.lock().unwrap() = Some(Box::new(move |_| {
         let asked = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        asked.is_multiple_of(3).then(|| Status::resource_exhausted("later"))
+        asked
+            .is_multiple_of(3)
+            .then(|| Status::resource_exhausted("later"))
     }));
     for n in 0..30 {
         service.write(&to_user(&format!("u{}", n % 2), n)).await;
@@ -205,7 +229,13 @@ async fn an_overloaded_notifier_is_asked_again_and_the_order_of_a_stream_holds()
     let (_stop, _relay) = service.start();
     service.until("the outbox is empty", WAITING, 0).await;
     for user_is in ["u0", "u1"] {
-        let of: Vec<_> = service.notifier.events().iter().filter(|e| user(e) == user_is).map(number).collect();
+        let of: Vec<_> = service
+            .notifier
+            .events()
+            .iter()
+            .filter(|e| user(e) == user_is)
+            .map(number)
+            .collect();
         assert!(of.len() == 15 && of.is_sorted(), "{of:?}");
     }
 }
@@ -213,7 +243,17 @@ async fn an_overloaded_notifier_is_asked_again_and_the_order_of_a_stream_holds()
 #[tokio::test]
 async fn a_relay_without_an_outbox_says_what_is_missing() {
     let service = Service::new().await;
-    sqlx::query("DROP TABLE belfry_outbox").execute(&service.database).await.unwrap();
-    let error = relay(service.config(), CancellationToken::new()).await.unwrap_err();
-    assert!(error.to_string().contains("`belfry_outbox`, create it first"), "{error}");
+    sqlx::query("DROP TABLE belfry_outbox")
+        .execute(&service.database)
+        .await
+        .unwrap();
+    let error = relay(service.config(), CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`belfry_outbox`, create it first"),
+        "{error}"
+    );
 }

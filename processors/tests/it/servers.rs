@@ -27,12 +27,18 @@ async fn a_picture_goes_its_way_on_postgresql_too() {
     let (id, job) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     let events = world.notifier.events_of(&id).await;
     assert!(matches!(body(&events[0]), Body::ImageProcessingStarted(_)));
-    assert!(matches!(body(events.last().unwrap()), Body::ImageProcessed(_)));
+    assert!(matches!(
+        body(events.last().unwrap()),
+        Body::ImageProcessed(_)
+    ));
     let (bad, _) = world.accepted("u1", b"<svg/>").await;
     world.notifier.events_of(&bad).await;
     let list = world.json("/images", "u1").await;
     assert_eq!(list["images"][0]["errorCode"], "unsupported_format");
-    assert_eq!((&list["images"][1]["width"], &list["images"][1]["jobId"]), (&400.into(), &job.into()));
+    assert_eq!(
+        (&list["images"][1]["width"], &list["images"][1]["jobId"]),
+        (&400.into(), &job.into())
+    );
     assert!(!world.data.path().join("records.sqlite").exists());
 }
 
@@ -52,7 +58,11 @@ async fn what_a_kill_interrupts_is_ended_once_on_postgresql_too() {
     }
     for id in &ids {
         let events = world.notifier.events_of(id).await;
-        assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1, "{events:?}");
+        assert_eq!(
+            events.iter().filter(|e| is_terminal(e)).count(),
+            1,
+            "{events:?}"
+        );
         assert!(matches!(body(&events[0]), Body::ImageProcessingStarted(_)));
     }
     world.settled().await;

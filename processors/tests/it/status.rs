@@ -27,7 +27,11 @@ async fn an_operator_tells_a_user_and_everyone() {
     let world = World::started().await;
     let token = World::service_token("operator");
     let (status, answer) = post(&world, &token, &said()).await;
-    assert_eq!((status, &answer["duplicate"]), (202, &json!(false)), "{answer}");
+    assert_eq!(
+        (status, &answer["duplicate"]),
+        (202, &json!(false)),
+        "{answer}"
+    );
     let mut to_all = with("everyone", json!(true));
     to_all.as_object_mut().unwrap().remove("user");
     assert_eq!(post(&world, &token, &to_all).await.0, 202);
@@ -39,8 +43,14 @@ async fn an_operator_tells_a_user_and_everyone() {
     let Body::StatusUpdate(update) = body(&events[0]) else {
         panic!("{events:?}");
     };
-    assert_eq!((&*update.update_type, &*update.resource), ("processing_failed", "user_data"));
-    assert_eq!((&*update.status, &*update.data_json), ("failed", "{\"step\":3}"));
+    assert_eq!(
+        (&*update.update_type, &*update.resource),
+        ("processing_failed", "user_data")
+    );
+    assert_eq!(
+        (&*update.status, &*update.data_json),
+        ("failed", "{\"step\":3}")
+    );
     assert_eq!(update.error, "The import failed.");
 }
 
@@ -53,7 +63,10 @@ async fn nobody_else_may_and_nonsense_is_not_told() {
         "x.y.z".into(),
     ] {
         let (status, problem) = post(&world, &token, &said()).await;
-        assert_eq!((status, &problem["errorCode"]), (401, &json!("unauthenticated")));
+        assert_eq!(
+            (status, &problem["errorCode"]),
+            (401, &json!("unauthenticated"))
+        );
     }
     let token = World::service_token("operator");
     for bad in [
@@ -68,7 +81,11 @@ async fn nobody_else_may_and_nonsense_is_not_told() {
         with("error", json!("x".repeat(50_000))),
     ] {
         let (status, problem) = post(&world, &token, &bad).await;
-        assert_eq!((status, &problem["errorCode"]), (400, &json!("bad_request")), "{problem}");
+        assert_eq!(
+            (status, &problem["errorCode"]),
+            (400, &json!("bad_request")),
+            "{problem}"
+        );
     }
     assert_eq!(world.notifier.count(), 0);
 }
@@ -78,8 +95,13 @@ async fn the_same_key_twice_is_one_event() {
     let world = World::started().await;
     world.notifier.go_away().await;
     let post = async || {
-        let post = world.http.post(world.url("/status")).header("idempotency-key", "k1");
-        let post = post.bearer_auth(World::service_token("operator")).json(&said());
+        let post = world
+            .http
+            .post(world.url("/status"))
+            .header("idempotency-key", "k1");
+        let post = post
+            .bearer_auth(World::service_token("operator"))
+            .json(&said());
         let answer: Value = post.send().await.unwrap().json().await.unwrap();
         answer["duplicate"].as_bool().unwrap()
     };
@@ -89,7 +111,13 @@ async fn the_same_key_twice_is_one_event() {
     // Told and gone from the outbox: now it is the notifier who knows the key.
     post().await;
     world.settled().await;
-    assert_eq!((world.notifier.count(), *world.notifier.repeats.lock().unwrap()), (1, 1));
+    assert_eq!(
+        (
+            world.notifier.count(),
+            *world.notifier.repeats.lock().unwrap()
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -98,6 +126,14 @@ async fn without_the_key_of_service_tokens_it_says_what_to_set() {
     world.config.service_secret = None;
     world.start().await;
     let (status, problem) = post(&world, &World::service_token("operator"), &said()).await;
-    assert_eq!((status, &problem["errorCode"]), (501, &json!("not_configured")));
-    assert!(problem["detail"].as_str().unwrap().contains("services-key-file"));
+    assert_eq!(
+        (status, &problem["errorCode"]),
+        (501, &json!("not_configured"))
+    );
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("services-key-file")
+    );
 }

@@ -14,11 +14,17 @@ async fn old(world: &World) {
     let url = format!("sqlite://{}?mode=rwc", file.display());
     let database = AnyPool::connect(&url).await.unwrap();
     sqlx::raw_sql(OLD).execute(&database).await.unwrap();
-    let migrations = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+    let migrations =
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
         installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
         checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
     sqlx::raw_sql(migrations).execute(&database).await.unwrap();
-    let checksum = sqlx::migrate!("migrations/sqlite").iter().next().unwrap().checksum.to_vec();
+    let checksum = sqlx::migrate!("migrations/sqlite")
+        .iter()
+        .next()
+        .unwrap()
+        .checksum
+        .to_vec();
     sqlx::query("INSERT INTO _sqlx_migrations VALUES (1, 'documents', '2026-01-01', 1, $1, 1)")
         .bind(checksum)
         .execute(&database)
@@ -31,10 +37,14 @@ async fn old(world: &World) {
         ("bad", "failed", 0, 1),
         ("waiting", "pending", 1, 0),
     ] {
-        let row = "INSERT INTO documents (id, job_id, user_id, document_type, status, original_stored,
+        let row =
+            "INSERT INTO documents (id, job_id, user_id, document_type, status, original_stored,
             created_at_ms, thumbnail_key, width, height, started_pending, terminal_pending)
             VALUES ($1, $2, 'u1', 'passport', $3, $4, 5, 'thumbnails/x.jpg', 7, 8, 0, $5)";
-        let row = sqlx::query(row).bind(id).bind(format!("job-{id}")).bind(status);
+        let row = sqlx::query(row)
+            .bind(id)
+            .bind(format!("job-{id}"))
+            .bind(status);
         row.bind(stored).bind(due).execute(&database).await.unwrap();
     }
     database.close().await;
@@ -54,10 +64,17 @@ async fn documents_of_the_first_version_are_taken_over_and_told() {
         let events = world.notifier.events_of(id).await;
         assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
         let last = body(events.last().unwrap());
-        assert_eq!(matches!(last, Body::ImageProcessed(_)), good, "{id}: {events:?}");
+        assert_eq!(
+            matches!(last, Body::ImageProcessed(_)),
+            good,
+            "{id}: {events:?}"
+        );
     }
     let told = world.json("/images/told", "u1").await;
-    assert_eq!((&told["width"], &told["jobId"]), (&7.into(), &"job-told".into()));
+    assert_eq!(
+        (&told["width"], &told["jobId"]),
+        (&7.into(), &"job-told".into())
+    );
     assert_eq!(told["documentType"], "passport");
     world.settled().await;
     // The restart after that finds nothing left to do.

@@ -12,7 +12,7 @@ use std::{
 use belfry::{
     publisher::Credential,
     v1::{
-        Durability, PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
+        PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
         PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
         event::Body,
         notifier_server::{Notifier, NotifierServer},

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 /// `nobody`: the server refuses to run as root.
 const NOBODY: u32 = 65_534;
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -76,31 +76,37 @@ impl Postgres {
     }
 }
 
-/// On the path, or where Debian has it.
+/// Where Debian has it, or on the path. Debian's own come first: on its path there
+/// are wrappers that go by the name they are called with.
 fn program(name: &str) -> std::io::Result<PathBuf> {
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
+    let mut folders = Vec::new();
     if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    folders.extend(std::env::split_paths(&on_path));
     let mut programs = folders.into_iter().map(|folder| folder.join(name));
     let found = programs.find(|program| program.is_file());
     // Resolved, so that it finds its own files beside it.
-    found.ok_or_else(|| ErrorKind::NotFound.into()).and_then(fs::canonicalize)
+    found
+        .ok_or_else(|| ErrorKind::NotFound.into())
+        .and_then(fs::canonicalize)
 }
 
 fn start() -> std::io::Result<Server> {
     let (initdb, postgres) = (program("initdb")?, program("postgres")?);
     let dir = tempfile::Builder::new().prefix("pg").tempdir()?;
-    let am_root = fs::metadata("/proc/self").is_ok_and(|about| {
-        std::os::unix::fs::MetadataExt::uid(&about) == 0
-    });
+    let am_root = fs::metadata("/proc/self")
+        .is_ok_and(|about| std::os::unix::fs::MetadataExt::uid(&about) == 0);
     if am_root {
         chown(dir.path(), Some(NOBODY), Some(NOBODY))?;
     }
     let run = |program: PathBuf| {
         let mut command = Command::new(program);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.current_dir(dir.path());
         if am_root {
             command.uid(NOBODY).gid(NOBODY);
@@ -109,7 +115,13 @@ fn start() -> std::io::Result<Server> {
     };
     let data = dir.path().join("data");
     let made = run(initdb)
-        .args(["--auth=trust", "--username=belfry", "--encoding=UTF8", "--no-sync", "-D"])
+        .args([
+            "--auth=trust",
+            "--username=belfry",
+            "--encoding=UTF8",
+            "--no-sync",
+            "-D",
+        ])
         .arg(&data)
         .status()?;
     assert!(made.success(), "initdb failed");

@@ -182,4 +182,22 @@ mod tests {
             (None, Vec::new())
         );
     }
+
+    #[test]
+    fn nothing_is_told_of_a_job_whose_beginning_the_notifier_does_not_have() {
+        let start = Instant::now();
+        let mut pace = Pace::new(HEARTBEAT);
+        let whose = Whose {
+            user: "u".into(),
+            resource: "r".into(),
+        };
+        pace.begin("j", whose, start);
+        pace.word("j", word(3));
+        pace.word("j", word(4));
+        let late = start + HEARTBEAT;
+        assert_eq!(percents(&mut pace, late), [0_u32; 0]);
+        assert_eq!(pace.next_deadline(), None);
+        pace.open("j");
+        assert_eq!(percents(&mut pace, late), [4]);
+    }
 }

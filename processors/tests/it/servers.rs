@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     postgres::Postgres,
-    world::{World, body, is_terminal, picture},
+    world::{PATIENCE, World, body, is_terminal, picture},
 };
 
 async fn world() -> Option<(Postgres, World)> {
@@ -73,11 +73,14 @@ async fn one_process_works_on_a_database_on_postgresql_too() {
     let Some((_postgres, world)) = world().await else {
         return;
     };
+    // Answered once the first one has the database.
+    world.json("/images", "u1").await;
     let other = tempfile::tempdir().unwrap();
     let mut config = world.config.clone();
     config.data_dir = other.path().to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let second = processors::run(config, listener, CancellationToken::new()).await;
-    let error = second.unwrap_err().to_string();
+    let second = processors::run(config, listener, CancellationToken::new());
+    let second = tokio::time::timeout(PATIENCE, second).await;
+    let error = second.expect("refused").unwrap_err().to_string();
     assert!(error.contains("another process works on"), "{error}");
 }

@@ -38,9 +38,9 @@ struct Uploader {
 }
 
 impl Uploader {
-    fn request(&self, file: Vec<u8>) -> reqwest::RequestBuilder {
+    fn request(&self, file: &[u8]) -> reqwest::RequestBuilder {
         let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n";
-        let body = [head.as_bytes(), &file, b"\r\n--b--\r\n"].concat();
+        let body = [head.as_bytes(), file, b"\r\n--b--\r\n"].concat();
         let post = self.http.post(format!("{}/images", self.url));
         let post = post.header("content-type", "multipart/form-data; boundary=b");
         post.bearer_auth(&self.token).body(body)
@@ -52,9 +52,9 @@ impl Uploader {
         let mut jobs = Vec::new();
         while jobs.len() < count {
             let number = jobs.len();
-            let file = match number % 7 {
-                6 => b"<svg/>".to_vec(),
-                _ => self.picture.to_vec(),
+            let file: &[u8] = match number % 7 {
+                6 => b"<svg/>",
+                _ => &self.picture,
             };
             let answer = self.request(file).send().await;
             // Away, or no place: this one is not ours to count, accepted or not.
@@ -118,22 +118,55 @@ impl Scene {
         self.world.processors(listen, grpc, &more)
     }
 
-    async fn count(&self, database: &AnyPool, sql: &'static str) -> i64 {
-        let count = sqlx::query_scalar(sql).fetch_one(database);
-        count.await.expect("counted")
+    /// Waits until all is told, and compares what was accepted, what the database
+    /// says and what people saw.
+    async fn agrees_with(&self, acked: &BTreeSet<String>, people: &People) {
+        sqlx::any::install_default_drivers();
+        let database = AnyPool::connect(&self.database_url).await.expect("opened");
+        let left = "SELECT (SELECT COUNT(*) FROM jobs WHERE status = 'pending')
+                    + (SELECT COUNT(*) FROM belfry_outbox)";
+        until("every job has ended and is told", async || {
+            count(&database, left).await == 0
+        })
+        .await;
+        let ends = ends(&database).await;
+        let kept = acked.iter().all(|job| ends.contains_key(job));
+        assert!(kept, "an accepted job has no record");
+        until("people have seen it", async || {
+            people.seen().values().map(Vec::len).sum::<usize>() >= 2 * ends.len()
+        })
+        .await;
+        let seen = people.seen();
+        assert!(seen.keys().eq(ends.keys()), "{seen:?} of {ends:?}");
+        for (job, end) in &ends {
+            let expect = ["image_processing_started".to_owned(), end.clone()];
+            assert_eq!(seen[job], expect, "of job {job}");
+        }
+        for code in ["unsupported_format", "cancelled"] {
+            let some = ends.values().any(|end| end.ends_with(code));
+            assert!(some, "none is {code}");
+        }
+        let again = count(&database, "SELECT COUNT(*) FROM jobs WHERE attempts > 1").await;
+        println!("{} jobs, {again} of them begun more than once", ends.len());
+        database.close().await;
     }
+}
 
-    /// Every job of the database and how it ended, in the words of the events.
-    async fn ends(&self, database: &AnyPool) -> BTreeMap<String, String> {
-        let select = "SELECT id, status, COALESCE(error_code, '') FROM jobs";
-        let rows = sqlx::query_as::<_, (String, String, String)>(select);
-        let rows = rows.fetch_all(database).await.expect("read");
-        let ends = rows.into_iter().map(|(id, status, code)| match &*status {
-            "completed" => (id, "image_processed".to_owned()),
-            _ => (id, format!("image_processing_failed: {code}")),
-        });
-        ends.collect()
-    }
+async fn count(database: &AnyPool, sql: &'static str) -> i64 {
+    let count = sqlx::query_scalar(sql).fetch_one(database);
+    count.await.expect("counted")
+}
+
+/// Every job of the database and how it ended, in the words of the events.
+async fn ends(database: &AnyPool) -> BTreeMap<String, String> {
+    let select = "SELECT id, status, COALESCE(error_code, '') FROM jobs";
+    let rows = sqlx::query_as::<_, (String, String, String)>(select);
+    let rows = rows.fetch_all(database).await.expect("read");
+    let ends = rows.into_iter().map(|(id, status, code)| match &*status {
+        "completed" => (id, "image_processed".to_owned()),
+        _ => (id, format!("image_processing_failed: {code}")),
+    });
+    ends.collect()
 }
 
 fn picture() -> Vec<u8> {
@@ -145,6 +178,72 @@ fn picture() -> Vec<u8> {
     file.into_inner()
 }
 
+/// The people of a scene: what they upload, and what they see.
+struct People {
+    uploads: Vec<JoinHandle<Vec<String>>>,
+    accepted: watch::Receiver<usize>,
+    seen: Vec<watch::Receiver<Seen>>,
+    noting: Vec<JoinHandle<()>>,
+    stops: Vec<mpsc::Sender<()>>,
+}
+
+impl People {
+    async fn at(world: &World, edge: &Process, processors: &str, jobs_of_each: usize) -> Self {
+        let accepted = Arc::new(watch::Sender::new(0));
+        let mut people = Self {
+            uploads: Vec::new(),
+            accepted: accepted.subscribe(),
+            seen: Vec::new(),
+            noting: Vec::new(),
+            stops: Vec::new(),
+        };
+        let picture = Arc::new(picture());
+        for user in (0..USERS).map(|number| format!("u{number}")) {
+            let (stop, stopped) = mpsc::channel(1);
+            let (seen, noting) = note(world.browser(edge, &user).await, stopped);
+            people.seen.push(seen);
+            people.noting.push(noting);
+            people.stops.push(stop);
+            let uploader = Uploader {
+                http: reqwest::Client::new(),
+                url: processors.to_owned(),
+                token: world.user_token(&user),
+                picture: Arc::clone(&picture),
+            };
+            let upload = uploader.run(jobs_of_each, Arc::clone(&accepted));
+            people.uploads.push(tokio::spawn(upload));
+        }
+        people
+    }
+
+    async fn have_accepted(&mut self, count: usize) {
+        let enough = self.accepted.wait_for(|accepted| *accepted >= count);
+        let enough = timeout(SOON, enough).await.expect("jobs are accepted");
+        drop(enough.expect("they go on"));
+    }
+
+    /// The ids of all accepted jobs, once everything is uploaded.
+    async fn uploaded(&mut self) -> BTreeSet<String> {
+        let mut acked = BTreeSet::new();
+        for upload in self.uploads.drain(..) {
+            acked.extend(upload.await.expect("uploaded"));
+        }
+        acked
+    }
+
+    fn seen(&self) -> Seen {
+        let of = |seen: &watch::Receiver<Seen>| seen.borrow().clone();
+        self.seen.iter().flat_map(of).collect()
+    }
+
+    async fn leave(self) {
+        drop(self.stops);
+        for task in self.noting {
+            task.await.expect("each event once and in order");
+        }
+    }
+}
+
 async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
     let world = &scene.world;
     world.make_secrets();
@@ -154,40 +253,14 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
     let mut processors = scene.processors("127.0.0.1:0", &grpc);
     let url = processors.address("processors");
     let listen = url.trim_start_matches("http://").to_owned();
-
-    let (mut readers, mut stops, mut noting, mut uploads) = (vec![], vec![], vec![], vec![]);
-    let accepted = Arc::new(watch::Sender::new(0));
-    let file = Arc::new(picture());
-    for user in (0..USERS).map(|number| format!("u{number}")) {
-        let (stop, stopped) = mpsc::channel(1);
-        let (reader, task) = note(world.browser(&edge, &user).await, stopped);
-        readers.push(reader);
-        stops.push(stop);
-        noting.push(task);
-        let uploader = Uploader {
-            http: reqwest::Client::new(),
-            url: url.clone(),
-            token: world.user_token(&user),
-            picture: Arc::clone(&file),
-        };
-        uploads.push(tokio::spawn(
-            uploader.run(jobs_of_each, Arc::clone(&accepted)),
-        ));
-    }
+    let mut people = People::at(world, &edge, &url, jobs_of_each).await;
 
     let all = USERS * jobs_of_each;
     let mut kills: Vec<_> = KILLS_OF_PROCESSORS.map(|at| (at, true)).to_vec();
     kills.extend(KILLS_OF_NOTIFIER.map(|at| (at, false)));
     kills.sort_unstable();
-    let mut count = accepted.subscribe();
     for (percent, kill_processors) in kills {
-        let enough = count.wait_for(|count| *count >= all * percent / 100);
-        drop(
-            timeout(SOON, enough)
-                .await
-                .expect("jobs are accepted")
-                .expect("they go on"),
-        );
+        people.have_accepted(all * percent / 100).await;
         if kill_processors {
             processors.kill();
             processors = scene.processors(&listen, &grpc);
@@ -196,69 +269,10 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
             notifier = world.notifier(&grpc, &[]);
         }
     }
-    let mut acked = BTreeSet::new();
-    for upload in uploads {
-        acked.extend(upload.await.expect("uploaded"));
-    }
+    let acked = people.uploaded().await;
     assert_eq!(acked.len(), all);
-
-    sqlx::any::install_default_drivers();
-    let database = AnyPool::connect(&scene.database_url).await.expect("opened");
-    until("every job has ended and is told", async || {
-        scene
-            .count(
-                &database,
-                "SELECT COUNT(*) FROM jobs WHERE status = 'pending'",
-            )
-            .await
-            == 0
-            && scene
-                .count(&database, "SELECT COUNT(*) FROM belfry_outbox")
-                .await
-                == 0
-    })
-    .await;
-    let ends = scene.ends(&database).await;
-    assert!(
-        acked.iter().all(|job| ends.contains_key(job)),
-        "an accepted job has no record"
-    );
-    let shown = || -> Seen {
-        readers
-            .iter()
-            .flat_map(|reader| reader.borrow().clone())
-            .collect()
-    };
-    until("people have seen it", async || {
-        shown().values().map(Vec::len).sum::<usize>() >= 2 * ends.len()
-    })
-    .await;
-    let seen = shown();
-    assert_eq!(
-        seen.keys().collect::<Vec<_>>(),
-        ends.keys().collect::<Vec<_>>()
-    );
-    for (job, end) in &ends {
-        let expect = ["image_processing_started".to_owned(), end.clone()];
-        assert_eq!(seen[job], expect, "of job {job}");
-    }
-    let interrupted = "SELECT COUNT(*) FROM jobs WHERE attempts > 1";
-    let interrupted = scene.count(&database, interrupted).await;
-    println!(
-        "{} jobs, {interrupted} of them begun more than once",
-        ends.len()
-    );
-    for code in ["unsupported_format", "cancelled"] {
-        assert!(
-            ends.values().any(|end| end.ends_with(code)),
-            "none is {code}"
-        );
-    }
-    database.close().await;
-    drop(stops);
-    for task in noting {
-        task.await.expect("each event once and in order");
-    }
+    scene.agrees_with(&acked, &people).await;
+    people.leave().await;
 }
 
 fn room_for_all() -> Vec<String> {

@@ -116,6 +116,8 @@ pub struct Config {
     /// Pictures decoded at the same time, of one user one fewer (but one at least).
     /// Default 2. Each keeps a core busy.
     pub workers: usize,
+    /// Reports made at the same time. Default 1. Each keeps a core busy.
+    pub report_workers: usize,
     /// Jobs accepted beyond the ones at work, uploads under way included; one more
     /// is answered 503. Default 62. Each costs up to 10 MiB while it uploads.
     pub queue: usize,
@@ -170,6 +172,7 @@ impl Default for Config {
             max_pixels: 50_000_000,
             max_decode_bytes: 256 << 20,
             workers: 2,
+            report_workers: 1,
             queue: 62,
             jobs_per_user: 32,
             job_attempts: 3,
@@ -207,6 +210,7 @@ impl Config {
         }
         for (key, value) in [
             ("workers", self.workers),
+            ("report_workers", self.report_workers),
             ("queue", self.queue),
             ("jobs_per_user", self.jobs_per_user),
             ("job_attempts", self.job_attempts as usize),

@@ -57,6 +57,8 @@ failures! {
     FetchFailed = "fetch_failed", Later, "The picture could not be downloaded from its address.";
     /// The URL leads where we do not go.
     FetchRefused = "fetch_refused", Never, "Pictures cannot be downloaded from this address.";
+    /// A picture that a report is to show is not there.
+    ImageNotFound = "image_not_found", Never, "A picture of the report is not there any more.";
     /// It took too long.
     Timeout = "timeout", Never, "The work took too long. Please try again.";
     /// The server stopped too often while it was at work, or before it had the file.

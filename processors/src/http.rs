@@ -10,9 +10,10 @@ mod files;
 mod images;
 mod jobs;
 mod linger;
+mod reports;
 mod serve;
+mod shown;
 mod status;
-mod time;
 mod upload;
 
 use std::sync::Arc;
@@ -65,6 +66,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/images", get(images::list).post(upload::post)),
         ("/images/{id}", get(images::one)),
+        ("/reports", get(reports::list).post(reports::post)),
+        ("/reports/{id}", get(reports::one)),
         ("/jobs/{id}", get(jobs::one).delete(jobs::call_off)),
         ("/status", post(status::post)),
         ("/files/{*key}", get(files::file)),

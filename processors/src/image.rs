@@ -14,16 +14,16 @@ use image::ImageFormat;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub(crate) use self::picture::sniff;
-use self::picture::{Budget, Picture, process};
+pub(crate) use self::picture::{Budget, fit, sniff};
+use self::picture::{Picture, process};
 use crate::{
-    auth::unix_s,
+    clock::{expiry_s, time_of},
     config::Config,
     failure::Failure,
     fetch::Fetcher,
     job::{AtWork, Job, Kind, Places, Terms},
     sign::Signer,
-    storage::{Files, WriteError},
+    storage::{Files, WriteError, unavailable},
 };
 
 /// What is asked of a picture.
@@ -71,15 +71,12 @@ impl Kind for Images {
     type Output = Output;
 
     fn terms(&self) -> Terms {
-        let (workers, jobs) = (self.config.workers, self.config.workers + self.config.queue);
         Terms {
-            places: Places {
-                workers,
-                // One user leaves a worker to the others.
-                workers_per_user: workers.saturating_sub(1).max(1),
-                jobs,
-                jobs_per_user: self.config.jobs_per_user.min(jobs),
-            },
+            places: Places::of(
+                self.config.workers,
+                self.config.queue,
+                self.config.jobs_per_user,
+            ),
             timeout: self.config.job_timeout,
         }
     }
@@ -90,8 +87,7 @@ impl Kind for Images {
 
     fn completed(&self, job: &Job<Input>, output: &Output, took: Duration) -> Event {
         let expires_at_s = output.urls_expire_at_s;
-        let expires_at = std::time::UNIX_EPOCH
-            + Duration::from_secs(u64::try_from(expires_at_s).unwrap_or_default());
+        let expires_at = time_of(expires_at_s);
         let link = |key: &str| event::signed_url(self.signer.link(key, expires_at_s), expires_at);
         event::image_processed(ImageProcessed {
             document_id: job.resource_id.clone(),
@@ -136,12 +132,11 @@ impl Kind for Images {
         let thumbnail_key = format!("thumbnails/{}.{extension}", job.resource_id);
         let stored = self.files.put(&thumbnail_key, picture.thumbnail).await;
         stored.map_err(|e| unavailable(&e))?;
-        let lifetime_s = i64::try_from(self.config.url_lifetime.as_secs()).unwrap_or(i64::MAX);
         Ok(Output {
             width: picture.width,
             height: picture.height,
             thumbnail_key,
-            urls_expire_at_s: unix_s().saturating_add(lifetime_s),
+            urls_expire_at_s: expiry_s(self.config.url_lifetime),
         })
     }
 
@@ -203,9 +198,4 @@ fn write_failure(error: WriteError) -> Failure {
         WriteError::TooLarge(_) => Failure::TooLarge,
         WriteError::Store(error) => unavailable(&error),
     }
-}
-
-fn unavailable(error: &object_store::Error) -> Failure {
-    tracing::error!(%error, "the store of files did not do what it should");
-    Failure::Unavailable
 }

@@ -7,6 +7,7 @@
 //! record and event are written in one transaction.
 
 mod auth;
+mod clock;
 mod config;
 mod database;
 mod failure;
@@ -17,6 +18,7 @@ mod job;
 mod metrics;
 mod outbox;
 mod problem;
+mod report;
 mod sign;
 mod storage;
 
@@ -32,6 +34,7 @@ use crate::{
     fetch::Fetcher,
     http::App,
     image::Images,
+    report::Reports,
     job::{Jobs, Kinds, Patience, Progress, Records},
     metrics::Metrics,
     outbox::{Outbox, Relay},
@@ -136,12 +139,14 @@ fn assemble(
     let signer = Signer::new(&config.signing_secret, &config.public_url);
     let files = Files::open(config)?;
     let fetcher = Fetcher::new(config.fetch_timeout, config.allow_private_addresses)?;
-    let kinds = Kinds::default().and(Images {
+    let images = Images {
         config: Arc::clone(config),
         files: files.clone(),
         fetcher: fetcher.clone(),
         signer: signer.clone(),
-    });
+    };
+    let reports = Reports::new(Arc::clone(config), files.clone(), signer.clone());
+    let kinds = Kinds::default().and(images).and(reports);
     let metrics = Arc::new(Metrics::new(kinds.names()));
     let outbox = Outbox::default();
     let progress = Progress::new(config.lease);

@@ -1,6 +1,8 @@
 //! Errors for HTTP callers: `application/problem+json` (RFC 9457), with a stable
 //! `errorCode`.
 
+use std::time::Duration;
+
 use axum::{
     http::{
         HeaderValue, StatusCode,
@@ -74,6 +76,13 @@ impl Problem {
             Failure::TooLarge.code(),
             detail,
         )
+    }
+
+    /// The request took too long to come in.
+    pub(crate) fn too_slow(limit: Duration) -> Self {
+        let detail = format!("the upload took longer than {} s", limit.as_secs());
+        let code = Failure::Timeout.code();
+        Self::new(StatusCode::REQUEST_TIMEOUT, code, detail)
     }
 
     /// Our fault; the reason is in the log.

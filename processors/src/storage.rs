@@ -12,7 +12,10 @@ use object_store::{
     path::Path,
 };
 
-use crate::config::{Config, Storage};
+use crate::{
+    config::{Config, Storage},
+    failure::Failure,
+};
 
 /// Bytes of one part of an upload: the smallest that S3 takes.
 const PART_BYTES: usize = 5 << 20;
@@ -150,4 +153,10 @@ impl Upload {
             tracing::warn!(%error, "an unfinished upload could not be removed");
         }
     }
+}
+
+/// A store that did not do what it should: perhaps it does later.
+pub(crate) fn unavailable(error: &object_store::Error) -> Failure {
+    tracing::error!(%error, "the store of files did not do what it should");
+    Failure::Unavailable
 }

@@ -263,6 +263,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "Pictures worked on at the same time, one fewer of one user; each keeps a core busy and may take 256 MiB",
     ),
     setting(
+        "report-workers",
+        "COUNT",
+        "1",
+        "up",
+        "Reports made at the same time; each keeps a core busy",
+    ),
+    setting(
         "job-queue",
         "COUNT",
         "62",

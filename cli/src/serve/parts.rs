@@ -328,6 +328,7 @@ impl Processors {
                 .clone()
                 .map(processors::DatabaseUrl::new),
             workers: config.image_workers,
+            report_workers: config.report_workers,
             queue: config.job_queue,
             jobs_per_user: config.jobs_per_user,
             lease: config.job_lease,

@@ -6,12 +6,16 @@ use axum::{
     response::Response,
 };
 use serde::Serialize;
+use serde_json::json;
 
-use super::{App, private, time::rfc3339};
+use super::{
+    App, private,
+    shown::{About, all_of, contents, one_of},
+};
 use crate::{
-    auth::unix_s,
-    image::{Images, Input, Output, original_key},
-    job::{Kind, Record},
+    clock::{expiry_s, rfc3339},
+    image::{Images, original_key},
+    job::Record,
     problem::Problem,
 };
 
@@ -20,12 +24,9 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 struct Shown {
     document_id: String,
-    job_id: String,
     document_type: String,
-    status: &'static str,
-    created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    processing_duration: Option<u128>,
+    #[serde(flatten)]
+    about: About,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,53 +37,29 @@ struct Shown {
     width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
-impl Shown {
-    /// Links are made anew, so that a list never shows expired ones.
-    fn new(app: &App, record: Record) -> Result<Self, Problem> {
-        let read = |error: serde_json::Error| Problem::internal(&error);
-        let input: Input = serde_json::from_str(&record.input).map_err(read)?;
-        let output = record.output.as_deref();
-        let output: Option<Output> = output.map(serde_json::from_str).transpose().map_err(read)?;
-        let lifetime_s = i64::try_from(app.config.url_lifetime.as_secs()).unwrap_or(i64::MAX);
-        let expires_s = unix_s().saturating_add(lifetime_s);
-        let done = output.as_ref();
-        let original = original_key(&record.resource_id);
-        Ok(Self {
-            processing_duration: record.duration().map(|d| d.as_millis()),
-            signed_url: done.map(|_| app.signer.link(&original, expires_s)),
-            signed_url_expires_at: done.map(|_| rfc3339(expires_s.saturating_mul(1000))),
-            thumbnail_url: done.map(|o| app.signer.link(&o.thumbnail_key, expires_s)),
-            width: done.map(|o| o.width),
-            height: done.map(|o| o.height),
-            status: record.status().name(),
-            created_at: rfc3339(record.created_at_ms),
-            document_id: record.resource_id,
-            job_id: record.id,
-            document_type: input.document_type,
-            error_code: record.error_code,
-            error: record.error,
-        })
-    }
-}
-
-#[derive(Serialize)]
-struct List {
-    images: Vec<Shown>,
+/// Links are made anew, so that a list never shows expired ones.
+fn shown(app: &App, record: &Record) -> Result<Shown, Problem> {
+    let (input, output) = contents::<Images>(record)?;
+    let expires_s = expiry_s(app.config.url_lifetime);
+    let done = output.as_ref();
+    let original = original_key(&record.resource_id);
+    Ok(Shown {
+        document_id: record.resource_id.clone(),
+        document_type: input.document_type,
+        about: About::of(record),
+        signed_url: done.map(|_| app.signer.link(&original, expires_s)),
+        signed_url_expires_at: done.map(|_| rfc3339(expires_s.saturating_mul(1000))),
+        thumbnail_url: done.map(|made| app.signer.link(&made.thumbnail_key, expires_s)),
+        width: done.map(|made| made.width),
+        height: done.map(|made| made.height),
+    })
 }
 
 pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    let user = app.user(&headers)?;
-    let records = app.jobs.records().list(Images::NAME, &user).await?;
-    let images = records.into_iter().map(|record| Shown::new(&app, record));
-    Ok(private(List {
-        images: images.collect::<Result<_, _>>()?,
-    }))
+    let images = all_of::<Images, _>(&app, &headers, shown).await?;
+    Ok(private(json!({ "images": images })))
 }
 
 pub(super) async fn one(
@@ -90,9 +67,6 @@ pub(super) async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let user = app.user(&headers)?;
-    let record = app.jobs.records().resource(Images::NAME, &id).await?;
-    let record = record.filter(|record| record.user_id == user);
-    let record = record.ok_or_else(Problem::not_found)?;
-    Ok(private(Shown::new(&app, record)?))
+    let record = one_of::<Images>(&app, &headers, &id).await?;
+    Ok(private(shown(&app, &record)?))
 }

@@ -8,8 +8,9 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{App, private, time::rfc3339};
+use super::{App, private};
 use crate::{
+    clock::rfc3339,
     job::{Called, Record},
     problem::Problem,
 };

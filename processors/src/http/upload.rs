@@ -41,14 +41,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let id = Uuid::now_v7().to_string();
     let limit = app.config.upload_timeout;
     let asked = tokio::time::timeout(limit, read(&app, &id, request)).await;
-    let asked = asked.unwrap_or_else(|_| {
-        let detail = format!("the upload took longer than {} s", limit.as_secs());
-        Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            Failure::Timeout.code(),
-            detail,
-        ))
-    })?;
+    let asked = asked.unwrap_or_else(|_| Err(Problem::too_slow(limit)))?;
     let record = app.jobs.accept::<Images>(slot, id, &asked).await?;
     let body = json!({
         "documentId": record.resource_id,

@@ -55,6 +55,30 @@ pub(crate) fn process(
     budget: Budget,
     decoded: impl FnOnce() -> bool,
 ) -> Result<Picture, Failure> {
+    let image = read(bytes, budget)?;
+    if !decoded() {
+        return Err(Failure::Cancelled);
+    }
+    let (width, height) = (image.width(), image.height());
+    let (thumbnail, thumbnail_format) = encode(&shrunk(image, THUMBNAIL_SIDE))?;
+    Ok(Picture {
+        width,
+        height,
+        thumbnail,
+        thumbnail_format,
+    })
+}
+
+/// A picture as it is shown, no side longer than `side`, without its metadata.
+pub(crate) fn fit(
+    bytes: &[u8],
+    budget: Budget,
+    side: u32,
+) -> Result<(Vec<u8>, ImageFormat), Failure> {
+    encode(&shrunk(read(bytes, budget)?, side))
+}
+
+fn read(bytes: &[u8], budget: Budget) -> Result<DynamicImage, Failure> {
     if bytes.is_empty() {
         return Err(Failure::EmptyFile);
     }
@@ -63,23 +87,15 @@ pub(crate) fn process(
     if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
         return Err(Failure::DamagedFile);
     }
-    let image = decode(bytes, format, budget)?;
-    if !decoded() {
-        return Err(Failure::Cancelled);
-    }
-    let (width, height) = (image.width(), image.height());
-    let small = if width.max(height) > THUMBNAIL_SIDE {
-        image.thumbnail(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    decode(bytes, format, budget)
+}
+
+fn shrunk(image: DynamicImage, side: u32) -> DynamicImage {
+    if image.width().max(image.height()) > side {
+        image.thumbnail(side, side)
     } else {
         image
-    };
-    let (thumbnail, thumbnail_format) = encode(&small)?;
-    Ok(Picture {
-        width,
-        height,
-        thumbnail,
-        thumbnail_format,
-    })
+    }
 }
 
 fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<DynamicImage, Failure> {

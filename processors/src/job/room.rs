@@ -20,6 +20,20 @@ pub(crate) struct Places {
     pub(crate) jobs_per_user: usize,
 }
 
+impl Places {
+    /// For so many workers and so many jobs that wait for one. A user leaves a worker
+    /// to the others, where there are others.
+    pub(crate) fn of(workers: usize, queue: usize, jobs_per_user: usize) -> Self {
+        let jobs = workers + queue;
+        Self {
+            workers,
+            workers_per_user: workers.saturating_sub(1).max(1),
+            jobs,
+            jobs_per_user: jobs_per_user.min(jobs),
+        }
+    }
+}
+
 /// Why somebody has to come back later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {

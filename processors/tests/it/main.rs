@@ -6,6 +6,7 @@ mod jobs;
 mod outbox;
 #[path = "../../../tests/it/world/postgres.rs"]
 mod postgres;
+mod reports;
 mod restart;
 mod servers;
 mod status;

@@ -210,6 +210,9 @@ fn document_id(request: &PublishRequest) -> &str {
         Body::ImageProcessingStarted(b) => &b.document_id,
         Body::ImageProcessed(b) => &b.document_id,
         Body::ImageProcessingFailed(b) => &b.document_id,
+        Body::PdfGenerationStarted(b) => &b.report_id,
+        Body::PdfGenerated(b) => &b.report_id,
+        Body::PdfGenerationFailed(b) => &b.report_id,
         Body::JobProgress(b) => &b.resource_id,
         _ => "",
     }
@@ -218,7 +221,10 @@ fn document_id(request: &PublishRequest) -> &str {
 pub(crate) fn is_terminal(request: &PublishRequest) -> bool {
     matches!(
         body(request),
-        Body::ImageProcessed(_) | Body::ImageProcessingFailed(_)
+        Body::ImageProcessed(_)
+            | Body::ImageProcessingFailed(_)
+            | Body::PdfGenerated(_)
+            | Body::PdfGenerationFailed(_)
     )
 }
 

@@ -34,10 +34,10 @@ use crate::{
     fetch::Fetcher,
     http::App,
     image::Images,
-    report::Reports,
     job::{Jobs, Kinds, Patience, Progress, Records},
     metrics::Metrics,
     outbox::{Outbox, Relay},
+    report::Reports,
     sign::Signer,
     storage::Files,
 };

@@ -147,7 +147,9 @@ impl Kind for Reports {
 
     fn completed(&self, job: &Job<Asked>, output: &Output, took: Duration) -> Event {
         let expires_at_s = output.url_expires_at_s;
-        let link = self.signer.link(&report_key(&job.resource_id), expires_at_s);
+        let link = self
+            .signer
+            .link(&report_key(&job.resource_id), expires_at_s);
         event::pdf_generated(PdfGenerated {
             report_id: job.resource_id.clone(),
             pages: output.pages,
@@ -165,7 +167,10 @@ impl Kind for Reports {
         let pdf = self.typeset(job, at).await?;
         at.progress(90, "storing the report");
         let size_bytes = pdf.bytes.len() as u64;
-        let stored = self.files.put(&report_key(&job.resource_id), pdf.bytes).await;
+        let stored = self
+            .files
+            .put(&report_key(&job.resource_id), pdf.bytes)
+            .await;
         stored.map_err(|error| unavailable(&error))?;
         Ok(Output {
             pages: pdf.pages,

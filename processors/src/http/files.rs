@@ -61,10 +61,7 @@ pub(super) async fn file(
             format!("private, max-age={}", (link.exp - now_s).min(3600)),
         ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (
-            CONTENT_SECURITY_POLICY,
-            shown.policy.to_owned(),
-        ),
+        (CONTENT_SECURITY_POLICY, shown.policy.to_owned()),
         (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin".to_owned()),
         // The link is a secret.
         (REFERRER_POLICY, "no-referrer".to_owned()),

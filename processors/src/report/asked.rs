@@ -168,13 +168,17 @@ pub(crate) fn occurred(at: &str) -> Option<String> {
             format!("{sign}{:02}:{:02}", hours.abs(), minutes.abs())
         }
     };
-    Some(format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC{zone}"))
+    Some(format!(
+        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC{zone}"
+    ))
 }
 
 fn text(field: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
     let chars = text.chars().count();
     if chars < min || text.trim().len() < min {
-        return Err(format!("`{field}` is empty, write at least {min} character"));
+        return Err(format!(
+            "`{field}` is empty, write at least {min} character"
+        ));
     }
     if chars > max {
         return Err(format!(
@@ -193,7 +197,9 @@ fn text(field: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
 
 fn count(field: &str, count: usize, max: usize) -> Result<(), String> {
     if count > max {
-        return Err(format!("`{field}` has {count} entries, at most {max} are allowed"));
+        return Err(format!(
+            "`{field}` has {count} entries, at most {max} are allowed"
+        ));
     }
     Ok(())
 }
@@ -222,11 +228,23 @@ mod tests {
             (|r| r["title"] = json!("x".repeat(201)), "`title` has 201"),
             (|r| r["summary"] = json!("a\u{7}"), "U+0007"),
             (|r| r["severity"] = json!("bad"), "unknown variant `bad`"),
-            (|r| r["occurredAt"] = json!("yesterday"), "`occurredAt` is `yesterday`"),
+            (
+                |r| r["occurredAt"] = json!("yesterday"),
+                "`occurredAt` is `yesterday`",
+            ),
             (|r| r["language"] = json!("english"), "`language`"),
-            (|r| r["rows"] = json!(vec![json!({"what": "x"}); 501]), "`rows` has 501"),
-            (|r| r["rows"] = json!([{"what": "x"}, {"what": ""}]), "`rows[1].what` is empty"),
-            (|r| r["images"] = json!(vec![json!({"id": "x"}); 21]), "`images` has 21"),
+            (
+                |r| r["rows"] = json!(vec![json!({"what": "x"}); 501]),
+                "`rows` has 501",
+            ),
+            (
+                |r| r["rows"] = json!([{"what": "x"}, {"what": ""}]),
+                "`rows[1].what` is empty",
+            ),
+            (
+                |r| r["images"] = json!(vec![json!({"id": "x"}); 21]),
+                "`images` has 21",
+            ),
         ];
         for (change, expect) in cases {
             let error = asked(change).unwrap_err();

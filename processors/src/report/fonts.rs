@@ -2,6 +2,8 @@
 //!
 //! What always holds: a character that no font has is not left out in silence.
 
+use std::fmt::Write;
+
 use typst::{
     text::{Font, FontBook},
     utils::LazyHash,
@@ -60,7 +62,8 @@ impl Fonts {
             if self.has(c) {
                 spelled.push(c);
             } else {
-                spelled.push_str(&format!("[U+{:04X}]", u32::from(c)));
+                // Writing to a string does not fail.
+                let _ = write!(spelled, "[U+{:04X}]", u32::from(c));
             }
         }
         *text = spelled;

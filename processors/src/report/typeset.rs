@@ -153,9 +153,9 @@ pub(crate) fn typeset(
 
 fn data(asked: &Asked, made: Made, spelled: bool) -> String {
     let images = asked.images.iter().enumerate();
-    let images = images.map(|(number, image)| {
-        json!({"file": format!("/{PICTURES}{number}"), "caption": image.caption})
-    });
+    let images = images.map(
+        |(number, image)| json!({"file": format!("/{PICTURES}{number}"), "caption": image.caption}),
+    );
     let ((year, month, day), (hour, minute, _)) = (made.date, made.time);
     let data = json!({
         "title": asked.title,

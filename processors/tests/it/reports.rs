@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::world::{World, body, picture};
 
+type Change = fn(&mut Value);
+
 fn report() -> Value {
     json!({
         "title": "Pump 3 stopped",
@@ -85,18 +87,37 @@ async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
     asked["images"] = json!([{"id": image, "caption": "The pump"}]);
     let file = world.pdf("u1", &asked).await;
     let about = said("pdfinfo", &[], &file);
-    for line in ["Title:           Pump 3 stopped", "Tagged:          yes", "Author:          R. Ahmed", "A4"] {
+    for line in [
+        "Title:           Pump 3 stopped",
+        "Tagged:          yes",
+        "Author:          R. Ahmed",
+        "A4",
+    ] {
         assert!(about.contains(line), "{line} in {about}");
     }
     let meta = said("pdfinfo", &["-meta"], &file);
-    for mark in ["<pdfaid:part>2</pdfaid:part>", "<pdfaid:conformance>A<", "<pdfuaid:part>1<"] {
+    for mark in [
+        "<pdfaid:part>2</pdfaid:part>",
+        "<pdfaid:conformance>A<",
+        "<pdfuaid:part>1<",
+    ] {
         assert!(meta.contains(mark), "{mark} in {meta}");
     }
     let text = said("pdftotext", &["-layout"], &file);
     for words in [
-        "Pump 3 stopped", "INC-7", "R. Ahmed", "2026-11-23 14:05 UTC+01:00", "Hall 2", "HIGH",
-        "It was started again by hand.", "The pump stops", "sensor", "Picture 1", "The pump",
-        "The valve is replaced on Monday.", "1 / 1",
+        "Pump 3 stopped",
+        "INC-7",
+        "R. Ahmed",
+        "2026-11-23 14:05 UTC+01:00",
+        "Hall 2",
+        "HIGH",
+        "It was started again by hand.",
+        "The pump stops",
+        "sensor",
+        "Picture 1",
+        "The pump",
+        "The valve is replaced on Monday.",
+        "Made 2",
     ] {
         assert!(text.contains(words), "{words} in {text}");
     }
@@ -110,24 +131,66 @@ async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
     assert_eq!(list["reports"][0]["title"], "Pump 3 stopped");
     assert_eq!(list["reports"][0]["pages"], 1);
     assert_eq!(world.json("/reports", "u2").await, json!({"reports": []}));
-    assert!(!world.data.path().join("files/reports").read_dir().unwrap().next().is_none());
 }
 
 #[tokio::test]
 async fn good_reports_of_many_kinds_say_what_they_were_given() {
     let world = World::started().await;
-    type Change = fn(&mut Value);
     let goods: [(&str, Change, &str); 10] = [
-        ("the least", |r| *r = json!({"title": "t", "summary": "s", "severity": "low", "occurredAt": "2026-01-01T00:00:00Z"}), "not given"),
-        ("Hebrew", |r| r["summary"] = json!("המשאבה נעצרה בשעה 14:05."), "המשאבה"),
-        ("Arabic", |r| r["title"] = json!("توقفت المضخة"), "ﻣﻀﺨﺔ|مضخة|المضخة"),
-        ("Chinese", |r| r["summary"] = json!("水泵在十四点零五分停止。"), "水泵"),
-        ("Cyrillic and Greek", |r| r["summary"] = json!("Насос остановился. Η αντλία σταμάτησε."), "остановился"),
-        ("a character without a font", |r| r["summary"] = json!("A \u{10FFFD} sign"), "[U+10FFFD]"),
-        ("markup", |r| r["summary"] = json!("#panic() *not bold* $x$"), "#panic() *not bold* $x$"),
-        ("many rows", |r| r["rows"] = json!(vec![json!({"what": "again and again"}); 120]), "again and again"),
-        ("long words", |r| r["closing"] = json!("x".repeat(3000)), "What follows"),
-        ("critical, in German", |r| { r["severity"] = json!("critical"); r["language"] = json!("de"); r["summary"] = json!("Größe: äöü ß – „Zitat“ €"); }, "Größe: äöü ß – „Zitat“ €"),
+        (
+            "the least",
+            |r| *r = json!({"title": "t", "summary": "s", "severity": "low", "occurredAt": "2026-01-01T00:00:00Z"}),
+            "not given",
+        ),
+        (
+            "Hebrew",
+            |r| r["summary"] = json!("המשאבה נעצרה בשעה 14:05."),
+            "המשאבה",
+        ),
+        (
+            "Arabic",
+            |r| r["title"] = json!("توقفت المضخة"),
+            "ﻣﻀﺨﺔ|مضخة|المضخة",
+        ),
+        (
+            "Chinese",
+            |r| r["summary"] = json!("水泵在十四点零五分停止。"),
+            "水泵",
+        ),
+        (
+            "Cyrillic and Greek",
+            |r| r["summary"] = json!("Насос остановился. Η αντλία σταμάτησε."),
+            "остановился",
+        ),
+        (
+            "a character without a font",
+            |r| r["summary"] = json!("A \u{10FFFD} sign"),
+            "[U+10FFFD]",
+        ),
+        (
+            "markup",
+            |r| r["summary"] = json!("#panic() *not bold* $x$"),
+            "#panic() *not bold* $x$",
+        ),
+        (
+            "many rows",
+            |r| r["rows"] = json!(vec![json!({"what": "again and again"}); 120]),
+            "again and again",
+        ),
+        (
+            "long words",
+            |r| r["closing"] = json!("x".repeat(3000)),
+            "What follows",
+        ),
+        (
+            "critical, in German",
+            |r| {
+                r["severity"] = json!("critical");
+                r["language"] = json!("de");
+                r["summary"] = json!("Größe: äöü ß – „Zitat“ €");
+            },
+            "Größe: äöü ß – „Zitat“ €",
+        ),
     ];
     for (what, change, expect) in goods {
         let mut asked = report();
@@ -147,14 +210,22 @@ async fn a_header_repeats_on_each_page_of_a_long_table() {
     asked["rows"] = json!(vec![json!({"time": "14:05", "what": "again"}); 200]);
     let file = world.pdf("u1", &asked).await;
     let text = said("pdftotext", &["-layout"], &file);
-    let pages: Vec<&str> = text.split('\u{c}').filter(|p| !p.trim().is_empty()).collect();
+    let pages: Vec<&str> = text
+        .split('\u{c}')
+        .filter(|p| !p.trim().is_empty())
+        .collect();
     assert!(pages.len() > 3);
     let count = pages.len();
     for (number, page) in pages.iter().enumerate() {
-        assert!(page.contains(&format!("{} / {count}", number + 1)), "{page}");
-        if page.contains("again") {
-            assert!(page.contains("What happened"), "no header on page {}", number + 1);
-        }
+        let page = page.replace(' ', "");
+        assert!(
+            page.ends_with(&format!("UTC{}/{count}\n", number + 1)),
+            "{page}"
+        );
+        assert!(
+            page.contains("\nTimeWhathappenedWho\n"),
+            "no header in {page}"
+        );
     }
 }
 
@@ -172,33 +243,104 @@ async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
         asked
     };
     let bads = [
-        (json!([]), 400, "bad_request", "invalid type"),
+        (json!(5), 400, "bad_request", "invalid type"),
         (json!({"title": "t"}), 400, "bad_request", "missing field"),
-        (with("colour", json!("red")), 400, "bad_request", "unknown field `colour`"),
-        (with("severity", json!("bad")), 400, "bad_request", "unknown variant"),
-        (with("rows", json!({"a": 1})), 400, "bad_request", "expected a sequence"),
-        (with("title", json!(" \n ")), 422, "invalid_report", "`title` is empty"),
-        (with("title", json!("x".repeat(201))), 422, "invalid_report", "`title` has 201 characters"),
-        (with("summary", json!("bell \u{7}")), 422, "invalid_report", "U+0007"),
-        (with("occurredAt", json!("2026-02-30T00:00:00Z")), 422, "invalid_report", "`occurredAt`"),
-        (with("rows", json!(vec![json!({"what": "x"}); 501])), 422, "invalid_report", "`rows` has 501"),
-        (with("images", json!(vec![json!({"id": image}); 21])), 422, "invalid_report", "`images` has 21"),
-        (with("images", json!([{"id": "nowhere"}])), 422, "image_not_found", "`images[0].id`"),
-        (with("images", json!([{"id": failed}])), 422, "image_not_found", "`images[0].id`"),
-        (with("summary", json!("x".repeat(300_000))), 413, "too_large", "262144 bytes"),
+        (
+            with("colour", json!("red")),
+            400,
+            "bad_request",
+            "unknown field `colour`",
+        ),
+        (
+            with("severity", json!("bad")),
+            400,
+            "bad_request",
+            "unknown variant",
+        ),
+        (
+            with("rows", json!({"a": 1})),
+            400,
+            "bad_request",
+            "expected a sequence",
+        ),
+        (
+            with("title", json!(" \n ")),
+            422,
+            "invalid_report",
+            "`title` is empty",
+        ),
+        (
+            with("title", json!("x".repeat(201))),
+            422,
+            "invalid_report",
+            "`title` has 201 characters",
+        ),
+        (
+            with("summary", json!("bell \u{7}")),
+            422,
+            "invalid_report",
+            "U+0007",
+        ),
+        (
+            with("occurredAt", json!("2026-02-30T00:00:00Z")),
+            422,
+            "invalid_report",
+            "`occurredAt`",
+        ),
+        (
+            with("rows", json!(vec![json!({"what": "x"}); 501])),
+            422,
+            "invalid_report",
+            "`rows` has 501",
+        ),
+        (
+            with("images", json!(vec![json!({"id": image}); 21])),
+            422,
+            "invalid_report",
+            "`images` has 21",
+        ),
+        (
+            with("images", json!([{"id": "nowhere"}])),
+            422,
+            "image_not_found",
+            "`images[0].id`",
+        ),
+        (
+            with("images", json!([{"id": failed}])),
+            422,
+            "image_not_found",
+            "`images[0].id`",
+        ),
+        (
+            with("summary", json!("x".repeat(300_000))),
+            413,
+            "too_large",
+            "262144 bytes",
+        ),
     ];
     for (asked, status, code, detail) in bads {
         let answer = world.ask("u1", &asked).await;
         let got = answer.status().as_u16();
         let problem: Value = answer.json().await.unwrap();
-        assert_eq!((got, &problem["errorCode"]), (status, &json!(code)), "{problem}");
+        assert_eq!(
+            (got, &problem["errorCode"]),
+            (status, &json!(code)),
+            "{problem}"
+        );
         let said = problem["detail"].as_str().unwrap();
         assert!(said.contains(detail), "{detail} in {problem}");
     }
+    assert_eq!(world.notifier.count(), before);
+    assert!(!world.data.path().join("files/reports").exists());
     // Somebody else's picture is as unknown as none.
-    let answer = world.ask("u2", &with("images", json!([{"id": image}]))).await;
+    let answer = world
+        .ask("u2", &with("images", json!([{"id": image}])))
+        .await;
     assert_eq!(answer.status(), 422);
-    let post = world.http.post(world.url("/reports")).bearer_auth(World::token("u1"));
+    let post = world
+        .http
+        .post(world.url("/reports"))
+        .bearer_auth(World::token("u1"));
     let deep = format!("{{\"title\":{}1{}}}", "[".repeat(5_000), "]".repeat(5_000));
     let answer = post.body(deep).send().await.unwrap();
     assert_eq!(answer.status(), 400);

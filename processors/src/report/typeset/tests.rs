@@ -37,7 +37,14 @@ fn the_same_report_gives_the_same_bytes_and_claims_its_standards() {
 fn what_a_writer_says_is_never_markup() {
     let markup = "#panic(\"x\") $ x^2 *b* `raw` <label> @ref // c \\ = h #read(\"/report.typ\")";
     let of_markup = asked(|report| {
-        for field in ["title", "summary", "closing", "reference", "reporter", "location"] {
+        for field in [
+            "title",
+            "summary",
+            "closing",
+            "reference",
+            "reporter",
+            "location",
+        ] {
             report[field] = json!(markup);
         }
         report["rows"] = json!([{"time": "*", "what": markup, "who": "#"}]);
@@ -48,7 +55,8 @@ fn what_a_writer_says_is_never_markup() {
 #[test]
 fn a_long_table_goes_on_over_pages_and_a_long_word_stays_on_its_page() {
     let long = asked(|report| {
-        let row = json!({"time": "14:05", "what": "https://example.org/".to_owned() + &"a".repeat(900)});
+        let row =
+            json!({"time": "14:05", "what": "https://example.org/".to_owned() + &"a".repeat(900)});
         report["rows"] = json!(vec![row; 60]);
     });
     assert!(set(long, vec![]).unwrap().pages > 5);
@@ -66,5 +74,8 @@ fn what_is_called_off_is_not_finished_and_a_damaged_picture_is_told() {
     assert_eq!(steps, ["laying out the pages", "writing the PDF"]);
     let pictured = asked(|report| report["images"] = json!([{"id": "x", "caption": "c"}]));
     let error = set(pictured, vec![b"\x89PNG\r\n\x1a\nno".to_vec()]).unwrap_err();
-    assert!(error.to_string().contains("could not be laid out"), "{error}");
+    assert!(
+        error.to_string().contains("could not be laid out"),
+        "{error}"
+    );
 }

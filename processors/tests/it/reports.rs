@@ -229,20 +229,14 @@ async fn a_header_repeats_on_each_page_of_a_long_table() {
     }
 }
 
-#[tokio::test]
-async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
-    let world = World::started().await;
-    let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
-    world.notifier.events_of(&image).await;
-    let (failed, _) = world.accepted("u1", b"<svg/>").await;
-    world.notifier.events_of(&failed).await;
-    let before = world.notifier.count();
+/// What is asked, and what is answered to it: status, code, words.
+fn bads(image: &str, failed: &str) -> Vec<(Value, u16, &'static str, &'static str)> {
     let with = |field: &str, value: Value| {
         let mut asked = report();
         asked[field] = value;
         asked
     };
-    let bads = [
+    vec![
         (json!(5), 400, "bad_request", "invalid type"),
         (json!({"title": "t"}), 400, "bad_request", "missing field"),
         (
@@ -317,8 +311,18 @@ async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
             "too_large",
             "262144 bytes",
         ),
-    ];
-    for (asked, status, code, detail) in bads {
+    ]
+}
+
+#[tokio::test]
+async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
+    let world = World::started().await;
+    let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&image).await;
+    let (failed, _) = world.accepted("u1", b"<svg/>").await;
+    world.notifier.events_of(&failed).await;
+    let before = world.notifier.count();
+    for (asked, status, code, detail) in bads(&image, &failed) {
         let answer = world.ask("u1", &asked).await;
         let got = answer.status().as_u16();
         let problem: Value = answer.json().await.unwrap();
@@ -332,10 +336,18 @@ async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
     }
     assert_eq!(world.notifier.count(), before);
     assert!(!world.data.path().join("files/reports").exists());
+}
+
+#[tokio::test]
+async fn nonsense_strangers_and_pictures_of_others_are_refused_and_leave_nothing() {
+    let world = World::started().await;
+    let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&image).await;
+    let before = world.notifier.count();
     // Somebody else's picture is as unknown as none.
-    let answer = world
-        .ask("u2", &with("images", json!([{"id": image}])))
-        .await;
+    let mut asked = report();
+    asked["images"] = json!([{"id": image}]);
+    let answer = world.ask("u2", &asked).await;
     assert_eq!(answer.status(), 422);
     let post = world
         .http

@@ -210,6 +210,8 @@ mod tests {
 
     use super::*;
 
+    type Change = fn(&mut Value);
+
     fn asked(change: impl FnOnce(&mut Value)) -> Result<(), String> {
         let mut json = json!({
             "title": "t", "occurredAt": "2026-11-23T14:05:00Z", "severity": "low", "summary": "s",
@@ -222,7 +224,6 @@ mod tests {
     #[test]
     fn a_report_needs_little_and_each_limit_is_told_with_its_field() {
         assert_eq!(asked(|_| ()), Ok(()));
-        type Change = fn(&mut Value);
         let cases: [(Change, &str); 9] = [
             (|r| r["title"] = json!("  "), "`title` is empty"),
             (|r| r["title"] = json!("x".repeat(201)), "`title` has 201"),

@@ -74,6 +74,28 @@ pub enum Storage {
     },
 }
 
+/// What transcribes.
+#[derive(Debug, Clone)]
+pub enum Transcriber {
+    /// A service that speaks like `OpenAI`'s.
+    Remote(RemoteTranscriber),
+    /// A program and its arguments, split at spaces. `{wav}` becomes the path of a WAV
+    /// file, `{language}` a BCP 47 tag or `auto`. It prints the text, or lines of JSON
+    /// with a `text`.
+    Command(String),
+}
+
+/// A service with `/audio/transcriptions`, as `OpenAI`'s has it.
+#[derive(Debug, Clone)]
+pub struct RemoteTranscriber {
+    /// Up to and with `/v1`.
+    pub url: String,
+    /// Sent as bearer token.
+    pub key: Option<Secret>,
+    /// Its model. One with `whisper` in its name is asked for its language too.
+    pub model: String,
+}
+
 /// The processors' configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -118,6 +140,20 @@ pub struct Config {
     pub workers: usize,
     /// Reports made at the same time. Default 1. Each keeps a core busy.
     pub report_workers: usize,
+    /// What transcribes. Default none: `pocketsphinx` if it is on the path, otherwise
+    /// transcriptions fail with `not_configured`.
+    pub transcriber: Option<Transcriber>,
+    /// How long it may take for one segment of 25 s at most. Default 2 min.
+    pub transcriber_timeout: Duration,
+    /// Recordings transcribed at the same time. Default 1. Each is in memory, as a
+    /// file.
+    pub transcription_workers: usize,
+    /// How long one recording may take. Default 2 h.
+    pub transcription_timeout: Duration,
+    /// Bytes of one recording at most. Default 100 MiB.
+    pub max_audio_bytes: u64,
+    /// How long a recording may be. Default 2 h.
+    pub max_audio_length: Duration,
     /// Jobs accepted beyond the ones at work, uploads under way included; one more
     /// is answered 503. Default 62. Each costs up to 10 MiB while it uploads.
     pub queue: usize,
@@ -173,6 +209,12 @@ impl Default for Config {
             max_decode_bytes: 256 << 20,
             workers: 2,
             report_workers: 1,
+            transcriber: None,
+            transcriber_timeout: Duration::from_mins(2),
+            transcription_workers: 1,
+            transcription_timeout: Duration::from_hours(2),
+            max_audio_bytes: 100 << 20,
+            max_audio_length: Duration::from_hours(2),
             queue: 62,
             jobs_per_user: 32,
             job_attempts: 3,
@@ -211,6 +253,7 @@ impl Config {
         for (key, value) in [
             ("workers", self.workers),
             ("report_workers", self.report_workers),
+            ("transcription_workers", self.transcription_workers),
             ("queue", self.queue),
             ("jobs_per_user", self.jobs_per_user),
             ("job_attempts", self.job_attempts as usize),
@@ -222,6 +265,7 @@ impl Config {
         }
         for (key, value, max) in [
             ("max_file_bytes", self.max_file_bytes, 1 << 30),
+            ("max_audio_bytes", self.max_audio_bytes, 1 << 32),
             ("max_pixels", self.max_pixels, 1 << 32),
             ("max_decode_bytes", self.max_decode_bytes, 1 << 36),
         ] {
@@ -234,6 +278,9 @@ impl Config {
             ("upload_timeout", self.upload_timeout),
             ("fetch_timeout", self.fetch_timeout),
             ("job_timeout", self.job_timeout),
+            ("transcriber_timeout", self.transcriber_timeout),
+            ("transcription_timeout", self.transcription_timeout),
+            ("max_audio_length", self.max_audio_length),
             ("retry_pause", self.retry_pause),
             ("outbox_poll", self.outbox_poll),
             ("header_timeout", self.header_timeout),
@@ -256,6 +303,22 @@ impl Config {
                 "`public_url` is `{}`, it must be an http or https URL",
                 self.public_url
             ));
+        }
+        match &self.transcriber {
+            Some(Transcriber::Remote(remote)) => {
+                let http = |url: &Url| matches!(url.scheme(), "http" | "https");
+                if !Url::parse(&remote.url).is_ok_and(|url| http(&url)) {
+                    faults.push(format!(
+                        "the transcriber's URL is `{}`, it must be an http or https URL such as \
+                         `http://127.0.0.1:8000/v1`",
+                        remote.url
+                    ));
+                }
+            }
+            Some(Transcriber::Command(line)) if line.trim().is_empty() => {
+                faults.push("the transcriber's command is empty, name a program".to_owned());
+            }
+            _ => {}
         }
         for origin in &self.allowed_origins {
             let exact =

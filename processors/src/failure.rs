@@ -53,6 +53,22 @@ failures! {
     TooManyPixels = "too_many_pixels", Never, "The picture has more pixels than allowed. Please use a smaller one.";
     /// No bytes at all.
     EmptyFile = "empty_file", Never, "The file is empty.";
+    /// Not a kind of recording that is read here.
+    UnsupportedAudio = "unsupported_audio", Never, "This file is not a WAV, MP3, FLAC, OGG or M4A recording that can be read.";
+    /// It begins like a recording and cannot be read to its end.
+    DamagedAudio = "damaged_audio", Never, "The recording is damaged or incomplete. Please try the original file again.";
+    /// A file without sound.
+    NoAudio = "no_audio", Never, "There is no sound in this file.";
+    /// A longer recording than the limit.
+    TooLong = "too_long", Never, "The recording is longer than allowed. Please send it in parts.";
+    /// Nobody said by what recordings are to be transcribed.
+    NotConfigured = "not_configured", Never, "Transcriptions are not set up here: the operator has to set `transcription-url` or `transcription-command`.";
+    /// The engine is away, or did not do what it should.
+    EngineFailed = "engine_failed", Later, "The speech recognition did not work. Please try again later.";
+    /// The engine does not want this request.
+    EngineRefused = "engine_refused", Never, "The speech recognition refused the recording.";
+    /// The engine took too long for a segment.
+    EngineTimeout = "engine_timeout", Later, "The speech recognition took too long. Please try again later.";
     /// The URL did not deliver.
     FetchFailed = "fetch_failed", Later, "The picture could not be downloaded from its address.";
     /// The URL leads where we do not go.

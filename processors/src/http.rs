@@ -10,10 +10,12 @@ mod files;
 mod images;
 mod jobs;
 mod linger;
+mod multipart;
 mod reports;
 mod serve;
 mod shown;
 mod status;
+mod transcriptions;
 mod upload;
 
 use std::sync::Arc;
@@ -68,6 +70,11 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/images/{id}", get(images::one)),
         ("/reports", get(reports::list).post(reports::post)),
         ("/reports/{id}", get(reports::one)),
+        (
+            "/transcriptions",
+            get(transcriptions::list).post(transcriptions::post),
+        ),
+        ("/transcriptions/{id}", get(transcriptions::one)),
         ("/jobs/{id}", get(jobs::one).delete(jobs::call_off)),
         ("/status", post(status::post)),
         ("/files/{*key}", get(files::file)),

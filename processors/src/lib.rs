@@ -21,6 +21,7 @@ mod problem;
 mod report;
 mod sign;
 mod storage;
+mod transcription;
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,9 +41,10 @@ use crate::{
     report::Reports,
     sign::Signer,
     storage::Files,
+    transcription::Transcriptions,
 };
 pub use crate::{
-    config::{Config, DatabaseUrl, Secret, Storage},
+    config::{Config, DatabaseUrl, RemoteTranscriber, Secret, Storage, Transcriber},
     database::{DatabaseError, OUTBOX_POSTGRES, OUTBOX_SQLITE},
     failure::Failure,
     outbox::{RelayConfig, RelayError, relay},
@@ -72,8 +74,8 @@ pub enum Error {
     /// The store of files cannot be opened. Exit code 74.
     #[error("the store of files cannot be used: {0}")]
     Files(#[from] object_store::Error),
-    /// The client that fetches URLs cannot be made.
-    #[error("the client for fetching pictures cannot be made: {0}")]
+    /// A client for HTTP cannot be made.
+    #[error("an HTTP client cannot be made: {0}")]
     Fetcher(#[from] reqwest::Error),
 }
 
@@ -146,7 +148,11 @@ fn assemble(
         signer: signer.clone(),
     };
     let reports = Reports::new(Arc::clone(config), files.clone(), signer.clone());
-    let kinds = Kinds::default().and(images).and(reports);
+    let transcriptions = Transcriptions::new(Arc::clone(config), files.clone())?;
+    let kinds = Kinds::default()
+        .and(images)
+        .and(reports)
+        .and(transcriptions);
     let metrics = Arc::new(Metrics::new(kinds.names()));
     let outbox = Outbox::default();
     let progress = Progress::new(config.lease);

@@ -4,35 +4,25 @@
 //! goes to the store as it comes in; 202 means that the record is on disk.
 
 use axum::{
-    Json, RequestExt,
+    Json,
     body::to_bytes,
-    extract::{
-        Multipart, Request, State,
-        multipart::{Field, MultipartRejection},
-    },
-    http::{
-        StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
-    },
+    extract::{Request, State},
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::App;
+use super::{App, multipart::receive};
 use crate::{
     auth::is_visible,
-    failure::Failure,
     image::{Images, Input, original_key},
     problem::Problem,
-    storage::WriteError,
 };
 
 const MAX_JSON_BYTES: usize = 16 << 10;
 const MAX_TYPE_BYTES: usize = 64;
-/// What multipart may add to its file: headers, boundaries, other fields.
-const MULTIPART_EXTRA_BYTES: u64 = 64 << 10;
 const DEFAULT_TYPE: &str = "image";
 
 pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -96,108 +86,19 @@ async fn json(app: &App, request: Request) -> Result<Input, Problem> {
 }
 
 async fn multipart(app: &App, id: &str, request: Request) -> Result<Input, Problem> {
-    let limit = app.config.max_file_bytes;
-    let declared = request.headers().get(CONTENT_LENGTH);
-    let declared = declared.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|bytes| bytes > limit + MULTIPART_EXTRA_BYTES) {
-        return Err(Problem::too_large(limit));
-    }
-    let mut parts: Multipart = request
-        .extract()
-        .await
-        .map_err(|error: MultipartRejection| Problem::bad_request(error.body_text()))?;
-    let read = parts_of(app, id, &mut parts).await;
-    if read.is_err() {
-        // What was stored before the fault has no record and would stay for ever.
-        app.files.remove(&original_key(id)).await;
-    }
-    read
-}
-
-async fn parts_of(app: &App, id: &str, parts: &mut Multipart) -> Result<Input, Problem> {
-    let (mut stored, mut kind) = (false, None);
-    let mut fields = 0;
-    while let Some(field) = parts.next_field().await.map_err(|e| broken(&e))? {
-        fields += 1;
-        if fields > 8 {
-            return Err(Problem::bad_request(
-                "more than 8 fields, send `file` and `documentType`",
-            ));
-        }
-        match field.name() {
-            Some("file") if stored => {
-                return Err(Problem::bad_request(
-                    "more than one `file`, send one a request",
-                ));
-            }
-            Some("file") => {
-                store(app, id, field).await?;
-                stored = true;
-            }
-            Some("documentType") => kind = Some(text(field).await?),
-            _ => drop(text(field).await?),
-        }
-    }
-    if !stored {
-        return Err(Problem::bad_request("the field `file` is missing, add it"));
-    }
-    Ok(Input {
-        document_type: document_type(kind)?,
-        url: None,
-    })
-}
-
-async fn store(app: &App, id: &str, mut field: Field<'_>) -> Result<(), Problem> {
-    let limit = app.config.max_file_bytes;
-    let write = |error| match error {
-        WriteError::TooLarge(limit) => Problem::too_large(limit),
-        WriteError::Store(error) => Problem::internal(&error),
-    };
-    let begun = app.files.begin(&original_key(id), limit).await;
-    let mut upload = begun.map_err(write)?;
-    let read = loop {
-        match field.chunk().await {
-            Ok(Some(chunk)) => {
-                if let Err(error) = upload.write(chunk).await {
-                    break Err(write(error));
-                }
-            }
-            Ok(None) if upload.written() == 0 => {
-                let failure = Failure::EmptyFile;
-                let status = StatusCode::BAD_REQUEST;
-                break Err(Problem::new(status, failure.code(), failure.sentence()));
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(broken(&error)),
-        }
-    };
-    match read {
-        Ok(()) => upload.finish().await.map_err(write),
+    let key = original_key(id);
+    let file = (&*key, app.config.max_file_bytes);
+    let given = receive(app, file, "documentType", request).await?;
+    match document_type(given) {
+        Ok(document_type) => Ok(Input {
+            document_type,
+            url: None,
+        }),
         Err(problem) => {
-            upload.abort().await;
+            app.files.remove(&key).await;
             Err(problem)
         }
     }
-}
-
-async fn text(mut field: Field<'_>) -> Result<String, Problem> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|e| broken(&e))? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > 1024 {
-            return Err(Problem::bad_request(
-                "a text field has more than 1024 bytes",
-            ));
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| Problem::bad_request("a text field is not UTF-8"))
-}
-
-fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
-    Problem::bad_request(format!(
-        "the multipart body is broken: {}",
-        error.body_text()
-    ))
 }
 
 fn document_type(given: Option<String>) -> Result<String, Problem> {

@@ -111,10 +111,15 @@ pub(crate) struct AtWork {
 impl AtWork {
     /// Says how far the job is. Never waits; say it as often as you like.
     pub(crate) fn progress(&self, percent: u32, stage: &str) {
+        self.partial(percent, stage, String::new());
+    }
+
+    /// Says how far the job is, and what there is of its result: a few KiB at most.
+    pub(crate) fn partial(&self, percent: u32, stage: &str, partial: String) {
         let word = Word {
             percent,
             stage: stage.to_owned(),
-            partial: String::new(),
+            partial,
         };
         self.progress.word(&self.job, word);
     }

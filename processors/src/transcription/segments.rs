@@ -12,6 +12,8 @@ const LONGEST: Duration = Duration::from_secs(25);
 const ENOUGH: Duration = Duration::from_secs(5);
 /// A silence at least.
 const SILENCE_STEPS: usize = 20;
+/// A silence that cuts however short the segment before it is.
+const LONG_SILENCE_STEPS: usize = 100;
 /// Where the quietest place is looked for when there was no silence.
 const LOOK_BACK_STEPS: usize = 400;
 /// Loudness is looked at in steps of this many milliseconds.
@@ -161,7 +163,9 @@ impl Cutter {
         let steps = self.db.len();
         let quiet = |db: &&f32| **db < self.quiet_db;
         let silence = self.db.iter().rev().take_while(quiet).count();
-        if steps - silence >= in_steps(ENOUGH) && silence >= SILENCE_STEPS {
+        let enough = steps - silence >= in_steps(ENOUGH) && silence >= SILENCE_STEPS;
+        let long = silence >= LONG_SILENCE_STEPS && silence < steps;
+        if enough || long {
             return Some(steps - silence / 2);
         }
         // Nothing but silence so far: its last part may be the beginning of a word.

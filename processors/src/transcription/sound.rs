@@ -64,7 +64,14 @@ impl Sound {
         let (format_options, meta) = (FormatOptions::default(), MetadataOptions::default());
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), source, format_options, meta)
-            .map_err(|_| Failure::UnsupportedAudio)?;
+            .map_err(|error| match error {
+                // Nothing that is known begins like this.
+                Error::Unsupported(_) | Error::LimitError(_) => Failure::UnsupportedAudio,
+                Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    Failure::UnsupportedAudio
+                }
+                _ => Failure::DamagedAudio,
+            })?;
         let track = format.default_track(TrackType::Audio);
         let track = track.ok_or(Failure::NoAudio)?;
         let parameters = track.codec_params.as_ref().and_then(|p| p.audio());

@@ -9,6 +9,8 @@ mod postgres;
 mod reports;
 mod restart;
 mod servers;
+mod sounds;
 mod status;
+mod transcriptions;
 mod upgrade;
 mod world;

@@ -213,6 +213,9 @@ fn document_id(request: &PublishRequest) -> &str {
         Body::PdfGenerationStarted(b) => &b.report_id,
         Body::PdfGenerated(b) => &b.report_id,
         Body::PdfGenerationFailed(b) => &b.report_id,
+        Body::TranscriptionStarted(b) => &b.transcription_id,
+        Body::TranscriptionComplete(b) => &b.transcription_id,
+        Body::TranscriptionFailed(b) => &b.transcription_id,
         Body::JobProgress(b) => &b.resource_id,
         _ => "",
     }
@@ -225,6 +228,8 @@ pub(crate) fn is_terminal(request: &PublishRequest) -> bool {
             | Body::ImageProcessingFailed(_)
             | Body::PdfGenerated(_)
             | Body::PdfGenerationFailed(_)
+            | Body::TranscriptionComplete(_)
+            | Body::TranscriptionFailed(_)
     )
 }
 

@@ -59,6 +59,12 @@ pub(crate) struct Config {
     pub(crate) database_url: Option<String>,
     pub(crate) image_workers: usize,
     pub(crate) report_workers: usize,
+    pub(crate) transcription_url: Option<String>,
+    pub(crate) transcription_model: String,
+    pub(crate) transcription_key: Option<PathBuf>,
+    pub(crate) transcription_command: Option<String>,
+    pub(crate) transcription_workers: usize,
+    pub(crate) recording_limit: u64,
     pub(crate) job_queue: usize,
     pub(crate) jobs_per_user: usize,
     pub(crate) job_lease: Duration,
@@ -162,12 +168,15 @@ fn read_all(r: &mut Reader<'_>) -> Config {
         retained_age: r.read("retained-age", |t| duration(t, 60 * SECOND, 3_650 * DAY)),
         idempotency_window: r.read("idempotency-window", |t| duration(t, SECOND, 30 * DAY)),
         // Never shown, also when it is wrong: a password may be in it.
-        database_url: r.read(
-            "database-url",
-            |t| Ok((!t.is_empty()).then(|| t.to_owned())),
-        ),
+        database_url: r.read("database-url", |t| Ok(given(t))),
         image_workers: r.read("image-workers", |t| count(t, 1, 256)) as usize,
         report_workers: r.read("report-workers", |t| count(t, 1, 256)) as usize,
+        transcription_url: r.read("transcription-url", |t| optional_url(t, &["http", "https"])),
+        transcription_model: r.read("transcription-model", name),
+        transcription_key: r.read("transcription-key-file", optional_path),
+        transcription_command: r.read("transcription-command", |t| Ok(given(t))),
+        transcription_workers: r.read("transcription-workers", |t| count(t, 1, 256)) as usize,
+        recording_limit: r.read("recording-limit", |t| size(t, 1 << 10, 1 << 32)),
         job_queue: r.read("job-queue", |t| count(t, 1, 4_096)) as usize,
         jobs_per_user: r.read("jobs-per-user", |t| count(t, 1, 4_096)) as usize,
         job_lease: r.read("job-lease", |t| duration(t, SECOND, DAY)),
@@ -178,6 +187,11 @@ fn read_all(r: &mut Reader<'_>) -> Config {
         log: r.read("log", log_filter),
         log_json: r.read("log-format", |t| choice(t, &["text", "json"])) == "json",
     }
+}
+
+/// A text that is not empty.
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn log_filter(text: &str) -> Result<String, Rule> {

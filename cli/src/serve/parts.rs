@@ -248,12 +248,38 @@ pub(super) fn minted_credential(services: Secret) -> Result<Credential, Failure>
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {
+    read_line("service-token-file", path)
+}
+
+fn read_line(setting: &str, path: &Path) -> Result<String, Failure> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(cause) => Err(Failure::usage(format!(
-            "`--service-token-file` is `{}`, but it cannot be read: {cause}",
+            "`--{setting}` is `{}`, but it cannot be read: {cause}",
             path.display()
         ))),
+    }
+}
+
+/// What transcribes, if anything is configured.
+fn transcriber(config: &Config) -> Result<Option<processors::Transcriber>, Failure> {
+    let (url, command) = (&config.transcription_url, &config.transcription_command);
+    match (url, command) {
+        (Some(_), Some(_)) => Err(Failure::usage(
+            "`--transcription-url` and `--transcription-command` are both set, leave one out",
+        )),
+        (Some(url), None) => {
+            let key = config.transcription_key.as_deref();
+            let key = key.map(|path| read_line("transcription-key-file", path));
+            let remote = processors::RemoteTranscriber {
+                url: url.clone(),
+                key: key.transpose()?.map(processors::Secret::new),
+                model: config.transcription_model.clone(),
+            };
+            Ok(Some(processors::Transcriber::Remote(remote)))
+        }
+        (None, Some(line)) => Ok(Some(processors::Transcriber::Command(line.clone()))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -329,6 +355,9 @@ impl Processors {
                 .map(processors::DatabaseUrl::new),
             workers: config.image_workers,
             report_workers: config.report_workers,
+            transcriber: transcriber(config)?,
+            transcription_workers: config.transcription_workers,
+            max_audio_bytes: config.recording_limit,
             queue: config.job_queue,
             jobs_per_user: config.jobs_per_user,
             lease: config.job_lease,

@@ -300,7 +300,7 @@ mod tests {
             for _ in 0..12 {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let seconds = (seed >> 16) as f32 / 65_536.0 * 9.0;
-                let volume = if seed % 3 == 0 { 0.0 } else { 0.4 };
+                let volume = if seed.is_multiple_of(3) { 0.0 } else { 0.4 };
                 loud += if volume > 0.0 { seconds } else { 0.0 };
                 parts.push(tone(seconds, volume));
             }

@@ -12,7 +12,7 @@ use symphonia::core::{
     codecs::audio::{AudioDecoder, AudioDecoderOptions},
     errors::Error,
     formats::{FormatOptions, FormatReader, TrackType, probe::Hint},
-    io::MediaSourceStream,
+    io::{MediaSourceStream, MediaSourceStreamOptions},
     meta::MetadataOptions,
 };
 
@@ -60,7 +60,10 @@ impl Sound {
         if file.is_empty() {
             return Err(Failure::EmptyFile);
         }
-        let source = MediaSourceStream::new(Box::new(Cursor::new(file)), Default::default());
+        let source = MediaSourceStream::new(
+            Box::new(Cursor::new(file)),
+            MediaSourceStreamOptions::default(),
+        );
         let (format_options, meta) = (FormatOptions::default(), MetadataOptions::default());
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), source, format_options, meta)

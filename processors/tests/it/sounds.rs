@@ -59,7 +59,7 @@ pub(crate) fn spoken(sentences: &[&str]) -> Vec<u8> {
             silent,
         ];
         run("ffmpeg", &pad);
-        list.push_str(&format!("file '{silent}'\n"));
+        list += &["file '", silent, "'\n"].concat();
     }
     let listed = dir.path().join("list");
     std::fs::write(&listed, list).unwrap();

@@ -25,9 +25,9 @@ use crate::{
     world::{World, body},
 };
 
-async fn world(transcriber: Option<Transcriber>) -> World {
+async fn world(transcriber: impl Into<Option<Transcriber>>) -> World {
     let mut world = World::new().await;
-    world.config.transcriber = transcriber;
+    world.config.transcriber = transcriber.into();
     world.config.max_audio_length = Duration::from_mins(2);
     world.config.max_audio_bytes = 4 << 20;
     world.config.job_attempts = 1;
@@ -35,12 +35,12 @@ async fn world(transcriber: Option<Transcriber>) -> World {
     world
 }
 
-fn command(line: &str) -> Option<Transcriber> {
-    Some(Transcriber::Command(line.to_owned()))
+fn command(line: &str) -> Transcriber {
+    Transcriber::Command(line.to_owned())
 }
 
 /// An engine that says of everything that it heard something.
-fn something() -> Option<Transcriber> {
+fn something() -> Transcriber {
     command("/bin/echo something {wav}")
 }
 
@@ -192,7 +192,7 @@ async fn service(key: &str) -> (Service, RemoteTranscriber) {
 #[tokio::test]
 async fn a_service_recognises_it_too_once_it_has_the_time() {
     let (service, remote) = service("sesame-sesame-sesame-sesame-0123").await;
-    let world = world(Some(Transcriber::Remote(remote))).await;
+    let world = world(Transcriber::Remote(remote)).await;
     let file = spoken(&["door nine is closed", "light two started"]);
     let complete = world.complete(file, None).await;
     check_words(&complete);
@@ -212,9 +212,9 @@ async fn a_service_that_refuses_or_is_away_fails_the_job_with_its_code() {
         ..remote.clone()
     };
     let tone = || ffmpeg("-f lavfi -i sine=duration=1", "wav");
-    let refused = world(Some(Transcriber::Remote(remote))).await;
+    let refused = world(Transcriber::Remote(remote)).await;
     assert_eq!(refused.fails(tone()).await, "engine_refused");
-    let away = world(Some(Transcriber::Remote(away))).await;
+    let away = world(Transcriber::Remote(away)).await;
     assert_eq!(away.fails(tone()).await, "engine_failed");
 }
 
@@ -383,7 +383,7 @@ async fn without_an_engine_that_works_no_text_is_made_up() {
     let failing = world(command("/bin/false")).await;
     assert_eq!(failing.fails(tone()).await, "engine_failed");
     let mut hanging = World::new().await;
-    hanging.config.transcriber = command("/usr/bin/tail -f {wav}");
+    hanging.config.transcriber = Some(command("/usr/bin/tail -f {wav}"));
     hanging.config.transcriber_timeout = Duration::from_millis(200);
     hanging.config.job_attempts = 1;
     hanging.start().await;

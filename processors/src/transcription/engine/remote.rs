@@ -90,9 +90,10 @@ impl Remote {
             Ok(response) => answer(response).await,
             Err(error) => {
                 tracing::warn!(%error, "the engine does not answer");
-                let failure = match error.is_timeout() {
-                    true => Failure::EngineTimeout,
-                    false => Failure::EngineFailed,
+                let failure = if error.is_timeout() {
+                    Failure::EngineTimeout
+                } else {
+                    Failure::EngineFailed
                 };
                 Attempt::Again(failure, None)
             }

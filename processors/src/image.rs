@@ -1,6 +1,7 @@
 //! Pictures: the first kind of job. A stored or fetched original becomes a record
 //! of its size and a thumbnail, both behind signed links.
 
+mod clean;
 mod picture;
 
 use std::{sync::Arc, time::Duration};
@@ -124,7 +125,10 @@ impl Kind for Images {
         let key = original_key(&job.resource_id);
         let bytes = self.files.read(&key).await.map_err(|e| unavailable(&e))?;
         let picture = self.process(bytes, at).await?;
-        at.progress(80, "storing the thumbnail");
+        at.progress(80, "storing the pictures");
+        // From here on nobody is given what the camera wrote into it.
+        let stored = self.files.put(&key, picture.cleaned).await;
+        stored.map_err(|e| unavailable(&e))?;
         let extension = match picture.thumbnail_format {
             ImageFormat::Png => "png",
             _ => "jpg",

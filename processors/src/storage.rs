@@ -70,7 +70,12 @@ impl Files {
     }
 
     /// Stores a small file.
-    pub(crate) async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), object_store::Error> {
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        bytes: impl Into<Bytes>,
+    ) -> Result<(), object_store::Error> {
+        let bytes: Bytes = bytes.into();
         self.0.put(&Path::from(key), bytes.into()).await.map(drop)
     }
 

@@ -5,11 +5,13 @@
 
 use std::io::Cursor;
 
+use bytes::Bytes;
 use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
     codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
 
+use super::clean::cleaned;
 use crate::failure::Failure;
 
 /// The longest side of a thumbnail, in pixels.
@@ -36,6 +38,15 @@ pub(crate) struct Picture {
     pub(crate) thumbnail: Vec<u8>,
     /// JPEG, or PNG for a picture with transparency.
     pub(crate) thumbnail_format: ImageFormat,
+    /// The picture itself, without its metadata.
+    pub(crate) cleaned: Bytes,
+}
+
+/// A picture that was decoded, turned as it is shown.
+struct Read {
+    image: DynamicImage,
+    format: ImageFormat,
+    orientation: Orientation,
 }
 
 /// The kind of picture that these first bytes begin, if it is one that is read here.
@@ -51,11 +62,13 @@ pub(crate) fn sniff(first: &[u8]) -> Option<ImageFormat> {
 /// Decodes a picture. `decoded` is called between decoding and the thumbnail and says
 /// whether to go on.
 pub(crate) fn process(
-    bytes: &[u8],
+    bytes: &Bytes,
     budget: Budget,
     decoded: impl FnOnce() -> bool,
 ) -> Result<Picture, Failure> {
-    let image = read(bytes, budget)?;
+    let read = read(bytes, budget)?;
+    let cleaned = cleaned(bytes, read.format, read.orientation)?;
+    let image = read.image;
     if !decoded() {
         return Err(Failure::Cancelled);
     }
@@ -66,6 +79,7 @@ pub(crate) fn process(
         height,
         thumbnail,
         thumbnail_format,
+        cleaned,
     })
 }
 
@@ -75,16 +89,16 @@ pub(crate) fn fit(
     budget: Budget,
     side: u32,
 ) -> Result<(Vec<u8>, ImageFormat), Failure> {
-    encode(&shrunk(read(bytes, budget)?, side))
+    encode(&shrunk(read(bytes, budget)?.image, side))
 }
 
-fn read(bytes: &[u8], budget: Budget) -> Result<DynamicImage, Failure> {
+fn read(bytes: &[u8], budget: Budget) -> Result<Read, Failure> {
     if bytes.is_empty() {
         return Err(Failure::EmptyFile);
     }
     let format = sniff(bytes).ok_or(Failure::UnsupportedFormat)?;
     // The JPEG decoder fills what is missing with grey and says nothing.
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
+    if format == ImageFormat::Jpeg && jpeg_end(bytes).is_none() {
         return Err(Failure::DamagedFile);
     }
     decode(bytes, format, budget)
@@ -98,7 +112,7 @@ fn shrunk(image: DynamicImage, side: u32) -> DynamicImage {
     }
 }
 
-fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<DynamicImage, Failure> {
+fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<Read, Failure> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(budget.bytes);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
@@ -116,7 +130,11 @@ fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<DynamicIm
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failure(&e))?;
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok(Read {
+        image,
+        format,
+        orientation,
+    })
 }
 
 fn failure(error: &ImageError) -> Failure {
@@ -149,30 +167,24 @@ fn encode(image: &DynamicImage) -> Result<(Vec<u8>, ImageFormat), Failure> {
     Ok((file.into_inner(), format))
 }
 
-/// Whether the end marker is there, found by walking the segments: the one of an
-/// embedded preview does not count.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
+/// Where the picture ends, its end marker included, found by walking the segments: the
+/// one of an embedded preview does not count.
+pub(super) fn jpeg_end(bytes: &[u8]) -> Option<usize> {
     let mut at = 2; // after the start marker
-    while let Some(&byte) = bytes.get(at) {
-        let Some(&marker) = bytes.get(at + 1) else {
-            return false;
-        };
-        match (byte, marker) {
-            (0xFF, 0xD9) => return true,
+    loop {
+        match (*bytes.get(at)?, *bytes.get(at + 1)?) {
+            (0xFF, 0xD9) => return Some(at + 2),
             // Fill bytes, restart markers, and an escaped 0xFF in the picture's data.
             (0xFF, 0xFF) => at += 1,
             (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
             (0xFF, _) => {
-                let Some(length) = bytes.get(at + 2..at + 4) else {
-                    return false;
-                };
+                let length = bytes.get(at + 2..at + 4)?;
                 at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
             }
             // Inside the picture's data.
             _ => at += 1,
         }
     }
-    false
 }
 
 #[cfg(test)]

@@ -4,6 +4,14 @@ use image::{ExtendedColorType, Rgb, RgbImage, Rgba, RgbaImage, codecs::gif::GifE
 
 use super::*;
 
+fn made(
+    bytes: impl AsRef<[u8]>,
+    budget: Budget,
+    decoded: impl FnOnce() -> bool,
+) -> Result<Picture, Failure> {
+    process(&Bytes::copy_from_slice(bytes.as_ref()), budget, decoded)
+}
+
 const BUDGET: Budget = Budget {
     pixels: 1_000_000,
     bytes: 64 << 20,
@@ -24,7 +32,7 @@ fn picture(format: ImageFormat) -> Vec<u8> {
 }
 
 fn check(bytes: &[u8], expect: Failure) {
-    let failure = process(bytes, BUDGET, || true).unwrap_err();
+    let failure = made(bytes, BUDGET, || true).unwrap_err();
     assert_eq!(failure, expect);
 }
 
@@ -39,7 +47,7 @@ const FORMATS: [ImageFormat; 4] = [
 fn each_format_is_decoded_and_its_thumbnail_can_be_read() {
     for format in FORMATS {
         let mut decoded = false;
-        let picture = process(&picture(format), BUDGET, || {
+        let picture = made(&picture(format), BUDGET, || {
             decoded = true;
             true
         })
@@ -57,7 +65,7 @@ fn a_transparent_picture_keeps_its_transparency_and_a_small_one_its_size() {
     let image = RgbaImage::from_pixel(10, 20, Rgba([1, 2, 3, 4]));
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, ImageFormat::Png).unwrap();
-    let picture = process(file.get_ref(), BUDGET, || true).unwrap();
+    let picture = made(file.get_ref(), BUDGET, || true).unwrap();
     assert_eq!(picture.thumbnail_format, ImageFormat::Png);
     let thumbnail = image::load_from_memory(&picture.thumbnail)
         .unwrap()
@@ -70,7 +78,7 @@ fn a_cut_file_is_damaged_in_each_format() {
     for format in FORMATS {
         let whole = picture(format);
         for keep in [whole.len() / 2, whole.len() * 9 / 10, 40] {
-            let failure = process(&whole[..keep], BUDGET, || true).unwrap_err();
+            let failure = made(&whole[..keep], BUDGET, || true).unwrap_err();
             assert_eq!(failure, Failure::DamagedFile, "{format:?} cut to {keep}");
         }
     }
@@ -89,7 +97,7 @@ fn a_cut_jpeg_with_a_whole_preview_inside_is_still_damaged() {
     file.extend_from_slice(&length);
     file.extend_from_slice(&preview);
     file.extend_from_slice(&whole[2..]);
-    process(&file, BUDGET, || true).unwrap();
+    made(&file, BUDGET, || true).unwrap();
     check(&file[..file.len() * 9 / 10], Failure::DamagedFile);
 }
 
@@ -130,7 +138,7 @@ fn few_pixels_of_many_bytes_are_refused_too() {
         pixels: 1_000_000,
         bytes: 400 * 250 * 3 - 1,
     };
-    let failure = process(&picture(ImageFormat::Png), tight, || true).unwrap_err();
+    let failure = made(&picture(ImageFormat::Png), tight, || true).unwrap_err();
     assert_eq!(failure, Failure::TooManyPixels);
 }
 
@@ -144,12 +152,12 @@ fn a_picture_taken_sideways_is_shown_upright() {
     file.extend_from_slice(&u16::try_from(exif.len() + 2).unwrap().to_be_bytes());
     file.append(&mut exif);
     file.extend_from_slice(&whole[2..]);
-    let picture = process(&file, BUDGET, || true).unwrap();
+    let picture = made(&file, BUDGET, || true).unwrap();
     assert_eq!((picture.width, picture.height), (250, 400));
 }
 
 #[test]
 fn what_was_called_off_while_it_was_decoded_is_not_finished() {
-    let failure = process(&picture(ImageFormat::Png), BUDGET, || false).unwrap_err();
+    let failure = made(&picture(ImageFormat::Png), BUDGET, || false).unwrap_err();
     assert_eq!(failure, Failure::Cancelled);
 }

@@ -3,13 +3,13 @@
 //! What always holds: a file is seen whole or not at all, and no more of an
 //! upload is in memory than two parts.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use object_store::{
-    ObjectStore, ObjectStoreExt, WriteMultipart, aws::AmazonS3Builder, local::LocalFileSystem,
-    path::Path,
+    GetOptions, ObjectStore, ObjectStoreExt, WriteMultipart, aws::AmazonS3Builder,
+    local::LocalFileSystem, path::Path,
 };
 
 use crate::{
@@ -103,14 +103,29 @@ impl Files {
         self.0.get(&Path::from(key)).await?.bytes().await
     }
 
-    /// The size of a file and its bytes to come.
+    /// Bytes of a file.
+    pub(crate) async fn size(&self, key: &str) -> Result<u64, object_store::Error> {
+        self.0.head(&Path::parse(key)?).await.map(|meta| meta.size)
+    }
+
+    /// A small part of a file.
+    pub(crate) async fn part(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<Bytes, object_store::Error> {
+        self.0.get_range(&Path::parse(key)?, range).await
+    }
+
+    /// The bytes of a part of a file to come.
     pub(crate) async fn stream(
         &self,
         key: &str,
-    ) -> Result<(u64, BoxStream<'static, Result<Bytes, object_store::Error>>), object_store::Error>
-    {
-        let result = self.0.get(&Path::parse(key)?).await?;
-        Ok((result.meta.size, result.into_stream()))
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, object_store::Error> {
+        let options = GetOptions::new().with_range(Some(range));
+        let result = self.0.get_opts(&Path::parse(key)?, options).await?;
+        Ok(result.into_stream())
     }
 
     /// Removes a file. One that is not there is removed already.

@@ -3,19 +3,22 @@
 //! What always holds: a browser shows it as a picture of one of four kinds, or as a
 //! report that we made, or saves it; it never runs.
 
+use std::ops::Range;
+
 use axum::{
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{
-        StatusCode,
+        HeaderMap, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-            CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+            ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+            CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, RANGE, REFERRER_POLICY,
+            X_CONTENT_TYPE_OPTIONS,
         },
     },
     response::{IntoResponse, Response},
 };
-use futures_util::{StreamExt, stream};
+use http_range_header::parse_range_header;
 use serde::Deserialize;
 
 use super::App;
@@ -23,6 +26,9 @@ use crate::{auth::unix_s, image::sniff, problem::Problem, report::REPORTS};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
+
+/// Bytes that tell what a file is.
+const SNIFFED: u64 = 64;
 
 #[derive(Deserialize)]
 pub(super) struct Link {
@@ -34,6 +40,7 @@ pub(super) async fn file(
     State(app): State<App>,
     Path(key): Path<String>,
     link: Result<Query<Link>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now_s = unix_s();
     let link = link.ok().map(|Query(link)| link);
@@ -41,21 +48,29 @@ pub(super) async fn file(
         let detail = "the link is not valid or no longer valid, load the list again";
         return Err(Problem::new(StatusCode::FORBIDDEN, "link_refused", detail));
     };
-    let (size, mut bytes) = match app.files.stream(&key).await {
-        Ok(file) => file,
-        Err(object_store::Error::NotFound { .. }) => return Err(Problem::not_found()),
-        Err(error) => return Err(Problem::internal(&error)),
+    let missing = |error| match error {
+        object_store::Error::NotFound { .. } => Problem::not_found(),
+        error => Problem::internal(&error),
     };
-    let first = match bytes.next().await {
-        Some(Ok(first)) => first,
-        Some(Err(error)) => return Err(Problem::internal(&error)),
-        None => return Err(Problem::not_found()),
+    let size = app.files.size(&key).await.map_err(missing)?;
+    let range = match asked(&headers, size) {
+        Ok(range) => range,
+        Err(Unsatisfiable) => return Ok(not_in_it(size)),
     };
-    let shown = kind(&key, &first);
+    // What it is, its beginning says, whichever part of it is asked for.
+    let first = app.files.part(&key, 0..size.min(SNIFFED)).await;
+    let shown = kind(&key, &first.map_err(missing)?);
+    let part = range.clone().unwrap_or(0..size);
+    let bytes = app
+        .files
+        .stream(&key, part.clone())
+        .await
+        .map_err(missing)?;
     let headers = [
         (CONTENT_TYPE, shown.content_type.to_owned()),
         (CONTENT_DISPOSITION, shown.disposition.to_owned()),
-        (CONTENT_LENGTH, size.to_string()),
+        (CONTENT_LENGTH, (part.end - part.start).to_string()),
+        (ACCEPT_RANGES, "bytes".to_owned()),
         (
             CACHE_CONTROL,
             format!("private, max-age={}", (link.exp - now_s).min(3600)),
@@ -66,8 +81,46 @@ pub(super) async fn file(
         // The link is a secret.
         (REFERRER_POLICY, "no-referrer".to_owned()),
     ];
-    let body = stream::once(async { Ok(first) }).chain(bytes);
-    Ok((headers, Body::from_stream(body)).into_response())
+    let mut response = (headers, Body::from_stream(bytes)).into_response();
+    if range.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        if let Ok(range) = HeaderValue::from_str(&range) {
+            response.headers_mut().insert(CONTENT_RANGE, range);
+        }
+    }
+    Ok(response)
+}
+
+/// None of the bytes that are asked for are there.
+#[derive(Debug)]
+struct Unsatisfiable;
+
+/// The part of a file that is asked for, if it is one part (RFC 9110, 14.2): several
+/// are answered with the whole, as is what cannot be read.
+fn asked(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>, Unsatisfiable> {
+    let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
+    let Some(Ok(parsed)) = range.map(parse_range_header) else {
+        return Ok(None);
+    };
+    match parsed.validate(size) {
+        Ok(ranges) if ranges.len() == 1 => {
+            let range = &ranges[0];
+            Ok(Some(*range.start()..range.end() + 1))
+        }
+        Ok(_) => Ok(None),
+        Err(_) => Err(Unsatisfiable),
+    }
+}
+
+fn not_in_it(size: u64) -> Response {
+    let detail = format!("the file has {size} bytes, ask for some of them");
+    let status = StatusCode::RANGE_NOT_SATISFIABLE;
+    let mut response = Problem::new(status, "range_not_satisfiable", detail).into_response();
+    if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}")) {
+        response.headers_mut().insert(CONTENT_RANGE, range);
+    }
+    response
 }
 
 /// How a browser is to take a file.

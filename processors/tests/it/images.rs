@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use belfry::v1::{Durability, event::Body, publish_request::Target};
 use image::ImageFormat;
+use img_parts::{ImageEXIF, jpeg::Jpeg};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -319,5 +320,77 @@ async fn only_listed_origins_may_call_from_a_browser() {
             assert_eq!(header.is_some_and(|h| h == origin), allowed, "{origin}");
             assert!(allowed || header.is_none());
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_served_says_nothing_that_the_camera_wrote() {
+    let world = World::started().await;
+    let secret = b"52.5200 N 13.4050 E";
+    let mut jpeg = Jpeg::from_bytes(picture(ImageFormat::Jpeg).into()).unwrap();
+    let turned = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    jpeg.set_exif(Some([&turned[..], secret].concat().into()));
+    let (id, _) = world.accepted("u1", &jpeg.encoder().bytes()).await;
+    let events = world.notifier.events_of(&id).await;
+    let Body::ImageProcessed(done) = body(events.last().unwrap()) else {
+        panic!("{events:?}");
+    };
+    // Turned by a quarter, as it is shown.
+    assert_eq!((done.width_px, done.height_px), (100, 400));
+    let url = &done.signed_url.as_ref().unwrap().url;
+    let served = world.http.get(url).send().await.unwrap();
+    let served = served.bytes().await.unwrap();
+    assert!(!served.windows(secret.len()).any(|part| part == secret));
+    let kept = world.data.path().join("files/originals").join(&id);
+    assert_eq!(std::fs::read(kept).unwrap(), served);
+    let exif = Jpeg::from_bytes(served).unwrap().exif().unwrap();
+    assert_eq!(&exif[..], &turned[..]);
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
+    let world = World::started().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&id).await;
+    let shown = world.json(&format!("/images/{id}"), "u1").await;
+    let url = shown["signedUrl"].as_str().unwrap();
+    let whole = world.http.get(url).send().await.unwrap();
+    assert_eq!(whole.headers()["accept-ranges"], "bytes");
+    let whole = whole.bytes().await.unwrap();
+    let size = whole.len();
+    let get = async |range: &str| {
+        world
+            .http
+            .get(url)
+            .header("range", range)
+            .send()
+            .await
+            .unwrap()
+    };
+    for (range, part) in [
+        ("bytes=0-9", 0..10),
+        ("bytes=10-", 10..size),
+        ("bytes=-7", size - 7..size),
+    ] {
+        let answer = get(range).await;
+        assert_eq!(answer.status(), 206, "{range}");
+        let said = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        assert_eq!(answer.headers()["content-range"], said.as_str());
+        assert_eq!(answer.headers()["content-type"], "image/png");
+        assert_eq!(answer.bytes().await.unwrap(), whole[part]);
+    }
+    let beyond = get(&format!("bytes={size}-")).await;
+    assert_eq!(beyond.status(), 416);
+    assert_eq!(
+        beyond.headers()["content-range"],
+        format!("bytes */{size}").as_str()
+    );
+    for ignored in ["bytes=0-1,5-6", "lines=1-2", "bytes=x"] {
+        let answer = get(ignored).await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.bytes().await.unwrap()),
+            (200, whole.clone()),
+            "{ignored}"
+        );
     }
 }

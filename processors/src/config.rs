@@ -1,7 +1,7 @@
 //! What the processors can be told. Every number states its unit, its default and
 //! what raising it costs; [`Config::check`] names every fault at once.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use belfry::publisher::Credential;
 use url::Url;
@@ -96,6 +96,34 @@ pub struct RemoteTranscriber {
     pub model: String,
 }
 
+/// What comes from Typeform's webhook.
+#[derive(Debug, Clone)]
+pub struct Typeform {
+    /// The webhook's secrets: the new one, and the one before it during a rotation.
+    /// Without one nobody is believed.
+    pub secrets: Vec<Secret>,
+    /// The hidden field with the user's id. Default `user_id`.
+    pub user_field: String,
+    /// A document type for the `ref` of each file field; files of others are left.
+    pub documents: BTreeMap<String, String>,
+    /// Typeform's personal access token, for files that are not public.
+    pub token: Option<Secret>,
+    /// The host that the token is sent to. Default `api.typeform.com`.
+    pub files_host: String,
+}
+
+impl Default for Typeform {
+    fn default() -> Self {
+        Self {
+            secrets: Vec::new(),
+            user_field: "user_id".into(),
+            documents: BTreeMap::new(),
+            token: None,
+            files_host: "api.typeform.com".into(),
+        }
+    }
+}
+
 /// The processors' configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -154,6 +182,8 @@ pub struct Config {
     pub max_audio_bytes: u64,
     /// How long a recording may be. Default 2 h.
     pub max_audio_length: Duration,
+    /// What comes from Typeform's webhook. Default nothing.
+    pub typeform: Typeform,
     /// Jobs accepted beyond the ones at work, uploads under way included; one more
     /// is answered 503. Default 62. Each costs up to 10 MiB while it uploads.
     pub queue: usize,
@@ -210,6 +240,7 @@ impl Default for Config {
             workers: 2,
             report_workers: 1,
             transcriber: None,
+            typeform: Typeform::default(),
             transcriber_timeout: Duration::from_mins(2),
             transcription_workers: 1,
             transcription_timeout: Duration::from_hours(2),

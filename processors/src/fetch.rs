@@ -20,7 +20,7 @@ use reqwest::{
 };
 use url::{Host, Url};
 
-use crate::failure::Failure;
+use crate::{config::Secret, failure::Failure};
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Fetcher {
     client: Client,
     allow_private: bool,
+    /// For one host only.
+    token: Option<(String, Secret)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +58,22 @@ impl Fetcher {
         Ok(Self {
             client,
             allow_private,
+            token: None,
         })
+    }
+
+    /// Shows a token to one host, wherever a redirect to or from it leads.
+    pub(crate) fn with_token(self, host: &str, token: &Secret) -> Self {
+        let token = Some((host.to_owned(), token.clone()));
+        Self { token, ..self }
+    }
+
+    /// The token for a URL, if it is its host's. Nobody may read it on its way.
+    fn token_for(&self, url: &Url) -> Option<String> {
+        let (host, token) = self.token.as_ref()?;
+        let safe = url.scheme() == "https" || self.allow_private;
+        let theirs = url.host_str() == Some(host.as_str());
+        (safe && theirs).then(|| String::from_utf8_lossy(token.bytes()).into_owned())
     }
 
     /// Whether a URL may be tried at all; names are resolved only later.
@@ -90,7 +107,10 @@ impl Fetcher {
     pub(crate) async fn open(&self, mut url: Url, limit: u64) -> Result<Body, Failure> {
         for _ in 0..=MAX_REDIRECTS {
             self.check_hop(&url)?;
-            let request = self.client.get(url.clone());
+            let mut request = self.client.get(url.clone());
+            if let Some(token) = self.token_for(&url) {
+                request = request.bearer_auth(token);
+            }
             let response = request.send().await.map_err(|e| failure(&e))?;
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION);

@@ -16,6 +16,7 @@ mod serve;
 mod shown;
 mod status;
 mod transcriptions;
+mod typeform;
 mod upload;
 
 use std::sync::Arc;
@@ -77,6 +78,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/transcriptions/{id}", get(transcriptions::one)),
         ("/jobs/{id}", get(jobs::one).delete(jobs::call_off)),
         ("/status", post(status::post)),
+        ("/webhooks/typeform", post(typeform::post)),
         ("/files/{*key}", get(files::file)),
         ("/openapi.json", get(openapi)),
         ("/livez", get(|| async { "ok\n" })),

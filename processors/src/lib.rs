@@ -44,7 +44,7 @@ use crate::{
     transcription::Transcriptions,
 };
 pub use crate::{
-    config::{Config, DatabaseUrl, RemoteTranscriber, Secret, Storage, Transcriber},
+    config::{Config, DatabaseUrl, RemoteTranscriber, Secret, Storage, Transcriber, Typeform},
     database::{DatabaseError, OUTBOX_POSTGRES, OUTBOX_SQLITE},
     failure::Failure,
     outbox::{RelayConfig, RelayError, relay},
@@ -140,7 +140,10 @@ fn assemble(
 ) -> Result<(App, Telling), Error> {
     let signer = Signer::new(&config.signing_secret, &config.public_url);
     let files = Files::open(config)?;
-    let fetcher = Fetcher::new(config.fetch_timeout, config.allow_private_addresses)?;
+    let mut fetcher = Fetcher::new(config.fetch_timeout, config.allow_private_addresses)?;
+    if let Some(token) = &config.typeform.token {
+        fetcher = fetcher.with_token(&config.typeform.files_host, token);
+    }
     let images = Images {
         config: Arc::clone(config),
         files: files.clone(),

@@ -12,5 +12,6 @@ mod servers;
 mod sounds;
 mod status;
 mod transcriptions;
+mod typeform;
 mod upgrade;
 mod world;

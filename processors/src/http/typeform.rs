@@ -1,0 +1,258 @@
+//! `POST /webhooks/typeform`: files that people uploaded with a form become documents
+//! of theirs.
+//!
+//! What always holds: nothing of a body is parsed before its signature is checked, in
+//! constant time; an event makes its documents once, however often it comes and
+//! however many of it come at once; it is answered once they are on disk, before
+//! anything is fetched.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::{digest, hmac};
+use axum::{
+    Json,
+    body::{Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::App;
+use crate::{
+    auth::is_id,
+    config::Secret,
+    failure::Failure,
+    image::{Images, Input},
+    job::{AcceptError, Kind, Record},
+    problem::Problem,
+};
+
+/// Typeform's events are a few KiB.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// Files of one event.
+const MAX_FILES: usize = 32;
+const SIGNATURE: &str = "typeform-signature";
+
+/// What is needed of an event; there is more in it.
+#[derive(Deserialize)]
+struct Event {
+    event_id: String,
+    event_type: String,
+    #[serde(default)]
+    form_response: Option<Submitted>,
+}
+
+#[derive(Deserialize)]
+struct Submitted {
+    submitted_at: String,
+    #[serde(default)]
+    hidden: BTreeMap<String, Value>,
+    #[serde(default)]
+    answers: Vec<Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    file_url: Option<String>,
+    field: Field,
+}
+
+#[derive(Deserialize)]
+struct Field {
+    #[serde(rename = "ref", default)]
+    reference: String,
+}
+
+/// A document that an event made, now or before.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made {
+    document_id: String,
+    job_id: String,
+    field: String,
+    document_type: String,
+    duplicate: bool,
+}
+
+pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let secrets = &app.config.typeform.secrets;
+    if secrets.is_empty() {
+        let detail = "this server does not know the webhook's secret: set `typeform-secret-file`";
+        let status = StatusCode::NOT_IMPLEMENTED;
+        return Err(Problem::new(status, "not_configured", detail));
+    }
+    let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+    let body = body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))?;
+    if !is_signed(&headers, &body, secrets) {
+        let detail = "`Typeform-Signature` is missing, or not that of this body and our secret";
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "bad_signature",
+            detail,
+        ));
+    }
+    let event: Event = serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_request(format!("the event is not as expected: {error}")))?;
+    let Some(submitted) = event
+        .form_response
+        .filter(|_| event.event_type == "form_response")
+    else {
+        // Anything but a success would have it sent again and again.
+        let ignored = format!("`{}` is no form_response", event.event_type);
+        return Ok(Json(json!({"documents": [], "ignored": ignored})).into_response());
+    };
+    accept(&app, &event.event_id, &submitted).await
+}
+
+/// Whether one of the secrets signed it: base64 of HMAC-SHA256 over the raw body.
+fn is_signed(headers: &HeaderMap, body: &Bytes, secrets: &[Secret]) -> bool {
+    let given = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+    let tag = given.and_then(|value| value.strip_prefix("sha256="));
+    let Some(Ok(tag)) = tag.map(|tag| STANDARD.decode(tag)) else {
+        return false;
+    };
+    secrets.iter().any(|secret| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.bytes());
+        hmac::verify(&key, body, &tag).is_ok()
+    })
+}
+
+async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Response, Problem> {
+    let unprocessable =
+        |code, detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+    let typeform = &app.config.typeform;
+    let user = submitted.hidden.get(&typeform.user_field);
+    let user = user.and_then(Value::as_str).filter(|user| is_id(user));
+    let user = user.ok_or_else(|| {
+        let field = &typeform.user_field;
+        let detail = format!(
+            "the hidden field `{field}` has to be the user's id, 1 to 128 bytes, all of them visible"
+        );
+        unprocessable("no_user", detail)
+    })?;
+    let at = OffsetDateTime::parse(&submitted.submitted_at, &Rfc3339)
+        .map_err(|_| Problem::bad_request("`submitted_at` is not a time of RFC 3339"))?;
+    let files = submitted.answers.iter().filter_map(|answer| {
+        let url = answer.file_url.as_deref()?;
+        Some((&answer.field.reference, url))
+    });
+    let files: Vec<_> = files.collect();
+    if files.len() > MAX_FILES {
+        let detail = format!(
+            "{} files in one event, {MAX_FILES} are allowed",
+            files.len()
+        );
+        return Err(unprocessable("too_many_files", detail));
+    }
+    let (mut documents, mut unmapped) = (Vec::new(), Vec::new());
+    for (number, (reference, url)) in files.into_iter().enumerate() {
+        let Some(document_type) = typeform.documents.get(reference) else {
+            tracing::warn!(
+                reference,
+                "a form's file has no document type: add its ref to `typeform-documents`"
+            );
+            unmapped.push(reference);
+            continue;
+        };
+        let url = app.fetcher.check(url).map_err(|failure: Failure| {
+            unprocessable(
+                failure.code(),
+                format!("the file of `{reference}`: {failure}"),
+            )
+        })?;
+        let input = Input {
+            document_type: document_type.clone(),
+            url: Some(url),
+        };
+        let id = document_id(at, event_id, number);
+        let (record, duplicate) = once(app, user, id, &input).await?;
+        documents.push(Made {
+            document_id: record.resource_id,
+            job_id: record.id,
+            field: reference.clone(),
+            document_type: input.document_type,
+            duplicate,
+        });
+    }
+    Ok(Json(json!({"documents": documents, "unmapped": unmapped})).into_response())
+}
+
+/// The document's job, begun unless it was before.
+async fn once(app: &App, user: &str, id: String, input: &Input) -> Result<(Record, bool), Problem> {
+    let records = app.jobs.records();
+    if let Some(record) = records.resource(Images::NAME, &id).await? {
+        return Ok((record, true));
+    }
+    let slot = app.jobs.enter::<Images>(user)?;
+    match app.jobs.accept::<Images>(slot, id.clone(), input).await {
+        Ok(record) => Ok((record, false)),
+        // Its twin was quicker.
+        Err(AcceptError::Database(error)) if is_twin(&error) => {
+            let record = records.resource(Images::NAME, &id).await?;
+            Ok((record.ok_or_else(|| Problem::internal(&error))?, true))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_twin(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// The same event gives the same id each time; ids are ordered as all others are, by
+/// time.
+fn document_id(at: OffsetDateTime, event_id: &str, number: usize) -> String {
+    let name = format!("typeform\n{number}\n{event_id}");
+    let hash = digest::digest(&digest::SHA256, name.as_bytes());
+    let mut random = [0; 10];
+    random.copy_from_slice(&hash.as_ref()[..10]);
+    let ms = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(ms, &random)
+        .into_uuid()
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_signature_is_of_its_body_and_of_one_of_the_secrets() {
+        let (new, old) = (Secret::new("new secret"), Secret::new("old secret"));
+        let body = Bytes::from_static(b"{}");
+        let sign = |secret: &str, body: &[u8]| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+            format!("sha256={}", STANDARD.encode(hmac::sign(&key, body)))
+        };
+        let is = |signature: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(SIGNATURE, signature.parse().unwrap());
+            is_signed(&headers, &body, &[new.clone(), old.clone()])
+        };
+        assert!(is(&sign("new secret", b"{}")) && is(&sign("old secret", b"{}")));
+        assert!(!is(&sign("new secret", b"{} ")) && !is(&sign("other", b"{}")));
+        assert!(!is("") && !is("sha256=") && !is("sha256=!") && !is("sha1=AAAA"));
+        assert!(!is_signed(&HeaderMap::new(), &body, &[new]));
+    }
+
+    #[test]
+    fn an_event_names_its_documents_alike_each_time_and_in_the_order_of_time() {
+        let at = |text| OffsetDateTime::parse(text, &Rfc3339).unwrap();
+        let early = at("2026-11-23T14:00:00Z");
+        let id = document_id(early, "01ABC", 0);
+        assert_eq!(id, document_id(early, "01ABC", 0));
+        assert_eq!(Uuid::parse_str(&id).unwrap().get_version_num(), 7);
+        assert_ne!(id, document_id(early, "01ABC", 1));
+        assert_ne!(id, document_id(early, "01ABD", 0));
+        assert!(id < document_id(at("2026-11-23T14:00:01Z"), "00", 0));
+    }
+}

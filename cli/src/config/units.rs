@@ -1,7 +1,7 @@
 //! Values with units, read strictly: what is not exactly right is refused with
 //! the rule it broke, never guessed at.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -163,6 +163,18 @@ pub(crate) fn origins(text: &str) -> Result<Vec<String>, Rule> {
             _ => Err(rule.to_owned()),
         })
         .collect()
+}
+
+/// `a=b,c=d`.
+pub(crate) fn pairs(text: &str) -> Result<BTreeMap<String, String>, Rule> {
+    let pairs = text.split(',').map(str::trim).filter(|p| !p.is_empty());
+    let pairs = pairs.map(|pair| match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("pairs separated by commas, such as licence=driving_license_picture".to_owned()),
+    });
+    pairs.collect()
 }
 
 /// `true` or `false`.

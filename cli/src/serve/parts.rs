@@ -1,7 +1,12 @@
 //! The three services as the command line runs them: each is bound first, tells
 //! its addresses, and then serves until it is told to end.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use belfry::publisher::Credential;
 use delivery::Limits;
@@ -261,6 +266,27 @@ fn read_line(setting: &str, path: &Path) -> Result<String, Failure> {
     }
 }
 
+/// What comes from Typeform, if anything is configured.
+fn typeform(config: &Config) -> Result<processors::Typeform, Failure> {
+    let read = |setting: &str, path: &Option<PathBuf>| {
+        let text = path.as_deref().map(|path| read_line(setting, path));
+        text.transpose()
+    };
+    let secrets = read("typeform-secret-file", &config.typeform_secret)?.unwrap_or_default();
+    let lines = secrets
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let token = read("typeform-token-file", &config.typeform_token)?;
+    Ok(processors::Typeform {
+        secrets: lines.map(processors::Secret::new).collect(),
+        user_field: config.typeform_user_field.clone(),
+        documents: config.typeform_documents.clone(),
+        token: token.map(processors::Secret::new),
+        ..processors::Typeform::default()
+    })
+}
+
 /// What transcribes, if anything is configured.
 fn transcriber(config: &Config) -> Result<Option<processors::Transcriber>, Failure> {
     let (url, command) = (&config.transcription_url, &config.transcription_command);
@@ -356,6 +382,7 @@ impl Processors {
             workers: config.image_workers,
             report_workers: config.report_workers,
             transcriber: transcriber(config)?,
+            typeform: typeform(config)?,
             transcription_workers: config.transcription_workers,
             max_audio_bytes: config.recording_limit,
             queue: config.job_queue,

@@ -40,15 +40,18 @@ const SIGNATURE: &str = "typeform-signature";
 /// What is needed of an event; there is more in it.
 #[derive(Deserialize)]
 struct Event {
-    event_id: String,
-    event_type: String,
+    #[serde(rename = "event_id")]
+    id: String,
+    #[serde(rename = "event_type")]
+    kind: String,
     #[serde(default)]
     form_response: Option<Submitted>,
 }
 
 #[derive(Deserialize)]
 struct Submitted {
-    submitted_at: String,
+    #[serde(rename = "submitted_at")]
+    at: String,
     #[serde(default)]
     hidden: BTreeMap<String, Value>,
     #[serde(default)]
@@ -101,13 +104,13 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
         .map_err(|error| Problem::bad_request(format!("the event is not as expected: {error}")))?;
     let Some(submitted) = event
         .form_response
-        .filter(|_| event.event_type == "form_response")
+        .filter(|_| event.kind == "form_response")
     else {
         // Anything but a success would have it sent again and again.
-        let ignored = format!("`{}` is no form_response", event.event_type);
+        let ignored = format!("`{}` is no form_response", event.kind);
         return Ok(Json(json!({"documents": [], "ignored": ignored})).into_response());
     };
-    accept(&app, &event.event_id, &submitted).await
+    accept(&app, &event.id, &submitted).await
 }
 
 /// Whether one of the secrets signed it: base64 of HMAC-SHA256 over the raw body.
@@ -136,7 +139,7 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
         );
         unprocessable("no_user", detail)
     })?;
-    let at = OffsetDateTime::parse(&submitted.submitted_at, &Rfc3339)
+    let at = OffsetDateTime::parse(&submitted.at, &Rfc3339)
         .map_err(|_| Problem::bad_request("`submitted_at` is not a time of RFC 3339"))?;
     let files = submitted.answers.iter().filter_map(|answer| {
         let url = answer.file_url.as_deref()?;

@@ -105,7 +105,7 @@ fn webp(bytes: &Bytes, exif: Option<Bytes>) -> Option<Bytes> {
     Some(webp.encoder().bytes())
 }
 
-/// Leaves out comments and what programs add (GIF89a, 24 and 26).
+/// Leaves out comments and what programs add (`GIF89a`, 24 and 26).
 fn gif(bytes: &Bytes) -> Option<Bytes> {
     let table = |flags: u8| match flags & 0x80 {
         0 => 0,

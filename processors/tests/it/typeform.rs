@@ -225,7 +225,7 @@ async fn an_event_that_nobody_signed_or_that_makes_no_sense_changes_nothing() {
         (
             with(|e| {
                 e["form_response"]["answers"] =
-                    json!(vec![e["form_response"]["answers"][2].clone(); 33])
+                    json!(vec![e["form_response"]["answers"][2].clone(); 33]);
             }),
             422,
             "too_many_files",

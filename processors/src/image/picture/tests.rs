@@ -47,7 +47,7 @@ const FORMATS: [ImageFormat; 4] = [
 fn each_format_is_decoded_and_its_thumbnail_can_be_read() {
     for format in FORMATS {
         let mut decoded = false;
-        let picture = made(&picture(format), BUDGET, || {
+        let picture = made(picture(format), BUDGET, || {
             decoded = true;
             true
         })
@@ -138,7 +138,7 @@ fn few_pixels_of_many_bytes_are_refused_too() {
         pixels: 1_000_000,
         bytes: 400 * 250 * 3 - 1,
     };
-    let failure = made(&picture(ImageFormat::Png), tight, || true).unwrap_err();
+    let failure = made(picture(ImageFormat::Png), tight, || true).unwrap_err();
     assert_eq!(failure, Failure::TooManyPixels);
 }
 
@@ -158,6 +158,6 @@ fn a_picture_taken_sideways_is_shown_upright() {
 
 #[test]
 fn what_was_called_off_while_it_was_decoded_is_not_finished() {
-    let failure = made(&picture(ImageFormat::Png), BUDGET, || false).unwrap_err();
+    let failure = made(picture(ImageFormat::Png), BUDGET, || false).unwrap_err();
     assert_eq!(failure, Failure::Cancelled);
 }

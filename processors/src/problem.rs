@@ -78,6 +78,13 @@ impl Problem {
         )
     }
 
+    /// The store of files is away; the reason is in the log.
+    pub(crate) fn unavailable(error: &object_store::Error) -> Self {
+        let failure = crate::storage::unavailable(error);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, failure.code(), failure.sentence()).come_back_after(RETRY_AFTER_S)
+    }
+
     /// The request took too long to come in.
     pub(crate) fn too_slow(limit: Duration) -> Self {
         let detail = format!("the upload took longer than {} s", limit.as_secs());

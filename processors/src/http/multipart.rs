@@ -80,7 +80,7 @@ async fn fields(
 async fn store(app: &App, (key, limit): (&str, u64), mut field: Field<'_>) -> Result<(), Problem> {
     let write = |error| match error {
         WriteError::TooLarge(limit) => Problem::too_large(limit),
-        WriteError::Store(error) => Problem::internal(&error),
+        WriteError::Store(error) => Problem::unavailable(&error),
     };
     let mut upload = app.files.begin(key, limit).await.map_err(write)?;
     let read = loop {

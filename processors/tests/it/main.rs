@@ -8,6 +8,7 @@ mod outbox;
 mod postgres;
 mod reports;
 mod restart;
+mod s3;
 mod servers;
 mod sounds;
 mod status;

@@ -33,12 +33,12 @@ export function webUrl(url) {
 }
 
 /** @param {number | null | undefined} ms */
-function duration(ms) {
+export function duration(ms) {
   if (typeof ms !== "number") return "";
   return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
 }
 
-const STATUS_NAMES = new Map([
+export const STATUS_NAMES = new Map([
   ["pending", "In progress"],
   ["completed", "Ready"],
   ["failed", "Failed"],
@@ -54,7 +54,7 @@ const PHASES = new Map([
 ]);
 
 /** Whether a row may go from one status to another. @param {string} now @param {string} next */
-function mayBecome(now, next) {
+export function mayBecome(now, next) {
   const phase = PHASES.get(next);
   if (now === next || phase === undefined) return true;
   // The list does not know that nothing is heard of a job; `revive` is for signs of life.
@@ -170,6 +170,12 @@ export class DocumentList {
     (/** @type {HTMLElement | null} */ (link) ?? row.element).focus({ preventScroll: true });
   }
 
+  /** Those that are ready, newest first. @returns {DocumentRecord[]} */
+  ready() {
+    const records = [...this.#rows.values()].map((row) => row.record);
+    return records.filter(({ status }) => status === "completed").reverse();
+  }
+
   /** @param {string} documentId @returns {DocumentRecord | undefined} */
   get(documentId) {
     return this.#rows.get(documentId)?.record;
@@ -272,7 +278,7 @@ function detail({ record, progress }) {
 }
 
 /** @param {Element} element @param {string} selector @param {string} value */
-function text(element, selector, value) {
+export function text(element, selector, value) {
   const target = element.querySelector(selector);
   if (target && target.textContent !== value) target.textContent = value;
 }

@@ -1,4 +1,4 @@
-// Pictures on their way to the processors, and the list on its way back.
+// What goes to the processors, and what they list on the way back.
 //
 // Promise: every failure is an `Error` whose message a person can act on; a
 // token that is refused once is replaced and the request made once more.
@@ -75,6 +75,45 @@ export class Processors {
     }
   }
 
+  /** @returns {Promise<any[]>} newest first */
+  async reports() {
+    const { reports } = await (await this.#request("/reports", {})).json();
+    return Array.isArray(reports) ? reports : [];
+  }
+
+  /** Asks for a report. @param {object} asked @returns {Promise<{reportId: string, jobId: string}>} */
+  async report(asked) {
+    const body = JSON.stringify(asked);
+    const answer = await this.#request("/reports", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+    return await answer.json();
+  }
+
+  /** @returns {Promise<any[]>} newest first */
+  async transcriptions() {
+    const { transcriptions } = await (await this.#request("/transcriptions", {})).json();
+    return Array.isArray(transcriptions) ? transcriptions : [];
+  }
+
+  /**
+   * Sends a recording.
+   *
+   * @param {File} file
+   * @param {string} language a BCP 47 tag, or nothing
+   * @returns {Promise<{transcriptionId: string, jobId: string}>}
+   */
+  async transcribe(file, language) {
+    const form = new FormData();
+    if (language !== "") form.append("language", language);
+    form.append("file", file, file.name);
+    const answer = await this.#request("/transcriptions", { method: "POST", body: form });
+    return await answer.json();
+  }
+
+  /** Calls a job off. @param {string} jobId */
+  async cancel(jobId) {
+    await this.#request(`/jobs/${encodeURIComponent(jobId)}`, { method: "DELETE" });
+  }
+
   async #turn() {
     if (this.#queue.length >= MAX_WAITING) throw new Error(`${MAX_WAITING} pictures wait already. Try again when some are done.`);
     if (this.#running >= PARALLEL) await new Promise((resolve) => this.#queue.push(() => resolve(null)));
@@ -91,11 +130,11 @@ export class Processors {
 
   /** @param {string} path @param {RequestInit} init @param {boolean} refused */
   async #attempt(path, init, refused) {
-    const headers = { Authorization: `Bearer ${await this.#session.token(refused)}` };
+    const headers = { ...init.headers, Authorization: `Bearer ${await this.#session.token(refused)}` };
     try {
       return await fetch(this.#url + path, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
     } catch {
-      throw new Error("The image service cannot be reached. Try again in a moment.");
+      throw new Error("The service cannot be reached. Try again in a moment.");
     }
   }
 }
@@ -113,5 +152,5 @@ async function problem(answer) {
   } catch {
     // Not a problem document: the status has to do.
   }
-  return answer.status === 413 ? "The file is too large." : `The image service answered ${answer.status}.`;
+  return answer.status === 413 ? "The file is too large." : `The service answered ${answer.status}.`;
 }

@@ -9,6 +9,7 @@ import { Notices } from "./dashboard-notices.js";
 import { QueuesPanel } from "./dashboard-queues.js";
 import { deviceName, loadConfig, Session } from "./dashboard-session.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
+import { Workshop } from "./dashboard-workshop.js";
 import { nameOf, typeName, wordsFor } from "./dashboard-words.js";
 import { Jobs } from "./jobs.js";
 import { ToastNotifications } from "./toast-notifications.js";
@@ -58,6 +59,7 @@ function ring() {
 class Dashboard {
   #processors;
   #documents;
+  #workshop;
   #client;
   #notices;
   #queues;
@@ -79,6 +81,7 @@ class Dashboard {
     byId("user").textContent = session.user;
     this.#processors = new Processors(config.processorsUrl, session);
     this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon());
+    this.#workshop = new Workshop({ byId, processors: this.#processors, pictures: () => this.#documents.ready() });
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
       token: (cause) => this.#token(session, cause, config.devTokens),
@@ -168,8 +171,10 @@ class Dashboard {
       return this.#documents.revive(event.documentId);
     }
     if (event.type === "image_processed" || event.type === "image_processing_failed") this.#ended(event);
+    const reveal = this.#workshop.take(event);
     const words = wordsFor(event, this.#names.get(event.jobId));
     if (words === null) return;
+    if (reveal) return this.#notices.tell(event, words, reveal);
     const known = event.documentId !== undefined && this.#documents.get(event.documentId) !== undefined;
     this.#notices.tell(event, words, known ? () => this.#documents.reveal(event.documentId) : undefined);
   }
@@ -198,7 +203,9 @@ class Dashboard {
   #drawProgress() {
     const events = [...this.#moving.values()];
     this.#moving.clear();
-    for (const { jobId, percent, stage, resourceId } of events) {
+    for (const event of events) {
+      const { jobId, percent, stage, resourceId } = event;
+      this.#workshop.progress(event);
       const record = this.#documents.get(resourceId);
       if (record && record.status !== "pending" && record.status !== "stalled") continue;
       this.#documents.revive(resourceId);
@@ -231,6 +238,7 @@ class Dashboard {
       const records = await this.#processors.list();
       this.#documents.load(records.map((record) => this.#withStalled(record)));
       byId("documents-note").textContent = "";
+      await this.#workshop.reload();
     } catch (cause) {
       byId("documents-note").textContent = cause instanceof Error ? cause.message : String(cause);
     } finally {

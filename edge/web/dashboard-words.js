@@ -40,6 +40,12 @@ function subjectOf({ resource, jobId }) {
   return resource && resource !== jobId ? typeName(resource) : "A job";
 }
 
+/** @param {string | undefined} words */
+function beginning(words) {
+  if (!words) return "Nothing was said in it.";
+  return words.length > 120 ? `${words.slice(0, 119)}…` : words;
+}
+
 /**
  * What to announce; `null`: nothing.
  *
@@ -59,6 +65,7 @@ export function wordsFor(event, known) {
     return { kind: failed ? "error" : "info", title: typeName(event.updateType), text: event.error || `${typeName(event.resource)}: ${event.status}` };
   }
   if (phase === "failed") return { kind: "error", title: `${name} failed`, text: event.error || "It could not be processed." };
+  if (event.type === "transcription_complete") return { kind: "success", title: `${name} is ready`, text: beginning(event.text) };
   if (phase === "done") return { kind: "success", title: `${name} is ready`, text: "It is ready to be viewed." };
   return null;
 }

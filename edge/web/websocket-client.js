@@ -76,7 +76,7 @@ export class DashboardWebSocketClient {
 
   /** @param {Options} options */
   constructor(options) {
-    this.#options = { heartbeatMs: 30_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", receipts: true, ...options };
+    this.#options = { heartbeatMs: 25_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", receipts: true, ...options };
     this.#world = {
       WebSocket: globalThis.WebSocket,
       setTimeout: (/** @type {() => void} */ run, /** @type {number} */ ms) => setTimeout(run, ms),

@@ -38,7 +38,7 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     pages: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    size_bytes: Option<u64>,
+    bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ fn shown(app: &App, record: &Record) -> Result<Shown, Problem> {
         title: input.title,
         about: About::of(record),
         pages: done.map(|made| made.pages),
-        size_bytes: done.map(|made| made.size_bytes),
+        bytes: done.map(|made| made.size_bytes),
         signed_url: done.map(|_| app.signer.link(&key, expires_s)),
         signed_url_expires_at: done.map(|_| rfc3339(expires_s.saturating_mul(1000))),
     })

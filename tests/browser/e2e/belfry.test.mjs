@@ -2,13 +2,11 @@
 // and its event comes back to the same page. Needs BELFRY_BIN.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { startBelfry } from "./binary.mjs";
 import { notReloaded, openBrowser, rowWithPicture, shoot, until } from "./page.mjs";
 
 const SAMPLE = fileURLToPath(new URL("../../../edge/web/sample.jpg", import.meta.url));
@@ -17,43 +15,16 @@ let belfry;
 let chromium;
 let dataDir;
 let addresses;
-let log = "";
-
-/** Starts `belfry up` on free ports and gives its addresses once it is ready. */
-async function up() {
-  const any = "127.0.0.1:0";
-  const args = ["up", "--data-dir", dataDir, "--edge-listen", any, "--grpc-listen", any, "--processors-listen", any, "--notifier-http-listen", any, "--print-addresses-json"];
-  belfry = spawn(process.env.BELFRY_BIN ?? "", args, { stdio: ["ignore", "pipe", "pipe"] });
-  belfry.stderr.on("data", (chunk) => {
-    log = (log + chunk).slice(-8_000);
-  });
-  const first = await new Promise((resolve, reject) => {
-    createInterface({ input: belfry.stdout }).on("line", (line) => {
-      if (line.startsWith("{")) resolve(line);
-    });
-    belfry.once("error", reject);
-    belfry.once("exit", (code) => reject(new Error(`belfry ended with ${code} before it was ready:\n${log}`)));
-  });
-  addresses = JSON.parse(first);
-  await until(async () => (await fetch(new URL("readyz", addresses.dashboard)).catch(() => null))?.ok, "a ready edge");
-}
 
 before(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), "belfry-browser-"));
-  await up();
+  belfry = await startBelfry();
+  ({ addresses, dataDir } = belfry);
   chromium = await openBrowser();
 });
 
 after(async () => {
   await chromium?.browser.close();
-  if (belfry?.exitCode === null) {
-    const ended = new Promise((resolve) => belfry.once("exit", resolve));
-    belfry.kill("SIGTERM");
-    const late = setTimeout(() => belfry.kill("SIGKILL"), 15_000);
-    await ended;
-    clearTimeout(late);
-  }
-  await rm(dataDir, { recursive: true, force: true });
+  await belfry?.stop();
 });
 
 /** Each test is another user: their rows, counts and positions are their own. */

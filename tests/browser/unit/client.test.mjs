@@ -116,10 +116,10 @@ test("a gap moves the position and is told", async () => {
 
 test("the heartbeat pings, and 10 s without a pong end the connection", async () => {
   const { world, client } = await establish();
-  await world.pass(30_000);
+  await world.pass(25_000);
   assert.deepEqual(world.socket.sent.at(-1), { type: "ping" });
   world.socket.tell({ type: "pong" });
-  await world.pass(30_000);
+  await world.pass(25_000);
   assert.equal(world.socket.sent.filter((frame) => frame.type === "ping").length, 2);
   await world.pass(9_999);
   assert.equal(client.state, "connected");

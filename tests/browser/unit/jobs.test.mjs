@@ -94,7 +94,8 @@ test("every kind of event has its words, and what is not for the page has none",
   assert.equal(words({ ...failed, documentType: "passport_picture" }), "error: Passport picture failed. It is damaged.");
   assert.match(words({ ...stalled, documentType: "passport_picture" }), /^error: Passport picture is stuck\. Nothing was heard of it/);
   assert.match(words({ type: "pdf_generation_failed", errorCode: "stalled" }, "Yearly report"), /^error: Yearly report is stuck\./);
-  assert.equal(words({ type: "transcription_complete" }), "success: Transcription is ready. It is ready to be viewed.");
+  assert.equal(words({ type: "transcription_complete", text: "Ding dong." }), "success: Transcription is ready. Ding dong.");
+  assert.equal(words({ type: "transcription_complete" }), "success: Transcription is ready. Nothing was said in it.");
   assert.equal(words({ type: "status_update", updateType: "note", resource: "account", status: "changed" }), "info: Note. Account: changed");
   const status = { type: "status_update", updateType: "job_failed", status: "failed", jobId: "j", data: { errorCode: "stalled" } };
   assert.match(words({ ...status, resource: "monthly_report" }), /^error: Monthly report is stuck/);

@@ -1,0 +1,41 @@
+// The real binary, on free ports, in a directory of its own. Needs BELFRY_BIN.
+
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { until } from "./page.mjs";
+
+/** `belfry up`, ready. @param {string[]} more arguments */
+export async function startBelfry(more = []) {
+  const dataDir = await mkdtemp(join(tmpdir(), "belfry-browser-"));
+  const any = "127.0.0.1:0";
+  const args = ["up", "--data-dir", dataDir, "--edge-listen", any, "--grpc-listen", any, "--processors-listen", any, "--notifier-http-listen", any, "--print-addresses-json", ...more];
+  const belfry = spawn(process.env.BELFRY_BIN ?? "", args, { stdio: ["ignore", "pipe", "pipe"] });
+  let log = "";
+  belfry.stderr.on("data", (chunk) => {
+    log = (log + chunk).slice(-8_000);
+  });
+  const first = await new Promise((resolve, reject) => {
+    createInterface({ input: belfry.stdout }).on("line", (line) => {
+      if (line.startsWith("{")) resolve(line);
+    });
+    belfry.once("error", reject);
+    belfry.once("exit", (code) => reject(new Error(`belfry ended with ${code} before it was ready:\n${log}`)));
+  });
+  const addresses = JSON.parse(first);
+  await until(async () => (await fetch(new URL("readyz", addresses.dashboard)).catch(() => null))?.ok, "a ready edge");
+
+  async function stop() {
+    if (belfry.exitCode === null) {
+      const ended = new Promise((resolve) => belfry.once("exit", resolve));
+      belfry.kill("SIGTERM");
+      const late = setTimeout(() => belfry.kill("SIGKILL"), 15_000);
+      await ended;
+      clearTimeout(late);
+    }
+    await rm(dataDir, { recursive: true, force: true });
+  }
+  return { addresses, dataDir, stop };
+}

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     sounds::{ffmpeg, recogniser, spoken},
-    world::{World, body},
+    world::{PATIENCE, World, body},
 };
 
 async fn world(transcriber: impl Into<Option<Transcriber>>) -> World {
@@ -81,8 +81,16 @@ impl World {
         let shown = self.json(&format!("/transcriptions/{id}"), "u1").await;
         let code = failed.failure.unwrap().code;
         assert_eq!(shown["errorCode"], code);
+        // It goes once the failure is told.
         let kept = self.data.path().join("files/recordings").join(&id);
-        assert!(!kept.exists(), "the recording of a failed job is left");
+        let late = tokio::time::Instant::now() + PATIENCE;
+        while kept.exists() {
+            assert!(
+                tokio::time::Instant::now() < late,
+                "the recording of a failed job is left"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         code
     }
 }

@@ -8,7 +8,11 @@ use std::{
 };
 
 use image::{ImageFormat, Rgb, RgbImage};
-use serde_json::Value;
+use reqwest::{
+    RequestBuilder,
+    multipart::{Form, Part},
+};
+use serde_json::{Value, json};
 use sqlx::AnyPool;
 use tokio::{
     sync::{mpsc, watch},
@@ -38,25 +42,34 @@ struct Uploader {
 }
 
 impl Uploader {
-    fn request(&self, file: &[u8]) -> reqwest::RequestBuilder {
-        let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n";
-        let body = [head.as_bytes(), file, b"\r\n--b--\r\n"].concat();
-        let post = self.http.post(format!("{}/images", self.url));
-        let post = post.header("content-type", "multipart/form-data; boundary=b");
-        post.bearer_auth(&self.token).body(body)
+    /// Most are pictures, every seventh of them is none; every fifth job is a report,
+    /// every other fifth a recording.
+    fn request(&self, number: usize) -> RequestBuilder {
+        let post = |path| {
+            let post = self.http.post(format!("{}{path}", self.url));
+            post.bearer_auth(&self.token)
+        };
+        let file = |bytes: Vec<u8>| Form::new().part("file", Part::bytes(bytes).file_name("x"));
+        match (number % 5, number % 7) {
+            (2, _) => post("/reports").json(&json!({
+                "title": format!("Report {number}"),
+                "occurredAt": "2026-11-23T14:05:00Z",
+                "severity": "low",
+                "summary": "All is well.",
+            })),
+            (4, _) => post("/transcriptions").multipart(file(recording())),
+            (_, 6) => post("/images").multipart(file(b"<svg/>".to_vec())),
+            _ => post("/images").multipart(file(self.picture.to_vec())),
+        }
     }
 
-    /// Sends until so many were accepted. Every seventh is no picture, every tenth is
-    /// called off. Gives the ids of the accepted jobs.
+    /// Sends until so many were accepted. Every tenth is called off. Gives the ids of
+    /// the accepted jobs.
     async fn run(self, count: usize, accepted: Arc<watch::Sender<usize>>) -> Vec<String> {
         let mut jobs = Vec::new();
         while jobs.len() < count {
             let number = jobs.len();
-            let file: &[u8] = match number % 7 {
-                6 => b"<svg/>",
-                _ => &self.picture,
-            };
-            let answer = self.request(file).send().await;
+            let answer = self.request(number).send().await;
             // Away, or no place: this one is not ours to count, accepted or not.
             let Some(answer) = answer.ok().filter(|answer| answer.status() == 202) else {
                 sleep(Duration::from_millis(20)).await;
@@ -139,12 +152,17 @@ impl Scene {
         let seen = people.seen();
         assert!(seen.keys().eq(ends.keys()), "{seen:?} of {ends:?}");
         for (job, end) in &ends {
-            let expect = ["image_processing_started".to_owned(), end.clone()];
-            assert_eq!(seen[job], expect, "of job {job}");
+            assert_eq!(seen[job], *end, "of job {job}");
         }
-        for code in ["unsupported_format", "cancelled"] {
-            let some = ends.values().any(|end| end.ends_with(code));
-            assert!(some, "none is {code}");
+        for end in [
+            "image_processed",
+            "pdf_generated",
+            "transcription_complete",
+            "unsupported_format",
+            "cancelled",
+        ] {
+            let some = ends.values().any(|told| told[1].ends_with(end));
+            assert!(some, "none is {end}");
         }
         let again = count(&database, "SELECT COUNT(*) FROM jobs WHERE attempts > 1").await;
         println!("{} jobs, {again} of them begun more than once", ends.len());
@@ -157,16 +175,52 @@ async fn count(database: &AnyPool, sql: &'static str) -> i64 {
     count.await.expect("counted")
 }
 
-/// Every job of the database and how it ended, in the words of the events.
-async fn ends(database: &AnyPool) -> BTreeMap<String, String> {
-    let select = "SELECT id, status, COALESCE(error_code, '') FROM jobs";
-    let rows = sqlx::query_as::<_, (String, String, String)>(select);
+/// What is to be told of every job of the database, in the words of the events.
+async fn ends(database: &AnyPool) -> BTreeMap<String, Vec<String>> {
+    let select = "SELECT id, kind, status, COALESCE(error_code, '') FROM jobs";
+    let rows = sqlx::query_as::<_, (String, String, String, String)>(select);
     let rows = rows.fetch_all(database).await.expect("read");
-    let ends = rows.into_iter().map(|(id, status, code)| match &*status {
-        "completed" => (id, "image_processed".to_owned()),
-        _ => (id, format!("image_processing_failed: {code}")),
+    let told = rows.into_iter().map(|(id, kind, status, code)| {
+        let [started, completed, failed] = match &*kind {
+            "report" => [
+                "pdf_generation_started",
+                "pdf_generated",
+                "pdf_generation_failed",
+            ],
+            "transcription" => [
+                "transcription_started",
+                "transcription_complete",
+                "transcription_failed",
+            ],
+            _ => [
+                "image_processing_started",
+                "image_processed",
+                "image_processing_failed",
+            ],
+        };
+        let end = match &*status {
+            "completed" => completed.to_owned(),
+            _ => format!("{failed}: {code}"),
+        };
+        (id, vec![started.to_owned(), end])
     });
-    ends.collect()
+    told.collect()
+}
+
+/// Half a second of a tone.
+fn recording() -> Vec<u8> {
+    let samples = (0..8_000_u32).map(|n| if n / 40 % 2 == 0 { 6_000_i16 } else { -6_000 });
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let size = data.len() as u32;
+    let mut file = b"RIFF".to_vec();
+    file.extend((size + 36).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(16_000_u32.to_le_bytes());
+    file.extend(32_000_u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(size.to_le_bytes());
+    file.extend(data);
+    file
 }
 
 fn picture() -> Vec<u8> {
@@ -283,6 +337,10 @@ fn room_for_all() -> Vec<String> {
         "4000",
         "--image-workers",
         "4",
+        "--transcription-workers",
+        "2",
+        "--transcription-command",
+        "/bin/echo ding {wav}",
     ]
     .map(str::to_owned)
     .to_vec()

@@ -8,6 +8,7 @@ mod jobs;
 mod killed;
 mod layout;
 mod links;
+mod many_pictures;
 #[path = "world/postgres.rs"]
 mod postgres;
 mod silent_jobs;

@@ -89,7 +89,7 @@ test("degraded shows in the pill while the socket stays open", async () => {
 
 test("an edge that went silent is noticed by the watchdog", async () => {
   const { page } = open;
-  // The page's own client waits 30 s; a second one with short times is the same code.
+  // The page's own client waits 35 s; a second one with short times is the same code.
   edge.answersPings = false;
   const url = edge.wsUrl;
   const seen = await page.evaluate(async (wsUrl) => {

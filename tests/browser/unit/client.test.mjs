@@ -128,6 +128,17 @@ test("the heartbeat pings, and 10 s without a pong end the connection", async ()
   assert.equal(world.sockets[0].closedWith.code, 4000);
 });
 
+test("an edge that goes silent at the worst moment is noticed within 35 s", async () => {
+  const { world, client } = await establish();
+  await world.pass(25_000);
+  // Dead right after this one: the longest that silence can go unnoticed.
+  world.socket.tell({ type: "pong" });
+  await world.pass(34_999);
+  assert.equal(client.state, "connected");
+  await world.pass(1);
+  assert.equal(client.state, "connecting");
+});
+
 test("an edge that never says connected is given up after 15 s", async () => {
   const { world, client } = await start();
   await world.pass(15_000);

@@ -1,3 +1,5 @@
+//! Pictures with something to hide, in each format.
+
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Rgb, RgbImage};

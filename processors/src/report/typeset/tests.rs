@@ -1,3 +1,5 @@
+//! Reports on paper: standards, data that is never markup, long tables, calling off.
+
 use serde_json::{Value, json};
 
 use super::*;

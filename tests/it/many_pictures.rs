@@ -1,0 +1,130 @@
+//! A thousand pictures at once: what reaches the page stays smooth, and nothing grows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{StreamExt, stream};
+use image::{ImageFormat, Rgb, RgbImage};
+use reqwest::multipart::{Form, Part};
+
+use crate::world::World;
+
+const PICTURES: usize = 1_000;
+/// From here on, everything that is kept for long is there.
+const WARM: usize = 250;
+/// What the allocator may keep beside what is used.
+const GROWTH_KIB: u64 = 48 * 1024;
+/// Between two words of one job, in milliseconds.
+const EVERY_MS: i64 = 100;
+
+/// What a page got of one job.
+#[derive(Default)]
+struct Heard {
+    /// When the notifier took them, in milliseconds.
+    progress_ms: Vec<i64>,
+    ends: usize,
+}
+
+fn picture() -> Vec<u8> {
+    let image = RgbImage::from_fn(160, 120, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
+    let mut file = std::io::Cursor::new(Vec::new());
+    let written = image.write_to(&mut file, ImageFormat::Jpeg);
+    written.expect("written");
+    file.into_inner()
+}
+
+async fn send(url: &str, token: &str, file: Arc<Vec<u8>>, http: reqwest::Client) {
+    let part = Part::bytes(file.to_vec()).file_name("x.jpg");
+    let form = Form::new().part("file", part);
+    let post = http.post(format!("{url}/images")).bearer_auth(token);
+    let answer = post.multipart(form).send().await.expect("answered");
+    assert_eq!(answer.status(), 202);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
+    let world = World::new();
+    world.make_secrets();
+    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let grpc = notifier.address("grpc");
+    let edge = world.edge(&grpc, "edge-1");
+    let more = [
+        "--image-workers",
+        "4",
+        "--job-queue",
+        "4000",
+        "--jobs-per-user",
+        "4000",
+    ];
+    let processors = world.processors("127.0.0.1:0", &grpc, &more);
+    let url = processors.address("processors");
+    let mut page = world.browser(&edge, "u1").await;
+    let (token, file, http) = (
+        world.user_token("u1"),
+        Arc::new(picture()),
+        reqwest::Client::new(),
+    );
+    let uploads = tokio::spawn(async move {
+        let sends =
+            (0..PICTURES).map(|_| (url.clone(), token.clone(), Arc::clone(&file), http.clone()));
+        let sends = stream::iter(sends).map(|(url, token, file, http)| async move {
+            send(&url, &token, file, http).await;
+        });
+        sends.buffer_unordered(8).count().await
+    });
+
+    let mut jobs: HashMap<String, Heard> = HashMap::new();
+    let (mut ended, mut warm_kib) = (0, 0);
+    while ended < PICTURES {
+        let frame = page.try_next().await.expect("the page stays connected");
+        let Some(job) = frame["jobId"].as_str() else {
+            assert_ne!(frame["type"], "gap", "{frame}");
+            continue;
+        };
+        let heard = jobs.entry(job.to_owned()).or_default();
+        match frame["type"].as_str() {
+            Some("job_progress") => {
+                assert_eq!(heard.ends, 0, "progress after the end: {frame}");
+                let at = frame["timestamp"].as_str().expect("a time");
+                let at: prost_types::Timestamp = at.parse().expect("RFC 3339");
+                heard
+                    .progress_ms
+                    .push(at.seconds * 1000 + i64::from(at.nanos) / 1_000_000);
+            }
+            Some("image_processed") => {
+                heard.ends += 1;
+                ended += 1;
+            }
+            _ => {}
+        }
+        if ended == WARM && warm_kib == 0 {
+            warm_kib = processors.rss_kib();
+        }
+    }
+    assert_eq!(uploads.await.expect("uploaded"), PICTURES);
+    assert_eq!(jobs.len(), PICTURES);
+    let mut words = 0;
+    for (job, heard) in &jobs {
+        assert_eq!(heard.ends, 1, "{job}");
+        words += heard.progress_ms.len();
+        let span = match (heard.progress_ms.first(), heard.progress_ms.last()) {
+            (Some(first), Some(last)) => last - first,
+            _ => continue,
+        };
+        // One at the beginning, and one that the network may have held up.
+        let most = span / EVERY_MS + 2;
+        let got = heard.progress_ms.len() as i64;
+        assert!(
+            got <= most,
+            "{got} words of {job} in {span} ms: {:?}",
+            heard.progress_ms
+        );
+    }
+    let after_kib = processors.rss_kib();
+    println!(
+        "{words} words of progress; {warm_kib} KiB after {WARM} pictures, {after_kib} after all"
+    );
+    assert!(
+        after_kib < warm_kib + GROWTH_KIB,
+        "{warm_kib} KiB grew to {after_kib}"
+    );
+}

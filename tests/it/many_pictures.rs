@@ -112,7 +112,7 @@ async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
         };
         // One at the beginning, and one that the network may have held up.
         let most = span / EVERY_MS + 2;
-        let got = heard.progress_ms.len() as i64;
+        let got = i64::try_from(heard.progress_ms.len()).expect("few");
         assert!(
             got <= most,
             "{got} words of {job} in {span} ms: {:?}",

@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::{
-        settings::{Edge, Everything, Notifier, Processors, Settings, Up},
+        roles::{Edge, Everything, Notifier, Processors, Role, Up},
+        settings::Settings,
         units::any_duration,
     },
     token::ServiceRole,
@@ -76,7 +77,7 @@ pub(crate) enum ConfigCommand {
 
 /// How to run something that serves.
 #[derive(Args)]
-pub(crate) struct Serve<R: crate::config::settings::Role + Send + Sync + 'static> {
+pub(crate) struct Serve<R: Role + Send + Sync + 'static> {
     /// The configuration file [default: ./belfry.toml if it is there]
     #[arg(
         long,

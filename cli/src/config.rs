@@ -4,6 +4,7 @@
 //! fault is told in one sentence that names key, value and allowed range, and no
 //! secret is ever part of it (secrets are paths here).
 
+pub(crate) mod roles;
 pub(crate) mod settings;
 pub(crate) mod units;
 
@@ -57,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) retained_age: Duration,
     pub(crate) idempotency_window: Duration,
     pub(crate) database_url: Option<String>,
+    pub(crate) document_types: Vec<String>,
     pub(crate) image_workers: usize,
     pub(crate) report_workers: usize,
     pub(crate) transcription_url: Option<String>,
@@ -173,6 +175,7 @@ fn read_all(r: &mut Reader<'_>) -> Config {
         idempotency_window: r.read("idempotency-window", |t| duration(t, SECOND, 30 * DAY)),
         // Never shown, also when it is wrong: a password may be in it.
         database_url: r.read("database-url", |t| Ok(given(t))),
+        document_types: r.read("document-types", units::names),
         image_workers: r.read("image-workers", |t| count(t, 1, 256)) as usize,
         report_workers: r.read("report-workers", |t| count(t, 1, 256)) as usize,
         transcription_url: r.read("transcription-url", |t| optional_url(t, &["http", "https"])),

@@ -19,7 +19,7 @@ use crate::{
     args::Serve,
     config::{
         self, Config,
-        settings::{Edge, Notifier, Processors, Role, Up},
+        roles::{Edge, Notifier, Processors, Role, Up},
     },
     exit::Failure,
 };

@@ -69,18 +69,21 @@ export class DocumentList {
   #empty;
   #template;
   #onBrokenThumbnail;
+  #onCancel;
 
   /**
    * @param {HTMLElement} list
    * @param {HTMLElement} empty shown while there is nothing
    * @param {HTMLTemplateElement} template one row
    * @param {() => void} onBrokenThumbnail a signed URL has probably expired
+   * @param {(jobId: string) => void} onCancel somebody wants it no more
    */
-  constructor(list, empty, template, onBrokenThumbnail) {
+  constructor(list, empty, template, onBrokenThumbnail, onCancel) {
     this.#list = list;
     this.#empty = empty;
     this.#template = template;
     this.#onBrokenThumbnail = onBrokenThumbnail;
+    this.#onCancel = onCancel;
   }
 
   /**
@@ -190,6 +193,7 @@ export class DocumentList {
     element.querySelector("img")?.addEventListener("error", () => this.#thumbnailBroke(record.documentId));
     /** @type {Row} */
     const row = { record, element, preview: null, progress: {} };
+    element.querySelector(".work-cancel")?.addEventListener("click", () => this.#onCancel(String(row.record.jobId)));
     this.#rows.set(record.documentId, row);
     this.#list.prepend(element);
     for (const id of this.#rows.keys()) {
@@ -240,6 +244,7 @@ export class DocumentList {
       if (row.progress.percent !== undefined) bar.value = row.progress.percent;
       bar.setAttribute("aria-label", `Progress of ${typeName(record.documentType)}`);
     }
+    cancelButton(element, record.status === "pending" && Boolean(record.jobId), typeName(record.documentType));
     this.#drawPicture(row);
   }
 
@@ -275,6 +280,14 @@ function detail({ record, progress }) {
   if (record.status === "failed") return record.error || "It could not be processed.";
   if (record.status === "pending") return progress.stage ? `${progress.stage} …` : "waiting for its turn …";
   return record.width && record.height ? `${record.width} × ${record.height} px` : "";
+}
+
+/** @param {Element} element @param {boolean} possible @param {string} name */
+export function cancelButton(element, possible, name) {
+  const cancel = /** @type {HTMLButtonElement | null} */ (element.querySelector(".work-cancel"));
+  if (!cancel) return;
+  cancel.hidden = !possible;
+  cancel.setAttribute("aria-label", `Cancel ${name}`);
 }
 
 /** @param {Element} element @param {string} selector @param {string} value */

@@ -80,7 +80,7 @@ class Dashboard {
   constructor(config, session) {
     byId("user").textContent = session.user;
     this.#processors = new Processors(config.processorsUrl, session);
-    this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon());
+    this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon(), (jobId) => void this.#cancel(jobId));
     this.#workshop = new Workshop({ byId, processors: this.#processors, pictures: () => this.#documents.ready() });
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
@@ -281,6 +281,15 @@ class Dashboard {
     byId("broken").addEventListener("click", () => {
       this.#send([new File(["This is not a picture."], "broken.jpg", { type: "image/jpeg" })]);
     });
+  }
+
+  /** @param {string} jobId */
+  async #cancel(jobId) {
+    try {
+      await this.#processors.cancel(jobId);
+    } catch (cause) {
+      byId("documents-note").textContent = cause instanceof Error ? cause.message : String(cause);
+    }
   }
 
   /** @param {File[]} files */

@@ -4,7 +4,7 @@
 // Promise: a work that is ready stays so, and one that has ended never looks pending
 // again; at most `MAX_ROWS` rows; text only, and only http links.
 
-import { duration, mayBecome, STATUS_NAMES, text, webUrl } from "./dashboard-documents.js";
+import { cancelButton, duration, mayBecome, STATUS_NAMES, text, webUrl } from "./dashboard-documents.js";
 import { STALLED } from "./dashboard-words.js";
 
 /** Rows that are kept, newest first: as many as the processors list. */
@@ -147,11 +147,7 @@ export class WorkList {
       if (progress.percent !== undefined) bar.value = progress.percent;
       bar.setAttribute("aria-label", `Progress of ${work.name ?? "a job"}`);
     }
-    const cancel = /** @type {HTMLButtonElement | null} */ (element.querySelector(".work-cancel"));
-    if (cancel) {
-      cancel.hidden = !pending || !work.jobId;
-      cancel.setAttribute("aria-label", `Cancel ${work.name ?? "it"}`);
-    }
+    cancelButton(element, pending && Boolean(work.jobId), work.name ?? "it");
     const link = /** @type {HTMLAnchorElement | null} */ (element.querySelector(".work-open"));
     const url = webUrl(work.url);
     if (link) {

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use belfry::publisher::Credential;
 use url::Url;
 
+use crate::auth::is_visible;
+
 /// Bytes that nobody may see. `Debug` hides them.
 #[derive(Clone, Default)]
 pub struct Secret(Vec<u8>);
@@ -124,6 +126,15 @@ impl Default for Typeform {
     }
 }
 
+const DOCUMENT_TYPES: [&str; 6] = [
+    "image",
+    "driving_license_picture",
+    "passport_picture",
+    "receipt_picture",
+    "profile_picture",
+    "id_card_picture",
+];
+
 /// The processors' configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -156,6 +167,9 @@ pub struct Config {
     /// Origins of dashboards that may call from a browser: exact scheme, host and
     /// port. Default none.
     pub allowed_origins: Vec<String>,
+    /// What a picture may be said to show, 1 to 64 names of at most 64 bytes. Default
+    /// `image`, which is meant where nothing is said, and five kinds of papers.
+    pub document_types: Vec<String>,
     /// Bytes of one file at most. Default 20 MiB. A worker holds one file in memory.
     pub max_file_bytes: u64,
     /// Pixels of one picture at most. Default 50 million.
@@ -234,6 +248,7 @@ impl Default for Config {
             public_url: "http://127.0.0.1:8081".into(),
             url_lifetime: Duration::from_hours(1),
             allowed_origins: Vec::new(),
+            document_types: DOCUMENT_TYPES.map(str::to_owned).to_vec(),
             max_file_bytes: 20 << 20,
             max_pixels: 50_000_000,
             max_decode_bytes: 256 << 20,
@@ -335,6 +350,22 @@ impl Config {
                 self.public_url
             ));
         }
+        faults.extend(self.check_kinds());
+        for origin in &self.allowed_origins {
+            let exact =
+                Url::parse(origin).is_ok_and(|u| u.origin().ascii_serialization() == *origin);
+            if !exact {
+                faults.push(format!(
+                    "`allowed_origins` has `{origin}`, write exact origins such as `https://app.example`"
+                ));
+            }
+        }
+        faults
+    }
+
+    /// What is set for one kind of job.
+    fn check_kinds(&self) -> Vec<String> {
+        let mut faults = Vec::new();
         match &self.transcriber {
             Some(Transcriber::Remote(remote)) => {
                 let http = |url: &Url| matches!(url.scheme(), "http" | "https");
@@ -351,12 +382,18 @@ impl Config {
             }
             _ => {}
         }
-        for origin in &self.allowed_origins {
-            let exact =
-                Url::parse(origin).is_ok_and(|u| u.origin().ascii_serialization() == *origin);
-            if !exact {
+        let types = &self.document_types;
+        let named = |name: &String| (1..=64).contains(&name.len()) && is_visible(name);
+        if !(1..=64).contains(&types.len()) || !types.iter().all(named) {
+            faults.push(format!(
+                "`document_types` is {types:?}, allowed are 1 to 64 names of 1 to 64 visible bytes"
+            ));
+        }
+        for (field, document_type) in &self.typeform.documents {
+            if !types.contains(document_type) {
                 faults.push(format!(
-                    "`allowed_origins` has `{origin}`, write exact origins such as `https://app.example`"
+                    "the form's field `{field}` is a `{document_type}`, which is not among \
+                     `document_types`, add it there"
                 ));
             }
         }

@@ -36,6 +36,15 @@ pub(crate) struct Fetcher {
     token: Option<(String, Secret)>,
 }
 
+/// Who gave an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// A user: no token of ours opens anything for them.
+    User,
+    /// A form's signed webhook.
+    Form,
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` has no public address")]
 struct Refused(String);
@@ -104,11 +113,19 @@ impl Fetcher {
     }
 
     /// Opens a URL, following redirects, each of which is checked like the first.
-    pub(crate) async fn open(&self, mut url: Url, limit: u64) -> Result<Body, Failure> {
+    /// `whose` says whether our own token may be shown.
+    pub(crate) async fn open(
+        &self,
+        mut url: Url,
+        limit: u64,
+        whose: Whose,
+    ) -> Result<Body, Failure> {
         for _ in 0..=MAX_REDIRECTS {
             self.check_hop(&url)?;
             let mut request = self.client.get(url.clone());
-            if let Some(token) = self.token_for(&url) {
+            if whose == Whose::Form
+                && let Some(token) = self.token_for(&url)
+            {
                 request = request.bearer_auth(token);
             }
             let response = request.send().await.map_err(|e| failure(&e))?;

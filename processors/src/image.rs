@@ -21,7 +21,7 @@ use crate::{
     clock::{expiry_s, time_of},
     config::Config,
     failure::Failure,
-    fetch::Fetcher,
+    fetch::{Fetcher, Whose},
     job::{AtWork, Job, Kind, Places, Terms},
     sign::Signer,
     storage::{Files, WriteError, unavailable},
@@ -36,6 +36,9 @@ pub(crate) struct Input {
     /// Where it is to be fetched from; otherwise the original is stored already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<Url>,
+    /// A form's webhook gave the address, not the user.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) of_form: bool,
 }
 
 /// What is made of it.
@@ -113,7 +116,12 @@ impl Kind for Images {
             _ if stored => Ok(()),
             Some(url) => {
                 at.progress(5, "fetching the picture");
-                self.fetch(&key, url.clone()).await
+                let whose = if job.input.of_form {
+                    Whose::Form
+                } else {
+                    Whose::User
+                };
+                self.fetch(&key, url.clone(), whose).await
             }
             // Its upload was not finished when its record was written, or it is gone.
             None => Err(Failure::Interrupted),
@@ -173,9 +181,9 @@ impl Images {
         })?
     }
 
-    async fn fetch(&self, key: &str, url: Url) -> Result<(), Failure> {
+    async fn fetch(&self, key: &str, url: Url, whose: Whose) -> Result<(), Failure> {
         let limit = self.config.max_file_bytes;
-        let mut body = self.fetcher.open(url, limit).await?;
+        let mut body = self.fetcher.open(url, limit, whose).await?;
         let mut upload = self.files.begin(key, limit).await.map_err(write_failure)?;
         let written = loop {
             match body.chunk().await {

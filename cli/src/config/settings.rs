@@ -8,38 +8,7 @@ use std::{collections::BTreeMap, marker::PhantomData};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
-/// What a command runs.
-pub(crate) trait Role {
-    /// The letter of this role in [`Setting::roles`].
-    const LETTER: char;
-}
-
-/// All three services in one process.
-pub(crate) struct Up;
-/// The notifier alone.
-pub(crate) struct Notifier;
-/// An edge alone.
-pub(crate) struct Edge;
-/// The processors alone.
-pub(crate) struct Processors;
-/// Everything that can be set: `config check`.
-pub(crate) struct Everything;
-
-impl Role for Up {
-    const LETTER: char = 'u';
-}
-impl Role for Notifier {
-    const LETTER: char = 'n';
-}
-impl Role for Edge {
-    const LETTER: char = 'e';
-}
-impl Role for Processors {
-    const LETTER: char = 'p';
-}
-impl Role for Everything {
-    const LETTER: char = '*';
-}
+use super::roles::Role;
 
 /// One thing that can be set.
 pub(crate) struct Setting {
@@ -254,6 +223,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "",
         "up",
         "Database of jobs: `postgres://user@host/name`, its password better in PGPASSFILE [default: SQLite in DATA_DIR/processors]",
+    ),
+    setting(
+        "document-types",
+        "NAMES",
+        "image,driving_license_picture,passport_picture,receipt_picture,profile_picture,id_card_picture",
+        "up",
+        "What a picture may be said to show; `image` is meant where nothing is said",
     ),
     setting(
         "image-workers",

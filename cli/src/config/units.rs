@@ -165,6 +165,16 @@ pub(crate) fn origins(text: &str) -> Result<Vec<String>, Rule> {
         .collect()
 }
 
+/// `a,b`: at least one.
+pub(crate) fn names(text: &str) -> Result<Vec<String>, Rule> {
+    let names = text.split(',').map(str::trim).filter(|n| !n.is_empty());
+    let names: Vec<String> = names.map(name).collect::<Result<_, _>>()?;
+    if names.is_empty() {
+        return Err("names separated by commas, at least one".to_owned());
+    }
+    Ok(names)
+}
+
 /// `a=b,c=d`.
 pub(crate) fn pairs(text: &str) -> Result<BTreeMap<String, String>, Rule> {
     let pairs = text.split(',').map(str::trim).filter(|p| !p.is_empty());

@@ -379,6 +379,7 @@ impl Processors {
                 .database_url
                 .clone()
                 .map(processors::DatabaseUrl::new),
+            document_types: config.document_types.clone(),
             workers: config.image_workers,
             report_workers: config.report_workers,
             transcriber: transcriber(config)?,

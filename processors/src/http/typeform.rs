@@ -90,7 +90,9 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
         let status = StatusCode::NOT_IMPLEMENTED;
         return Err(Problem::new(status, "not_configured", detail));
     }
-    let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+    let limit = app.config.upload_timeout;
+    let body = tokio::time::timeout(limit, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
+    let body = body.map_err(|_| Problem::too_slow(limit))?;
     let body = body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))?;
     if !is_signed(&headers, &body, secrets) {
         let detail = "`Typeform-Signature` is missing, or not that of this body and our secret";
@@ -153,7 +155,8 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
         );
         return Err(unprocessable("too_many_files", detail));
     }
-    let (mut documents, mut unmapped) = (Vec::new(), Vec::new());
+    // All are checked before the first is taken.
+    let (mut inputs, mut unmapped) = (Vec::new(), Vec::new());
     for (number, (reference, url)) in files.into_iter().enumerate() {
         let Some(document_type) = typeform.documents.get(reference) else {
             tracing::warn!(
@@ -172,13 +175,17 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
         let input = Input {
             document_type: document_type.clone(),
             url: Some(url),
+            of_form: true,
         };
-        let id = document_id(at, event_id, number);
+        inputs.push((document_id(at, event_id, number), reference, input));
+    }
+    let mut documents = Vec::new();
+    for (id, reference, input) in inputs {
         let (record, duplicate) = once(app, user, id, &input).await?;
         documents.push(Made {
             document_id: record.resource_id,
             job_id: record.id,
-            field: reference.clone(),
+            field: reference.to_owned(),
             document_type: input.document_type,
             duplicate,
         });

@@ -16,13 +16,11 @@ use uuid::Uuid;
 
 use super::{App, multipart::receive};
 use crate::{
-    auth::is_visible,
     image::{Images, Input, original_key},
     problem::Problem,
 };
 
 const MAX_JSON_BYTES: usize = 16 << 10;
-const MAX_TYPE_BYTES: usize = 64;
 const DEFAULT_TYPE: &str = "image";
 
 pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -80,8 +78,9 @@ async fn json(app: &App, request: Request) -> Result<Input, Problem> {
         Problem::new(StatusCode::BAD_REQUEST, failure.code(), detail)
     })?;
     Ok(Input {
-        document_type: document_type(asked.document_type)?,
+        document_type: document_type(app, asked.document_type)?,
         url: Some(url),
+        of_form: false,
     })
 }
 
@@ -89,10 +88,11 @@ async fn multipart(app: &App, id: &str, request: Request) -> Result<Input, Probl
     let key = original_key(id);
     let file = (&*key, app.config.max_file_bytes);
     let given = receive(app, file, "documentType", request).await?;
-    match document_type(given) {
+    match document_type(app, given) {
         Ok(document_type) => Ok(Input {
             document_type,
             url: None,
+            of_form: false,
         }),
         Err(problem) => {
             app.files.remove(&key).await;
@@ -101,13 +101,18 @@ async fn multipart(app: &App, id: &str, request: Request) -> Result<Input, Probl
     }
 }
 
-fn document_type(given: Option<String>) -> Result<String, Problem> {
-    let given = given
-        .filter(|g| !g.is_empty())
-        .unwrap_or_else(|| DEFAULT_TYPE.into());
-    if given.len() > MAX_TYPE_BYTES || !is_visible(&given) {
-        let detail = "`documentType` must have at most 64 bytes, all of them visible";
-        return Err(Problem::bad_request(detail));
+fn document_type(app: &App, given: Option<String>) -> Result<String, Problem> {
+    let given = given.filter(|given| !given.is_empty());
+    let given = given.unwrap_or_else(|| DEFAULT_TYPE.to_owned());
+    let known = &app.config.document_types;
+    if known.contains(&given) {
+        return Ok(given);
     }
-    Ok(given)
+    let shown: String = given.chars().take(64).collect();
+    let detail = format!(
+        "`documentType` is `{shown}`, send one of: {}",
+        known.join(", ")
+    );
+    let status = StatusCode::BAD_REQUEST;
+    Err(Problem::new(status, "unknown_document_type", detail))
 }

@@ -6,13 +6,7 @@
 
 use bytes::Bytes;
 use image::{ImageFormat, metadata::Orientation};
-use img_parts::{
-    ImageEXIF,
-    jpeg::{Jpeg, markers},
-    png::Png,
-    riff::RiffContent,
-    webp::WebP,
-};
+use img_parts::{ImageEXIF, png::Png, riff::RiffContent, webp::WebP};
 
 use crate::failure::Failure;
 
@@ -25,6 +19,8 @@ const PNG_KEPT: [&[u8; 4]; 15] = [
 const WEBP_KEPT: [&[u8; 4]; 8] = [
     b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF",
 ];
+/// What an EXIF segment of JPEG begins with.
+const EXIF: &[u8] = b"Exif\0\0";
 const WEBP_HAS_EXIF: u8 = 0x08;
 const WEBP_HAS_XMP: u8 = 0x04;
 /// Of GIF: how often it repeats.
@@ -54,22 +50,68 @@ fn exif_of(orientation: Orientation) -> Bytes {
     exif.into()
 }
 
+/// Walks the segments (ITU T.81, annex B), those between the scans of a progressive
+/// picture too. What follows the end may be another picture, and is left out.
 fn jpeg(bytes: &Bytes, exif: Option<Bytes>) -> Option<Bytes> {
-    // What follows the end may be another picture, with metadata of its own.
-    let end = super::picture::jpeg_end(bytes)?;
-    let mut jpeg = Jpeg::from_bytes(bytes.slice(..end)).ok()?;
-    jpeg.segments_mut().retain(|segment| {
-        let colours = segment.contents().starts_with(b"ICC_PROFILE\0");
-        match segment.marker() {
-            // JFIF's density, Adobe's kind of colours.
-            markers::APP0 | markers::APP14 => true,
-            markers::APP2 => colours,
-            markers::APP1..=markers::APP15 | markers::COM => false,
-            _ => true,
+    let mut kept = bytes.get(..2)?.to_vec();
+    if let Some(exif) = exif {
+        let length = u16::try_from(2 + EXIF.len() + exif.len()).ok()?;
+        kept.extend([0xFF, 0xE1]);
+        kept.extend(length.to_be_bytes());
+        kept.extend_from_slice(EXIF);
+        kept.extend_from_slice(&exif);
+    }
+    let mut at = 2;
+    loop {
+        let (0xFF, marker) = (*bytes.get(at)?, *bytes.get(at + 1)?) else {
+            // Some cameras pad their segments.
+            at += 1;
+            continue;
+        };
+        if marker == 0xD9 {
+            kept.extend([0xFF, 0xD9]);
+            return Some(kept.into());
         }
-    });
-    jpeg.set_exif(exif);
-    Some(jpeg.encoder().bytes())
+        // Fill bytes, and markers that stand for themselves.
+        if matches!(marker, 0xFF | 0x01 | 0xD0..=0xD8) {
+            at += 1 + usize::from(marker != 0xFF);
+            continue;
+        }
+        let length = bytes.get(at + 2..at + 4)?;
+        let mut end = at + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let contents = bytes.get(at + 4..end)?;
+        let keep = is_needed(marker, contents);
+        if marker == 0xDA {
+            end = scan_end(bytes, end)?;
+        }
+        if keep {
+            kept.extend_from_slice(bytes.get(at..end)?);
+        }
+        at = end;
+    }
+}
+
+/// Tables, frames, scans, and how colours and density are meant.
+fn is_needed(marker: u8, contents: &[u8]) -> bool {
+    match marker {
+        0xC0..=0xCF | 0xDA..=0xDD => true,
+        0xE0 => contents.starts_with(b"JFIF\0"),
+        0xE2 => contents.starts_with(b"ICC_PROFILE\0"),
+        0xEE => contents.starts_with(b"Adobe") && contents.len() == 12,
+        _ => false,
+    }
+}
+
+/// Where the data of a scan ends: at a marker that is not part of it.
+fn scan_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match (*bytes.get(at)?, *bytes.get(at + 1)?) {
+            (0xFF, 0x00 | 0x01 | 0xD0..=0xD7) => at += 2,
+            (0xFF, 0xFF) => at += 1,
+            (0xFF, _) => return Some(at),
+            _ => at += 1,
+        }
+    }
 }
 
 fn png(bytes: &Bytes, exif: Option<Bytes>) -> Option<Bytes> {
@@ -127,7 +169,7 @@ fn gif(bytes: &Bytes) -> Option<Bytes> {
                 let name = bytes.get(at + 3..at + 14);
                 at = blocks_end(bytes, at + 2)?;
                 let loops = label == 0xFF && name.is_some_and(|name| GIF_LOOPS.contains(&name));
-                label == 0xF9 || label == 0x01 || loops
+                label == 0xF9 || loops
             }
             0x2C => {
                 let flags = *bytes.get(at + 9)?;

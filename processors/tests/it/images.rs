@@ -5,6 +5,7 @@ use std::time::Duration;
 use belfry::v1::{Durability, event::Body, publish_request::Target};
 use image::ImageFormat;
 use img_parts::{ImageEXIF, jpeg::Jpeg};
+use reqwest::multipart::{Form, Part};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -416,4 +417,52 @@ async fn progress_is_told_while_a_slow_host_delivers() {
         (5, "fetching the picture")
     );
     assert_eq!(events[1].job.as_ref().unwrap().id, job);
+}
+
+#[tokio::test]
+async fn a_picture_is_of_a_type_that_is_configured_or_of_none() {
+    let world = World::started().await;
+    let send = async |of: Option<&str>| {
+        let part = Part::bytes(picture(ImageFormat::Png)).file_name("x.png");
+        let mut form = Form::new().part("file", part);
+        if let Some(of) = of {
+            form = form.text("documentType", of.to_owned());
+        }
+        let post = world.http.post(world.url("/images"));
+        let post = post.bearer_auth(World::token("u1")).multipart(form);
+        post.send().await.unwrap()
+    };
+    for (of, kept_as) in [
+        (None, "image"),
+        (Some(""), "image"),
+        (Some("passport"), "passport"),
+    ] {
+        let (id, _) = accepted(send(of).await).await;
+        let shown = world.json(&format!("/images/{id}"), "u1").await;
+        assert_eq!(shown["documentType"], kept_as);
+    }
+    for of in ["Passport", "passport ", "a\u{7}b", &"x".repeat(500)] {
+        let answer = send(Some(of)).await;
+        assert_eq!(answer.status(), 400, "{of}");
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["errorCode"], "unknown_document_type");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.ends_with("send one of: image, passport, driving_license_picture"),
+            "{detail}"
+        );
+    }
+    let url = json!({"url": "https://files.example/x.png", "documentType": "poem"});
+    let post = world
+        .http
+        .post(world.url("/images"))
+        .bearer_auth(World::token("u1"));
+    assert_eq!(post.json(&url).send().await.unwrap().status(), 400);
+    world.settled().await;
+    let kept = std::fs::read_dir(world.data.path().join("files/originals"));
+    assert_eq!(
+        kept.unwrap().count(),
+        3,
+        "files of refused uploads are left"
+    );
 }

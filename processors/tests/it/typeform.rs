@@ -115,6 +115,11 @@ async fn files_of_a_form_become_documents_of_its_user_once() {
         asked.contains("authorization: Bearer token-for-files\r\n"),
         "{asked}"
     );
+    // For an address that a user gives, nobody shows the operator's token.
+    let url = format!("{files}/responses/files/3/somebody-elses.png");
+    world.by_url(&url).await;
+    let asked = noted.recv().await.unwrap();
+    assert!(!asked.to_lowercase().contains("authorization"), "{asked}");
     // Sent again, after a restart too: the same document, nothing new.
     let (_, again) = world.signed(&event).await;
     assert_eq!(
@@ -128,20 +133,16 @@ async fn files_of_a_form_become_documents_of_its_user_once() {
     world.start().await;
     let (_, again) = world.signed(&event).await;
     assert_eq!(again["documents"][0]["duplicate"], true);
+    let list = world.json("/images", "u1").await;
+    let list = list["images"].as_array().unwrap();
     assert_eq!(
-        world.json("/images", "u1").await["images"]
-            .as_array()
-            .unwrap()
-            .len(),
+        list.iter()
+            .filter(|image| image["documentId"] == *id)
+            .count(),
         1
     );
-    let ends = world
-        .notifier
-        .events()
-        .iter()
-        .filter(|e| is_terminal(e))
-        .count();
-    assert_eq!(ends, 1);
+    let events = world.notifier.events_of(&id).await;
+    assert_eq!(events.iter().filter(|event| is_terminal(event)).count(), 1);
 }
 
 #[tokio::test]

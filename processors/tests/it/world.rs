@@ -271,6 +271,9 @@ impl World {
             retry_pause: Duration::from_millis(10),
             outbox_poll: Duration::from_millis(200),
             allowed_origins: vec!["https://app.example".into()],
+            document_types: ["image", "passport", "driving_license_picture"]
+                .map(str::to_owned)
+                .to_vec(),
             ..Config::default()
         };
         Self {

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Rgb, RgbImage};
 use img_parts::{
-    jpeg::JpegSegment,
+    jpeg::{Jpeg, JpegSegment, markers},
     png::PngChunk,
     riff::{RiffChunk, RiffContent},
 };
@@ -58,11 +58,23 @@ fn a_jpeg_keeps_its_pixels_and_which_way_up_and_tells_no_more() {
         let orientation = Orientation::from_exif(exif_value).unwrap();
         let mut jpeg = Jpeg::from_bytes(picture(ImageFormat::Jpeg)).unwrap();
         jpeg.set_exif(Some(exif(orientation)));
-        for marker in [markers::COM, markers::APP13, markers::APP2, markers::APP11] {
+        for marker in [
+            markers::COM,
+            markers::APP0,
+            markers::APP2,
+            markers::APP11,
+            markers::APP13,
+            markers::APP14,
+            0xF7,
+        ] {
             let segment = JpegSegment::new_with_contents(marker, SECRET.into());
             jpeg.segments_mut().insert(1, segment);
         }
         let mut dirty = jpeg.encoder().bytes().to_vec();
+        // Between the data and the end, as between the scans of a progressive one.
+        let end = dirty.len() - 2;
+        let comment = [b"\xFF\xFE\0".as_slice(), &[2 + SECRET.len() as u8], SECRET];
+        dirty.splice(end..end, comment.concat());
         // A second picture behind the end, as telephones write it.
         dirty.extend_from_slice(SECRET);
         check(&dirty.into(), ImageFormat::Jpeg, orientation);

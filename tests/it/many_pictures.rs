@@ -102,23 +102,19 @@ async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
     }
     assert_eq!(uploads.await.expect("uploaded"), PICTURES);
     assert_eq!(jobs.len(), PICTURES);
-    let mut words = 0;
+    let (mut words, mut pauses_ms) = (0, Vec::new());
     for (job, heard) in &jobs {
         assert_eq!(heard.ends, 1, "{job}");
         words += heard.progress_ms.len();
-        let span = match (heard.progress_ms.first(), heard.progress_ms.last()) {
-            (Some(first), Some(last)) => last - first,
-            _ => continue,
-        };
-        // One at the beginning, and one that the network may have held up.
-        let most = span / EVERY_MS + 2;
-        let got = i64::try_from(heard.progress_ms.len()).expect("few");
-        assert!(
-            got <= most,
-            "{got} words of {job} in {span} ms: {:?}",
-            heard.progress_ms
-        );
+        pauses_ms.extend(heard.progress_ms.windows(2).map(|two| two[1] - two[0]));
     }
+    // What is on its way may be held up and catch up: that is one in twenty at most.
+    let short = pauses_ms.iter().filter(|ms| **ms < EVERY_MS * 9 / 10);
+    let (short, all) = (short.count(), pauses_ms.len());
+    assert!(
+        short * 20 <= all.max(40),
+        "{short} of {all} pauses are short"
+    );
     let after_kib = processors.rss_kib();
     println!(
         "{words} words of progress; {warm_kib} KiB after {WARM} pictures, {after_kib} after all"

@@ -96,8 +96,8 @@ impl Sound {
         })
     }
 
-    /// The next samples of the mix; `None` at the end.
-    fn next(&mut self) -> Result<Option<&[f32]>, Failure> {
+    /// The next samples of the mix, and how many a second has; `None` at the end.
+    fn next(&mut self) -> Result<Option<(&[f32], u32)>, Failure> {
         loop {
             let packet = match self.format.next_packet() {
                 Ok(Some(packet)) => packet,
@@ -130,7 +130,7 @@ impl Sound {
             let mixed = frames.map(|frame| frame.iter().sum::<f32>() / channels as f32);
             self.mono.extend(mixed);
             if !self.mono.is_empty() {
-                return Ok(Some(&self.mono));
+                return Ok(Some((&self.mono, rate)));
             }
         }
     }
@@ -162,10 +162,9 @@ pub(crate) fn survey(
         if !go_on() {
             return Err(Failure::Cancelled);
         }
-        let Some(samples) = sound.next()? else {
+        let Some((samples, rate)) = sound.next()? else {
             break;
         };
-        let (samples, rate) = (samples.to_vec(), sound.rate);
         heard += samples.len() as u64;
         // A small file may unpack to days of silence.
         if Cutter::time(rate, heard) > longest {
@@ -173,7 +172,7 @@ pub(crate) fn survey(
         }
         loudness
             .get_or_insert_with(|| Loudness::new(rate))
-            .hear(&samples);
+            .hear(samples);
     }
     sound.check_whole(heard)?;
     let loudness = loudness.ok_or(Failure::NoAudio)?;
@@ -204,7 +203,7 @@ pub(crate) fn segments(
 ) -> Result<(), Failure> {
     let mut sound = Sound::open(file)?;
     let mut cutter = Cutter::new(known.rate, known.quiet_db);
-    while let Some(samples) = sound.next()? {
+    while let Some((samples, _)) = sound.next()? {
         for segment in cutter.hear(samples) {
             if !take(spoken(known.rate, segment.start, &segment.samples)?) {
                 return Ok(());

@@ -4,11 +4,10 @@
 //! names are the caller's own and ready.
 
 use axum::{
-    Json,
     body::to_bytes,
     extract::{Path, Request, State},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -16,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     App, private,
-    shown::{About, all_of, contents, one_of},
+    shown::{About, accepted, all_of, contents, one_of},
 };
 use crate::{
     clock::{expiry_s, rfc3339},
@@ -96,12 +95,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     pictures_are_there(&app, &user, &asked).await?;
     let id = Uuid::now_v7().to_string();
     let record = app.jobs.accept::<Reports>(slot, id, &asked).await?;
-    let body = json!({
-        "reportId": record.resource_id,
-        "jobId": record.id,
-        "status": record.status().name(),
-    });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    Ok(accepted("reportId", &record))
 }
 
 async fn pictures_are_there(app: &App, user: &str, asked: &Asked) -> Result<(), Problem> {

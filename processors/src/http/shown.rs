@@ -2,8 +2,13 @@
 //!
 //! What always holds: a record is shown to its user only.
 
-use axum::http::HeaderMap;
+use axum::{
+    Json,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
 use serde::Serialize;
+use serde_json::json;
 
 use super::App;
 use crate::{
@@ -39,6 +44,16 @@ impl About {
             error: record.error.clone(),
         }
     }
+}
+
+/// The answer to what was accepted: its record is on disk.
+pub(super) fn accepted(id_name: &str, record: &Record) -> Response {
+    let body = json!({
+        id_name: record.resource_id,
+        "jobId": record.id,
+        "status": record.status().name(),
+    });
+    (StatusCode::ACCEPTED, Json(body)).into_response()
 }
 
 /// What was asked, and what was made once it is.

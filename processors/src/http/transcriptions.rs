@@ -3,10 +3,9 @@
 //! What always holds: 202 means that the record is on disk.
 
 use axum::{
-    Json,
     extract::{Path, Request, State},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -16,7 +15,7 @@ use super::{
     App,
     multipart::receive,
     private,
-    shown::{About, all_of, contents, one_of},
+    shown::{About, accepted, all_of, contents, one_of},
 };
 use crate::{
     job::Record,
@@ -66,12 +65,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let asked = tokio::time::timeout(limit, read(&app, &id, request)).await;
     let asked = asked.unwrap_or_else(|_| Err(Problem::too_slow(limit)))?;
     let record = app.jobs.accept::<Transcriptions>(slot, id, &asked).await?;
-    let body = json!({
-        "transcriptionId": record.resource_id,
-        "jobId": record.id,
-        "status": record.status().name(),
-    });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    Ok(accepted("transcriptionId", &record))
 }
 
 async fn read(app: &App, id: &str, request: Request) -> Result<Input, Problem> {

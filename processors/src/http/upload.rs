@@ -4,17 +4,15 @@
 //! goes to the store as it comes in; 202 means that the record is on disk.
 
 use axum::{
-    Json,
     body::to_bytes,
     extract::{Request, State},
     http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Deserialize;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{App, multipart::receive};
+use super::{App, multipart::receive, shown::accepted};
 use crate::{
     image::{Images, Input, original_key},
     problem::Problem,
@@ -31,12 +29,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let asked = tokio::time::timeout(limit, read(&app, &id, request)).await;
     let asked = asked.unwrap_or_else(|_| Err(Problem::too_slow(limit)))?;
     let record = app.jobs.accept::<Images>(slot, id, &asked).await?;
-    let body = json!({
-        "documentId": record.resource_id,
-        "jobId": record.id,
-        "status": record.status().name(),
-    });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    Ok(accepted("documentId", &record))
 }
 
 async fn read(app: &App, id: &str, request: Request) -> Result<Input, Problem> {

@@ -13,20 +13,41 @@ use std::{
 };
 
 use sqlx::{
-    Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
+    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction,
     any::{AnyPoolOptions, install_default_drivers},
-    migrate::Migrator,
+    migrate::{Migration, MigrationType, Migrator},
 };
 use tokio::{sync::Mutex, time::Instant};
 use url::Url;
-
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// The outbox's table for `SQLite`, as any service can create it.
 pub const OUTBOX_SQLITE: &str = include_str!("../migrations/sqlite/0002_outbox.sql");
 /// The outbox's table for `PostgreSQL`, as any service can create it.
 pub const OUTBOX_POSTGRES: &str = include_str!("../migrations/postgres/0002_outbox.sql");
+
+/// How the schema grew: version, name, statements. What was released never changes.
+type Steps = [(i64, &'static str, &'static str)];
+const SQLITE: &Steps = &[
+    (
+        1,
+        "documents",
+        include_str!("../migrations/sqlite/0001_documents.sql"),
+    ),
+    (2, "outbox", OUTBOX_SQLITE),
+    (
+        3,
+        "jobs",
+        include_str!("../migrations/sqlite/0003_jobs.sql"),
+    ),
+];
+const POSTGRES: &Steps = &[
+    (2, "outbox", OUTBOX_POSTGRES),
+    (
+        3,
+        "jobs",
+        include_str!("../migrations/postgres/0003_jobs.sql"),
+    ),
+];
 
 /// Connections at most. Each costs about 1 MiB in `PostgreSQL`.
 const CONNECTIONS: u32 = 8;
@@ -74,6 +95,14 @@ pub enum DatabaseError {
     Schema(#[from] sqlx::migrate::MigrateError),
 }
 
+fn migrator(steps: &Steps) -> Migrator {
+    let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+        let kind = MigrationType::Simple;
+        Migration::new(version, name.into(), kind, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(steps.iter().map(migration).collect())
+}
+
 /// Holds off other processes for as long as it lives.
 #[derive(Debug)]
 enum Lock {
@@ -108,15 +137,15 @@ impl Database {
             let lock = Lock::File(lock_file(&data_dir.join("records.lock"))?);
             let url = sqlite_url(&data_dir.join("records.sqlite")).map_err(directory)?;
             let database = Self::connect(&url, lock).await?;
-            SQLITE.run(&database.pool).await?;
+            migrator(SQLITE).run(&database.pool).await?;
             return Ok(database);
         };
         let mut database = Self::connect(url, Lock::None).await?;
         let migrator = match database.engine {
-            Engine::Sqlite => &SQLITE,
+            Engine::Sqlite => migrator(SQLITE),
             Engine::Postgres => {
                 database.lock = Arc::new(advisory_lock(&database.pool).await?);
-                &POSTGRES
+                migrator(POSTGRES)
             }
         };
         migrator.run(&database.pool).await?;

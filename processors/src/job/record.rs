@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use belfry::publisher::Publish;
-use sqlx::FromRow;
+use sqlx::{FromRow, Row as _, any::AnyRow};
 
 use crate::{auth::unix_ms, database::Database, failure::Failure, outbox::Outbox};
 
@@ -37,7 +37,7 @@ impl Status {
 }
 
 /// One job, as its row has it.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub(crate) struct Record {
     /// `UUIDv7`; on all events of the job.
     pub(crate) id: String,
@@ -62,6 +62,25 @@ pub(crate) struct Record {
     pub(crate) created_at_ms: i64,
     /// Unix milliseconds, once ended.
     pub(crate) finished_at_ms: Option<i64>,
+}
+
+impl FromRow<'_, AnyRow> for Record {
+    fn from_row(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            kind: row.try_get("kind")?,
+            resource_id: row.try_get("resource_id")?,
+            user_id: row.try_get("user_id")?,
+            status: row.try_get("status")?,
+            attempts: row.try_get("attempts")?,
+            input: row.try_get("input")?,
+            output: row.try_get("output")?,
+            error_code: row.try_get("error_code")?,
+            error: row.try_get("error")?,
+            created_at_ms: row.try_get("created_at_ms")?,
+            finished_at_ms: row.try_get("finished_at_ms")?,
+        })
+    }
 }
 
 impl Record {

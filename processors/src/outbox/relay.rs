@@ -15,7 +15,6 @@ use belfry::{
 };
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use prost::Message;
-use sqlx::FromRow;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -55,12 +54,8 @@ enum Verdict {
     Park(&'static str),
 }
 
-#[derive(FromRow)]
-struct Row {
-    seq: i64,
-    id: String,
-    request: Vec<u8>,
-}
+/// Its place, its idempotency key, and what is published.
+type Row = (i64, String, Vec<u8>);
 
 #[derive(Debug)]
 struct Loaded {
@@ -181,17 +176,15 @@ impl Relay {
         let full = rows.len() == WINDOW;
         let mut new = 0;
         for row in rows {
-            if self.rows.contains_key(&row.seq)
-                || self.acked.iter().any(|acked| acked.seq == row.seq)
-            {
+            let seq = row.0;
+            if self.rows.contains_key(&seq) || self.acked.iter().any(|acked| acked.seq == seq) {
                 continue;
             }
             if self.rows.len() == WINDOW {
                 break;
             }
             new += 1;
-            let (seq, parsed) = (row.seq, parse(row));
-            match parsed {
+            match parse(row) {
                 Ok(publish) => {
                     self.order.add(seq, streams(publish.request()));
                     let refusals = 0;
@@ -340,16 +333,16 @@ impl Relay {
 }
 
 /// The publish of a row, or why there is none.
-fn parse(row: Row) -> Result<Publish, String> {
-    let bytes = row.request.len();
+fn parse((_, key, request): Row) -> Result<Publish, String> {
+    let bytes = request.len();
     if bytes > MAX_REQUEST_BYTES {
         return Err(format!(
             "too_large: {bytes} bytes, {MAX_REQUEST_BYTES} are allowed"
         ));
     }
-    let request = PublishRequest::decode(&*row.request)
+    let request = PublishRequest::decode(&*request)
         .map_err(|error| format!("undecodable: not a belfry.v1.PublishRequest: {error}"))?;
-    Ok(Publish::from_request(request, row.id))
+    Ok(Publish::from_request(request, key))
 }
 
 fn judge(answer: &Result<Published, PublishError>, alone: Alone, refusals: &mut u32) -> Verdict {

@@ -2,7 +2,10 @@
 
 use belfry::v1::event::Body;
 use image::ImageFormat;
-use sqlx::AnyPool;
+use sqlx::{
+    AnyPool, SqlSafeStr,
+    migrate::{Migration, MigrationType},
+};
 
 use crate::world::{World, body, is_terminal, picture};
 
@@ -19,14 +22,10 @@ async fn old(world: &World) {
         installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL,
         checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
     sqlx::raw_sql(migrations).execute(&database).await.unwrap();
-    let checksum = sqlx::migrate!("migrations/sqlite")
-        .iter()
-        .next()
-        .unwrap()
-        .checksum
-        .to_vec();
+    let (name, kind) = ("documents".into(), MigrationType::Simple);
+    let first = Migration::new(1, name, kind, OLD.into_sql_str(), false);
     sqlx::query("INSERT INTO _sqlx_migrations VALUES (1, 'documents', '2026-01-01', 1, $1, 1)")
-        .bind(checksum)
+        .bind(first.checksum.to_vec())
         .execute(&database)
         .await
         .unwrap();

@@ -40,6 +40,9 @@ pub(crate) struct Input {
     /// BCP 47, if its sender knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) language: Option<String>,
+    /// What its sender calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file_name: Option<String>,
 }
 
 /// What was said.

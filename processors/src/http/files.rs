@@ -12,8 +12,8 @@ use axum::{
         HeaderMap, HeaderValue, StatusCode,
         header::{
             ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-            CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, RANGE, REFERRER_POLICY,
-            X_CONTENT_TYPE_OPTIONS,
+            CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE,
+            RANGE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
         },
     },
     response::{IntoResponse, Response},
@@ -53,7 +53,13 @@ pub(super) async fn file(
         error => Problem::internal(&error),
     };
     let size = app.files.size(&key).await.map_err(missing)?;
-    let range = match asked(&headers, size) {
+    let lasts = format!("private, max-age={}", (link.exp - now_s).min(3600));
+    let version = version(&key);
+    if has(&headers, &version) {
+        let known = [(CACHE_CONTROL, lasts), (ETAG, version)];
+        return Ok((StatusCode::NOT_MODIFIED, known).into_response());
+    }
+    let range = match asked(&headers, size, &version) {
         Ok(range) => range,
         Err(Unsatisfiable) => return Ok(not_in_it(size)),
     };
@@ -71,10 +77,8 @@ pub(super) async fn file(
         (CONTENT_DISPOSITION, shown.disposition.to_owned()),
         (CONTENT_LENGTH, (part.end - part.start).to_string()),
         (ACCEPT_RANGES, "bytes".to_owned()),
-        (
-            CACHE_CONTROL,
-            format!("private, max-age={}", (link.exp - now_s).min(3600)),
-        ),
+        (CACHE_CONTROL, lasts),
+        (ETAG, version),
         (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (CONTENT_SECURITY_POLICY, shown.policy.to_owned()),
         (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin".to_owned()),
@@ -92,15 +96,41 @@ pub(super) async fn file(
     Ok(response)
 }
 
+/// What is behind a link never changes, so its key names its version too.
+fn version(key: &str) -> String {
+    format!("\"{key}\"")
+}
+
+/// Whether who asks has it already (RFC 9110, 13.1.2).
+fn has(headers: &HeaderMap, version: &str) -> bool {
+    let known = headers.get_all(IF_NONE_MATCH).iter();
+    known.filter_map(|known| known.to_str().ok()).any(|known| {
+        let mut each = known.split(',').map(str::trim);
+        each.any(|known| known == "*" || known.trim_start_matches("W/") == version)
+    })
+}
+
 /// None of the bytes that are asked for are there.
 #[derive(Debug)]
 struct Unsatisfiable;
 
 /// The part of a file that is asked for, if it is one part (RFC 9110, 14.2): several
-/// are answered with the whole, as is what cannot be read.
-fn asked(headers: &HeaderMap, size: u64) -> Result<Option<Range<u64>>, Unsatisfiable> {
+/// are answered with the whole, as is what cannot be read, and what is asked for of
+/// another version (13.1.5).
+fn asked(
+    headers: &HeaderMap,
+    size: u64,
+    version: &str,
+) -> Result<Option<Range<u64>>, Unsatisfiable> {
+    if headers
+        .get(IF_RANGE)
+        .is_some_and(|wanted| wanted != version)
+    {
+        return Ok(None);
+    }
     let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
-    let Some(Ok(parsed)) = range.map(parse_range_header) else {
+    let one = range.filter(|range| !range.contains(','));
+    let Some(Ok(parsed)) = one.map(parse_range_header) else {
         return Ok(None);
     };
     match parsed.validate(size) {

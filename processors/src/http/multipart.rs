@@ -20,6 +20,18 @@ const MAX_TEXT_BYTES: usize = 1024;
 /// What multipart may add to its file: headers, boundaries, other fields.
 const EXTRA_BYTES: u64 = 64 << 10;
 
+/// Characters of a file's name that are kept.
+const MAX_NAME_CHARS: usize = 200;
+
+/// What came with a file that is stored.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    /// The text of the one other field that is known.
+    pub(super) text: Option<String>,
+    /// What its sender calls the file, for people to read and nothing else.
+    pub(super) file_name: Option<String>,
+}
+
 /// Stores the field `file` under `key` and gives the text of the field `name`, if
 /// there is one. Others are passed over.
 pub(super) async fn receive(
@@ -27,7 +39,7 @@ pub(super) async fn receive(
     (key, limit): (&str, u64),
     name: &str,
     request: Request,
-) -> Result<Option<String>, Problem> {
+) -> Result<Received, Problem> {
     let declared = request.headers().get(CONTENT_LENGTH);
     let declared = declared.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > limit + EXTRA_BYTES) {
@@ -50,8 +62,8 @@ async fn fields(
     file: (&str, u64),
     name: &str,
     parts: &mut Multipart,
-) -> Result<Option<String>, Problem> {
-    let (mut stored, mut said, mut count) = (false, None, 0);
+) -> Result<Received, Problem> {
+    let (mut stored, mut received, mut count) = (false, Received::default(), 0);
     while let Some(field) = parts.next_field().await.map_err(|e| broken(&e))? {
         count += 1;
         if count > MAX_FIELDS {
@@ -64,17 +76,27 @@ async fn fields(
                 return Err(Problem::bad_request(detail));
             }
             Some("file") => {
+                received.file_name = field.file_name().and_then(last_part);
                 store(app, file, field).await?;
                 stored = true;
             }
-            Some(given) if given == name => said = Some(text(field).await?),
+            Some(given) if given == name => received.text = Some(text(field).await?),
             _ => drop(text(field).await?),
         }
     }
     if !stored {
         return Err(Problem::bad_request("the field `file` is missing, add it"));
     }
-    Ok(said.filter(|said| !said.is_empty()))
+    received.text = received.text.filter(|said| !said.is_empty());
+    Ok(received)
+}
+
+/// Without the folders that some senders name too (RFC 7578, 4.2).
+fn last_part(name: &str) -> Option<String> {
+    let last = name.rsplit(['/', '\\']).next()?.trim();
+    let shown = last.chars().filter(|c| !c.is_control());
+    let shown: String = shown.take(MAX_NAME_CHARS).collect();
+    (!shown.is_empty()).then_some(shown)
 }
 
 async fn store(app: &App, (key, limit): (&str, u64), mut field: Field<'_>) -> Result<(), Problem> {
@@ -123,4 +145,27 @@ async fn text(mut field: Field<'_>) -> Result<String, Problem> {
 fn broken(error: &MultipartError) -> Problem {
     let said = error.body_text();
     Problem::bad_request(format!("the multipart body is broken: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_NAME_CHARS, last_part};
+
+    #[test]
+    fn a_file_is_called_by_the_last_part_of_its_name() {
+        let long = "ü".repeat(MAX_NAME_CHARS + 1);
+        for (sent, kept) in [
+            ("door.mp3", Some("door.mp3")),
+            ("../../etc/passwd", Some("passwd")),
+            (r"C:\Recordings\door nine.wav", Some("door nine.wav")),
+            ("do\u{0}or\n.mp3", Some("door.mp3")),
+            ("חדר.ogg", Some("חדר.ogg")),
+            (&long, Some(&long[..2 * MAX_NAME_CHARS])),
+            ("folder/", None),
+            (" \t", None),
+            ("", None),
+        ] {
+            assert_eq!(last_part(sent).as_deref(), kept, "{sent:?}");
+        }
+    }
 }

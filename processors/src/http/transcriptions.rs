@@ -30,15 +30,18 @@ struct Shown {
     transcription_id: String,
     #[serde(flatten)]
     about: About,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_name: Option<String>,
     #[serde(flatten)]
     output: Option<Output>,
 }
 
 fn shown(record: &Record) -> Result<Shown, Problem> {
-    let (_, output) = contents::<Transcriptions>(record)?;
+    let (input, output) = contents::<Transcriptions>(record)?;
     Ok(Shown {
         transcription_id: record.resource_id.clone(),
         about: About::of(record),
+        file_name: input.file_name,
         output,
     })
 }
@@ -77,13 +80,18 @@ async fn read(app: &App, id: &str, request: Request) -> Result<Input, Problem> {
         return Err(Problem::new(status, "unsupported_media_type", detail));
     }
     let key = recording_key(id);
-    let language = receive(app, (&key, app.config.max_audio_bytes), "language", request).await?;
+    let file = (&*key, app.config.max_audio_bytes);
+    let received = receive(app, file, "language", request).await?;
+    let language = received.text;
     if language.as_deref().is_some_and(|tag| !is_tag(tag)) {
         app.files.remove(&key).await;
         let detail = "`language` has to be a BCP 47 tag, such as `en` or `pt-BR`";
         return Err(Problem::bad_request(detail));
     }
-    Ok(Input { language })
+    Ok(Input {
+        language,
+        file_name: received.file_name,
+    })
 }
 
 fn is_tag(tag: &str) -> bool {

@@ -81,7 +81,7 @@ async fn multipart(app: &App, id: &str, request: Request) -> Result<Input, Probl
     let key = original_key(id);
     let file = (&*key, app.config.max_file_bytes);
     let given = receive(app, file, "documentType", request).await?;
-    match document_type(app, given) {
+    match document_type(app, given.text) {
         Ok(document_type) => Ok(Input {
             document_type,
             url: None,

@@ -1,9 +1,11 @@
 //! The processors as their users and the notifier see them, over real sockets.
 
+mod files;
 mod http;
 mod images;
 mod jobs;
 mod outbox;
+mod pictures;
 #[path = "../../../tests/it/world/postgres.rs"]
 mod postgres;
 mod reports;

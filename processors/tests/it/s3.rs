@@ -1,6 +1,6 @@
 //! Files in a bucket of a real server that speaks S3.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use belfry::v1::event::Body;
 use hyper_util::{
@@ -13,9 +13,9 @@ use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
-use crate::world::{World, body, picture};
+use crate::world::{PATIENCE, World, accepted, body, is_terminal, picture, serve_one};
 
 const BUCKET: &str = "belfry";
 const ACCESS_KEY: &str = "the-access-key-id";
@@ -78,6 +78,12 @@ impl Server {
 
     async fn world(&self, secret: &str) -> World {
         let mut world = World::new().await;
+        self.configure(&mut world, secret);
+        world.start().await;
+        world
+    }
+
+    fn configure(&self, world: &mut World, secret: &str) {
         world.config.storage = Storage::S3 {
             bucket: BUCKET.into(),
             region: "eu-central-1".into(),
@@ -85,8 +91,6 @@ impl Server {
             access_key_id: ACCESS_KEY.into(),
             secret_access_key: Secret::new(secret),
         };
-        world.start().await;
-        world
     }
 }
 
@@ -201,6 +205,44 @@ async fn a_bucket_that_is_away_refuses_uploads_and_is_used_again_once_it_is_back
         body(events.last().unwrap()),
         Body::ImageProcessed(_)
     ));
+}
+
+#[tokio::test]
+async fn a_bucket_that_goes_away_in_the_middle_of_a_job_delays_its_end() {
+    let mut server = Server::start().await;
+    let mut world = World::new().await;
+    server.configure(&mut world, SECRET_KEY);
+    world.config.allow_private_addresses = true;
+    world.config.job_attempts = 1_000;
+    world.start().await;
+    let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x.png", host.local_addr().unwrap());
+    let (id, _) = accepted(world.by_url(&url).await).await;
+    // The picture is on its way in when there is no bucket any more.
+    let (socket, _) = host.accept().await.unwrap();
+    server.stop();
+    serve_one(socket, &picture(ImageFormat::Png)).await;
+    let again = tokio::spawn(async move {
+        while let Ok((socket, _)) = host.accept().await {
+            serve_one(socket, &picture(ImageFormat::Png)).await;
+        }
+    });
+    let late = Instant::now() + PATIENCE;
+    while world.metric("jobs_retried_total{kind=\"image\"}").await < 2 {
+        assert!(Instant::now() < late, "it is not tried again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.start_again().await;
+    let events = world.notifier.events_of(&id).await;
+    assert!(matches!(
+        body(events.last().unwrap()),
+        Body::ImageProcessed(_)
+    ));
+    assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
+    world.settled().await;
+    let thumbnail = format!("thumbnails/{id}.jpg");
+    assert_eq!(server.keys(), [format!("originals/{id}"), thumbnail]);
+    again.abort();
 }
 
 #[tokio::test]

@@ -130,7 +130,10 @@ async fn a_program_recognises_what_is_spoken_segment_by_segment() {
     let shown = &list["transcriptions"][0];
     assert_eq!(shown["text"], complete.text);
     assert_eq!(shown["segments"][1]["text"], "light two started");
-    assert_eq!(shown["status"], "completed");
+    assert_eq!(
+        (&shown["status"], &shown["fileName"]),
+        (&json!("completed"), &json!("x.mp3"))
+    );
     let others = world.json("/transcriptions", "u2").await;
     assert_eq!(others, json!({"transcriptions": []}));
     let partial = world.notifier.events().into_iter().any(

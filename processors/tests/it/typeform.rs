@@ -4,11 +4,14 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use belfry::v1::event::Body;
 use image::ImageFormat;
-use processors::{Secret, Typeform};
+use processors::{DatabaseUrl, Secret, Typeform};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
-use crate::world::{World, body, is_terminal, picture, serve_one};
+use crate::{
+    postgres::Postgres,
+    world::{World, body, is_terminal, picture, serve_one},
+};
 
 const SECRET: &str = "the form's own secret";
 
@@ -270,4 +273,65 @@ async fn without_a_secret_nobody_is_believed() {
             .unwrap()
             .contains("typeform-secret-file")
     );
+}
+
+#[tokio::test]
+async fn the_answer_waits_for_no_file_and_a_restart_fetches_what_it_promised() {
+    let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let files = format!("http://{}", host.local_addr().unwrap());
+    let mut world = World::new().await;
+    configure(&mut world, &[SECRET]);
+    world.start().await;
+    // The host says nothing all the while.
+    let (status, answer) = world.signed(&event(&files)).await;
+    assert_eq!(status, 200, "{answer}");
+    let id = answer["documents"][0]["documentId"].as_str().unwrap();
+    let (silent, _) = host.accept().await.unwrap();
+    world.kill();
+    drop(silent);
+    world.start().await;
+    let (socket, _) = host.accept().await.unwrap();
+    serve_one(socket, &picture(ImageFormat::Png)).await;
+    let events = world.notifier.events_of(id).await;
+    assert!(matches!(
+        body(events.last().unwrap()),
+        Body::ImageProcessed(_)
+    ));
+    let (_, again) = world.signed(&event(&files)).await;
+    let again = &again["documents"][0];
+    assert_eq!(
+        (&again["documentId"], &again["duplicate"]),
+        (&json!(id), &json!(true))
+    );
+    world.settled().await;
+    let events = world.notifier.events_of(id).await;
+    assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
+}
+
+#[tokio::test]
+async fn twins_of_an_event_make_one_document_on_postgresql_too() {
+    let Some(postgres) = Postgres::new() else {
+        return;
+    };
+    let (files, _noted) = files().await;
+    let mut world = World::new().await;
+    world.config.database_url = Some(DatabaseUrl::new(postgres.url()));
+    world.database_url = Some(postgres.url());
+    configure(&mut world, &[SECRET]);
+    world.start().await;
+    let event = event(&files);
+    let twins = futures_util::future::join_all((0..10).map(|_| world.signed(&event))).await;
+    let documents = twins.iter().map(|(status, answer)| {
+        assert_eq!(*status, 200, "{answer}");
+        &answer["documents"][0]
+    });
+    let documents: Vec<_> = documents.collect();
+    let new = documents.iter().filter(|d| d["duplicate"] == false).count();
+    assert_eq!(new, 1, "{documents:?}");
+    let id = documents[0]["documentId"].as_str().unwrap();
+    assert!(documents.iter().all(|d| d["documentId"] == id));
+    world.notifier.events_of(id).await;
+    world.settled().await;
+    let list = world.json("/images", "u1").await;
+    assert_eq!(list["images"].as_array().unwrap().len(), 1);
 }

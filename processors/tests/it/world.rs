@@ -362,6 +362,15 @@ impl World {
         }
     }
 
+    /// What the metrics say of it, 0 if nothing.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.http.get(self.url("/metrics")).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        let name = format!("belfry_processors_{name} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
     async fn waiting(&self) -> i64 {
         let database = self.database().await;
         let count = sqlx::query_scalar("SELECT COUNT(*) FROM belfry_outbox");

@@ -1,0 +1,122 @@
+//! Files behind signed links: for how long, in parts, and to whom again.
+
+use std::time::Duration;
+
+use image::ImageFormat;
+
+use crate::world::{World, picture};
+
+#[tokio::test]
+async fn a_link_that_was_touched_or_is_over_is_refused() {
+    let mut world = World::new().await;
+    world.config.url_lifetime = Duration::from_secs(1);
+    world.start().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&id).await;
+    let shown = world.json(&format!("/images/{id}"), "u1").await;
+    let link = shown["signedUrl"].as_str().unwrap();
+    for touched in [
+        link.replace("exp=", "exp=9"),
+        link.replace("/originals/", "/thumbnails/"),
+        link.replace("sig=", "sig=A"),
+        link.split('?').next().unwrap().to_owned(),
+        link.replace("/originals/", "/originals/..%2Foriginals/"),
+        link.replace("/originals/", "/../records.sqlite%00"),
+    ] {
+        let refused = world.http.get(&touched).send().await.unwrap();
+        assert!(
+            matches!(refused.status().as_u16(), 403 | 404),
+            "{touched}: {}",
+            refused.status()
+        );
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while world.http.get(link).send().await.unwrap().status() != 403 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the link never ends"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
+    let world = World::started().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&id).await;
+    let shown = world.json(&format!("/images/{id}"), "u1").await;
+    let url = shown["signedUrl"].as_str().unwrap();
+    let whole = world.http.get(url).send().await.unwrap();
+    assert_eq!(whole.headers()["accept-ranges"], "bytes");
+    let whole = whole.bytes().await.unwrap();
+    let size = whole.len();
+    let get = async |range: &str| {
+        world
+            .http
+            .get(url)
+            .header("range", range)
+            .send()
+            .await
+            .unwrap()
+    };
+    for (range, part) in [
+        ("bytes=0-9", 0..10),
+        ("bytes=10-", 10..size),
+        ("bytes=-7", size - 7..size),
+    ] {
+        let answer = get(range).await;
+        assert_eq!(answer.status(), 206, "{range}");
+        let said = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        assert_eq!(answer.headers()["content-range"], said.as_str());
+        assert_eq!(answer.headers()["content-type"], "image/png");
+        assert_eq!(answer.bytes().await.unwrap(), whole[part]);
+    }
+    let beyond = get(&format!("bytes={size}-")).await;
+    assert_eq!(beyond.status(), 416);
+    assert_eq!(
+        beyond.headers()["content-range"],
+        format!("bytes */{size}").as_str()
+    );
+    for ignored in ["bytes=0-1,5-6", "bytes=0-5,3-9", "lines=1-2", "bytes=x"] {
+        let answer = get(ignored).await;
+        assert_eq!(answer.status(), 200, "{ignored}");
+        assert!(answer.bytes().await.unwrap() == whole, "{ignored}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_a_file_already_is_not_sent_it_again() {
+    let world = World::started().await;
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&id).await;
+    let shown = world.json(&format!("/images/{id}"), "u1").await;
+    let url = shown["signedUrl"].as_str().unwrap();
+    let whole = world.http.get(url).send().await.unwrap();
+    let version = whole.headers()["etag"].to_str().unwrap().to_owned();
+    let whole = whole.bytes().await.unwrap();
+    let get = async |headers: &[(&str, &str)]| {
+        let get = headers
+            .iter()
+            .fold(world.http.get(url), |get, (name, value)| {
+                get.header(*name, *value)
+            });
+        get.send().await.unwrap()
+    };
+    for known in [&*version, &format!("\"x\", W/{version}"), "*"] {
+        let answer = get(&[("if-none-match", known)]).await;
+        assert_eq!(answer.status(), 304, "{known}");
+        assert_eq!(answer.headers()["etag"], *version);
+        assert!(answer.bytes().await.unwrap().is_empty());
+    }
+    assert_eq!(get(&[("if-none-match", "\"x\"")]).await.status(), 200);
+    let part = get(&[("range", "bytes=0-9"), ("if-range", &version)]).await;
+    assert_eq!(part.status(), 206);
+    assert_eq!(part.bytes().await.unwrap(), whole[..10]);
+    // The rest of what was another file is of no use.
+    for other in ["\"x\"", "Mon, 23 Nov 2026 12:00:00 GMT"] {
+        let answer = get(&[("range", "bytes=0-9"), ("if-range", other)]).await;
+        assert_eq!(answer.status(), 200, "{other}");
+        assert_eq!(answer.bytes().await.unwrap(), whole);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
 
-const EXTENSIONS: [&str; 7] = ["css", "html", "jpg", "js", "mp3", "png", "svg"];
+const EXTENSIONS: [&str; 7] = ["css", "html", "jpg", "js", "png", "svg", "wav"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=web");

@@ -5,8 +5,8 @@
 // pending again, whichever of list and event comes first; at most `MAX_ROWS` rows;
 // text only, and only http links.
 
-import { STALLED, typeName } from "./dashboard-words.js";
-import { mayFollow } from "./jobs.js";
+import { cancelButton, codeOf, drawTime, duration, merged, onCancel, statusName, text, troubleOf, webUrl } from "./dashboard-row.js";
+import { typeName } from "./dashboard-words.js";
 
 /** Rows that are kept, newest first: as many as the processors list. */
 const MAX_ROWS = 100;
@@ -21,46 +21,6 @@ const MAX_ROWS = 100;
  * @property {{percent?: number, stage?: string}} progress
  */
 
-/** @param {string | null | undefined} url @returns {string | null} */
-export function webUrl(url) {
-  if (!url) return null;
-  try {
-    const { protocol, href } = new URL(url, location.href);
-    return protocol === "http:" || protocol === "https:" ? href : null;
-  } catch {
-    return null;
-  }
-}
-
-/** @param {number | null | undefined} ms */
-export function duration(ms) {
-  if (typeof ms !== "number") return "";
-  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
-}
-
-export const STATUS_NAMES = new Map([
-  ["pending", "In progress"],
-  ["completed", "Ready"],
-  ["failed", "Failed"],
-  ["stalled", "Stalled"],
-]);
-
-/** @type {Map<string, import("./jobs.js").Phase>} */
-const PHASES = new Map([
-  ["pending", "running"],
-  ["completed", "done"],
-  ["failed", "failed"],
-  ["stalled", "stalled"],
-]);
-
-/** Whether a row may go from one status to another. @param {string} now @param {string} next */
-export function mayBecome(now, next) {
-  const phase = PHASES.get(next);
-  if (now === next || phase === undefined) return true;
-  // The list does not know that nothing is heard of a job; `revive` is for signs of life.
-  return phase === "running" ? now === "pending" : mayFollow(PHASES.get(now), phase);
-}
-
 /** Draws the documents into a list element. */
 export class DocumentList {
   /** @type {Map<string, Row>} */
@@ -69,21 +29,21 @@ export class DocumentList {
   #empty;
   #template;
   #onBrokenThumbnail;
-  #onCancel;
+  #cancel;
 
   /**
    * @param {HTMLElement} list
    * @param {HTMLElement} empty shown while there is nothing
    * @param {HTMLTemplateElement} template one row
    * @param {() => void} onBrokenThumbnail a signed URL has probably expired
-   * @param {(jobId: string) => void} onCancel somebody wants it no more
+   * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(list, empty, template, onBrokenThumbnail, onCancel) {
+  constructor(list, empty, template, onBrokenThumbnail, cancel) {
     this.#list = list;
     this.#empty = empty;
     this.#template = template;
     this.#onBrokenThumbnail = onBrokenThumbnail;
-    this.#onCancel = onCancel;
+    this.#cancel = cancel;
   }
 
   /**
@@ -126,10 +86,7 @@ export class DocumentList {
   put(record) {
     if (typeof record.documentId !== "string") return;
     const row = this.#rows.get(record.documentId) ?? this.#add(record);
-    const known = Object.entries(record).filter(([, value]) => value !== undefined && value !== null);
-    const told = Object.fromEntries(known);
-    if (!mayBecome(row.record.status, record.status)) for (const field of ["status", "error", "errorCode"]) delete told[field];
-    row.record = { ...row.record, ...told };
+    row.record = merged(row.record, record);
     this.#draw(row);
   }
 
@@ -173,15 +130,20 @@ export class DocumentList {
     (/** @type {HTMLElement | null} */ (link) ?? row.element).focus({ preventScroll: true });
   }
 
-  /** Those that are ready, newest first. @returns {DocumentRecord[]} */
-  ready() {
-    const records = [...this.#rows.values()].map((row) => row.record);
-    return records.filter(({ status }) => status === "completed").reverse();
-  }
-
   /** @param {string} documentId @returns {DocumentRecord | undefined} */
   get(documentId) {
     return this.#rows.get(documentId)?.record;
+  }
+
+  /** @param {string} documentId */
+  nameOf(documentId) {
+    const record = this.get(documentId);
+    return record && typeName(record.documentType);
+  }
+
+  /** Those that can be shown elsewhere, newest first. @returns {DocumentRecord[]} */
+  ready() {
+    return [...this.#rows.values()].map(({ record }) => record).filter(({ status }) => status === "completed").sort(newestFirst);
   }
 
   /** @param {DocumentRecord} record @returns {Row} */
@@ -193,8 +155,8 @@ export class DocumentList {
     element.querySelector("img")?.addEventListener("error", () => this.#thumbnailBroke(record.documentId));
     /** @type {Row} */
     const row = { record, element, preview: null, progress: {} };
-    element.querySelector(".work-cancel")?.addEventListener("click", () => this.#onCancel(String(row.record.jobId)));
     this.#rows.set(record.documentId, row);
+    onCancel(element, () => row.record, this.#cancel);
     this.#list.prepend(element);
     for (const id of this.#rows.keys()) {
       if (this.#rows.size <= MAX_ROWS) break;
@@ -228,23 +190,18 @@ export class DocumentList {
     const { element, record } = row;
     element.dataset.status = record.status;
     text(element, ".doc-name", typeName(record.documentType));
-    text(element, ".doc-status", STATUS_NAMES.get(record.status) ?? record.status);
+    text(element, ".doc-status", statusName(record));
     text(element, ".doc-duration", duration(record.processingDuration));
     text(element, ".doc-detail", detail(row));
-    const time = element.querySelector("time");
-    const at = record.createdAt ? new Date(record.createdAt) : null;
-    if (time && at && !Number.isNaN(at.getTime())) {
-      time.dateTime = at.toISOString();
-      time.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-      time.title = at.toLocaleString();
-    }
+    text(element, ".doc-code", codeOf(record));
+    drawTime(element, record.createdAt);
     const bar = element.querySelector("progress");
     if (bar) {
       bar.hidden = record.status !== "pending";
       if (row.progress.percent !== undefined) bar.value = row.progress.percent;
       bar.setAttribute("aria-label", `Progress of ${typeName(record.documentType)}`);
     }
-    cancelButton(element, record.status === "pending" && Boolean(record.jobId), typeName(record.documentType));
+    cancelButton(element, record, typeName(record.documentType));
     this.#drawPicture(row);
   }
 
@@ -276,22 +233,13 @@ export class DocumentList {
 
 /** @param {Row} row */
 function detail({ record, progress }) {
-  if (record.status === "stalled") return STALLED;
-  if (record.status === "failed") return record.error || "It could not be processed.";
+  const trouble = troubleOf(record);
+  if (trouble !== null) return trouble;
   if (record.status === "pending") return progress.stage ? `${progress.stage} …` : "waiting for its turn …";
   return record.width && record.height ? `${record.width} × ${record.height} px` : "";
 }
 
-/** @param {Element} element @param {boolean} possible @param {string} name */
-export function cancelButton(element, possible, name) {
-  const cancel = /** @type {HTMLButtonElement | null} */ (element.querySelector(".work-cancel"));
-  if (!cancel) return;
-  cancel.hidden = !possible;
-  cancel.setAttribute("aria-label", `Cancel ${name}`);
-}
-
-/** @param {Element} element @param {string} selector @param {string} value */
-export function text(element, selector, value) {
-  const target = element.querySelector(selector);
-  if (target && target.textContent !== value) target.textContent = value;
+/** @param {DocumentRecord} a @param {DocumentRecord} b */
+function newestFirst(a, b) {
+  return Date.parse(b.createdAt ?? "") - Date.parse(a.createdAt ?? "") || 0;
 }

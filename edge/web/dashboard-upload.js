@@ -1,4 +1,4 @@
-// What goes to the processors, and what they list on the way back.
+// What a person sends to the processors, and the lists on their way back.
 //
 // Promise: every failure is an `Error` whose message a person can act on; a
 // token that is refused once is replaced and the request made once more.
@@ -47,11 +47,46 @@ export class Processors {
     this.#session = session;
   }
 
-  /** @returns {Promise<DocumentRecord[]>} newest first */
-  async list() {
-    const answer = await this.#request("/images", {});
-    const { images } = await answer.json();
-    return Array.isArray(images) ? images : [];
+  /**
+   * @param {"images" | "reports" | "transcriptions"} what
+   * @returns {Promise<any[]>} newest first
+   */
+  async list(what) {
+    const answer = await this.#request(`/${what}`, {});
+    const { [what]: records } = await answer.json();
+    return Array.isArray(records) ? records : [];
+  }
+
+  /**
+   * Asks for a report.
+   *
+   * @param {import("./dashboard-reports.js").Report} report
+   * @returns {Promise<{reportId: string, jobId: string}>}
+   */
+  async report(report) {
+    const headers = { "Content-Type": "application/json" };
+    const answer = await this.#request("/reports", { method: "POST", headers, body: JSON.stringify(report) });
+    return answer.json();
+  }
+
+  /**
+   * Sends a recording.
+   *
+   * @param {File} file
+   * @param {string} language empty: not known
+   * @returns {Promise<{transcriptionId: string, jobId: string}>}
+   */
+  async transcribe(file, language) {
+    const form = new FormData();
+    if (language) form.append("language", language);
+    form.append("file", file, file.name);
+    const answer = await this.#request("/transcriptions", { method: "POST", body: form });
+    return answer.json();
+  }
+
+  /** Calls a job off; that it has ended already is no failure. @param {string} jobId */
+  async cancel(jobId) {
+    await this.#request(`/jobs/${encodeURIComponent(jobId)}`, { method: "DELETE" }, [409]);
   }
 
   /**
@@ -75,66 +110,27 @@ export class Processors {
     }
   }
 
-  /** @returns {Promise<any[]>} newest first */
-  async reports() {
-    const { reports } = await (await this.#request("/reports", {})).json();
-    return Array.isArray(reports) ? reports : [];
-  }
-
-  /** Asks for a report. @param {object} asked @returns {Promise<{reportId: string, jobId: string}>} */
-  async report(asked) {
-    const body = JSON.stringify(asked);
-    const answer = await this.#request("/reports", { method: "POST", body, headers: { "Content-Type": "application/json" } });
-    return await answer.json();
-  }
-
-  /** @returns {Promise<any[]>} newest first */
-  async transcriptions() {
-    const { transcriptions } = await (await this.#request("/transcriptions", {})).json();
-    return Array.isArray(transcriptions) ? transcriptions : [];
-  }
-
-  /**
-   * Sends a recording.
-   *
-   * @param {File} file
-   * @param {string} language a BCP 47 tag, or nothing
-   * @returns {Promise<{transcriptionId: string, jobId: string}>}
-   */
-  async transcribe(file, language) {
-    const form = new FormData();
-    if (language !== "") form.append("language", language);
-    form.append("file", file, file.name);
-    const answer = await this.#request("/transcriptions", { method: "POST", body: form });
-    return await answer.json();
-  }
-
-  /** Calls a job off. @param {string} jobId */
-  async cancel(jobId) {
-    await this.#request(`/jobs/${encodeURIComponent(jobId)}`, { method: "DELETE" });
-  }
-
   async #turn() {
     if (this.#queue.length >= MAX_WAITING) throw new Error(`${MAX_WAITING} pictures wait already. Try again when some are done.`);
     if (this.#running >= PARALLEL) await new Promise((resolve) => this.#queue.push(() => resolve(null)));
     this.#running += 1;
   }
 
-  /** @param {string} path @param {RequestInit} init */
-  async #request(path, init) {
+  /** @param {string} path @param {RequestInit & {headers?: Record<string, string>}} init @param {number[]} [fine] */
+  async #request(path, init, fine = []) {
     let answer = await this.#attempt(path, init, false);
     if (answer.status === 401) answer = await this.#attempt(path, init, true);
-    if (!answer.ok) throw new Error(await problem(answer));
+    if (!answer.ok && !fine.includes(answer.status)) throw new Error(await problem(answer));
     return answer;
   }
 
-  /** @param {string} path @param {RequestInit} init @param {boolean} refused */
+  /** @param {string} path @param {RequestInit & {headers?: Record<string, string>}} init @param {boolean} refused */
   async #attempt(path, init, refused) {
     const headers = { ...init.headers, Authorization: `Bearer ${await this.#session.token(refused)}` };
     try {
       return await fetch(this.#url + path, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
     } catch {
-      throw new Error("The service cannot be reached. Try again in a moment.");
+      throw new Error("The processors cannot be reached. Try again in a moment.");
     }
   }
 }
@@ -152,5 +148,5 @@ async function problem(answer) {
   } catch {
     // Not a problem document: the status has to do.
   }
-  return answer.status === 413 ? "The file is too large." : `The service answered ${answer.status}.`;
+  return answer.status === 413 ? "The file is too large." : `The processors answered ${answer.status}.`;
 }

@@ -1,15 +1,19 @@
 // Wires the client to the page: status pill, rows, jobs, notices and queues.
 //
 // Promise: live first, then the list, so that nothing falls between the two; a gap
-// reloads the list; whatever fails is said on the page.
+// reloads the lists; whatever fails is said on the page; a job is drawn at most ten
+// times a second.
 
 import { DocumentList } from "./dashboard-documents.js";
 import { Feed } from "./dashboard-feed.js";
 import { Notices } from "./dashboard-notices.js";
+import { byId, queueParts, reportParts, transcriptionParts } from "./dashboard-parts.js";
 import { QueuesPanel } from "./dashboard-queues.js";
+import { ReportsPanel } from "./dashboard-reports.js";
+import { SAMPLE_SPEECH } from "./dashboard-samples.js";
 import { deviceName, loadConfig, Session } from "./dashboard-session.js";
+import { TranscriptionsPanel } from "./dashboard-transcriptions.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
-import { Workshop } from "./dashboard-workshop.js";
 import { nameOf, typeName, wordsFor } from "./dashboard-words.js";
 import { Jobs } from "./jobs.js";
 import { ToastNotifications } from "./toast-notifications.js";
@@ -17,16 +21,10 @@ import { DashboardWebSocketClient } from "./websocket-client.js";
 
 /** Between two loads of the list, in milliseconds. */
 const RELOAD_EVERY_MS = 2_000;
-/** Jobs whose progress waits for the next frame; the oldest are drawn at the one after. */
+/** Between two drawings of progress, in milliseconds. */
+const DRAW_EVERY_MS = 100;
+/** Jobs whose progress waits to be drawn; of more, the oldest wait for their next. */
 const MAX_MOVING = 100;
-
-/** @param {string} id @returns {any} */
-const byId = (id) => document.getElementById(id) ?? fail(`the page has no #${id}`);
-
-/** @param {string} message @returns {never} */
-function fail(message) {
-  throw new Error(message);
-}
 
 /** @type {Notices | undefined} */
 let notices;
@@ -59,7 +57,8 @@ function ring() {
 class Dashboard {
   #processors;
   #documents;
-  #workshop;
+  #reports;
+  #transcriptions;
   #client;
   #notices;
   #queues;
@@ -67,8 +66,9 @@ class Dashboard {
   #jobsKey;
   /** What jobs make, by job; @type {Map<string, string>} */
   #names = new Map();
-  /** Progress that the next frame draws, by job; @type {Map<string, any>} */
+  /** Progress that is drawn next, by job; @type {Map<string, any>} */
   #moving = new Map();
+  #drawAt = 0;
   #reloadAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reloadTimer;
@@ -80,8 +80,10 @@ class Dashboard {
   constructor(config, session) {
     byId("user").textContent = session.user;
     this.#processors = new Processors(config.processorsUrl, session);
-    this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon(), (jobId) => void this.#cancel(jobId));
-    this.#workshop = new Workshop({ byId, processors: this.#processors, pictures: () => this.#documents.ready() });
+    this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon(), (jobId) => this.#cancel(jobId));
+    this.#reports = new ReportsPanel(reportParts(), (report) => this.#askReport(report), (jobId) => this.#cancel(jobId));
+    this.#transcriptions = new TranscriptionsPanel(transcriptionParts(), (file, language) => this.#transcribe(file, language), (jobId) => this.#cancel(jobId));
+    byId("audio-sample-text").textContent = SAMPLE_SPEECH;
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
       token: (cause) => this.#token(session, cause, config.devTokens),
@@ -146,7 +148,7 @@ class Dashboard {
     client.on("gap", () => {
       this.#reloadSoon();
       // One toast, though an outage often cuts several streams at once.
-      const text = "Some updates are too old to be replayed. The list was loaded again.";
+      const text = "Some updates are too old to be replayed. The lists were loaded again.";
       toasts.show({ kind: "info", title: "Caught up", text, key: "gap" });
     });
     client.on("error", ({ code, message }) => {
@@ -166,17 +168,30 @@ class Dashboard {
     if (!this.#jobs.take(event)) return;
     if (event.type === "job_progress") return this.#moves(event);
     if (event.jobId) this.#turns(event);
-    if (event.type === "image_processing_started") {
-      this.#documents.put({ ...pick(event), createdAt: event.timestamp });
-      return this.#documents.revive(event.documentId);
+    const place = this.#placeOf(event);
+    if (place && event.type.endsWith("_started")) {
+      place.list.put({ ...pick(event), createdAt: event.timestamp });
+      return place.list.revive(place.id);
     }
-    if (event.type === "image_processed" || event.type === "image_processing_failed") this.#ended(event);
-    const reveal = this.#workshop.take(event);
+    if (place) this.#ended(event, place);
     const words = wordsFor(event, this.#names.get(event.jobId));
     if (words === null) return;
-    if (reveal) return this.#notices.tell(event, words, reveal);
-    const known = event.documentId !== undefined && this.#documents.get(event.documentId) !== undefined;
-    this.#notices.tell(event, words, known ? () => this.#documents.reveal(event.documentId) : undefined);
+    const known = place?.list.get(place.id) !== undefined;
+    this.#notices.tell(event, words, known ? () => place.list.reveal(place.id) : undefined);
+  }
+
+  /**
+   * The row that an event is about.
+   *
+   * @param {any} event
+   * @returns {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string} | undefined}
+   */
+  #placeOf({ type, documentId, reportId, transcriptionId }) {
+    const started = String(type);
+    if (started.startsWith("image_") && documentId) return { list: this.#documents, id: documentId };
+    if (started.startsWith("pdf_") && reportId) return { list: this.#reports.list, id: reportId };
+    if (started.startsWith("transcription_") && transcriptionId) return { list: this.#transcriptions.list, id: transcriptionId };
+    return undefined;
   }
 
   /** A job began or ended: what was drawn of it until now is past. @param {any} event */
@@ -192,36 +207,40 @@ class Dashboard {
     }
   }
 
-  /** At most once in a frame of the screen, however fast it comes. @param {any} event */
+  /** At most ten times a second, however fast it comes. @param {any} event */
   #moves(event) {
-    if (this.#moving.size === 0) requestAnimationFrame(() => this.#drawProgress());
+    if (this.#moving.size === 0) setTimeout(() => this.#drawProgress(), Math.max(0, this.#drawAt - performance.now()));
     this.#moving.set(event.jobId ?? event.resourceId, event);
     const [oldest] = this.#moving.keys();
     if (this.#moving.size > MAX_MOVING && oldest !== undefined) this.#moving.delete(oldest);
   }
 
   #drawProgress() {
+    this.#drawAt = performance.now() + DRAW_EVERY_MS;
     const events = [...this.#moving.values()];
     this.#moving.clear();
-    for (const event of events) {
-      const { jobId, percent, stage, resourceId } = event;
-      this.#workshop.progress(event);
-      const record = this.#documents.get(resourceId);
+    for (const { jobId, percent, stage, partial, resourceId } of events) {
+      const list = this.#lists().find((each) => each.get(resourceId) !== undefined);
+      const record = list?.get(resourceId);
       if (record && record.status !== "pending" && record.status !== "stalled") continue;
-      this.#documents.revive(resourceId);
-      this.#documents.progress(resourceId, { percent, stage });
-      const name = record ? typeName(record.documentType) : this.#names.get(jobId);
-      if (jobId) toasts.progress(jobId, percent, stage, name);
+      list?.revive(resourceId);
+      list?.progress(resourceId, { percent, stage, partial });
+      if (jobId) toasts.progress(jobId, percent, stage, list?.nameOf(resourceId) ?? this.#names.get(jobId));
     }
   }
 
-  /** @param {any} event */
-  #ended(event) {
-    const stalled = event.errorCode === "stalled";
-    const told = { ...pick(event), ...(stalled && { status: "stalled" }) };
-    const known = this.#documents.get(event.documentId);
-    this.#documents.put(known ? told : { ...told, createdAt: event.timestamp });
-    if (known) this.#names.set(event.jobId, typeName(event.documentType ?? known.documentType));
+  #lists() {
+    return [this.#documents, this.#reports.list, this.#transcriptions.list];
+  }
+
+  /** @param {any} event @param {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string}} place */
+  #ended(event, { list, id }) {
+    const told = { ...pick(event), ...(event.errorCode === "stalled" && { status: "stalled" }) };
+    const known = list.get(id) !== undefined;
+    list.put(known ? told : { ...told, createdAt: event.timestamp });
+    const name = known ? list.nameOf(id) : undefined;
+    if (name) this.#names.set(event.jobId, name);
+    if (list === this.#documents) this.#reports.offer(this.#documents.ready());
     if (event.signedUrlExpired) this.#reloadSoon();
   }
 
@@ -234,19 +253,31 @@ class Dashboard {
 
   async #reload() {
     this.#reloadAt = performance.now() + RELOAD_EVERY_MS;
+    await Promise.all([
+      this.#load("images", this.#documents, byId("documents-note")),
+      this.#load("reports", this.#reports.list, byId("reports-list-note")),
+      this.#load("transcriptions", this.#transcriptions.list, byId("transcriptions-list-note")),
+    ]);
+    this.#reports.offer(this.#documents.ready());
+    this.#reloadTimer = undefined;
+  }
+
+  /**
+   * @param {"images" | "reports" | "transcriptions"} what
+   * @param {{load: (records: any[]) => void}} list
+   * @param {HTMLElement} note
+   */
+  async #load(what, list, note) {
     try {
-      const records = await this.#processors.list();
-      this.#documents.load(records.map((record) => this.#withStalled(record)));
-      byId("documents-note").textContent = "";
-      await this.#workshop.reload();
+      const records = await this.#processors.list(what);
+      list.load(records.map((record) => this.#withStalled(record)));
+      note.textContent = "";
     } catch (cause) {
-      byId("documents-note").textContent = cause instanceof Error ? cause.message : String(cause);
-    } finally {
-      this.#reloadTimer = undefined;
+      note.textContent = cause instanceof Error ? cause.message : String(cause);
     }
   }
 
-  /** The list does not know that nothing is heard of a job. @param {import("./dashboard-upload.js").DocumentRecord} record */
+  /** The list does not know that nothing is heard of a job. @param {import("./dashboard-row.js").WorkRecord} record */
   #withStalled(record) {
     const stalled = record.status === "pending" && this.#jobs.get(record.jobId)?.phase === "stalled";
     return stalled ? { ...record, status: "stalled" } : record;
@@ -283,15 +314,6 @@ class Dashboard {
     });
   }
 
-  /** @param {string} jobId */
-  async #cancel(jobId) {
-    try {
-      await this.#processors.cancel(jobId);
-    } catch (cause) {
-      byId("documents-note").textContent = cause instanceof Error ? cause.message : String(cause);
-    }
-  }
-
   /** @param {File[]} files */
   #send(files) {
     if (files.length > MAX_FILES) toasts.info(`Only the first ${MAX_FILES} of ${files.length} files are sent.`, "Too many at once");
@@ -304,26 +326,49 @@ class Dashboard {
     try {
       const { documentId, jobId } = await this.#processors.upload(file, documentType);
       const known = this.#documents.get(documentId);
-      this.#documents.put({ documentId, documentType, status: "pending", jobId, ...(!known && { createdAt: new Date().toISOString() }) });
+      this.#accepted({ documentId, documentType, jobId }, typeName(documentType), this.#documents, documentId);
       if (!known || known.status === "pending") this.#documents.preview(documentId, file);
-      const job = this.#jobs.get(jobId);
-      if (!job || (job.phase === "running" && job.percent === undefined)) toasts.progress(jobId, 0, "waiting for its turn", typeName(documentType));
     } catch (cause) {
       toasts.error(cause instanceof Error ? cause.message : String(cause), `${file.name} was not accepted`);
     }
   }
+
+  /** Draws what was accepted, unless its event came first. @param {any} record @param {string} name @param {DocumentList | import("./dashboard-works.js").WorkList} list @param {string} id */
+  #accepted(record, name, list, id) {
+    const known = list.get(id);
+    list.put({ ...record, status: "pending", ...(!known && { createdAt: new Date().toISOString() }) });
+    const job = this.#jobs.get(record.jobId);
+    if (!job || (job.phase === "running" && job.percent === undefined)) toasts.progress(record.jobId, 0, "waiting for its turn", name);
+  }
+
+  /** @param {import("./dashboard-reports.js").Report} report */
+  async #askReport(report) {
+    const { reportId, jobId } = await this.#processors.report(report);
+    this.#accepted({ reportId, jobId, title: report.title }, report.title, this.#reports.list, reportId);
+  }
+
+  /** @param {File} file @param {string} language */
+  async #transcribe(file, language) {
+    const { transcriptionId, jobId } = await this.#processors.transcribe(file, language);
+    this.#accepted({ transcriptionId, jobId, fileName: file.name }, file.name, this.#transcriptions.list, transcriptionId);
+  }
+
+  /** @param {string} jobId */
+  async #cancel(jobId) {
+    try {
+      await this.#processors.cancel(jobId);
+    } catch (cause) {
+      toasts.error(cause instanceof Error ? cause.message : String(cause), "It could not be cancelled");
+    }
+  }
 }
 
-/** @returns {import("./dashboard-queues.js").QueueParts} */
-function queueParts() {
-  const parts = { panel: byId("queues"), form: byId("queue-form"), input: byId("queue-name"), choices: byId("queue-grants") };
-  return { ...parts, list: byId("queue-list"), empty: byId("queues-empty"), template: byId("queue-row"), note: byId("queues-note") };
-}
+/** Of an event, what is its own and no row's. */
+const ENVELOPE = new Set(["type", "id", "stream", "queue", "offset", "position", "timestamp", "expired", "signedUrlExpired"]);
 
-/** The fields of an event that a row is made of. @param {any} event */
+/** The fields of an event that a row is made of. @param {any} event @returns {any} */
 function pick(event) {
-  const { documentId, documentType, status, signedUrl, signedUrlExpiresAt, thumbnailUrl, processingDuration, width, height, errorCode, error, jobId } = event;
-  return { documentId, documentType, status, signedUrl, signedUrlExpiresAt, thumbnailUrl, processingDuration, width, height, errorCode, error, jobId };
+  return Object.fromEntries(Object.entries(event).filter(([field]) => !ENVELOPE.has(field)));
 }
 
 try {

@@ -8,6 +8,9 @@ import { phaseOf } from "./jobs.js";
 /** What a job that went silent is told as. */
 export const STALLED = "Nothing was heard of it for a while. It may still finish; if it does not, try again.";
 
+/** What failed without saying why. */
+export const FAILED = "It could not be processed.";
+
 /**
  * @typedef {object} Words
  * @property {"info" | "success" | "error"} kind
@@ -64,7 +67,8 @@ export function wordsFor(event, known) {
     const failed = event.status === "failed" || Boolean(event.error);
     return { kind: failed ? "error" : "info", title: typeName(event.updateType), text: event.error || `${typeName(event.resource)}: ${event.status}` };
   }
-  if (phase === "failed") return { kind: "error", title: `${name} failed`, text: event.error || "It could not be processed." };
+  if (phase === "failed" && event.errorCode === "cancelled") return { kind: "info", title: `${name} was cancelled`, text: "" };
+  if (phase === "failed") return { kind: "error", title: `${name} failed`, text: event.error || FAILED };
   if (event.type === "transcription_complete") return { kind: "success", title: `${name} is ready`, text: beginning(event.text) };
   if (phase === "done") return { kind: "success", title: `${name} is ready`, text: "It is ready to be viewed." };
   return null;

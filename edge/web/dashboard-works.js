@@ -1,119 +1,123 @@
-// A list of reports or of transcriptions: one row each, drawn from what the
-// processors list and what events tell.
+// A list of what jobs make and that needs no picture: reports, transcriptions.
 //
-// Promise: a work that is ready stays so, and one that has ended never looks pending
-// again; at most `MAX_ROWS` rows; text only, and only http links.
+// Promise: as for documents: what has ended never looks pending again, whichever of
+// list and event comes first; at most `MAX_ROWS` rows; text only, and only http links.
 
-import { cancelButton, duration, mayBecome, STATUS_NAMES, text, webUrl } from "./dashboard-documents.js";
-import { STALLED } from "./dashboard-words.js";
+import { cancelButton, codeOf, drawTime, duration, merged, onCancel, statusName, text, troubleOf } from "./dashboard-row.js";
 
 /** Rows that are kept, newest first: as many as the processors list. */
 const MAX_ROWS = 100;
-/** Characters of a text that a row shows. */
-const MAX_TEXT_CHARS = 600;
+/** Characters of an unfinished result that are shown: its end. */
+const MAX_PARTIAL_CHARS = 280;
+
+/** @typedef {import("./dashboard-row.js").WorkRecord & Record<string, any>} Work */
+/** @typedef {{percent?: number, stage?: string, partial?: string}} Progress */
+/** @typedef {{record: Work, element: HTMLElement, progress: Progress}} Row */
 
 /**
- * @typedef {object} Work
- * @property {string} id
- * @property {string} status
- * @property {string} [jobId]
- * @property {string} [name]
- * @property {string} [createdAt]
- * @property {number | null} [processingDuration]
- * @property {string} [result] what there is to know of it once it is ready
- * @property {string | null} [url] where its result is
- * @property {string} [text] its result, or what there is of it
- * @property {string | null} [error]
- * @property {string | null} [errorCode]
+ * What makes one kind different.
+ *
+ * @typedef {object} Look
+ * @property {string} id the field that names a record
+ * @property {(record: Work) => string} name
+ * @property {(record: Work) => string} facts what is to be said of one that is ready
+ * @property {(element: HTMLElement, record: Work) => void} draw the rest of its row
  */
 
-/**
- * @typedef {object} Row
- * @property {Work} work
- * @property {HTMLElement} element
- * @property {{percent?: number, stage?: string}} progress
- */
-
-/** Draws works into a list element. */
+/** Draws the records of one kind into a list element. */
 export class WorkList {
-  /** @type {Map<string, Row>} */
+  /** Oldest first; @type {Map<string, Row>} */
   #rows = new Map();
-  #list;
-  #empty;
-  #template;
-  #onCancel;
+  #parts;
+  #look;
+  #cancel;
 
   /**
-   * @param {HTMLElement} list
-   * @param {HTMLElement} empty shown while there is nothing
-   * @param {HTMLTemplateElement} template one row
-   * @param {(work: Work) => void} onCancel somebody wants it no more
+   * @param {{list: HTMLElement, empty: HTMLElement, template: HTMLTemplateElement}} parts
+   * @param {Look} look
+   * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(list, empty, template, onCancel) {
-    this.#list = list;
-    this.#empty = empty;
-    this.#template = template;
-    this.#onCancel = onCancel;
+  constructor(parts, look, cancel) {
+    this.#parts = parts;
+    this.#look = look;
+    this.#cancel = cancel;
   }
 
-  /** What the processors list, newest first. @param {Work[]} works */
-  load(works) {
-    const listed = works.slice(0, MAX_ROWS);
-    const ids = new Set(listed.map((work) => work.id));
-    // The list may be older than the event of a row that is pending.
-    for (const [id, row] of this.#rows) if (!ids.has(id) && row.work.status !== "pending") this.#remove(id);
-    for (const work of [...listed].reverse()) this.put(work);
+  /**
+   * What the processors list, newest first. Rows that are not in it stay if they
+   * are pending: the list may be older than their event.
+   *
+   * @param {Work[]} records
+   */
+  load(records) {
+    const listed = records.slice(0, MAX_ROWS).reverse();
+    const ids = new Set(listed.map((record) => record[this.#look.id]));
+    for (const [id, row] of this.#rows) {
+      if (!ids.has(id) && row.record.status !== "pending") this.#remove(id);
+    }
+    for (const record of listed) this.put(record);
+    this.#sort();
   }
 
-  /** Adds to what is known of a work. @param {Work} work */
-  put(work) {
-    const row = this.#rows.get(work.id) ?? this.#add(work);
-    const told = Object.fromEntries(Object.entries(work).filter(([, value]) => value !== undefined && value !== null));
-    if (!mayBecome(row.work.status, work.status)) for (const field of ["status", "error", "errorCode"]) delete told[field];
-    row.work = { ...row.work, ...told };
+  /** Adds to what is known of a record. @param {Work} record */
+  put(record) {
+    const id = record[this.#look.id];
+    if (typeof id !== "string") return;
+    const row = this.#rows.get(id) ?? this.#add(id, record);
+    row.record = merged(row.record, record);
     this.#draw(row);
   }
 
-  /** @param {string} id @returns {Work | undefined} */
-  get(id) {
-    return this.#rows.get(id)?.work;
+  /** Its job was silent and now is not. @param {string} id */
+  revive(id) {
+    const row = this.#rows.get(id);
+    if (row?.record.status !== "stalled") return;
+    row.record = { ...row.record, status: "pending" };
+    this.#draw(row);
   }
 
-  /**
-   * @param {string} id
-   * @param {{percent?: number, stage?: string, partial?: string}} progress
-   */
-  progress(id, { percent, stage, partial }) {
+  /** @param {string} id @param {Progress} progress */
+  progress(id, progress) {
     const row = this.#rows.get(id);
-    if (!row || !["pending", "stalled"].includes(row.work.status)) return;
-    row.progress = { percent, stage };
-    row.work = { ...row.work, status: "pending", ...(partial && { text: partial }) };
+    if (!row || row.record.status !== "pending") return;
+    row.progress = { ...progress, partial: progress.partial ? progress.partial.slice(-MAX_PARTIAL_CHARS) : row.progress.partial };
     this.#draw(row);
   }
 
   /** Brings a row before the person's eyes, and the focus to it. @param {string} id */
   reveal(id) {
-    const element = this.#rows.get(id)?.element;
-    element?.scrollIntoView({ block: "nearest" });
-    const link = /** @type {HTMLElement | null | undefined} */ (element?.querySelector("a[href]"));
-    (link ?? element)?.focus({ preventScroll: true });
+    const row = this.#rows.get(id);
+    if (!row) return;
+    row.element.scrollIntoView({ block: "nearest" });
+    const link = row.element.querySelector("a[href]:not([hidden])");
+    (/** @type {HTMLElement | null} */ (link) ?? row.element).focus({ preventScroll: true });
   }
 
-  /** @param {Work} work @returns {Row} */
-  #add(work) {
-    const element = /** @type {HTMLElement} */ (this.#template.content.cloneNode(true)).querySelector("li");
+  /** @param {string} id @returns {Work | undefined} */
+  get(id) {
+    return this.#rows.get(id)?.record;
+  }
+
+  /** @param {string} id */
+  nameOf(id) {
+    const record = this.get(id);
+    return record && this.#look.name(record);
+  }
+
+  /** @param {string} id @param {Work} record @returns {Row} */
+  #add(id, record) {
+    const element = /** @type {HTMLElement} */ (this.#parts.template.content.cloneNode(true)).querySelector("li");
     if (!element) throw new Error("the row's template has no `li`");
+    element.dataset.id = id;
     element.tabIndex = -1;
     /** @type {Row} */
-    const row = { work, element, progress: {} };
-    element.querySelector(".work-cancel")?.addEventListener("click", () => this.#onCancel(row.work));
-    this.#rows.set(work.id, row);
-    this.#list.prepend(element);
-    for (const id of this.#rows.keys()) {
-      if (this.#rows.size <= MAX_ROWS) break;
-      this.#remove(id);
-    }
-    this.#empty.hidden = true;
+    const row = { record, element, progress: {} };
+    this.#rows.set(id, row);
+    onCancel(element, () => row.record, this.#cancel);
+    this.#parts.list.prepend(element);
+    const [oldest] = this.#rows.keys();
+    if (this.#rows.size > MAX_ROWS && oldest !== undefined) this.#remove(oldest);
+    this.#parts.empty.hidden = true;
     return row;
   }
 
@@ -121,47 +125,39 @@ export class WorkList {
   #remove(id) {
     this.#rows.get(id)?.element.remove();
     this.#rows.delete(id);
-    this.#empty.hidden = this.#rows.size > 0;
+    this.#parts.empty.hidden = this.#rows.size > 0;
+  }
+
+  /** Newest first. What stands right is not moved: it would lose the focus. */
+  #sort() {
+    const at = (/** @type {Row} */ row) => Date.parse(row.record.createdAt ?? "") || 0;
+    const wanted = [...this.#rows.values()].sort((a, b) => at(b) - at(a));
+    wanted.forEach(({ element }, place) => {
+      const there = this.#parts.list.children[place];
+      if (there !== element) this.#parts.list.insertBefore(element, there ?? null);
+    });
   }
 
   /** @param {Row} row */
-  #draw({ element, work, progress }) {
-    const pending = work.status === "pending";
-    element.dataset.status = work.status;
-    text(element, ".doc-name", work.name ?? "");
-    text(element, ".doc-status", STATUS_NAMES.get(work.status) ?? work.status);
-    text(element, ".doc-duration", duration(work.processingDuration));
-    text(element, ".doc-detail", detail(work, progress));
-    const words = work.text ?? "";
-    const shown = words.length > MAX_TEXT_CHARS ? `… ${words.slice(-MAX_TEXT_CHARS)}` : words;
-    text(element, ".work-text", work.status === "failed" ? "" : shown);
-    const time = element.querySelector("time");
-    const at = work.createdAt ? new Date(work.createdAt) : null;
-    if (time && at && !Number.isNaN(at.getTime())) {
-      time.dateTime = at.toISOString();
-      time.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    }
+  #draw({ element, record, progress }) {
+    const name = this.#look.name(record);
+    const pending = record.status === "pending";
+    element.dataset.status = record.status;
+    text(element, ".doc-name", name);
+    text(element, ".doc-status", statusName(record));
+    text(element, ".doc-duration", duration(record.processingDuration));
+    const working = progress.stage ? `${progress.stage} …` : "waiting for its turn …";
+    text(element, ".doc-detail", troubleOf(record) ?? (pending ? working : this.#look.facts(record)));
+    text(element, ".doc-code", codeOf(record));
+    text(element, ".doc-partial", pending && progress.partial ? `… ${progress.partial}` : "");
+    drawTime(element, record.createdAt);
     const bar = element.querySelector("progress");
     if (bar) {
       bar.hidden = !pending;
       if (progress.percent !== undefined) bar.value = progress.percent;
-      bar.setAttribute("aria-label", `Progress of ${work.name ?? "a job"}`);
+      bar.setAttribute("aria-label", `Progress of ${name}`);
     }
-    cancelButton(element, pending && Boolean(work.jobId), work.name ?? "it");
-    const link = /** @type {HTMLAnchorElement | null} */ (element.querySelector(".work-open"));
-    const url = webUrl(work.url);
-    if (link) {
-      link.hidden = url === null || work.status !== "completed";
-      if (url) link.href = url;
-      link.setAttribute("aria-label", `Open ${work.name ?? "it"}`);
-    }
+    cancelButton(element, record, name);
+    this.#look.draw(element, record);
   }
-}
-
-/** @param {Work} work @param {{stage?: string}} progress */
-function detail(work, progress) {
-  if (work.status === "stalled") return STALLED;
-  if (work.status === "failed") return work.error || "It could not be made.";
-  if (work.status === "pending") return progress.stage ? `${progress.stage} …` : "waiting for its turn …";
-  return work.result ?? "";
 }

@@ -32,7 +32,7 @@ const SAVE_EVERY_MS = 250;
  * @property {string} url `ws://…/ws` or `wss://…/ws`
  * @property {import("./token-source.js").TokenOption} token a JWT, or where to get a fresh one for each connection
  * @property {string[]} [queues] followed from the start
- * @property {number} [heartbeatMs] between two pings, 30,000 by default
+ * @property {number} [heartbeatMs] between two pings, 25,000 by default: with `pongTimeoutMs` a dead edge is noticed within 35 s
  * @property {number} [pongTimeoutMs] silence after a ping that means death, 10,000 by default
  * @property {number} [connectTimeoutMs] from opening to `connected`, 15,000 by default
  * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps positions over a reload, for example `sessionStorage`; use another `storageKey` for each user

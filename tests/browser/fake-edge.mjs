@@ -10,9 +10,10 @@ import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
+import { FakeWorks } from "./fake-works.mjs";
 
 const WEB = new URL("../../edge/web/", import.meta.url);
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".jpg": "image/jpeg" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".jpg": "image/jpeg", ".wav": "audio/wav" };
 const CSP =
   "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /** Events that a log keeps. */
@@ -66,6 +67,8 @@ export class FakeEdge {
   answersPings = true;
   devTokens = true;
   refuseWith = null;
+  /** Reports and transcriptions. */
+  works = new FakeWorks(this);
   /** Pages of a test's own: path to type and text. */
   pages = new Map();
   /** Queues that are refused though the token grants them. */
@@ -323,13 +326,16 @@ export class FakeEdge {
 
   async #processor(request, response) {
     response.setHeader("Access-Control-Allow-Origin", "*");
-    response.setHeader("Access-Control-Allow-Headers", "Authorization");
+    response.setHeader("Access-Control-Allow-Headers", "authorization, content-type");
+    response.setHeader("Access-Control-Allow-Methods", "GET, POST, DELETE");
     if (request.method === "OPTIONS") return response.writeHead(204).end();
     if (request.url.startsWith("/files/")) {
       return response.writeHead(200, { "Content-Type": "image/jpeg" }).end(await readFile(new URL("sample.jpg", WEB)));
     }
+    const body = await bodyOf(request);
+    if (this.works.answer(request, body, (status, value) => json(response, status, value), response)) return;
     if (request.method === "GET") return json(response, 200, { images: this.#documents });
-    this.#work(await bodyOf(request), response);
+    this.#work(body, response);
   }
 
   /** A picture is "worked on" at once; whatever is no JPEG or PNG fails. */

@@ -24,10 +24,10 @@ pub(super) fn find(path: &str) -> Option<File> {
         "css" => "text/css; charset=utf-8",
         "html" => "text/html; charset=utf-8",
         "jpg" => "image/jpeg",
-        "mp3" => "audio/mpeg",
         "js" => "text/javascript; charset=utf-8",
         "png" => "image/png",
         "svg" => "image/svg+xml",
+        "wav" => "audio/wav",
         _ => "application/octet-stream",
     };
     Some(File {

@@ -1,0 +1,147 @@
+// What the rows of documents, reports and transcriptions have in common.
+//
+// Promise: what is ready stays so, and what has ended never looks pending again;
+// text only, and only http links.
+
+import { FAILED, STALLED } from "./dashboard-words.js";
+import { mayFollow } from "./jobs.js";
+
+/**
+ * What the processors tell of anything that a job makes.
+ *
+ * @typedef {object} WorkRecord
+ * @property {string} status
+ * @property {string | null} [jobId]
+ * @property {string} [createdAt]
+ * @property {number | null} [processingDuration]
+ * @property {string | null} [errorCode]
+ * @property {string | null} [error]
+ */
+
+const STATUS_NAMES = new Map([
+  ["pending", "In progress"],
+  ["completed", "Ready"],
+  ["failed", "Failed"],
+  ["stalled", "Stalled"],
+]);
+
+/** @type {Map<string, import("./jobs.js").Phase>} */
+const PHASES = new Map([
+  ["pending", "running"],
+  ["completed", "done"],
+  ["failed", "failed"],
+  ["stalled", "stalled"],
+]);
+
+/** Whether a row may go from one status to another. @param {string} now @param {string} next */
+export function mayBecome(now, next) {
+  const phase = PHASES.get(next);
+  if (now === next || phase === undefined) return true;
+  // The list does not know that nothing is heard of a job; `revive` is for signs of life.
+  return phase === "running" ? now === "pending" : mayFollow(PHASES.get(now), phase);
+}
+
+/**
+ * What is known, with what is told now.
+ *
+ * @template {WorkRecord} R
+ * @param {R} before
+ * @param {R} told
+ * @returns {R}
+ */
+export function merged(before, told) {
+  const known = Object.entries(told).filter(([, value]) => value !== undefined && value !== null);
+  const fields = Object.fromEntries(known);
+  if (!mayBecome(before.status, told.status)) for (const field of ["status", "error", "errorCode"]) delete fields[field];
+  return { ...before, ...fields };
+}
+
+/** @param {WorkRecord} record */
+export function statusName({ status, errorCode }) {
+  if (status === "failed" && errorCode === "cancelled") return "Cancelled";
+  return STATUS_NAMES.get(status) ?? status;
+}
+
+/** Why there is no result, for a person; `null` if nothing is wrong. @param {WorkRecord} record */
+export function troubleOf({ status, errorCode, error }) {
+  if (status === "stalled") return STALLED;
+  if (status !== "failed") return null;
+  if (errorCode === "cancelled") return "It was cancelled.";
+  return error || FAILED;
+}
+
+/** The code of a failure, for those who look after the processors. @param {WorkRecord} record */
+export function codeOf({ status, errorCode }) {
+  return status === "failed" && errorCode && errorCode !== "cancelled" ? errorCode : "";
+}
+
+/** @param {string | null | undefined} url @returns {string | null} */
+export function webUrl(url) {
+  if (!url) return null;
+  try {
+    const { protocol, href } = new URL(url, location.href);
+    return protocol === "http:" || protocol === "https:" ? href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {number | null | undefined} ms */
+export function duration(ms) {
+  if (typeof ms !== "number") return "";
+  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
+}
+
+/** @param {Element} element @param {string} selector @param {string} value */
+export function text(element, selector, value) {
+  const target = element.querySelector(selector);
+  if (target && target.textContent !== value) target.textContent = value;
+}
+
+/** @param {HTMLElement} element @param {string | undefined} createdAt */
+export function drawTime(element, createdAt) {
+  const time = element.querySelector("time");
+  const at = createdAt ? new Date(createdAt) : null;
+  if (!time || !at || Number.isNaN(at.getTime())) return;
+  time.dateTime = at.toISOString();
+  time.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  time.title = at.toLocaleString();
+}
+
+/** Calls a job off; says so itself if that fails. @typedef {(jobId: string) => Promise<void>} Cancel */
+
+/**
+ * Makes a row's button work.
+ *
+ * @param {HTMLElement} element
+ * @param {() => WorkRecord} record
+ * @param {Cancel} cancel
+ */
+export function onCancel(element, record, cancel) {
+  const button = element.querySelector("button.cancel");
+  button?.addEventListener("click", async () => {
+    const { jobId } = record();
+    if (!jobId || button.getAttribute("aria-disabled") === "true") return;
+    // `disabled` would take the focus away from whoever pressed it.
+    button.setAttribute("aria-disabled", "true");
+    await cancel(jobId);
+    button.removeAttribute("aria-disabled");
+  });
+}
+
+/**
+ * Shows the button while there is something to call off.
+ *
+ * @param {HTMLElement} element
+ * @param {WorkRecord} record
+ * @param {string} name what the button cancels
+ */
+export function cancelButton(element, record, name) {
+  const button = /** @type {HTMLElement | null} */ (element.querySelector("button.cancel"));
+  if (!button) return;
+  const useful = Boolean(record.jobId) && (record.status === "pending" || record.status === "stalled");
+  button.setAttribute("aria-label", `Cancel: ${name}`);
+  // Who waits on the button is not thrown back to the top of the page.
+  if (!useful && button === document.activeElement) element.focus({ preventScroll: true });
+  button.hidden = !useful;
+}

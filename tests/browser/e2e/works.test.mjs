@@ -1,0 +1,235 @@
+// Reports and transcriptions in Chromium, against pretend processors.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { FakeEdge } from "../fake-edge.mjs";
+import { notReloaded, openBrowser, rowWithPicture, shoot, until } from "./page.mjs";
+
+let chromium;
+let edge;
+let open;
+
+before(async () => {
+  chromium = await openBrowser();
+});
+after(() => chromium.browser.close());
+beforeEach(async () => {
+  edge = await FakeEdge.start();
+  open = await chromium.dashboard(edge.url);
+});
+afterEach(async () => {
+  await open.close();
+  await edge.stop();
+});
+
+const report = (page) => page.locator("#reports li").first();
+const recording = (page) => page.locator("#transcriptions > li").first();
+const is = (row, status) => row.and(row.page().locator(`[data-status="${status}"]`)).waitFor();
+
+async function fillSample(page) {
+  await page.getByText("Write an incident report").click();
+  await page.locator("#report-sample").click();
+}
+
+test("the sample report shows progress and ends as a PDF that opens", async () => {
+  const { page, faults } = open;
+  await page.locator("#sample").click();
+  await rowWithPicture(page, page.locator("#documents li"));
+  edge.works.holds = true;
+  await fillSample(page);
+  await page.getByRole("checkbox", { name: "Driving license picture 1" }).check();
+  await page.getByRole("button", { name: "Make the report" }).click();
+  await is(report(page), "pending");
+  await page.locator('#reports progress[value="50"]').waitFor();
+  assert.equal(await report(page).locator(".doc-detail").textContent(), "setting the table …");
+  const [asked] = edge.works.asked;
+  assert.equal(asked.title, "Bell tower without power");
+  assert.equal(asked.rows.length, 3);
+  assert.equal(asked.images[0].caption, "Driving license picture");
+  assert.match(asked.occurredAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:00\.000Z$/);
+  edge.works.end();
+  await is(report(page), "completed");
+  assert.equal(await report(page).locator(".doc-detail").textContent(), "2 pages · 49 kB");
+  assert.equal(await report(page).locator(".doc-name").textContent(), "Bell tower without power");
+  const link = page.getByRole("link", { name: "Open the PDF: Bell tower without power" });
+  const file = await page.request.get(await link.getAttribute("href"));
+  assert.equal(file.headers()["content-type"], "application/pdf");
+  assert.equal((await file.body()).subarray(0, 5).toString(), "%PDF-");
+  await page.locator(".toast", { hasText: "Bell tower without power is ready" }).waitFor();
+  await notReloaded(page);
+  assert.deepEqual(faults, []);
+});
+
+test("an empty report is not sent, a refused one says why and keeps what was written", async () => {
+  const { page } = open;
+  await page.getByText("Write an incident report").click();
+  await page.getByRole("button", { name: "Make the report" }).click();
+  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("name")), "title");
+  assert.equal(edge.works.asked.length, 0);
+  edge.works.refuses = { status: 422, detail: "`summary` has more than 20000 characters" };
+  await page.locator("#report-sample").click();
+  await page.getByRole("button", { name: "Make the report" }).click();
+  await page.locator("#report-note", { hasText: "more than 20000" }).waitFor();
+  assert.equal(await page.getByLabel("Title").inputValue(), "Bell tower without power");
+  assert.equal(await page.locator("#reports li").count(), 0);
+});
+
+test("the sample recording shows what is heard so far, and then all of it by segments", async () => {
+  const { page, faults } = open;
+  edge.works.holds = true;
+  await page.locator("#audio-sample").click();
+  await is(recording(page), "pending");
+  await page.locator("#transcriptions .doc-partial", { hasText: "The bell rings" }).waitFor();
+  assert.equal(edge.works.asked[0].language, "en");
+  assert.equal(edge.works.asked[0].fileName, "sample.wav");
+  assert.ok(edge.works.asked[0].bytes > 40_000);
+  edge.works.end();
+  await is(recording(page), "completed");
+  assert.equal(await recording(page).locator(".transcript").textContent(), "The bell rings when your work is done.");
+  assert.equal(await recording(page).locator(".doc-detail").textContent(), "0:02 long · English");
+  await recording(page).getByText("2 segments").click();
+  assert.deepEqual(await recording(page).locator(".segments li").allTextContents(), ["0:00–0:01The bell rings", "0:01–0:02when your work is done."]);
+  assert.ok(await recording(page).locator(".doc-partial").isHidden());
+  assert.deepEqual(faults, []);
+});
+
+test("a failure is told in words, with its code, in its row and in a toast", async () => {
+  const { page } = open;
+  edge.works.failure = { errorCode: "not_configured", error: "No speech engine is configured: set one up." };
+  await page.locator("#audio-sample").click();
+  await is(recording(page), "failed");
+  assert.equal(await recording(page).locator(".doc-detail").textContent(), edge.works.failure.error);
+  assert.equal(await recording(page).locator(".doc-code").textContent(), "not_configured");
+  await page.locator('.toast[data-kind="error"]', { hasText: "No speech engine" }).waitFor();
+});
+
+test("results survive a reload", async () => {
+  const { page } = open;
+  await fillSample(page);
+  await page.getByRole("button", { name: "Make the report" }).click();
+  await is(report(page), "completed");
+  await page.locator("#audio-sample").click();
+  await is(recording(page), "completed");
+  await page.reload();
+  await is(report(page), "completed");
+  await is(recording(page), "completed");
+  assert.ok(await report(page).getByRole("link").getAttribute("href"));
+  assert.match(await recording(page).locator(".transcript").textContent(), /work is done/);
+});
+
+test("what runs can be cancelled by keyboard, and the focus stays with its row", async () => {
+  const { page } = open;
+  edge.works.holds = true;
+  await page.locator("#audio-sample").click();
+  await is(recording(page), "pending");
+  await page.getByRole("button", { name: "Cancel: sample.wav" }).focus();
+  await page.keyboard.press("Enter");
+  await is(recording(page), "failed");
+  assert.equal(await recording(page).locator(".doc-status").textContent(), "Cancelled");
+  assert.equal(await recording(page).locator(".doc-code").textContent(), "");
+  assert.equal(edge.works.cancelled.length, 1);
+  assert.ok(await page.evaluate(() => document.activeElement?.matches("#transcriptions > li")));
+  await page.locator('.toast[data-kind="info"]', { hasText: "was cancelled" }).waitFor();
+});
+
+test("a picture that is worked on can be cancelled; one that has ended just then is left as it is", async () => {
+  const { page } = open;
+  edge.publish("image_processing_started", { documentId: "d1", documentType: "passport_picture", status: "pending", jobId: "j1" });
+  const cancel = page.getByRole("button", { name: "Cancel: Passport picture" });
+  await cancel.click();
+  await until(() => edge.works.cancelled.length === 1, "a call to cancel");
+  assert.deepEqual(edge.works.cancelled, ["j1"]);
+  await until(async () => (await cancel.getAttribute("aria-disabled")) === null, "an answer");
+  assert.equal(await page.locator('.toast[data-kind="error"]').count(), 0);
+  edge.publish("image_processed", { documentId: "d1", documentType: "passport_picture", status: "completed", jobId: "j1" });
+  await page.locator('.doc[data-status="completed"]').waitFor();
+  assert.ok(await cancel.isHidden());
+});
+
+test("data of reports and transcripts is text, and only http links are links", async () => {
+  const { page } = open;
+  const evil = `<img src=x onerror="window.pwned=1">`;
+  edge.publish("pdf_generation_started", { reportId: "r1", title: evil, status: "pending", jobId: "j1" });
+  edge.publish("pdf_generated", { reportId: "r1", status: "completed", jobId: "j1", pages: 1, bytes: 1, signedUrl: "javascript:window.pwned=1" });
+  edge.publish("transcription_complete", { transcriptionId: "t1", status: "completed", jobId: "j2", text: evil, language: evil, durationMs: 1, segments: [{ startMs: 0, endMs: 1, text: evil }] });
+  await recording(page).locator(".transcript", { hasText: "onerror" }).waitFor();
+  assert.equal(await report(page).locator(".doc-name").textContent(), evil);
+  assert.equal(await report(page).locator("a.open").getAttribute("href"), null);
+  assert.equal(await page.evaluate(() => window.pwned), undefined);
+});
+
+test("a thousand words of progress are drawn at most ten times a second, and leave nothing behind", async () => {
+  const { page } = open;
+  edge.works.holds = true;
+  await page.locator("#audio-sample").click();
+  await is(recording(page), "pending");
+  const transcriptionId = await recording(page).getAttribute("data-id");
+  await page.locator('#transcriptions progress[value="50"]').waitFor();
+  const cdp = await page.context().newCDPSession(page);
+  const measure = async () => {
+    await cdp.send("HeapProfiler.collectGarbage");
+    const { usedSize } = await cdp.send("Runtime.getHeapUsage");
+    return { usedSize, nodes: await page.evaluate(() => document.querySelectorAll("*").length) };
+  };
+  await page.evaluate(() => {
+    window.drawnAt = [];
+    new MutationObserver(() => window.drawnAt.push(performance.now())).observe(document.querySelector("#transcriptions"), { subtree: true, childList: true, attributes: true, characterData: true });
+    window.heard = 0;
+    window.belfryClient.on("job_progress", () => (window.heard += 1));
+  });
+  const before = await measure();
+  let sent = 0;
+  // In bursts, each after the page heard the last: many drawings, not one.
+  for (const percent of [55, 60, 65, 70, 75, 80, 85, 90, 95, 99]) {
+    for (let n = 0; n < 100; n += 1) {
+      sent += 1;
+      edge.ephemeral("job_progress", { jobId: edge.works.newest, percent, stage: `hearing word ${sent}`, resourceId: transcriptionId, partial: `${"so far ".repeat(1_000)}${sent}` });
+    }
+    await page.waitForFunction((count) => window.heard === count, sent);
+    await page.locator(`#transcriptions progress[value="${percent}"]`).waitFor();
+  }
+  await page.locator("#transcriptions .doc-detail", { hasText: /^hearing word 1000 …$/ }).waitFor();
+  const drawnAt = await page.evaluate(() => window.drawnAt);
+  assert.ok(drawnAt.length >= 10, `${drawnAt.length} drawings of ten values`);
+  const gaps = drawnAt.slice(1).map((at, n) => at - drawnAt[n]);
+  // A timer may be a few milliseconds off, never a tenth of its time.
+  assert.ok(Math.min(...gaps) >= 90, `drawn again after ${Math.min(...gaps)} ms`);
+  const partial = await page.locator("#transcriptions .doc-partial").textContent();
+  assert.ok(partial.length < 300 && partial.endsWith("1000"), partial);
+  const later = await measure();
+  assert.equal(later.nodes, before.nodes);
+  assert.ok(later.usedSize - before.usedSize < 1_000_000, `the heap grew by ${later.usedSize - before.usedSize} bytes`);
+  assert.equal(await page.locator(".toast").count(), 1);
+});
+
+test("reports and recordings look well, by day, by night and on a phone", async () => {
+  for (const [name, context] of [
+    ["works-light", { viewport: { width: 1280, height: 900 } }],
+    ["works-dark", { viewport: { width: 1280, height: 900 }, colorScheme: "dark" }],
+    ["works-phone", { viewport: { width: 390, height: 844 } }],
+  ]) {
+    const { page, close } = await chromium.dashboard(`${edge.url}?user=${name}`, { context });
+    edge.works.holds = false;
+    await page.locator("#sample").click();
+    await rowWithPicture(page, page.locator("#documents li").first());
+    await fillSample(page);
+    await page.getByRole("checkbox").first().check();
+    await page.getByRole("button", { name: "Make the report" }).click();
+    await is(report(page), "completed");
+    edge.works.failure = { errorCode: "not_configured", error: "No speech engine is configured: set `transcriptions.engine`." };
+    await page.locator("#audio-sample").click();
+    await is(recording(page), "failed");
+    edge.works.failure = null;
+    await page.locator("#audio-sample").click();
+    await is(recording(page), "completed");
+    await recording(page).getByText("2 segments").click();
+    edge.works.holds = true;
+    await page.locator("#audio-sample").click();
+    await page.locator("#transcriptions .doc-partial", { hasText: "The bell" }).waitFor();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+    assert.equal(wide, false, `${name} does not scroll sideways`);
+    await page.keyboard.press("Escape");
+    await shoot(page, name);
+    await close();
+  }
+});

@@ -68,6 +68,9 @@ test("the sample recording becomes its text", async () => {
   assert.match(await page.locator("#transcriptions .doc-detail").first().textContent(), /^0:02 long · English$/);
   await notReloaded(page);
   await shoot(page, "belfry-works");
+  await page.reload();
+  await page.locator("#transcriptions .transcript", { hasText: "The bell rings" }).waitFor();
+  assert.equal(await page.locator("#transcriptions .doc-name").textContent(), "sample.wav");
   assert.deepEqual(faults, []);
   await close();
 });

@@ -5,11 +5,8 @@
 // pending again, whichever of list and event comes first; at most `MAX_ROWS` rows;
 // text only, and only http links.
 
-import { cancelButton, codeOf, drawTime, duration, merged, onCancel, statusName, text, troubleOf, webUrl } from "./dashboard-row.js";
+import { drawRow, MAX_ROWS, merged, onCancel, webUrl } from "./dashboard-row.js";
 import { typeName } from "./dashboard-words.js";
-
-/** Rows that are kept, newest first: as many as the processors list. */
-const MAX_ROWS = 100;
 
 /** @typedef {import("./dashboard-upload.js").DocumentRecord} DocumentRecord */
 
@@ -188,20 +185,8 @@ export class DocumentList {
   /** @param {Row} row */
   #draw(row) {
     const { element, record } = row;
-    element.dataset.status = record.status;
-    text(element, ".doc-name", typeName(record.documentType));
-    text(element, ".doc-status", statusName(record));
-    text(element, ".doc-duration", duration(record.processingDuration));
-    text(element, ".doc-detail", detail(row));
-    text(element, ".doc-code", codeOf(record));
-    drawTime(element, record.createdAt);
-    const bar = element.querySelector("progress");
-    if (bar) {
-      bar.hidden = record.status !== "pending";
-      if (row.progress.percent !== undefined) bar.value = row.progress.percent;
-      bar.setAttribute("aria-label", `Progress of ${typeName(record.documentType)}`);
-    }
-    cancelButton(element, record, typeName(record.documentType));
+    const facts = record.width && record.height ? `${record.width} × ${record.height} px` : "";
+    drawRow(element, record, row.progress, { name: typeName(record.documentType), facts });
     this.#drawPicture(row);
   }
 
@@ -229,14 +214,6 @@ export class DocumentList {
       link.setAttribute("aria-label", `Open ${typeName(record.documentType)} in full size`);
     }
   }
-}
-
-/** @param {Row} row */
-function detail({ record, progress }) {
-  const trouble = troubleOf(record);
-  if (trouble !== null) return trouble;
-  if (record.status === "pending") return progress.stage ? `${progress.stage} …` : "waiting for its turn …";
-  return record.width && record.height ? `${record.width} × ${record.height} px` : "";
 }
 
 /** @param {DocumentRecord} a @param {DocumentRecord} b */

@@ -49,7 +49,7 @@ const LINES = /** @type {const} */ (["title", "reference", "reporter", "location
 const LOOK = {
   id: "reportId",
   name: ({ title }) => title || "Report",
-  facts: ({ pages, sizeBytes, bytes }) => [pages && `${pages} ${pages === 1 ? "page" : "pages"}`, size(sizeBytes ?? bytes)].filter(Boolean).join(" · "),
+  facts: ({ pages, bytes }) => [pages && `${pages} ${pages === 1 ? "page" : "pages"}`, size(bytes)].filter(Boolean).join(" · "),
   draw(element, record) {
     const link = /** @type {HTMLAnchorElement | null} */ (element.querySelector("a.open"));
     if (!link) return;

@@ -18,6 +18,9 @@ import { mayFollow } from "./jobs.js";
  * @property {string | null} [error]
  */
 
+/** Rows of a kind that are kept, newest first: as many as the processors list. */
+export const MAX_ROWS = 100;
+
 const STATUS_NAMES = new Map([
   ["pending", "In progress"],
   ["completed", "Ready"],
@@ -99,7 +102,7 @@ export function text(element, selector, value) {
 }
 
 /** @param {HTMLElement} element @param {string | undefined} createdAt */
-export function drawTime(element, createdAt) {
+function drawTime(element, createdAt) {
   const time = element.querySelector("time");
   const at = createdAt ? new Date(createdAt) : null;
   if (!time || !at || Number.isNaN(at.getTime())) return;
@@ -136,7 +139,7 @@ export function onCancel(element, record, cancel) {
  * @param {WorkRecord} record
  * @param {string} name what the button cancels
  */
-export function cancelButton(element, record, name) {
+function cancelButton(element, record, name) {
   const button = /** @type {HTMLElement | null} */ (element.querySelector("button.cancel"));
   if (!button) return;
   const useful = Boolean(record.jobId) && (record.status === "pending" || record.status === "stalled");
@@ -144,4 +147,31 @@ export function cancelButton(element, record, name) {
   // Who waits on the button is not thrown back to the top of the page.
   if (!useful && button === document.activeElement) element.focus({ preventScroll: true });
   button.hidden = !useful;
+}
+
+/**
+ * Draws what the rows of all kinds have.
+ *
+ * @param {HTMLElement} element
+ * @param {WorkRecord} record
+ * @param {{percent?: number, stage?: string}} progress
+ * @param {{name: string, facts: string}} told what it is called, and what is to be said of it once it is ready
+ */
+export function drawRow(element, record, progress, { name, facts }) {
+  const pending = record.status === "pending";
+  const working = progress.stage ? `${progress.stage} …` : "waiting for its turn …";
+  element.dataset.status = record.status;
+  text(element, ".doc-name", name);
+  text(element, ".doc-status", statusName(record));
+  text(element, ".doc-duration", duration(record.processingDuration));
+  text(element, ".doc-detail", troubleOf(record) ?? (pending ? working : facts));
+  text(element, ".doc-code", codeOf(record));
+  drawTime(element, record.createdAt);
+  const bar = element.querySelector("progress");
+  if (bar) {
+    bar.hidden = !pending;
+    if (progress.percent !== undefined) bar.value = progress.percent;
+    bar.setAttribute("aria-label", `Progress of ${name}`);
+  }
+  cancelButton(element, record, name);
 }

@@ -1,9 +1,8 @@
 // Recordings and what was said in them.
 //
-// Promise: what is shown of a transcript is bounded, however long it is, and all of
-// it can be opened where the processors offer it.
+// Promise: what is shown of a transcript is bounded, however long it is.
 
-import { text, webUrl } from "./dashboard-row.js";
+import { text } from "./dashboard-row.js";
 import { WorkList } from "./dashboard-works.js";
 
 /** Characters of a transcript that are shown. */
@@ -51,14 +50,6 @@ const LOOK = {
     const said = ready ? String(record.text ?? "") : "";
     const quote = said.length > MAX_TEXT_CHARS ? `${said.slice(0, MAX_TEXT_CHARS)} …` : said;
     text(element, ".transcript", ready && said === "" ? "Nothing was said." : quote);
-    const link = /** @type {HTMLAnchorElement | null} */ (element.querySelector("a.open"));
-    const url = ready ? webUrl(record.signedUrl) : null;
-    if (link) {
-      link.hidden = url === null;
-      if (url === null) link.removeAttribute("href");
-      else link.href = url;
-      link.setAttribute("aria-label", `Open the transcript: ${LOOK.name(record)}`);
-    }
     drawSegments(element, ready && Array.isArray(record.segments) ? record.segments : []);
   },
 };

@@ -3,10 +3,8 @@
 // Promise: as for documents: what has ended never looks pending again, whichever of
 // list and event comes first; at most `MAX_ROWS` rows; text only, and only http links.
 
-import { cancelButton, codeOf, drawTime, duration, merged, onCancel, statusName, text, troubleOf } from "./dashboard-row.js";
+import { drawRow, MAX_ROWS, merged, onCancel, text } from "./dashboard-row.js";
 
-/** Rows that are kept, newest first: as many as the processors list. */
-const MAX_ROWS = 100;
 /** Characters of an unfinished result that are shown: its end. */
 const MAX_PARTIAL_CHARS = 280;
 
@@ -140,24 +138,9 @@ export class WorkList {
 
   /** @param {Row} row */
   #draw({ element, record, progress }) {
-    const name = this.#look.name(record);
-    const pending = record.status === "pending";
-    element.dataset.status = record.status;
-    text(element, ".doc-name", name);
-    text(element, ".doc-status", statusName(record));
-    text(element, ".doc-duration", duration(record.processingDuration));
-    const working = progress.stage ? `${progress.stage} …` : "waiting for its turn …";
-    text(element, ".doc-detail", troubleOf(record) ?? (pending ? working : this.#look.facts(record)));
-    text(element, ".doc-code", codeOf(record));
-    text(element, ".doc-partial", pending && progress.partial ? `… ${progress.partial}` : "");
-    drawTime(element, record.createdAt);
-    const bar = element.querySelector("progress");
-    if (bar) {
-      bar.hidden = !pending;
-      if (progress.percent !== undefined) bar.value = progress.percent;
-      bar.setAttribute("aria-label", `Progress of ${name}`);
-    }
-    cancelButton(element, record, name);
+    const partial = record.status === "pending" && progress.partial;
+    drawRow(element, record, progress, { name: this.#look.name(record), facts: this.#look.facts(record) });
+    text(element, ".doc-partial", partial ? `… ${partial}` : "");
     this.#look.draw(element, record);
   }
 }

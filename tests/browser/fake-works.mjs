@@ -93,7 +93,7 @@ export class FakeWorks {
 
   #result(what, { reportId }) {
     const signedUrlExpiresAt = new Date(Date.now() + 3_600_000).toISOString();
-    if (what === "reports") return { pages: 2, bytes: 48_200, sizeBytes: 48_200, signedUrl: `${this.#edge.processorsUrl}/pdf/${reportId}`, signedUrlExpiresAt };
+    if (what === "reports") return { pages: 2, bytes: 48_200, signedUrl: `${this.#edge.processorsUrl}/pdf/${reportId}`, signedUrlExpiresAt };
     return { text: this.said.map(({ text }) => text).join(" "), language: "en", durationMs: this.said.at(-1).endMs, segments: this.said };
   }
 

@@ -6,15 +6,20 @@ use image::ImageFormat;
 
 use crate::world::{World, picture};
 
+/// The link to a picture that is ready.
+async fn served(world: &World) -> String {
+    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
+    world.notifier.events_of(&id).await;
+    let shown = world.json(&format!("/images/{id}"), "u1").await;
+    shown["signedUrl"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_link_that_was_touched_or_is_over_is_refused() {
     let mut world = World::new().await;
     world.config.url_lifetime = Duration::from_secs(1);
     world.start().await;
-    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
-    world.notifier.events_of(&id).await;
-    let shown = world.json(&format!("/images/{id}"), "u1").await;
-    let link = shown["signedUrl"].as_str().unwrap();
+    let link = &served(&world).await;
     for touched in [
         link.replace("exp=", "exp=9"),
         link.replace("/originals/", "/thumbnails/"),
@@ -43,10 +48,7 @@ async fn a_link_that_was_touched_or_is_over_is_refused() {
 #[tokio::test]
 async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
     let world = World::started().await;
-    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
-    world.notifier.events_of(&id).await;
-    let shown = world.json(&format!("/images/{id}"), "u1").await;
-    let url = shown["signedUrl"].as_str().unwrap();
+    let url = &served(&world).await;
     let whole = world.http.get(url).send().await.unwrap();
     assert_eq!(whole.headers()["accept-ranges"], "bytes");
     let whole = whole.bytes().await.unwrap();
@@ -88,10 +90,7 @@ async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
 #[tokio::test]
 async fn who_has_a_file_already_is_not_sent_it_again() {
     let world = World::started().await;
-    let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
-    world.notifier.events_of(&id).await;
-    let shown = world.json(&format!("/images/{id}"), "u1").await;
-    let url = shown["signedUrl"].as_str().unwrap();
+    let url = &served(&world).await;
     let whole = world.http.get(url).send().await.unwrap();
     let version = whole.headers()["etag"].to_str().unwrap().to_owned();
     let whole = whole.bytes().await.unwrap();

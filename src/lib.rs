@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a browser: the public protocol belongs to the edge.
 
+pub mod address;
 pub mod publisher;
 pub mod reason;
 

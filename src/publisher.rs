@@ -16,11 +16,7 @@ mod retry;
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{
-    Request,
-    metadata::MetadataValue,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, metadata::MetadataValue, transport::Channel};
 
 pub use self::{
     credential::Credential,
@@ -33,19 +29,16 @@ use self::{
     error::{Failure, Kind},
     retry::Backoff,
 };
+use crate::address;
 use crate::v1::{PublishRequest, notifier_client::NotifierClient};
 
-/// HTTP/2 pings on a connection, also when it is idle: a dead notifier is noticed
-/// within [`KEEPALIVE`] + [`KEEPALIVE_TIMEOUT`].
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A thousand receipts of the longest names; what is larger is not a notifier.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// How to reach the notifier and how long to try.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
-    /// The notifier's gRPC address, `http://host:port`.
+    /// The notifier's gRPC address, `http://host:port`; see [`address::endpoint`].
     pub endpoint: String,
     /// The service token: who publishes, and what it may.
     pub credential: Credential,
@@ -99,16 +92,7 @@ impl Publisher {
         if config.in_flight == 0 || config.in_flight > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(ConfigError::InFlight(config.in_flight));
         }
-        let endpoint = Endpoint::from_shared(config.endpoint.clone())
-            .map_err(|source| ConfigError::Endpoint {
-                endpoint: config.endpoint.clone(),
-                source,
-            })?
-            .connect_timeout(config.attempt_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
+        let endpoint = address::endpoint(&config.endpoint)?.connect_timeout(config.attempt_timeout);
         let client = NotifierClient::new(endpoint.connect_lazy())
             .max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self {

@@ -1,18 +1,16 @@
 //! `belfry presence`: prints who is there and who comes and leaves, as an operator
 //! sees it.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::io::{self, Write};
 
-use belfry::v1::{
-    PresenceChange, WatchPresenceRequest, WatchPresenceResponse, admin_client::AdminClient,
+use belfry::{
+    address,
+    v1::{PresenceChange, WatchPresenceRequest, WatchPresenceResponse, admin_client::AdminClient},
 };
 use clap::Args;
 use serde_json::json;
 use tokio::time::timeout;
-use tonic::{Code, Request, Status, Streaming, transport::Endpoint};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::{
     args::SecretsAt,
@@ -24,8 +22,6 @@ use crate::{
 
 /// Users in each part of a snapshot but the last.
 const FULL_PART: usize = 1_000;
-/// As services keep their connections: a dead notifier is noticed.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -138,24 +134,12 @@ async fn connect(asked: &Presence) -> Result<Streaming<WatchPresenceResponse>, L
         bearer.map_err(|_| Failure::usage("the service token has characters that no token has"))
     });
     let bearer = bearer.map_err(Lost::ForGood)?;
-    let endpoint = Endpoint::from_shared(asked.at.notifier_url.clone());
-    let endpoint = endpoint.map_err(|_| {
+    let endpoint = address::endpoint(&asked.at.notifier_url)
+        .map_err(|error| Lost::ForGood(Failure::usage(error)))?;
+    let channel = endpoint.connect().await.map_err(|_| {
         let url = &asked.at.notifier_url;
-        Lost::ForGood(Failure::usage(format!(
-            "`{url}` is not a notifier's address, write it as `http://host:port`"
-        )))
+        Lost::Passing(format!("the notifier at `{url}` cannot be reached"))
     })?;
-    let channel = endpoint
-        .connect_timeout(KEEPALIVE)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE / 2)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
-        .map_err(|_| {
-            let url = &asked.at.notifier_url;
-            Lost::Passing(format!("the notifier at `{url}` cannot be reached"))
-        })?;
     let mut request = Request::new(WatchPresenceRequest {
         user_ids: asked.user.clone(),
     });

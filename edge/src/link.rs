@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
-use belfry::v1::{
-    AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message,
+use belfry::{
+    address::{self, AddressError},
+    v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
 };
 use delivery::{
     Limits,
@@ -25,7 +26,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Code, Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint},
+    transport::Channel,
 };
 use tracing::{error, warn};
 
@@ -93,9 +94,9 @@ pub struct Channels {
 /// Why a link could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Not an address.
-    #[error("`{0}` is not an address of a notifier, write `http://host:port`")]
-    BadEndpoint(String),
+    /// Not an address that a connection is opened to.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// Not something that fits into a header.
     #[error("the edge's service token has characters that no token has, make a new one")]
     BadToken,
@@ -234,13 +235,9 @@ fn client(
     // All credit and all pages of a full window in one batch, and their framing.
     let pages = limits.request_window as usize * (limits.page_bytes + MAX_EVENT_BYTES);
     let at_most = limits.edge_bytes as usize + pages + (4 << 20);
-    let channel = Endpoint::from_shared(endpoint.to_owned())
-        .map_err(|_| LinkError::BadEndpoint(endpoint.to_owned()))?
-        .connect_timeout(Duration::from_secs(5))
+    let channel = address::endpoint(endpoint)?
         .http2_keep_alive_interval(keepalive)
         .keep_alive_timeout(keepalive / 2)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
         // Credit bounds what is in flight; the transport must not do it sooner.
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(4 << 20)

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
+    address::AddressError,
     reason::{Advice, Reason},
     v1::PublishRefusal,
 };
@@ -16,14 +17,9 @@ use crate::{
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Not an address.
-    #[error("`{endpoint}` is not a notifier's address, write it as `http://host:port`")]
-    Endpoint {
-        /// What was given.
-        endpoint: String,
-        /// What is wrong with it.
-        source: tonic::transport::Error,
-    },
+    /// Not an address that a connection is opened to.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// No publish could ever be under way, or more than can be counted.
     #[error("`in_flight` is {0}, give at least 1 and a number that fits in memory, such as 1024")]
     InFlight(usize),

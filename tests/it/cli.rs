@@ -68,6 +68,47 @@ fn the_first_start_makes_secrets_that_nobody_else_can_read() {
 }
 
 #[test]
+fn an_https_address_of_the_notifier_is_refused_before_a_byte_is_sent() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("non-blocking");
+    let url = format!("https://{}", listener.local_addr().expect("its address"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let token = dir.path().join("service.token");
+    std::fs::write(&token, "t0ken").expect("a token");
+    let token = token.to_str().expect("UTF-8");
+    let to = ["--notifier-url", &url, "--service-token-file", token];
+    for command in [
+        &[
+            "publish",
+            "status",
+            "--user",
+            "u",
+            "--update-type",
+            "a",
+            "--resource",
+            "b",
+            "--status",
+            "c",
+        ][..],
+        &["receipts", "--job", "j"],
+        &["presence"],
+        &["relay", "--database-url", "sqlite::memory:"],
+        &["edge", "--edge-listen", "127.0.0.1:0"],
+    ] {
+        let data = ["--data-dir", dir.path().to_str().expect("UTF-8")];
+        let data: &[&str] = if command[0] == "edge" { &data } else { &[] };
+        let (code, said) = belfry(&[command, &to, data].concat());
+        assert_eq!(code, Some(2), "{command:?}: {said}");
+        assert!(said.contains("http"), "{command:?}: {said}");
+        let connected = listener.accept().map(|(_, from)| from);
+        assert!(
+            connected.is_err(),
+            "{command:?} connected from {connected:?}"
+        );
+    }
+}
+
+#[test]
 fn help_teaches_every_command() {
     for command in [
         "up",

@@ -81,7 +81,7 @@ export class DocumentList {
    * @param {DocumentRecord} record
    */
   put(record) {
-    if (typeof record.documentId !== "string") return;
+    if (typeof record.documentId !== "string" || record.documentId === "") return;
     const row = this.#rows.get(record.documentId) ?? this.#add(record);
     row.record = merged(row.record, record);
     this.#draw(row);
@@ -130,6 +130,11 @@ export class DocumentList {
   /** @param {string} documentId @returns {DocumentRecord | undefined} */
   get(documentId) {
     return this.#rows.get(documentId)?.record;
+  }
+
+  /** @param {string} jobId @returns {string | undefined} the newest document that the job works on */
+  idOfJob(jobId) {
+    return [...this.#rows].findLast(([, { record }]) => record.jobId === jobId)?.[0];
   }
 
   /** @param {string} documentId */

@@ -4,6 +4,8 @@
 // `MAX_ENTRIES` entries; both survive a reload of the page, and whatever a storage
 // holds cannot break it.
 
+import { isJobId } from "./jobs.js";
+
 /** Entries that are kept, newest first. */
 const MAX_ENTRIES = 50;
 /** Unread events that are counted; the oldest fall out. */
@@ -69,7 +71,7 @@ export class Feed {
    */
   add(entry, unread) {
     if (this.#entries.some((known) => known.id === entry.id)) return false;
-    const before = this.#entries.find((known) => known.jobId !== undefined && known.jobId === entry.jobId);
+    const before = this.#entries.find((known) => isJobId(known.jobId) && known.jobId === entry.jobId);
     if (before) this.#unread.delete(before.id);
     this.#entries = [entry, ...this.#entries.filter((known) => known !== before)].slice(0, MAX_ENTRIES);
     if (unread) this.#unread.add(entry.id);

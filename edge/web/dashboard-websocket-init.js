@@ -15,7 +15,7 @@ import { deviceName, loadConfig, Session } from "./dashboard-session.js";
 import { TranscriptionsPanel } from "./dashboard-transcriptions.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
 import { nameOf, typeName, wordsFor } from "./dashboard-words.js";
-import { Jobs } from "./jobs.js";
+import { isJobId, Jobs } from "./jobs.js";
 import { ToastNotifications } from "./toast-notifications.js";
 import { DashboardWebSocketClient } from "./websocket-client.js";
 
@@ -167,14 +167,14 @@ class Dashboard {
     // Something late, that a later word of the job has overtaken.
     if (!this.#jobs.take(event)) return;
     if (event.type === "job_progress") return this.#moves(event);
-    if (event.jobId) this.#turns(event);
+    if (isJobId(event.jobId)) this.#turns(event);
     const place = this.#placeOf(event);
     if (place && event.type.endsWith("_started")) {
       place.list.put({ ...pick(event), createdAt: event.timestamp });
       return place.list.revive(place.id);
     }
     if (place) this.#ended(event, place);
-    const words = wordsFor(event, this.#names.get(event.jobId));
+    const words = wordsFor(event, this.#nameOf(event, place));
     if (words === null) return;
     const known = place?.list.get(place.id) !== undefined;
     this.#notices.tell(event, words, known ? () => place.list.reveal(place.id) : undefined);
@@ -196,7 +196,7 @@ class Dashboard {
 
   /** A job began or ended: what was drawn of it until now is past. @param {any} event */
   #turns(event) {
-    this.#moving.delete(event.jobId);
+    this.#moving.delete(`job ${event.jobId}`);
     const name = nameOf(event);
     if (this.#jobs.get(event.jobId)?.phase === "running" && name !== undefined) this.#names.set(event.jobId, name);
     for (const id of this.#names.keys()) if (this.#jobs.get(id)?.phase !== "running" && id !== event.jobId) this.#names.delete(id);
@@ -207,10 +207,24 @@ class Dashboard {
     }
   }
 
+  /**
+   * What the page calls the thing that an event is about: its row's name, or that
+   * of its job. An event that names neither has only what it says itself.
+   *
+   * @param {any} event
+   * @param {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string} | undefined} place
+   */
+  #nameOf({ jobId }, place) {
+    return (isJobId(jobId) ? this.#names.get(jobId) : undefined) ?? place?.list.nameOf(place.id);
+  }
+
   /** At most ten times a second, however fast it comes. @param {any} event */
   #moves(event) {
+    const { jobId, resourceId } = event;
+    // Progress of nothing in particular has no place on the page.
+    if (!isJobId(jobId) && !resourceId) return;
     if (this.#moving.size === 0) setTimeout(() => this.#drawProgress(), Math.max(0, this.#drawAt - performance.now()));
-    this.#moving.set(event.jobId ?? event.resourceId, event);
+    this.#moving.set(isJobId(jobId) ? `job ${jobId}` : `resource ${resourceId}`, event);
     const [oldest] = this.#moving.keys();
     if (this.#moving.size > MAX_MOVING && oldest !== undefined) this.#moving.delete(oldest);
   }
@@ -219,14 +233,32 @@ class Dashboard {
     this.#drawAt = performance.now() + DRAW_EVERY_MS;
     const events = [...this.#moving.values()];
     this.#moving.clear();
-    for (const { jobId, percent, stage, partial, resourceId } of events) {
-      const list = this.#lists().find((each) => each.get(resourceId) !== undefined);
-      const record = list?.get(resourceId);
-      if (record && record.status !== "pending" && record.status !== "stalled") continue;
-      list?.revive(resourceId);
-      list?.progress(resourceId, { percent, stage, partial });
-      if (jobId) toasts.progress(jobId, percent, stage, list?.nameOf(resourceId) ?? this.#names.get(jobId));
+    for (const event of events) {
+      const { jobId, percent, stage, partial } = event;
+      const place = this.#rowOf(event);
+      const status = place?.list.get(place.id)?.status;
+      if (status !== undefined && status !== "pending" && status !== "stalled") continue;
+      place?.list.revive(place.id);
+      place?.list.progress(place.id, { percent, stage, partial });
+      if (isJobId(jobId)) toasts.progress(jobId, percent, stage, this.#nameOf(event, place));
     }
+  }
+
+  /**
+   * The row that progress moves: its job's, or that of its resource unless another
+   * job works on it.
+   *
+   * @param {any} event
+   * @returns {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string} | undefined}
+   */
+  #rowOf({ jobId, resourceId }) {
+    for (const list of this.#lists()) {
+      const id = isJobId(jobId) ? list.idOfJob(jobId) : undefined;
+      if (id !== undefined) return { list, id };
+      const record = list.get(resourceId);
+      if (record && !(isJobId(jobId) && record.jobId)) return { list, id: resourceId };
+    }
+    return undefined;
   }
 
   #lists() {
@@ -239,7 +271,7 @@ class Dashboard {
     const known = list.get(id) !== undefined;
     list.put(known ? told : { ...told, createdAt: event.timestamp });
     const name = known ? list.nameOf(id) : undefined;
-    if (name) this.#names.set(event.jobId, name);
+    if (name && isJobId(event.jobId)) this.#names.set(event.jobId, name);
     if (list === this.#documents) this.#reports.offer(this.#documents.ready());
     if (event.signedUrlExpired) this.#reloadSoon();
   }
@@ -337,6 +369,7 @@ class Dashboard {
   #accepted(record, name, list, id) {
     const known = list.get(id);
     list.put({ ...record, status: "pending", ...(!known && { createdAt: new Date().toISOString() }) });
+    if (!isJobId(record.jobId)) return;
     const job = this.#jobs.get(record.jobId);
     if (!job || (job.phase === "running" && job.percent === undefined)) toasts.progress(record.jobId, 0, "waiting for its turn", name);
   }

@@ -60,7 +60,7 @@ export class WorkList {
   /** Adds to what is known of a record. @param {Work} record */
   put(record) {
     const id = record[this.#look.id];
-    if (typeof id !== "string") return;
+    if (typeof id !== "string" || id === "") return;
     const row = this.#rows.get(id) ?? this.#add(id, record);
     row.record = merged(row.record, record);
     this.#draw(row);
@@ -94,6 +94,11 @@ export class WorkList {
   /** @param {string} id @returns {Work | undefined} */
   get(id) {
     return this.#rows.get(id)?.record;
+  }
+
+  /** @param {string} jobId @returns {string | undefined} the newest record that the job works on */
+  idOfJob(jobId) {
+    return [...this.#rows].findLast(([, { record }]) => record.jobId === jobId)?.[0];
   }
 
   /** @param {string} id */

@@ -21,6 +21,11 @@ const MAX_ID_CHARS = 128;
  * @property {string} [stage]
  */
 
+/** @param {unknown} id @returns {id is string} false if the event belongs to no job */
+export function isJobId(id) {
+  return typeof id === "string" && id !== "" && id.length <= MAX_ID_CHARS;
+}
+
 const DONE = new Set(["image_processed", "pdf_generated", "transcription_complete"]);
 
 /**
@@ -71,7 +76,7 @@ export class Jobs {
   take(event) {
     const id = event.jobId;
     const next = phaseOf(event);
-    if (typeof id !== "string" || next === null) return true;
+    if (!isJobId(id) || next === null) return true;
     const job = this.#jobs.get(id);
     if (!mayFollow(job?.phase, next)) return false;
     const alive = job?.phase === "running";
@@ -85,7 +90,7 @@ export class Jobs {
 
   /** @param {string | null | undefined} id @returns {Job | undefined} */
   get(id) {
-    return this.#jobs.get(id ?? "");
+    return isJobId(id) ? this.#jobs.get(id) : undefined;
   }
 
   /** @returns {string} for `restore`, by the next page of the same user */
@@ -109,7 +114,7 @@ export class Jobs {
     if (!Array.isArray(rows)) return;
     for (const row of rows.slice(0, MAX_SAVED)) {
       const [id, phase] = Array.isArray(row) ? row : [];
-      if (typeof id === "string" && id.length <= MAX_ID_CHARS && ["done", "failed", "stalled"].includes(phase)) this.#set(id, { phase });
+      if (isJobId(id) && ["done", "failed", "stalled"].includes(phase)) this.#set(id, { phase });
     }
   }
 

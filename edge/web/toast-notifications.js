@@ -6,6 +6,7 @@
 // or in a hidden page; `displayed` is reported of what was in front of the person,
 // `read` and `dismissed` of what they opened and closed.
 
+import { isJobId } from "./jobs.js";
 import { drawToast, makeToast } from "./toast-element.js";
 
 /** Toasts that are shown at once. */
@@ -114,7 +115,7 @@ export class ToastNotifications {
    * @returns {string} its key, for `dismiss`
    */
   show(toast) {
-    const key = toast.key ?? (toast.jobId === undefined ? `toast-${++this.#count}` : `job-${toast.jobId}`);
+    const key = toast.key ?? (isJobId(toast.jobId) ? `job-${toast.jobId}` : `toast-${++this.#count}`);
     if (toast.kind === "progress" && this.#muted.has(key)) return key;
     this.#muted.delete(key);
     const shown = this.#shown.get(key);
@@ -175,6 +176,8 @@ export class ToastNotifications {
    * @param {string} eventId
    */
   retract(eventId) {
+    // Toasts of the page's own have no event: none of them is meant.
+    if (typeof eventId !== "string") return;
     const shown = [...this.#shown.values()].find(({ toast }) => toast.eventId === eventId);
     const waiting = this.#waiting.find(({ toast }) => toast.eventId === eventId);
     const key = shown?.key ?? waiting?.key;

@@ -158,6 +158,47 @@ test("data of reports and transcripts is text, and only http links are links", a
   assert.equal(await page.evaluate(() => window.pwned), undefined);
 });
 
+test("events without a job share nothing: title, toast and activity are each event's own", async () => {
+  const { page, faults } = open;
+  const titles = () => page.locator(".toast :is(.toast-title, .toast-open):not([hidden])").allTextContents();
+  edge.publish("pdf_generation_started", { reportId: "r1", title: "Yearly report", status: "pending" });
+  edge.publish("pdf_generated", { reportId: "r1", status: "completed" });
+  await page.locator(".toast", { hasText: "Yearly report is ready" }).waitFor();
+  // A report that this page has no row of, and neither event names a job.
+  edge.publish("pdf_generation_failed", { reportId: "r2", status: "failed", error: "No paper." });
+  for (const jobId of [null, ""]) edge.publish("status_update", { updateType: `note ${jobId}`, resource: "account", status: "changed", jobId });
+  edge.publish("image_processing_failed", { documentId: "d1", documentType: "passport_picture", status: "failed", jobId: "", error: "Torn." });
+  await page.locator(".toast", { hasText: "Passport picture failed" }).waitFor();
+  assert.deepEqual(await titles(), ["Yearly report is ready", "Report failed", "Note null", "Note ", "Passport picture failed"]);
+  assert.equal(await page.locator("#feed li").count(), 5);
+  assert.deepEqual(faults, []);
+});
+
+test("progress moves the row and the toast of its own job only", async () => {
+  const { page } = open;
+  const pdf = (n) => ({ reportId: `r${n}`, title: `Report ${n}`, status: "pending", jobId: `j${n}` });
+  edge.publish("pdf_generation_started", pdf(1));
+  edge.publish("pdf_generation_started", pdf(2));
+  const bar = (n) => page.locator(`#reports [data-id="r${n}"] progress`);
+  await bar(2).waitFor();
+  // Another job's progress under this row's id, and two that name nothing at all.
+  edge.ephemeral("job_progress", { jobId: "j9", percent: 70, stage: "elsewhere", resourceId: "r1" });
+  edge.ephemeral("job_progress", { percent: 80, stage: "nowhere" });
+  edge.ephemeral("job_progress", { jobId: "", percent: 90, stage: "nowhere" });
+  // Without the resource the job alone finds its row.
+  edge.ephemeral("job_progress", { jobId: "j2", percent: 30, stage: "setting" });
+  await page.locator('#reports [data-id="r2"] progress[value="30"]').waitFor();
+  assert.equal(await bar(1).evaluate((element) => element.value), 0);
+  await page.locator(".toast", { hasText: "Report 2" }).waitFor();
+  assert.equal(await page.locator('.toast[data-kind="progress"]', { hasText: "Report 1" }).count(), 0);
+  assert.equal(await page.locator(".toast", { hasText: "nowhere" }).count(), 0);
+  // A `retract` that names no event takes nothing away.
+  edge.send({ type: "retract", reason: "read" });
+  edge.publish("status_update", { updateType: "note", resource: "account", status: "last" });
+  await page.getByText("Account: last").first().waitFor();
+  await page.locator(".toast", { hasText: "Report 2" }).waitFor();
+});
+
 test("a thousand words of progress are drawn at most ten times a second, and leave nothing behind", async () => {
   const { page } = open;
   edge.works.holds = true;

@@ -52,6 +52,15 @@ test("jobs are kept apart, and an event without one is always told", () => {
   assert.equal(jobs.take({ type: "from_the_future", jobId: "j" }), true);
 });
 
+test("an id that is empty or none is no job's", () => {
+  for (const jobId of ["", null, undefined, 7, "x".repeat(129)]) {
+    const jobs = new Jobs();
+    assert.equal(jobs.take({ ...done, jobId }), true);
+    assert.equal(jobs.take({ ...failed, jobId }), true, "nothing came before it");
+    assert.equal(jobs.get(jobId), undefined);
+  }
+});
+
 test("a status that failed with the code stalled is a stalled job too", () => {
   const jobs = new Jobs();
   jobs.take({ type: "status_update", jobId: "j", status: "failed", data: { errorCode: "stalled" } });

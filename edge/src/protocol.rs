@@ -139,6 +139,8 @@ pub enum ServerFrame<'a> {
         user: &'a str,
         /// How often the client should `ping`, in milliseconds.
         heartbeat_ms: u64,
+        /// How long the token lasts from now on, in milliseconds.
+        expires_in_ms: u64,
         /// Where it stands, by stream.
         streams: BTreeMap<Cow<'static, str>, StreamPosition>,
     },
@@ -197,6 +199,8 @@ pub enum ServerFrame<'a> {
     Refreshed {
         /// Its `exp`.
         expires_at: String,
+        /// The same from now on, in milliseconds: a client's clock may be wrong.
+        expires_in_ms: u64,
     },
     /// The last message was refused.
     Error {
@@ -207,6 +211,9 @@ pub enum ServerFrame<'a> {
         /// The field that is wrong, if one is.
         #[serde(skip_serializing_if = "Option::is_none")]
         field: Option<Cow<'a, str>>,
+        /// The queue that the message was about, if it was about one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queue: Option<Cow<'a, str>>,
         /// When trying again can help, if it can.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
@@ -266,6 +273,7 @@ impl<'a> ServerFrame<'a> {
             code: code(reason),
             message: message.into(),
             field: None,
+            queue: None,
             retry_after_ms: None,
         }
     }

@@ -20,6 +20,9 @@ use uuid::Uuid;
 
 use crate::{auth::User, protocol::Connect};
 
+/// Bytes of a queue's name at most.
+const MAX_QUEUE_BYTES: usize = 128;
+
 /// A message of a socket.
 pub(crate) enum FromSocket {
     /// A client was authenticated; the write side is the shard's from here on.
@@ -82,6 +85,8 @@ pub(crate) enum Request {
         reason: Reason,
         /// The field, if it was one.
         field: Option<Cow<'static, str>>,
+        /// The queue that the request named, if it named one.
+        queue: Option<String>,
         /// For people.
         message: Cow<'static, str>,
     },
@@ -93,6 +98,19 @@ impl Request {
         Request::Bad {
             reason,
             field: Some(field.into()),
+            queue: None,
+            message: reason.sentence().into(),
+        }
+    }
+
+    /// A request about `queue`, refused: the answer names it, so that a client with
+    /// several requests in flight knows which one failed. A name that no queue can
+    /// have is not repeated.
+    pub(crate) fn refused_queue(reason: Reason, queue: String) -> Self {
+        Request::Bad {
+            reason,
+            field: Some("queue".into()),
+            queue: (queue.len() <= MAX_QUEUE_BYTES).then_some(queue),
             message: reason.sentence().into(),
         }
     }

@@ -175,9 +175,11 @@ impl Shard {
                 // Frames leave in the order of decisions: carry those out first.
                 self.apply();
                 self.sockets.ends(session, ends_unix_ms);
-                let expires_at = clock::rfc3339(exp_unix_ms);
-                self.sockets
-                    .push(session, frame::text(&ServerFrame::Refreshed { expires_at }));
+                let refreshed = ServerFrame::Refreshed {
+                    expires_at: clock::rfc3339(exp_unix_ms),
+                    expires_in_ms: u64::try_from(left_ms).unwrap_or(0),
+                };
+                self.sockets.push(session, frame::text(&refreshed));
                 // In one step with it, so that nothing of those streams follows.
                 self.feed(Input::Revoked { session, streams });
             }
@@ -188,6 +190,7 @@ impl Shard {
                     code: protocol::code(Reason::RateLimited),
                     message: "too many receipts, send several in one frame".into(),
                     field: Some("receipts".into()),
+                    queue: None,
                     retry_after_ms: Some(wait_ms),
                 };
                 self.sockets.push(session, frame::text(&error));
@@ -202,6 +205,7 @@ impl Shard {
             Request::Bad {
                 reason,
                 field,
+                queue,
                 message,
             } => {
                 // The answer first: the rules may end the connection over it.
@@ -210,6 +214,7 @@ impl Shard {
                     code: protocol::code(reason),
                     message,
                     field,
+                    queue: queue.map(Into::into),
                     retry_after_ms: None,
                 };
                 self.sockets.push(session, frame::text(&error));
@@ -274,6 +279,7 @@ impl Shard {
                 session: &public_id,
                 user: &user,
                 heartbeat_ms: self.limits.ping_every_ms,
+                expires_in_ms: self.sockets.expires_in_ms(session, clock::unix_ms()),
                 streams: streams_of(streams),
             },
             Notice::Subscribed { stream, at } => ServerFrame::Subscribed {
@@ -285,10 +291,11 @@ impl Shard {
             },
             Notice::Gap { stream, gap } => ServerFrame::gap(stream, gap),
             Notice::Presence(presence) => ServerFrame::presence(presence),
-            Notice::NotFollowed { stream: _ } => ServerFrame::Error {
+            Notice::NotFollowed { stream } => ServerFrame::Error {
                 code: protocol::code(Reason::BadRequest),
                 message: "this queue is not followed, subscribe to it first".into(),
                 field: Some("queue".into()),
+                queue: Some(queue_of(stream).into()),
                 retry_after_ms: None,
             },
             Notice::Degraded => ServerFrame::Degraded {
@@ -296,10 +303,11 @@ impl Shard {
             },
             Notice::Recovered => ServerFrame::Recovered,
             Notice::Pong => ServerFrame::Pong,
-            Notice::TooManySubscriptions { stream: _ } => ServerFrame::Error {
+            Notice::TooManySubscriptions { stream } => ServerFrame::Error {
                 code: protocol::code(Reason::TooManySubscriptions),
                 message: Reason::TooManySubscriptions.sentence().into(),
                 field: Some("queue".into()),
+                queue: Some(queue_of(stream).into()),
                 retry_after_ms: None,
             },
         };

@@ -118,6 +118,12 @@ impl Sockets {
         Some((Arc::clone(&socket.user), Arc::clone(&socket.public_id)))
     }
 
+    /// How long the session's token lasts from now on, in milliseconds.
+    pub(super) fn expires_in_ms(&self, session: SessionId, unix_ms: i64) -> u64 {
+        let ends_unix_ms = self.known.get(&session).map_or(0, |s| s.ends_unix_ms);
+        u64::try_from(ends_unix_ms.saturating_sub(unix_ms)).unwrap_or(0)
+    }
+
     /// Whether the socket is here and was not told goodbye.
     pub(super) fn is_open(&self, session: SessionId) -> bool {
         self.known

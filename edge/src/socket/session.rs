@@ -98,6 +98,7 @@ impl Session {
             let bad = Request::Bad {
                 reason: Reason::Forbidden,
                 field: Some("queues".into()),
+                queue: None,
                 message: message.into(),
             };
             first.push_back(FromSocket::Request(id, bad));
@@ -184,9 +185,9 @@ impl Session {
         Ok(match protocol::parse(text) {
             Ok(ClientFrame::Ping) => Request::Ping,
             Ok(ClientFrame::Subscribe { queue, from }) => match self.granted(&queue) {
-                Some(stream) => self.subscribe(stream, from),
+                Some(stream) => self.subscribe(stream, from, queue),
                 None if self.grants.is_empty() => return Err(Reason::Forbidden),
-                None => Request::refused(Reason::Forbidden, "queue"),
+                None => Request::refused_queue(Reason::Forbidden, queue),
             },
             Ok(ClientFrame::Unsubscribe { queue }) => {
                 let name = format!("queue:{queue}");
@@ -194,7 +195,7 @@ impl Session {
                     Some(at) => Request::Unsubscribe(self.queues.swap_remove(at)),
                     // Nothing that exists is told by this: never asked for, or
                     // not granted, is all one.
-                    None => Request::refused(Reason::BadRequest, "queue"),
+                    None => Request::refused_queue(Reason::BadRequest, queue),
                 }
             }
             Ok(ClientFrame::Refresh { token }) => self.refresh(&token)?,
@@ -208,23 +209,24 @@ impl Session {
             Ok(ClientFrame::Presence { queue, watch }) => match self.granted(&queue) {
                 Some(stream) => Request::Presence { stream, watch },
                 None if self.grants.is_empty() => return Err(Reason::Forbidden),
-                None => Request::refused(Reason::Forbidden, "queue"),
+                None => Request::refused_queue(Reason::Forbidden, queue),
             },
             Ok(ClientFrame::Connect(_)) => Request::refused(Reason::BadRequest, "type"),
             Err(BadFrame { field, message, .. }) => Request::Bad {
                 reason: Reason::BadRequest,
                 field,
+                queue: None,
                 message,
             },
         })
     }
 
-    fn subscribe(&mut self, stream: StreamName, from: Option<Position>) -> Request {
+    fn subscribe(&mut self, stream: StreamName, from: Option<Position>, queue: String) -> Request {
         if !self.queues.contains(&stream) {
             // The rules refuse more streams than this; what is kept here is only
             // what a narrower token would have to take away.
             if self.queues.len() >= protocol::MAX_QUEUES {
-                return Request::refused(Reason::TooManySubscriptions, "queue");
+                return Request::refused_queue(Reason::TooManySubscriptions, queue);
             }
             self.queues.push(StreamName::clone(&stream));
         }

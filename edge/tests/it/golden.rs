@@ -277,6 +277,7 @@ fn answers_and_notices_look_as_they_always_did() {
         session: "0199a7e0-0000-7000-8000-000000000000",
         user: "u1",
         heartbeat_ms: 30_000,
+        expires_in_ms: 3_600_000,
         streams: ["user", "everyone", "queue:support"]
             .map(|s| (s.into(), stands()))
             .into(),
@@ -332,7 +333,13 @@ fn answers_and_notices_look_as_they_always_did() {
         ),
         ("recovered", ServerFrame::Recovered),
         ("pong", ServerFrame::Pong),
-        ("refreshed", ServerFrame::Refreshed { expires_at: since }),
+        (
+            "refreshed",
+            ServerFrame::Refreshed {
+                expires_at: since,
+                expires_in_ms: 3_600_000,
+            },
+        ),
     ] {
         check(name, &frame::text(&frame));
     }
@@ -363,8 +370,16 @@ fn word_of_what_was_dealt_with_looks_as_it_always_did() {
 fn refusals_look_as_they_always_did() {
     let bye = |reason, after| ServerFrame::bye(reason, None, after);
     let error = ServerFrame::error(Reason::BadRequest, "`queue` must be a string");
+    let refused = ServerFrame::Error {
+        code: "forbidden".into(),
+        message: Reason::Forbidden.sentence().into(),
+        field: Some("queue".into()),
+        queue: Some("support".into()),
+        retry_after_ms: None,
+    };
     for (name, frame) in [
         ("error", error),
+        ("error_of_a_queue", refused),
         ("bye_token_expired", bye(Reason::TokenExpired, None)),
         ("bye_restart", bye(Reason::Restart, Some(1_234))),
         ("bye_forbidden", bye(Reason::Forbidden, None)),

@@ -193,6 +193,8 @@ async fn queues_are_followed_and_left_by_grant() {
             (&json!("error"), &json!("forbidden")),
             "{queue}"
         );
+        let named: serde_json::Value = serde_json::from_str(&format!("\"{queue}\"")).unwrap();
+        assert_eq!(error["queue"], named, "the answer names what it refuses");
     }
 
     // A narrower token takes the queue away.
@@ -202,7 +204,9 @@ async fn queues_are_followed_and_left_by_grant() {
             token("u1", &["us"])
         ))
         .await;
-    assert_eq!(client.hear().await["type"], "refreshed");
+    let refreshed = client.hear().await;
+    assert_eq!(refreshed["type"], "refreshed");
+    assert!(refreshed["expiresInMs"].as_u64().is_some_and(|ms| ms > 0));
     let left = client.hear().await;
     assert_eq!(
         (&left["type"], &left["queue"]),

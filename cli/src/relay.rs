@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use belfry::publisher::Credential;
 use clap::{Args, ValueEnum};
-use processors::{DatabaseError, OUTBOX_POSTGRES, OUTBOX_SQLITE, RelayConfig, RelayError};
+use outbox::{DatabaseError, POSTGRES_TABLE, RelayConfig, RelayError, SQLITE_TABLE};
 
 use crate::{config::units::any_duration, exit::Failure, serve::on_signals};
 
@@ -71,8 +71,8 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
         print!(
             "{}",
             match table {
-                Table::Postgres => OUTBOX_POSTGRES,
-                Table::Sqlite => OUTBOX_SQLITE,
+                Table::Postgres => POSTGRES_TABLE,
+                Table::Sqlite => SQLITE_TABLE,
             }
         );
         return Ok(());
@@ -97,7 +97,7 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
         credential: Credential::file(token),
         poll: relay.poll.max(Duration::from_millis(10)),
     };
-    processors::relay(config, end)
+    outbox::relay(config, end)
         .await
         .map_err(|error| match error {
             RelayError::Publisher(_)

@@ -1,29 +1,22 @@
-//! The database of jobs and outbox: `SQLite` in the data directory, or `PostgreSQL`
-//! by URL, with the same statements for both.
+//! The processors' own database: `SQLite` in the data directory, or `PostgreSQL` by
+//! URL, with its schema and the lock that keeps other processes out.
 //!
-//! What always holds: one process works on a database; a transaction that was
-//! committed is on disk; a database of a newer version is left as it is.
+//! What always holds: one process works on a database; a database of a newer version
+//! is left as it is.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use sqlx::{
-    Any, AnyConnection, AnyPool, Connection, Executor, SqlSafeStr, Transaction,
-    any::{AnyPoolOptions, install_default_drivers},
+    AnyConnection, AnyPool, Connection, SqlSafeStr,
     migrate::{Migration, MigrationType, Migrator},
 };
 use tokio::{sync::Mutex, time::Instant};
 use url::Url;
-
-/// The outbox's table for `SQLite`, as any service can create it.
-pub const OUTBOX_SQLITE: &str = include_str!("../migrations/sqlite/0002_outbox.sql");
-/// The outbox's table for `PostgreSQL`, as any service can create it.
-pub const OUTBOX_POSTGRES: &str = include_str!("../migrations/postgres/0002_outbox.sql");
 
 /// How the schema grew: version, name, statements. What was released never changes.
 type Steps = [(i64, &'static str, &'static str)];
@@ -33,7 +26,7 @@ const SQLITE: &Steps = &[
         "documents",
         include_str!("../migrations/sqlite/0001_documents.sql"),
     ),
-    (2, "outbox", OUTBOX_SQLITE),
+    (2, "outbox", outbox::SQLITE_TABLE),
     (
         3,
         "jobs",
@@ -41,7 +34,7 @@ const SQLITE: &Steps = &[
     ),
 ];
 const POSTGRES: &Steps = &[
-    (2, "outbox", OUTBOX_POSTGRES),
+    (2, "outbox", outbox::POSTGRES_TABLE),
     (
         3,
         "jobs",
@@ -49,37 +42,23 @@ const POSTGRES: &Steps = &[
     ),
 ];
 
-/// Connections at most. Each costs about 1 MiB in `PostgreSQL`.
-const CONNECTIONS: u32 = 8;
-/// How long a statement waits for a connection.
-const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long the lock of a process that was killed may take to go away.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-const LOCK_AGAIN: Duration = Duration::from_millis(100);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// The advisory lock: `belfry` in ASCII.
 const LOCK_STATEMENT: &str = "SELECT pg_try_advisory_lock(108187749872249)";
-
-/// Which of the two it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// Neither of the two kinds.
-    #[error("the database URL begins with `{0}:`, it has to be `postgres:` or `sqlite:`")]
-    Scheme(String),
-    /// Not a URL. It is not shown, a password may be in it.
-    #[error("the database URL cannot be read ({0}), write `postgres://user@host/name`")]
-    Url(url::ParseError),
-    /// Another process works here.
+    /// The URL is invalid, or the database does not answer.
+    #[error(transparent)]
+    Open(#[from] outbox::DatabaseError),
+    /// Another process works on it.
     #[error("another process works on {0}, end it first or use another database")]
     InUse(String),
-    /// The directory cannot be made or written.
+    /// The directory cannot be created or written.
     #[error("`{}` cannot be used: {cause}", path.display())]
     Directory {
         /// The directory or the file in it.
@@ -87,9 +66,9 @@ pub enum DatabaseError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The database refused, or does not answer.
-    #[error("the database cannot be used: {0}")]
-    Sql(#[from] sqlx::Error),
+    /// The lock cannot be taken.
+    #[error("the database cannot be locked: {0}")]
+    Lock(#[from] sqlx::Error),
     /// The schema is newer than this program, or was changed by hand.
     #[error("the database's schema does not fit this version: {0}")]
     Schema(#[from] sqlx::migrate::MigrateError),
@@ -103,21 +82,22 @@ fn migrator(steps: &Steps) -> Migrator {
     Migrator::with_migrations(steps.iter().map(migration).collect())
 }
 
-/// Holds off other processes for as long as it lives.
+/// Keeps other processes out for as long as it lives.
 #[derive(Debug)]
 enum Lock {
-    #[expect(dead_code, reason = "held for its drop")]
-    File(File),
+    File {
+        #[expect(dead_code, reason = "held for its drop")]
+        file: File,
+    },
     Advisory(Mutex<Option<AnyConnection>>),
     None,
 }
 
-/// An open database. Cheap to clone.
-#[derive(Debug, Clone)]
+/// The open database with an up-to-date schema, locked for as long as this lives.
+#[derive(Debug)]
 pub(crate) struct Database {
-    pool: AnyPool,
-    engine: Engine,
-    lock: Arc<Lock>,
+    inner: outbox::Database,
+    lock: Lock,
 }
 
 impl Database {
@@ -133,90 +113,43 @@ impl Database {
             .mode(0o700)
             .create(data_dir)
             .map_err(directory)?;
-        let Some(url) = url else {
-            let lock = Lock::File(lock_file(&data_dir.join("records.lock"))?);
-            let url = sqlite_url(&data_dir.join("records.sqlite")).map_err(directory)?;
-            let database = Self::connect(&url, lock).await?;
-            migrator(SQLITE).run(&database.pool).await?;
-            return Ok(database);
-        };
-        let mut database = Self::connect(url, Lock::None).await?;
-        let migrator = match database.engine {
-            Engine::Sqlite => migrator(SQLITE),
-            Engine::Postgres => {
-                database.lock = Arc::new(advisory_lock(&database.pool).await?);
-                migrator(POSTGRES)
+        let (inner, lock) = match url {
+            None => {
+                let file = lock_file(&data_dir.join("records.lock"))?;
+                let url = sqlite_url(&data_dir.join("records.sqlite")).map_err(directory)?;
+                (outbox::Database::connect(&url).await?, Lock::File { file })
+            }
+            Some(url) => {
+                let database = outbox::Database::connect(url).await?;
+                let lock = if database.is_postgres() {
+                    advisory_lock(database.pool()).await?
+                } else {
+                    Lock::None
+                };
+                (database, lock)
             }
         };
-        migrator.run(&database.pool).await?;
-        Ok(database)
-    }
-
-    /// Opens one that others work on too, for its outbox. Nothing is created.
-    pub(crate) async fn visit(url: &str) -> Result<Self, DatabaseError> {
-        Self::connect(url, Lock::None).await
-    }
-
-    async fn connect(url: &str, lock: Lock) -> Result<Self, DatabaseError> {
-        install_default_drivers();
-        let parsed = Url::parse(url).map_err(DatabaseError::Url)?;
-        let engine = match parsed.scheme() {
-            "sqlite" => Engine::Sqlite,
-            "postgres" | "postgresql" => Engine::Postgres,
-            other => return Err(DatabaseError::Scheme(other.to_owned())),
+        let steps = if inner.is_postgres() {
+            POSTGRES
+        } else {
+            SQLITE
         };
-        let pool = AnyPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if engine == Engine::Sqlite {
-                        // A commit must survive a power cut: WAL alone does not sync each.
-                        connection
-                            .execute(
-                                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL;
-                                 PRAGMA synchronous = FULL",
-                            )
-                            .await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect(url)
-            .await?;
-        Ok(Self {
-            pool,
-            engine,
-            lock: Arc::new(lock),
-        })
+        migrator(steps).run(inner.pool()).await?;
+        Ok(Self { inner, lock })
     }
 
-    /// For single statements.
-    pub(crate) fn pool(&self) -> &AnyPool {
-        &self.pool
+    /// What statements and transactions go to.
+    pub(crate) fn handle(&self) -> &outbox::Database {
+        &self.inner
     }
 
-    /// A transaction that is going to write.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        match self.engine {
-            // Otherwise two that first read and then write would refuse each other.
-            Engine::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
-            Engine::Postgres => self.pool.begin().await,
-        }
-    }
-
-    /// Whether it answers.
-    pub(crate) async fn is_ready(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
-    }
-
-    /// Ends all connections.
+    /// Closes all connections and gives the lock back.
     pub(crate) async fn close(&self) {
-        self.pool.close().await;
-        if let Lock::Advisory(connection) = &*self.lock
+        self.inner.close().await;
+        if let Lock::Advisory(connection) = &self.lock
             && let Some(connection) = connection.lock().await.take()
         {
-            // The server gives the lock back at the latest when it sees the end.
+            // The server gives the lock back at the latest when the connection is gone.
             let _ = connection.close().await;
         }
     }
@@ -255,7 +188,7 @@ fn lock_file(path: &Path) -> Result<File, DatabaseError> {
 async fn advisory_lock(pool: &AnyPool) -> Result<Lock, DatabaseError> {
     let mut connection = pool.acquire().await?.detach();
     // The server may not have noticed yet that the last process was killed.
-    let until = Instant::now() + LOCK_WAIT;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         let locked: bool = sqlx::query_scalar(LOCK_STATEMENT)
             .fetch_one(&mut connection)
@@ -263,9 +196,9 @@ async fn advisory_lock(pool: &AnyPool) -> Result<Lock, DatabaseError> {
         if locked {
             return Ok(Lock::Advisory(Mutex::new(Some(connection))));
         }
-        if Instant::now() >= until {
+        if Instant::now() >= deadline {
             return Err(DatabaseError::InUse("this database".to_owned()));
         }
-        tokio::time::sleep(LOCK_AGAIN).await;
+        tokio::time::sleep(LOCK_RETRY_INTERVAL).await;
     }
 }

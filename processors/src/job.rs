@@ -283,7 +283,11 @@ impl Jobs {
                 // Before the question, so that the relay's answer finds it.
                 self.0.progress.begin(&record);
                 let started = key(&record, "started");
-                if !records.outbox.waits(&records.database, &started).await? {
+                if !records
+                    .outbox
+                    .is_waiting(&records.database, &started)
+                    .await?
+                {
                     self.0.progress.open(&record.id);
                 }
                 self.spawn(record, slot, off);

@@ -16,7 +16,6 @@ mod http;
 mod image;
 mod job;
 mod metrics;
-mod outbox;
 mod problem;
 mod report;
 mod sign;
@@ -26,6 +25,7 @@ mod transcription;
 use std::{sync::Arc, time::Duration};
 
 use belfry::publisher::{self, Publisher, PublisherConfig};
+use outbox::{Outbox, Relay};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,6 @@ use crate::{
     image::Images,
     job::{Jobs, Kinds, Patience, Progress, Records},
     metrics::Metrics,
-    outbox::{Outbox, Relay},
     report::Reports,
     sign::Signer,
     storage::Files,
@@ -45,9 +44,8 @@ use crate::{
 };
 pub use crate::{
     config::{Config, DatabaseUrl, RemoteTranscriber, Secret, Storage, Transcriber, Typeform},
-    database::{DatabaseError, OUTBOX_POSTGRES, OUTBOX_SQLITE},
+    database::DatabaseError,
     failure::Failure,
-    outbox::{RelayConfig, RelayError, relay},
 };
 
 /// How long progress is tried: later it is worth nothing.
@@ -161,7 +159,7 @@ fn assemble(
     let progress = Progress::new(config.lease);
     let telling = tell(config, (database, &outbox), (&progress, &metrics), end)?;
     let records = Records {
-        database: database.clone(),
+        database: database.handle().clone(),
         outbox,
     };
     let patience = Patience {
@@ -195,28 +193,22 @@ fn tell(
     (progress, metrics): (&Progress, &Arc<Metrics>),
     end: &CancellationToken,
 ) -> Result<Telling, publisher::ConfigError> {
-    let publisher = |deadline| {
-        Publisher::connect(PublisherConfig {
-            deadline,
-            attempt_timeout: outbox::PUBLISH_ATTEMPT,
-            longest_pause: outbox::PUBLISH_PAUSE,
-            ..PublisherConfig::new(&config.notifier, config.credential.clone())
-        })
-    };
+    let for_progress = Publisher::connect(PublisherConfig {
+        deadline: PROGRESS_DEADLINE,
+        ..PublisherConfig::new(&config.notifier, config.credential.clone())
+    })?;
     let opened = progress.clone();
     let relay = Relay::new(
-        database.clone(),
-        publisher(outbox::PUBLISH_DEADLINE)?,
+        database.handle().clone(),
+        outbox::publisher(&config.notifier, config.credential.clone())?,
         outbox.clone(),
         config.outbox_poll,
         // Progress that came before its job's first event would be of an unknown job.
         Box::new(move |job| opened.open(job)),
     );
-    let telling = progress.clone().run(
-        publisher(PROGRESS_DEADLINE)?,
-        Arc::clone(metrics),
-        end.clone(),
-    );
+    let telling = progress
+        .clone()
+        .run(for_progress, Arc::clone(metrics), end.clone());
     Ok(Telling {
         relay: tokio::spawn(relay.run(end.clone())),
         progress: tokio::spawn(telling),

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::outbox::Counts;
+use outbox::Counts;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -124,17 +124,17 @@ impl Metrics {
             (
                 "events_published_total",
                 "events that the notifier has",
-                outbox.published.get(),
+                outbox.published(),
             ),
             (
                 "events_delayed_total",
                 "publishes to be made again",
-                outbox.delayed.get(),
+                outbox.delayed(),
             ),
             (
                 "events_parked_total",
                 "events parked by this process",
-                outbox.parked.get(),
+                outbox.parked(),
             ),
             (
                 "outbox_waiting",

@@ -14,16 +14,24 @@ const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 100;
 
 /// Who may depend on which of ours. Imports run one way.
-const MAY_IMPORT: [(&str, &[&str]); 7] = [
+const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("belfry", &[]),
     ("delivery", &[]),
     ("simulator", &["delivery"]),
     ("notifier", &["belfry", "delivery"]),
     ("edge", &["belfry", "delivery"]),
-    ("processors", &["belfry"]),
+    ("outbox", &["belfry"]),
+    ("processors", &["belfry", "outbox"]),
     (
         "cli",
-        &["belfry", "delivery", "notifier", "edge", "processors"],
+        &[
+            "belfry",
+            "delivery",
+            "notifier",
+            "edge",
+            "outbox",
+            "processors",
+        ],
     ),
 ];
 

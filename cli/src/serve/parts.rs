@@ -433,9 +433,9 @@ impl Processors {
             .map_err(|error| match error {
                 processors::Error::Config(_)
                 | processors::Error::Publisher(_)
-                | processors::Error::Database(
-                    processors::DatabaseError::Url(_) | processors::DatabaseError::Scheme(_),
-                ) => Failure::usage(error),
+                | processors::Error::Database(processors::DatabaseError::Open(
+                    outbox::DatabaseError::Url(_) | outbox::DatabaseError::Scheme(_),
+                )) => Failure::usage(error),
                 processors::Error::Database(_)
                 | processors::Error::Records(_)
                 | processors::Error::Files(_) => Failure::storage(error),

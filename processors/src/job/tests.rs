@@ -6,12 +6,13 @@ use belfry::{
     publisher::event,
     v1::{self, Event, PublishRequest, event::Body},
 };
+use outbox::Outbox;
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 
 use super::*;
-use crate::{database::Database, outbox::Outbox};
+use crate::database::Database;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -204,7 +205,7 @@ async fn jobs(dir: &Path, stage: &Arc<Stage>, terms: Terms) -> Jobs {
     let kinds = Kinds::default().and(gate);
     let metrics = Arc::new(Metrics::new(kinds.names()));
     let records = Records {
-        database: Database::open(dir, None).await.unwrap(),
+        database: Database::open(dir, None).await.unwrap().handle().clone(),
         outbox: Outbox::default(),
     };
     let patience = Patience {

@@ -209,7 +209,7 @@ async fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
         let mut slow = connect(&world).await;
         slow.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(crate::world::PATIENCE, slow.read_to_end(&mut answer));
+        let ended = tokio::time::timeout(crate::world::TEST_TIMEOUT, slow.read_to_end(&mut answer));
         ended.await.expect("the connection is closed").unwrap();
         let answer = String::from_utf8_lossy(&answer);
         assert!(

@@ -4,7 +4,8 @@ mod files;
 mod http;
 mod images;
 mod jobs;
-mod outbox;
+#[path = "../../../outbox/tests/it/notifier.rs"]
+mod notifier;
 mod pictures;
 #[path = "../../../tests/it/world/postgres.rs"]
 mod postgres;

@@ -11,7 +11,7 @@ use crate::world::{World, accepted, body, is_terminal, picture, serve_one};
 #[tokio::test]
 async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back() {
     let world = World::started().await;
-    world.notifier.go_away().await;
+    world.notifier.stop().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while world.json(&format!("/images/{id}"), "u1").await["status"] != "completed" {
@@ -22,7 +22,7 @@ async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back(
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(world.notifier.count(), 0);
-    world.notifier.come_back().await;
+    world.notifier.restart().await;
     let events = world.notifier.events_of(&id).await;
     assert!(
         matches!(body(&events[0]), Body::ImageProcessingStarted(_)),
@@ -37,10 +37,10 @@ async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back(
 #[tokio::test]
 async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
     let mut world = World::started().await;
-    world.notifier.go_away().await;
+    world.notifier.stop().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.stop().await;
-    world.notifier.come_back().await;
+    world.notifier.restart().await;
     world.start().await;
     let events = world.notifier.events_of(&id).await;
     assert!(

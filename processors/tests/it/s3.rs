@@ -15,7 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
-use crate::world::{PATIENCE, World, accepted, body, is_terminal, picture, serve_one};
+use crate::world::{TEST_TIMEOUT, World, accepted, body, is_terminal, picture, serve_one};
 
 const BUCKET: &str = "belfry";
 const ACCESS_KEY: &str = "the-access-key-id";
@@ -227,7 +227,7 @@ async fn a_bucket_that_goes_away_in_the_middle_of_a_job_delays_its_end() {
             serve_one(socket, &picture(ImageFormat::Png)).await;
         }
     });
-    let late = Instant::now() + PATIENCE;
+    let late = Instant::now() + TEST_TIMEOUT;
     while world.metric("jobs_retried_total{kind=\"image\"}").await < 2 {
         assert!(Instant::now() < late, "it is not tried again");
         tokio::time::sleep(Duration::from_millis(5)).await;

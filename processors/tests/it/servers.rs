@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     postgres::Postgres,
-    world::{PATIENCE, World, body, is_terminal, picture},
+    world::{TEST_TIMEOUT, World, body, is_terminal, picture},
 };
 
 async fn world() -> Option<(Postgres, World)> {
@@ -80,7 +80,7 @@ async fn one_process_works_on_a_database_on_postgresql_too() {
     config.data_dir = other.path().to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = processors::run(config, listener, CancellationToken::new());
-    let second = tokio::time::timeout(PATIENCE, second).await;
+    let second = tokio::time::timeout(TEST_TIMEOUT, second).await;
     let error = second.expect("refused").unwrap_err().to_string();
     assert!(error.contains("another process works on"), "{error}");
 }

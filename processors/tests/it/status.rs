@@ -93,7 +93,7 @@ async fn nobody_else_may_and_nonsense_is_not_told() {
 #[tokio::test]
 async fn the_same_key_twice_is_one_event() {
     let world = World::started().await;
-    world.notifier.go_away().await;
+    world.notifier.stop().await;
     let post = async || {
         let post = world
             .http
@@ -106,7 +106,7 @@ async fn the_same_key_twice_is_one_event() {
         answer["duplicate"].as_bool().unwrap()
     };
     assert_eq!([post().await, post().await], [false, true]);
-    world.notifier.come_back().await;
+    world.notifier.restart().await;
     world.settled().await;
     // Told and gone from the outbox: now it is the notifier who knows the key.
     post().await;

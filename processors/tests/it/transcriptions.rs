@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     sounds::{ffmpeg, recogniser, spoken},
-    world::{PATIENCE, World, body},
+    world::{TEST_TIMEOUT, World, body},
 };
 
 async fn world(transcriber: impl Into<Option<Transcriber>>) -> World {
@@ -83,7 +83,7 @@ impl World {
         assert_eq!(shown["errorCode"], code);
         // It goes once the failure is told.
         let kept = self.data.path().join("files/recordings").join(&id);
-        let late = tokio::time::Instant::now() + PATIENCE;
+        let late = tokio::time::Instant::now() + TEST_TIMEOUT;
         while kept.exists() {
             assert!(
                 tokio::time::Instant::now() < late,

@@ -4,20 +4,12 @@
 use std::{
     io::Cursor,
     net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use belfry::{
     publisher::Credential,
-    v1::{
-        PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
-        PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
-        event::Body,
-        notifier_server::{Notifier, NotifierServer},
-        publish_stream_response::Answer,
-    },
+    v1::{PublishRequest, event::Body},
 };
 use image::{ImageFormat, Rgb, RgbImage};
 use jsonwebtoken::{EncodingKey, Header};
@@ -28,142 +20,17 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
-    sync::{Mutex as AsyncMutex, watch},
     task::JoinHandle,
 };
-use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, transport::Server};
+
+pub(crate) use crate::notifier::{FakeNotifier, TEST_TIMEOUT, body, kill};
 
 const USER_SECRET: [u8; 32] = [1; 32];
 const SERVICE_SECRET: [u8; 32] = [3; 32];
-/// Far more than anything here takes; a test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Remembers each event once by its key, as the real one does.
-#[derive(Clone)]
-pub(crate) struct FakeNotifier {
-    events: Arc<watch::Sender<Vec<PublishRequest>>>,
-    address: SocketAddr,
-    server: Arc<AsyncMutex<Option<JoinHandle<()>>>>,
-    /// How often an event that was known already was told again.
-    pub(crate) repeats: Arc<Mutex<u32>>,
-    /// What it does not take.
-    pub(crate) refusing: Arc<Mutex<Option<Refusing>>>,
-}
-
-/// Whether a request is refused, and how.
-pub(crate) type Refusing = Box<dyn Fn(&PublishRequest) -> Option<Status> + Send>;
-
 impl FakeNotifier {
-    fn take(&self, request: PublishRequest) -> Result<PublishResponse, Status> {
-        if let Some(refusing) = &*self.refusing.lock().unwrap()
-            && let Some(status) = refusing(&request)
-        {
-            return Err(status);
-        }
-        // Ephemeral events have no key: each of them is another one.
-        let key = &request.idempotency_key;
-        let same = |e: &&PublishRequest| !key.is_empty() && e.idempotency_key == *key;
-        let known = self.events.borrow().iter().find(same).cloned();
-        if let Some(known) = known {
-            *self.repeats.lock().unwrap() += 1;
-            if known != request {
-                return Err(Status::already_exists("another body"));
-            }
-            return Ok(PublishResponse {
-                duplicate: true,
-                ..PublishResponse::default()
-            });
-        }
-        self.events.send_modify(|events| events.push(request));
-        Ok(PublishResponse::default())
-    }
-}
-
-fn authorized<T>(request: &Request<T>) {
-    let token = request.metadata().get("authorization");
-    assert_eq!(token.unwrap(), "Bearer service-token");
-}
-
-#[tonic::async_trait]
-impl Notifier for FakeNotifier {
-    async fn publish(
-        &self,
-        request: Request<PublishRequest>,
-    ) -> Result<Response<PublishResponse>, Status> {
-        authorized(&request);
-        self.take(request.into_inner()).map(Response::new)
-    }
-
-    type WatchReceiptsStream =
-        Pin<Box<dyn Stream<Item = Result<WatchReceiptsResponse, Status>> + Send>>;
-
-    async fn watch_receipts(
-        &self,
-        _: Request<WatchReceiptsRequest>,
-    ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
-        Err(Status::unimplemented("not needed here"))
-    }
-
-    type PublishStreamStream =
-        Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>;
-
-    async fn publish_stream(
-        &self,
-        request: Request<Streaming<PublishStreamRequest>>,
-    ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        authorized(&request);
-        let notifier = self.clone();
-        let answers = request.into_inner().map(move |request| {
-            let answer = match notifier.take(request?.publish.unwrap()) {
-                Ok(accepted) => Answer::Accepted(accepted),
-                Err(status) => Answer::Refused(PublishRefusal {
-                    code: status.code().into(),
-                    message: status.message().to_owned(),
-                    ..PublishRefusal::default()
-                }),
-            };
-            Ok(PublishStreamResponse {
-                answer: Some(answer),
-            })
-        });
-        Ok(Response::new(Box::pin(answers)))
-    }
-}
-
-impl FakeNotifier {
-    pub(crate) async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let notifier = Self {
-            events: Arc::new(watch::Sender::new(Vec::new())),
-            address: listener.local_addr().unwrap(),
-            server: Arc::default(),
-            repeats: Arc::default(),
-            refusing: Arc::default(),
-        };
-        notifier.serve(listener).await;
-        notifier
-    }
-
-    async fn serve(&self, listener: TcpListener) {
-        let incoming = TcpListenerStream::new(listener);
-        let service = NotifierServer::new(self.clone());
-        let server = Server::builder().add_service(service);
-        let task = tokio::spawn(async move { server.serve_with_incoming(incoming).await.unwrap() });
-        *self.server.lock().await = Some(task);
-    }
-
-    pub(crate) async fn go_away(&self) {
-        if let Some(server) = self.server.lock().await.take() {
-            server.abort();
-            let _ = server.await;
-        }
-    }
-
-    pub(crate) async fn come_back(&self) {
-        self.serve(TcpListener::bind(self.address).await.unwrap())
-            .await;
+    pub(crate) fn count(&self) -> usize {
+        self.events.borrow().len()
     }
 
     /// The events of a document, once its terminal one is there.
@@ -177,32 +44,9 @@ impl FakeNotifier {
         };
         let mut events = self.events.subscribe();
         let ended = events.wait_for(|events| of(events).iter().any(is_terminal));
-        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, ended).await;
         of(&ended.expect("a terminal event").unwrap())
     }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    pub(crate) fn events(&self) -> Vec<PublishRequest> {
-        self.events.borrow().clone()
-    }
-
-    pub(crate) async fn wait_for(&self, count: usize) {
-        let mut events = self.events.subscribe();
-        let enough = events.wait_for(|events| events.len() >= count);
-        let enough = tokio::time::timeout(PATIENCE, enough).await;
-        drop(enough.expect("so many events").unwrap());
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.events.borrow().len()
-    }
-}
-
-pub(crate) fn body(request: &PublishRequest) -> &Body {
-    request.event.as_ref().unwrap().body.as_ref().unwrap()
 }
 
 fn document_id(request: &PublishRequest) -> &str {
@@ -263,7 +107,7 @@ impl World {
         let data = TempDir::new().unwrap();
         let config = Config {
             data_dir: data.path().to_owned(),
-            notifier: format!("http://{}", notifier.address),
+            notifier: notifier.url(),
             credential: Credential::token("service-token"),
             user_secret: Secret::new(USER_SECRET),
             signing_secret: Secret::new([2; 32]),
@@ -320,8 +164,8 @@ impl World {
     pub(crate) async fn stop(&mut self) {
         let running = self.running.take().unwrap();
         running.shutdown.cancel();
-        let ended = tokio::time::timeout(PATIENCE, running.task).await;
-        end(running.runtime);
+        let ended = tokio::time::timeout(TEST_TIMEOUT, running.task).await;
+        kill(running.runtime);
         ended.unwrap().unwrap().unwrap();
     }
 
@@ -329,7 +173,7 @@ impl World {
     /// of it runs any more.
     pub(crate) fn kill(&mut self) {
         if let Some(running) = self.running.take() {
-            end(running.runtime);
+            kill(running.runtime);
         }
     }
 
@@ -344,7 +188,7 @@ impl World {
 
     /// Waits until nothing waits to be told, and nothing is parked.
     pub(crate) async fn settled(&self) {
-        let late = tokio::time::Instant::now() + PATIENCE;
+        let late = tokio::time::Instant::now() + TEST_TIMEOUT;
         loop {
             let metrics = self.http.get(self.url("/metrics")).send().await.unwrap();
             let metrics = metrics.text().await.unwrap();
@@ -437,12 +281,6 @@ impl World {
         let asked = json!({"url": url, "documentType": "passport"});
         post.bearer_auth(Self::token(user)).json(&asked)
     }
-}
-
-/// Returns once nothing of it runs any more.
-pub(crate) fn end(runtime: Runtime) {
-    let end = std::thread::spawn(|| runtime.shutdown_timeout(PATIENCE));
-    end.join().unwrap();
 }
 
 fn soon() -> u64 {

@@ -1,5 +1,4 @@
-//! The outbox as any service uses it: plain rows, whatever program wrote them, and
-//! a relay that may be killed at any time.
+//! A relay over rows that any program may have written, killed at any moment.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,14 +6,14 @@ use belfry::{
     publisher::{Credential, event},
     v1::{Event, PublishRequest, event::Body, publish_request::Target},
 };
-use processors::{OUTBOX_SQLITE, RelayConfig, relay};
+use outbox::{RelayConfig, SQLITE_TABLE, relay};
 use prost::Message;
 use sqlx::AnyPool;
 use tokio::{runtime::Builder, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::world::{FakeNotifier, PATIENCE, body, end};
+use crate::notifier::{FakeNotifier, TEST_TIMEOUT, body, kill};
 
 /// A service with a database of its own.
 struct Service {
@@ -29,7 +28,7 @@ impl Service {
         let dir = tempfile::tempdir().unwrap();
         let url = url(&dir);
         let database = AnyPool::connect(&format!("{url}?mode=rwc")).await.unwrap();
-        sqlx::raw_sql(OUTBOX_SQLITE)
+        sqlx::raw_sql(SQLITE_TABLE)
             .execute(&database)
             .await
             .unwrap();
@@ -56,7 +55,7 @@ impl Service {
         (stop, tokio::spawn(async { running.await.unwrap() }))
     }
 
-    /// As a service does it that knows nothing but the table.
+    /// As a service does that knows only the table.
     async fn write(&self, request: &PublishRequest) {
         let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
         let insert = insert.bind(request.encode_to_vec());
@@ -69,9 +68,9 @@ impl Service {
     }
 
     async fn until(&self, what: &str, sql: &'static str, expect: i64) {
-        let late = Instant::now() + PATIENCE;
+        let late = Instant::now() + TEST_TIMEOUT;
         while self.count(sql).await != expect {
-            assert!(Instant::now() < late, "in vain: {what}");
+            assert!(Instant::now() < late, "timed out: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -112,13 +111,13 @@ fn user(request: &PublishRequest) -> String {
 }
 
 #[tokio::test]
-async fn a_relay_that_is_killed_again_and_again_tells_each_event_once_and_each_stream_in_order() {
+async fn a_relay_that_is_killed_repeatedly_publishes_each_event_once_and_in_stream_order() {
     const EVENTS: usize = 300;
     let service = Service::new().await;
     for n in 0..EVENTS {
         service.write(&to_user(&format!("u{}", n % 3), n)).await;
     }
-    for kill in 1..=10 {
+    for round in 1..=10 {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -126,18 +125,18 @@ async fn a_relay_that_is_killed_again_and_again_tells_each_event_once_and_each_s
             .unwrap();
         let running = relay(service.config(), CancellationToken::new());
         runtime.spawn(running);
-        // At another place each time; what was told may not be removed yet.
-        service.notifier.wait_for(kill * 20 + kill).await;
-        end(runtime);
+        // At another point each time; published rows may not be deleted yet.
+        service.notifier.wait_for(round * 20 + round).await;
+        kill(runtime);
     }
     let (stop, relay) = service.start();
     service.until("the outbox is empty", WAITING, 0).await;
     stop.cancel();
     relay.await.unwrap();
-    let told = service.notifier.events();
-    assert_eq!(told.len(), EVENTS, "each once");
+    let published = service.notifier.events();
+    assert_eq!(published.len(), EVENTS, "each event once");
     let mut last = BTreeMap::new();
-    for event in &told {
+    for event in &published {
         let (number, user) = (number(event), user(event));
         let before = last.insert(user.clone(), number);
         assert!(
@@ -149,9 +148,9 @@ async fn a_relay_that_is_killed_again_and_again_tells_each_event_once_and_each_s
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way() {
+async fn a_permanently_refused_event_is_parked_with_the_reason_and_blocks_no_other() {
     let service = Service::new().await;
-    *service.notifier.refusing.lock().unwrap() = Some(Box::new(|request| match number(request) {
+    *service.notifier.refusal.lock().unwrap() = Some(Box::new(|request| match number(request) {
         1 => Some(Status::invalid_argument("a bad field")),
         2 => Some(Status::permission_denied("not your user")),
         _ => None,
@@ -173,11 +172,13 @@ async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way()
         .unwrap();
     service.write(&to_user("u", 6)).await;
     let (stop, relay) = service.start();
-    service.until("all is told or parked", WAITING, 0).await;
+    service
+        .until("every row is published or parked", WAITING, 0)
+        .await;
     stop.cancel();
     relay.await.unwrap();
-    let told: Vec<_> = service.notifier.events().iter().map(number).collect();
-    assert_eq!(told, [0, 3, 4, 5, 6]);
+    let published: Vec<_> = service.notifier.events().iter().map(number).collect();
+    assert_eq!(published, [0, 3, 4, 5, 6]);
     let reasons =
         sqlx::query_scalar::<_, String>("SELECT parked_reason FROM belfry_outbox ORDER BY seq");
     let reasons = reasons.fetch_all(&service.database).await.unwrap();
@@ -188,8 +189,8 @@ async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way()
     assert_eq!(kinds, ["invalid", "forbidden", "undecodable", "too_large"]);
     assert!(reasons[0].contains("a bad field"), "{reasons:?}");
 
-    // What was forbidden is asked again by the next start.
-    *service.notifier.refusing.lock().unwrap() = None;
+    // A forbidden event is retried by the next start.
+    *service.notifier.refusal.lock().unwrap() = None;
     let (stop, relay) = service.start();
     service.until("three are left", PARKED, 3).await;
     service.notifier.wait_for(6).await;
@@ -198,28 +199,28 @@ async fn what_is_refused_for_good_is_parked_with_the_reason_and_in_nobodys_way()
 }
 
 #[tokio::test]
-async fn events_that_were_written_while_the_notifier_was_away_go_out_in_order_when_it_is_back() {
+async fn events_written_while_the_notifier_is_away_are_published_in_order_when_it_returns() {
     let service = Service::new().await;
     let (_stop, _relay) = service.start();
     service.write(&to_user("u", 0)).await;
     service.notifier.wait_for(1).await;
-    service.notifier.go_away().await;
+    service.notifier.stop().await;
     for n in 1..40 {
         service.write(&to_user("u", n)).await;
     }
-    service.notifier.come_back().await;
+    service.notifier.restart().await;
     service.until("the outbox is empty", WAITING, 0).await;
-    let told: Vec<_> = service.notifier.events().iter().map(number).collect();
-    assert_eq!(told, (0..40).collect::<Vec<_>>());
+    let published: Vec<_> = service.notifier.events().iter().map(number).collect();
+    assert_eq!(published, (0..40).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn an_overloaded_notifier_is_asked_again_and_the_order_of_a_stream_holds() {
+async fn a_publish_refused_for_overload_is_retried_and_stream_order_holds() {
     let service = Service::new().await;
-    let asked = std::sync::atomic::AtomicUsize::new(0);
-    *service.notifier.refusing.lock().unwrap() = Some(Box::new(move |_| {
-        let asked = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        asked
+    let attempts = std::sync::atomic::AtomicUsize::new(0);
+    *service.notifier.refusal.lock().unwrap() = Some(Box::new(move |_| {
+        let attempts = attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        attempts
             .is_multiple_of(3)
             .then(|| Status::resource_exhausted("later"))
     }));
@@ -241,7 +242,7 @@ async fn an_overloaded_notifier_is_asked_again_and_the_order_of_a_stream_holds()
 }
 
 #[tokio::test]
-async fn a_relay_without_an_outbox_says_what_is_missing() {
+async fn a_relay_without_the_table_names_it() {
     let service = Service::new().await;
     sqlx::query("DROP TABLE belfry_outbox")
         .execute(&service.database)

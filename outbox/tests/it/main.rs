@@ -1,0 +1,4 @@
+//! The outbox as services use it, over real sockets and files.
+
+mod notifier;
+mod relay;

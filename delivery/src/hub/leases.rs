@@ -28,8 +28,8 @@ struct Lease {
     /// The deadline noted for it: `ends`, or an earlier one that is moved when it
     /// comes. So renewing costs no search.
     noted: Millis,
-    /// Its failure was asked for, and nothing else of the job came since.
-    lapsed: bool,
+    /// Its failure was announced and is the next publish that ends the job.
+    announced: bool,
     streams: Arc<[StreamName]>,
     envelope: Bytes,
 }
@@ -72,16 +72,19 @@ impl Leases {
         self.open.contains_key(job) || self.in_flight.contains_key(job)
     }
 
-    /// News of the job.
-    pub(super) fn renew(&mut self, job: &str, change: Option<JobChange>, now: Millis) {
+    /// Any event of the job renews its lease.
+    pub(super) fn renew(&mut self, job: &str, now: Millis) {
         if let Some(lease) = self.open.get_mut(job) {
-            // The failure that was asked for is no sign of life.
-            if lease.lapsed && change == Some(JobChange::Ended) {
-                return;
-            }
-            lease.lapsed = false;
             lease.ends = now + lease.lasts_ms;
         }
+    }
+
+    /// Whether a publish that ends the job is the failure that was announced: the
+    /// driver publishes it at once, so it is the first one after the announcement.
+    /// It is no sign of life.
+    pub(super) fn take_announced(&mut self, job: &str) -> bool {
+        let lease = self.open.get_mut(job);
+        lease.is_some_and(|lease| core::mem::take(&mut lease.announced))
     }
 
     /// A record that changes the lease is on its way to the log.
@@ -121,7 +124,7 @@ impl Leases {
             lasts_ms,
             ends,
             noted: ends,
-            lapsed: false,
+            announced: false,
             streams,
             envelope,
         };
@@ -147,9 +150,9 @@ impl Leases {
             if lease.ends <= now {
                 // Until its failure is durable, it is asked for again and again.
                 lease.ends = now + AGAIN_MS;
-                lease.lapsed = true;
                 let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
                 if !ending {
+                    lease.announced = true;
                     self.lapsed += 1;
                     lapsed.push(Announcement::Stalled {
                         job: job.clone(),

@@ -44,6 +44,9 @@ impl Hub {
             Kind::Stored { change } => change,
         };
         self.dedupe.expire(now);
+        let job = publish.job.as_deref();
+        let own_failure = change == Some(JobChange::Ended)
+            && job.is_some_and(|job| self.leases.take_announced(job));
         let overloaded = self.waiting >= self.limits.unsynced_records
             || self.unsynced_bytes + publish.envelope.len() > self.limits.unsynced_bytes;
         if let Some(dedupe) = publish.dedupe
@@ -58,17 +61,21 @@ impl Hub {
         if overloaded {
             return Err(Reply::Overloaded);
         }
-        let mark = self.mark_job(publish.job.as_ref(), change, now)?;
+        if let Some(job) = publish.job.as_deref()
+            && !own_failure
+        {
+            self.leases.renew(job, now);
+        }
+        let mark = self.mark_job(publish.job.as_ref(), change)?;
         self.append(ticket, publish, (mark, change), (now, out));
         Ok(())
     }
 
-    /// Any event of a job renews its lease; only a change of it is recorded.
+    /// Only a change of a lease is recorded.
     fn mark_job(
         &mut self,
         job: Option<&Arc<str>>,
         change: Option<JobChange>,
-        now: Millis,
     ) -> Result<Option<JobMark>, Reply> {
         let Some(job) = job else {
             return Ok(None);
@@ -80,7 +87,6 @@ impl Hub {
             Some(JobChange::Ended) if !self.leases.concerns(job) => None,
             change => change,
         };
-        self.leases.renew(job, change, now);
         if change != Some(JobChange::Ended) {
             self.latest.revive(job);
         }
@@ -196,7 +202,7 @@ impl Hub {
             envelope: publish.envelope,
         };
         if let Some(job) = &publish.job {
-            self.leases.renew(job, None, now);
+            self.leases.renew(job, now);
         }
         for stream in publish.streams.iter() {
             let of = (&event, publish.job.as_ref());

@@ -162,6 +162,22 @@ fn a_failure_that_is_refused_is_no_sign_of_life_of_its_job() {
 }
 
 #[test]
+fn an_end_reported_by_the_worker_is_a_sign_of_life_though_it_is_refused() {
+    let mut world = world();
+    let started = world.leased(60_000);
+    world.publish(started);
+    world.log_runs = false;
+    assert_eq!(world.pass(60_000).announced.len(), 1);
+    world.feed(Input::Refused);
+    let done = world.stored("done", Some(JobChange::Ended));
+    world.publish(done);
+    world.feed(Input::Refused);
+    // The worker retries; its job does not fail meanwhile.
+    assert!(world.pass(119_999).announced.is_empty());
+    assert_eq!(world.pass(120_000).announced.len(), 1);
+}
+
+#[test]
 fn a_success_that_is_on_its_way_when_the_lease_lapses_is_no_failure() {
     let mut world = world();
     let started = world.leased(60_000);

@@ -34,7 +34,9 @@ pub struct Limits {
     pub tracked_events: usize,
     /// Devices whose receipts are kept, over all events.
     pub receipts: usize,
-    /// Devices whose receipts are kept of one event.
+    /// Devices whose receipts are kept of one event. Receipts of further devices
+    /// are ignored, but for one thing: what their users dismissed or read is
+    /// retracted once, for as many users again.
     pub receipt_devices: usize,
     /// Watches of receipts, and of presence.
     pub watches: usize,

@@ -18,7 +18,7 @@ use delivery::{
     client::Client,
     edge::{self, Edge, Notice},
     hub::{Hub, ReadId, WatchId},
-    link::{SessionId, ToEdge, ToHub},
+    link::{ReceiptState, SessionId, ToEdge, ToHub},
 };
 
 use crate::{
@@ -111,8 +111,8 @@ struct Person {
     connection: u64,
     pace: Pace,
     seen: BTreeMap<StreamName, Seen>,
-    /// The event that its client reported of last.
-    reported: Option<EventId>,
+    /// The receipt that its client sent last.
+    reported: Option<(EventId, ReceiptState)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -196,6 +196,7 @@ impl World {
             collapse_window_ms: WINDOW_MS,
             presence_grace_ms: 300,
             session_receipts: 8,
+            receipt_devices: random.between(1, 6) as usize,
             ..Limits::default()
         };
         let mut world = Self {

@@ -28,6 +28,11 @@ struct Tracked {
     placements: Arc<[Placement]>,
     expires: Option<Millis>,
     devices: Vec<Device>,
+    /// Users who dismissed or read it on a device that was not kept: it is
+    /// retracted for them once, as for all others.
+    retracted: BTreeSet<Arc<str>>,
+    /// A device was not kept, so whether nobody has the event is unknown.
+    incomplete: bool,
     /// Streams in which it expired undelivered, and when.
     expired: Vec<(StreamName, Millis)>,
 }
@@ -36,6 +41,15 @@ struct Tracked {
 struct Watch {
     jobs: Option<Arc<str>>,
     events: Vec<EventId>,
+}
+
+impl Tracked {
+    /// Whether the user dismissed or read it on one of their devices.
+    fn is_done_for(&self, user: &Arc<str>) -> bool {
+        let mut devices = self.devices.iter();
+        devices.any(|device| device.user == *user && device.state.is_final())
+            || self.retracted.contains(user)
+    }
 }
 
 /// An event to be tracked.
@@ -90,9 +104,15 @@ impl Receipts {
             placements,
             expires,
             devices: Vec::new(),
+            retracted: BTreeSet::new(),
+            incomplete: false,
             expired: Vec::new(),
         };
         self.events.insert(id, tracked);
+        self.keep_bounds(limits);
+    }
+
+    fn keep_bounds(&mut self, limits: &Limits) {
         while self.events.len() > limits.tracked_events || self.devices > limits.receipts {
             self.forget_oldest();
         }
@@ -102,7 +122,7 @@ impl Receipts {
         let Some((id, event)) = self.events.pop_first() else {
             return;
         };
-        self.devices -= event.devices.len();
+        self.devices -= event.devices.len() + event.retracted.len();
         if let Some(job) = event.job {
             self.by_job.remove(&(job, id));
         }
@@ -127,19 +147,23 @@ impl Receipts {
             self.ignored += 1;
             return;
         };
-        let done_before = event
-            .devices
-            .iter()
-            .any(|device| device.user == *by.user && device.state.is_final());
+        let done_before = event.is_done_for(by.user);
         let full = event.devices.len() >= limits.receipt_devices;
         let known = event
             .devices
             .iter_mut()
             .find(|device| device.name == *by.device && device.user == *by.user);
-        match known {
+        let kept = match known {
             Some(device) if device.state >= state => return,
-            Some(device) => (device.state, device.at) = (state, now),
-            None if full => self.ignored += 1,
+            Some(device) => {
+                (device.state, device.at) = (state, now);
+                true
+            }
+            None if full => {
+                self.ignored += 1;
+                event.incomplete = true;
+                false
+            }
             None => {
                 self.devices += 1;
                 event.devices.push(Device {
@@ -148,14 +172,27 @@ impl Receipts {
                     state,
                     at: now,
                 });
+                true
             }
-        }
+        };
         if state.is_final() && !done_before {
+            if !kept {
+                if event.retracted.len() >= limits.receipt_devices {
+                    return;
+                }
+                self.devices += 1;
+                event.retracted.insert(by.user.clone());
+            }
             out.push(Output::Announce(Announcement::Retract {
                 user: by.user.clone(),
                 event: id,
                 state,
             }));
+        }
+        let job = event.job.clone();
+        self.keep_bounds(limits);
+        if !kept {
+            return;
         }
         let receipt = Receipt::Device {
             event: id,
@@ -164,7 +201,6 @@ impl Receipts {
             device: by.device.clone(),
             at: now,
         };
-        let job = event.job.clone();
         self.tell(id, job.as_ref(), &receipt, out);
     }
 
@@ -194,6 +230,9 @@ impl Receipts {
                 continue;
             };
             let devices = &event.devices;
+            if event.incomplete {
+                continue;
+            }
             let unheard = event.placements.iter().filter(|placement| {
                 let user = placement.stream.strip_prefix("user:");
                 let mut devices = devices.iter();

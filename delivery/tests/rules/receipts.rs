@@ -116,6 +116,50 @@ fn what_one_device_read_is_taken_from_the_others_once() {
 }
 
 #[test]
+fn a_device_beyond_the_bound_retracts_once_however_often_it_repeats() {
+    let mut world = World::new(Limits {
+        receipt_devices: 1,
+        ..Limits::default()
+    });
+    world.attach(EDGE);
+    for session in 1..=3 {
+        world.open(EDGE, session, "u1");
+    }
+    let id = publish(&mut world);
+    world.watch(WATCH, "p", Subject::Events(vec![id]));
+    world.report(1, id, ReceiptState::Delivered);
+    let first = world.report(2, id, ReceiptState::Dismissed);
+    assert_eq!(first.announced.len(), 1);
+    for (session, state) in [
+        (2, ReceiptState::Dismissed),
+        (2, ReceiptState::Read),
+        (3, ReceiptState::Read),
+        (1, ReceiptState::Read),
+    ] {
+        let again = world.report(session, id, state);
+        assert!(again.announced.is_empty(), "{session} {state:?}");
+    }
+    assert_eq!(world.hub.stats().receipts_ignored, 4);
+}
+
+#[test]
+fn reports_between_two_publishes_keep_the_bound_on_receipts() {
+    let mut world = World::new(Limits {
+        receipts: 2,
+        ..Limits::default()
+    });
+    world.attach(EDGE);
+    for session in 1..=5 {
+        world.open(EDGE, session, "u1");
+    }
+    let id = publish(&mut world);
+    for session in 1..=5 {
+        world.report(session, id, ReceiptState::Delivered);
+    }
+    assert!(world.hub.stats().receipts <= 2);
+}
+
+#[test]
 fn what_nobody_had_when_its_time_ended_expired_and_what_somebody_had_did_not() {
     let mut world = world();
     let to_both = Publish {

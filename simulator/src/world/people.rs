@@ -224,11 +224,13 @@ impl World {
         };
         let device: Arc<str> = Arc::from(format!("device-{person}"));
         let mut receipts = vec![(event, state)];
-        // Now and then a client says what it said long ago.
-        if let Some(earlier) = self.people[person].reported.replace(event)
-            && self.random.chance(20)
-        {
-            receipts.push((earlier, ReceiptState::Delivered));
+        // Now and then a client repeats its last receipt, or falls behind it.
+        if let Some((earlier, state)) = self.people[person].reported.replace((event, state)) {
+            match self.random.below(10) {
+                0 => receipts.push((earlier, ReceiptState::Delivered)),
+                1 => receipts.push((earlier, state)),
+                _ => {}
+            }
         }
         for (event, state) in &receipts {
             self.receipts.reports(*event, Arc::clone(&device), *state);

@@ -48,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) write_stall: Duration,
     pub(crate) link_keepalive: Duration,
     pub(crate) origins: Vec<String>,
-    pub(crate) dev_tokens: bool,
+    pub(crate) dev_tokens: Option<bool>,
     pub(crate) users_key: PathBuf,
     pub(crate) services_key: PathBuf,
     pub(crate) files_key: PathBuf,
@@ -82,6 +82,34 @@ pub(crate) struct Config {
     pub(crate) log_json: bool,
 }
 
+impl Config {
+    /// Whether the edge of `belfry up` gives development tokens: unless turned off,
+    /// where only this machine can ask for them.
+    pub(crate) fn gives_dev_tokens(&self) -> bool {
+        self.dev_tokens.unwrap_or(true) && self.edge_is_private()
+    }
+
+    fn edge_is_private(&self) -> bool {
+        self.edge_listen.ip().is_loopback() && self.origins.is_empty()
+    }
+
+    fn dev_tokens_fault(&self) -> Option<String> {
+        let reason = if !self.edge_listen.ip().is_loopback() {
+            format!(
+                "`--edge-listen` is `{}`, which other machines reach",
+                self.edge_listen
+            )
+        } else if !self.origins.is_empty() {
+            "`--origins` lets pages of other sites in".to_owned()
+        } else {
+            return None;
+        };
+        (self.dev_tokens == Some(true)).then(|| {
+            format!("`--dev-tokens` is `true`, but {reason}: others could sign in as anyone, leave one of them out")
+        })
+    }
+}
+
 /// Why there is no configuration. Each line of it is one sentence.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
@@ -113,6 +141,9 @@ pub(crate) fn load(
             units::show_duration(config.stale_after),
             units::show_duration(config.ping_every)
         ));
+    }
+    if let Some(fault) = config.dev_tokens_fault() {
+        reader.faults.push(fault);
     }
     if reader.faults.is_empty() {
         Ok(config)
@@ -167,7 +198,7 @@ fn read_all(r: &mut Reader<'_>) -> Config {
         write_stall: r.read("write-stall", |t| duration(t, SECOND / 10, 600 * SECOND)),
         link_keepalive: r.read("link-keepalive", |t| duration(t, SECOND / 10, 600 * SECOND)),
         origins: r.read("origins", units::origins),
-        dev_tokens: r.read("dev-tokens", units::switch),
+        dev_tokens: r.read("dev-tokens", units::optional_switch),
         service_token: r.read("service-token-file", optional_path),
         store_on_disk: r.read("store", |t| choice(t, &["embedded", "memory"])) == "embedded",
         retained_events: r.read("retained-events", |t| count(t, 1, 10_000_000)),

@@ -92,6 +92,14 @@ where
         config::load(&serve.settings.given, serve.config.as_deref()).map_err(Failure::usage)?;
     if serve.check_config {
         println!("the configuration is fine");
+        if R::GIVES_DEV_TOKENS {
+            let state = if config.gives_dev_tokens() {
+                "on, for whoever has the dashboard's address as printed"
+            } else {
+                "off"
+            };
+            println!("development tokens: {state}");
+        }
         return Ok(());
     }
     process::start_log(&config);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use delivery::{BadLimit, Limits};
 
-use crate::{auth::Keys, link::NotifierLink};
+use crate::{auth::Keys, dev_key::DevKey, link::NotifierLink};
 
 /// Settings of one edge. Every field has a default but the keys and the link.
 #[derive(Debug, Clone)]
@@ -39,9 +39,9 @@ pub struct Config {
     /// leaves it to the kernel, which may grow it to megabytes per client that
     /// does not read. Default 64 KiB.
     pub send_buffer: Option<usize>,
-    /// Whether `POST /dev/token` signs tokens for whoever asks. Only on a loopback
-    /// listener. Default no.
-    pub dev_tokens: bool,
+    /// With a key, `POST /dev/token` signs a token of any user for requests that
+    /// present it. Only on a loopback listener and without `origins`. Default: none.
+    pub dev_key: Option<DevKey>,
     /// The WebSocket's address as the dashboard should use it; `None`: the host
     /// that the page was asked from.
     pub public_ws_url: Option<String>,
@@ -65,11 +65,16 @@ pub enum ConfigError {
     /// A bound of the rules.
     #[error(transparent)]
     Limit(#[from] BadLimit),
-    /// Tokens for everybody, for everybody.
+    /// Development tokens on a listener that other machines reach.
     #[error(
-        "`dev_tokens` is on and the edge listens on {0}: anyone could sign in as anyone; listen on 127.0.0.1 or turn it off"
+        "development tokens are on and the edge listens on {0}: others could sign in as anyone; listen on 127.0.0.1 or turn them off"
     )]
     DevTokensExposed(SocketAddr),
+    /// Development tokens beside the pages of other sites.
+    #[error(
+        "development tokens are on and `origins` is set: pages of other sites could sign in as anyone; leave one of them out"
+    )]
+    DevTokensWithOrigins,
 }
 
 impl Config {
@@ -87,7 +92,7 @@ impl Config {
             first_frame: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             send_buffer: Some(64 << 10),
-            dev_tokens: false,
+            dev_key: None,
             public_ws_url: None,
             processors_url: None,
         }
@@ -139,8 +144,13 @@ impl Config {
                 );
             }
         }
-        if self.dev_tokens && !address.ip().is_loopback() {
-            return Err(ConfigError::DevTokensExposed(address));
+        if self.dev_key.is_some() {
+            if !address.ip().is_loopback() {
+                return Err(ConfigError::DevTokensExposed(address));
+            }
+            if !self.origins.is_empty() {
+                return Err(ConfigError::DevTokensWithOrigins);
+            }
         }
         Ok(())
     }
@@ -206,9 +216,14 @@ mod tests {
     #[test]
     fn development_tokens_need_a_loopback_listener() {
         let mut config = config();
-        config.dev_tokens = true;
+        config.dev_key = Some(DevKey::random().unwrap());
         assert_eq!(config.check("[::1]:1".parse().unwrap()), Ok(()));
         let open = "0.0.0.0:8080".parse().unwrap();
         assert_eq!(config.check(open), Err(ConfigError::DevTokensExposed(open)));
+        config.origins = vec!["https://app.test".into()];
+        assert_eq!(
+            config.check("127.0.0.1:1".parse().unwrap()),
+            Err(ConfigError::DevTokensWithOrigins)
+        );
     }
 }

@@ -162,8 +162,10 @@ impl Site {
         if path == "/ws" {
             return self.handshake(request);
         }
-        if path == "/dev/token" && self.config.dev_tokens {
-            return self.dev_token(request).await;
+        if path == "/dev/token"
+            && let Some(key) = &self.config.dev_key
+        {
+            return self.dev_token(key, request).await;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return with_header(
@@ -217,7 +219,7 @@ impl Site {
         let page = serde_json::json!({
             "wsUrl": ws_url,
             "processorsUrl": self.config.processors_url,
-            "devTokens": self.config.dev_tokens,
+            "devTokens": self.config.dev_key.is_some(),
         });
         typed(
             StatusCode::OK,

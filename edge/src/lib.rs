@@ -20,6 +20,7 @@ use tracing::{info, warn};
 pub mod auth;
 mod clock;
 pub mod config;
+mod dev_key;
 pub mod frame;
 mod http;
 mod ids;
@@ -30,6 +31,7 @@ mod shard;
 mod socket;
 
 pub use config::Config;
+pub use dev_key::DevKey;
 pub use link::{Channels, NotifierLink};
 
 use metrics::Metrics;

@@ -1,7 +1,8 @@
 // Who is looking at the page, and with which token.
 //
-// Promise: a token is asked for only when there is none that will last, and it is
-// never written to a URL, to a storage or to the console.
+// Promise: a token is requested only when there is none that will last, and it is
+// never written to a URL, to a storage or to the console. The key of a development
+// setup leaves the address bar at once; this tab keeps it for reloads.
 
 import { claimsOf } from "./token-source.js";
 
@@ -9,6 +10,8 @@ import { claimsOf } from "./token-source.js";
 const SPARE_MS = 30_000;
 /** Queues that a token for trying out may be asked to grant. */
 const MAX_WANTED_QUEUES = 16;
+/** Where this tab keeps the key that gets it development tokens. */
+const DEV_KEY = "belfry.devKey";
 /** Where the browser keeps its name. */
 const DEVICE_KEY = "belfry.device";
 
@@ -50,23 +53,50 @@ export function deviceName() {
   }
 }
 
+/**
+ * Takes the key out of the address that `belfry up` printed: `/#key=…`.
+ *
+ * @returns {string} empty if the page was opened without one
+ */
+function takeDevKey() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!key) return sessionStorage.getItem(DEV_KEY) ?? "";
+  sessionStorage.setItem(DEV_KEY, key);
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return key;
+}
+
 /** The user of this page and their token. */
 export class Session {
   /** @type {{token: string, endsAt: number} | null} */
   #held = null;
   /** One request at a time; @type {Promise<string> | null} */
   #pending = null;
-  #devTokens;
+  /** Shown to the edge for development tokens; empty if the page has none. */
+  #devKey = "";
+  #edgeGivesTokens;
   #wantedQueues;
 
   /** @param {PageConfig} config */
   constructor(config) {
-    this.#devTokens = config.devTokens;
+    this.#edgeGivesTokens = config.devTokens;
+    if (config.devTokens) {
+      this.#devKey = takeDevKey();
+      // The address of another start, opened in this tab, does not load the page again.
+      addEventListener("hashchange", () => {
+        if (takeDevKey() !== this.#devKey) location.reload();
+      });
+    }
     const asked = new URLSearchParams(location.search);
     /** The user, as far as the page knows: the edge decides by the token. */
     this.user = asked.get("user") || "demo";
     /** What a token for trying out should grant: `?queues=support,orders-*`. */
     this.#wantedQueues = (asked.get("queues") ?? "*").split(",").filter((queue) => queue !== "").slice(0, MAX_WANTED_QUEUES);
+  }
+
+  /** Whether the edge gives this page its tokens; otherwise a person does. */
+  get edgeGivesTokens() {
+    return this.#edgeGivesTokens;
   }
 
   /**
@@ -97,12 +127,18 @@ export class Session {
 
   /** @param {boolean} refused */
   async #fetch(refused) {
-    if (!this.#devTokens) return this.#given(refused);
+    if (!this.#edgeGivesTokens) return this.#given(refused);
     const answer = await fetch("/dev/token", {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.#devKey}` },
       body: JSON.stringify({ user: this.user, queues: this.#wantedQueues }),
     });
+    if (answer.status === 401) {
+      // Opened without the key, or with that of an earlier start.
+      sessionStorage.removeItem(DEV_KEY);
+      this.#edgeGivesTokens = false;
+      return this.#given(refused);
+    }
     if (!answer.ok) throw new Error(`/dev/token answered ${answer.status} for user ${this.user}`);
     const { token, expiresAt } = await answer.json();
     const endsAt = Date.parse(expiresAt);

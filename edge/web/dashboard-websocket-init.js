@@ -86,7 +86,7 @@ class Dashboard {
     byId("audio-sample-text").textContent = SAMPLE_SPEECH;
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
-      token: (cause) => this.#token(session, cause, config.devTokens),
+      token: (cause) => this.#token(session, cause, session.edgeGivesTokens),
       storage: sessionStorage,
       storageKey: `belfry.positions.${session.user}`,
       device: deviceName(),

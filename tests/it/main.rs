@@ -2,6 +2,7 @@
 
 mod cli;
 mod dealt_with;
+mod dev_tokens;
 mod docs;
 mod faults;
 mod jobs;

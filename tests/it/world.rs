@@ -83,6 +83,10 @@ impl World {
 
     /// Everything in one process.
     pub(crate) fn up(&self) -> Process {
+        self.up_with(&[])
+    }
+
+    pub(crate) fn up_with(&self, more: &[&str]) -> Process {
         let listen = words(&[
             "--edge-listen",
             "127.0.0.1:0",
@@ -93,7 +97,13 @@ impl World {
             "--notifier-http-listen",
             "127.0.0.1:0",
         ]);
-        Process::start("up", &[self.common(), listen].concat())
+        Process::start("up", &[self.common(), listen, words(more)].concat())
+    }
+
+    /// A role that logs everything it can into a file.
+    pub(crate) fn traced(&self, command: &str, arguments: &[&str], log: &Path) -> Process {
+        let arguments = [self.common(), words(arguments)].concat();
+        Process::start_traced(command, &arguments, log)
     }
 
     /// Makes the secrets that processes of their own expect.

@@ -4,6 +4,8 @@
 pub(crate) trait Role {
     /// The letter of this role in the table of settings.
     const LETTER: char;
+    /// Whether it runs an edge that may give development tokens.
+    const GIVES_DEV_TOKENS: bool = false;
 }
 
 /// All three services in one process.
@@ -19,6 +21,7 @@ pub(crate) struct Everything;
 
 impl Role for Up {
     const LETTER: char = 'u';
+    const GIVES_DEV_TOKENS: bool = true;
 }
 impl Role for Notifier {
     const LETTER: char = 'n';

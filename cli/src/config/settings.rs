@@ -150,9 +150,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "dev-tokens",
         "BOOL",
-        "true",
+        "",
         "u",
-        "Give any loopback page a user token at `/dev/token`; for development",
+        "Give a token of any user at `/dev/token` to whoever opens the dashboard by its printed address; for development, only on a loopback address and without --origins [default: true where that holds]",
     ),
     setting(
         "secrets-dir",

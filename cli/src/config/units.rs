@@ -192,6 +192,14 @@ pub(crate) fn switch(text: &str) -> Result<bool, Rule> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
+/// `true`, `false`, or nothing.
+pub(crate) fn optional_switch(text: &str) -> Result<Option<bool>, Rule> {
+    match text {
+        "" => Ok(None),
+        text => switch(text).map(Some),
+    }
+}
+
 /// One of a few words.
 pub(crate) fn choice(text: &str, words: &[&'static str]) -> Result<&'static str, Rule> {
     let found = words.iter().find(|word| **word == text);

@@ -10,13 +10,16 @@ use serde::Serialize;
 
 use super::process::colours;
 
-/// What is bound.
-#[derive(Debug, Default, Serialize)]
+/// What is bound. No `Debug`: the dashboard's address may hold a key.
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Addresses {
     /// The page to open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) dashboard: Option<String>,
+    /// Gets a token of any user from the edge; also in the dashboard's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dev_key: Option<String>,
     /// For browsers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ws: Option<String>,
@@ -68,6 +71,12 @@ impl Addresses {
             if let Some(value) = value {
                 writeln!(out, "  {dim}{name:<11}{end}{bold}{value}{end}")?;
             }
+        }
+        if self.dev_key.is_some() {
+            writeln!(
+                out,
+                "\n  {dim}development tokens are on: whoever has the dashboard's address signs in as anyone{end}"
+            )?;
         }
         if self.dashboard.is_some()
             && let (Some(grpc), Some(dir)) = (&self.grpc, &data)
@@ -124,7 +133,8 @@ mod tests {
 
     fn all() -> Addresses {
         Addresses {
-            dashboard: Some("http://127.0.0.1:1/".into()),
+            dashboard: Some("http://127.0.0.1:1/#key=k".into()),
+            dev_key: Some("k".into()),
             ws: Some("ws://127.0.0.1:1/ws".into()),
             grpc: Some("127.0.0.1:2".into()),
             processors: Some("http://127.0.0.1:3".into()),
@@ -138,7 +148,7 @@ mod tests {
         let line = serde_json::to_string(&all()).unwrap();
         assert_eq!(
             line,
-            r#"{"dashboard":"http://127.0.0.1:1/","ws":"ws://127.0.0.1:1/ws","grpc":"127.0.0.1:2","processors":"http://127.0.0.1:3","notifierHttp":"http://127.0.0.1:4","dataDir":"/d"}"#
+            r#"{"dashboard":"http://127.0.0.1:1/#key=k","devKey":"k","ws":"ws://127.0.0.1:1/ws","grpc":"127.0.0.1:2","processors":"http://127.0.0.1:3","notifierHttp":"http://127.0.0.1:4","dataDir":"/d"}"#
         );
         let edge = Addresses {
             grpc: None,

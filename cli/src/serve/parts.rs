@@ -10,7 +10,7 @@ use std::{
 
 use belfry::publisher::Credential;
 use delivery::Limits;
-use edge::NotifierLink;
+use edge::{DevKey, NotifierLink};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -180,16 +180,23 @@ impl Edge {
         })
     }
 
-    /// Tokens for whoever asks on this machine. `false` where others could ask.
-    pub(super) fn give_dev_tokens(&mut self) -> bool {
-        self.config.dev_tokens = self.address.ip().is_loopback();
-        self.config.dev_tokens
+    /// Gives development tokens to those who present `key`.
+    pub(super) fn give_dev_tokens(&mut self, key: DevKey) {
+        self.config.dev_key = Some(key);
     }
 
     pub(super) fn addresses(&self) -> Addresses {
         let address = reachable(self.address);
         Addresses {
-            dashboard: Some(format!("http://{address}/")),
+            dashboard: Some(match &self.config.dev_key {
+                Some(key) => format!("http://{address}/#key={}", key.expose()),
+                None => format!("http://{address}/"),
+            }),
+            dev_key: self
+                .config
+                .dev_key
+                .as_ref()
+                .map(|key| key.expose().to_owned()),
             ws: Some(format!("ws://{address}/ws")),
             ..Addresses::default()
         }

@@ -6,6 +6,7 @@
 
 use std::{future::Future, path::Path, pin::pin};
 
+use edge::DevKey;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -44,8 +45,9 @@ pub(super) async fn run(
     let mut processors = Processors::bind(&config, keys, credential).await?;
     let uploads = Some(processors.public_url());
     let mut edge = Edge::bind(&config, &users, notifier.link(), uploads).await?;
-    if config.dev_tokens && !edge.give_dev_tokens() {
-        tracing::warn!("`--dev-tokens` is off: others than this machine can reach the edge");
+    if config.gives_dev_tokens() {
+        let key = DevKey::random().map_err(Failure::failed)?;
+        edge.give_dev_tokens(key);
     }
     processors.belong_to(notifier.grpc, edge.own_origins());
 
@@ -65,6 +67,7 @@ fn make(path: &Path) -> Result<Secret, Failure> {
 fn merge(notifier: Addresses, edge: Addresses) -> Addresses {
     Addresses {
         dashboard: edge.dashboard,
+        dev_key: edge.dev_key,
         ws: edge.ws,
         ..notifier
     }

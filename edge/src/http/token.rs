@@ -1,46 +1,46 @@
-//! `POST /dev/token`: a token for whoever asks, so that a dashboard works a minute
-//! after a first start. Exists only if the configuration says so, and that is
-//! refused on any listener but a loopback one.
+//! `POST /dev/token`: a user token for the dashboard of a development setup.
+//!
+//! Answered only if the configuration holds a [`DevKey`](crate::DevKey), and only to
+//! requests that present it, name this machine as `Host`, come from a listed origin
+//! and passed no proxy.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Incoming,
-    header::{self, HeaderValue},
+    header::{self, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
 use super::{Answer, Site, plain, typed, with_header};
-use crate::{clock, ids};
+use crate::{DevKey, clock, ids};
 
-/// How long such a token is good.
+/// Lifetime of a development token.
 const TIME_TO_LIVE_S: u64 = 3_600;
 
-/// A request at most, in bytes.
+/// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4 << 10;
+
+/// Most queues that one token may grant.
+const MAX_QUEUES: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct TokenRequest {
     user: String,
     #[serde(default)]
     queues: Vec<String>,
 }
 
 impl Site {
-    pub(super) async fn dev_token(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn dev_token(&self, key: &DevKey, request: Request<Incoming>) -> Answer {
         if request.method() != Method::POST {
-            let answer = plain(StatusCode::METHOD_NOT_ALLOWED, "ask with POST");
+            let answer = plain(StatusCode::METHOD_NOT_ALLOWED, "use POST");
             return with_header(answer, header::ALLOW, HeaderValue::from_static("POST"));
         }
-        // A page of another site must not get a token: a name that was made to
-        // point here is not ours, nor is an origin that is not on the list.
-        if !self.is_own_host(request.headers()) || !self.is_listed_origin(request.headers()) {
-            return plain(
-                StatusCode::FORBIDDEN,
-                "this origin is not on the edge's list",
-            );
+        if let Some(refusal) = self.refusal(key, request.headers()) {
+            return refusal;
         }
         let body = match Limited::new(request.into_body(), MAX_BODY_BYTES)
             .collect()
@@ -53,14 +53,36 @@ impl Site {
             Some(answer) => answer,
             None => plain(
                 StatusCode::BAD_REQUEST,
-                r#"write {"user":"demo"}, a user id of 1 to 128 bytes"#,
+                r#"send {"user":"demo"}, a user id of 1 to 128 bytes"#,
             ),
         }
     }
 
+    /// Why a request gets no token, whoever it asks for.
+    fn refusal(&self, key: &DevKey, headers: &HeaderMap) -> Option<Answer> {
+        // Behind a proxy, everybody's request reaches the loopback listener.
+        if headers.keys().any(is_set_by_proxies) {
+            let text = "development tokens are not given through a proxy";
+            return Some(plain(StatusCode::FORBIDDEN, text));
+        }
+        // Another site's page must not get a token, neither by its own origin nor by
+        // a name that it resolves to this machine.
+        if !self.is_own_host(headers) || !self.is_listed_origin(headers) {
+            let text = "this origin is not on the edge's list";
+            return Some(plain(StatusCode::FORBIDDEN, text));
+        }
+        if bearer(headers).is_some_and(|presented| key.matches(presented)) {
+            return None;
+        }
+        let text = "open the dashboard's address as `belfry up` printed it, with its key";
+        let answer = plain(StatusCode::UNAUTHORIZED, text);
+        let scheme = HeaderValue::from_static("Bearer");
+        Some(with_header(answer, header::WWW_AUTHENTICATE, scheme))
+    }
+
     fn sign(&self, body: &Bytes) -> Option<Answer> {
-        let Wanted { user, queues } = serde_json::from_slice(body).ok()?;
-        if !ids::is_valid(&user) || queues.len() > 16 {
+        let TokenRequest { user, queues } = serde_json::from_slice(body).ok()?;
+        if !ids::is_valid(&user) || queues.len() > MAX_QUEUES {
             return None;
         }
         let exp_s = u64::try_from(clock::unix_ms() / 1_000).ok()? + TIME_TO_LIVE_S;
@@ -97,4 +119,20 @@ impl Site {
                 .any(|known| known.as_bytes() == origin.as_bytes())
         })
     }
+}
+
+/// Headers that proxies add (RFC 7239, RFC 9110 §7.6.3 and their forerunners).
+fn is_set_by_proxies(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
+}
+
+/// The one bearer credential of the request.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let (scheme, credential) = value.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then_some(credential)
 }

@@ -1,8 +1,12 @@
 //! The dashboard's side: files, configuration, development tokens, probes.
 
+use edge::DevKey;
+
 use crate::world::World;
 
-fn post(world: &World, headers: &str, body: &str) -> String {
+fn post(world: &World, headers: &[&str], body: &str) -> String {
+    let headers =
+        [headers.join("\r\n"), String::new()].join(if headers.is_empty() { "" } else { "\r\n" });
     format!(
         "POST /dev/token HTTP/1.1\r\nHost: {}\r\n{headers}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         world.address,
@@ -47,42 +51,63 @@ async fn an_edge_is_ready_once_it_is_linked() {
 
 #[tokio::test]
 async fn development_tokens_are_for_our_own_pages_only() {
-    let world = World::start(|config| config.dev_tokens = true).await;
-    let good = world.request(&post(&world, "", r#"{"user":"demo"}"#)).await;
-    assert!(
-        good.starts_with("HTTP/1.1 200") && good.contains(r#""token":"ey"#),
-        "{good}"
-    );
-    let own = format!("Origin: http://{}\r\n", world.address);
-    let good = world
-        .request(&post(&world, &own, r#"{"user":"demo"}"#))
-        .await;
-    assert!(good.starts_with("HTTP/1.1 200"), "{good}");
-    let evil = post(
-        &world,
-        "Origin: https://evil.test\r\n",
-        r#"{"user":"demo"}"#,
-    );
-    assert!(world.request(&evil).await.starts_with("HTTP/1.1 403"));
-    let rebound = post(&world, "", r#"{"user":"demo"}"#)
+    let key = DevKey::random().unwrap();
+    let known = key.clone();
+    let world = World::start(|config| config.dev_key = Some(known)).await;
+    let bearer = format!("Authorization: Bearer {}", key.expose());
+    let own = format!("Origin: http://{}", world.address);
+    let body = r#"{"user":"demo"}"#;
+    for headers in [&[&*bearer][..], &[&bearer, &own]] {
+        let good = world.request(&post(&world, headers, body)).await;
+        assert!(good.starts_with("HTTP/1.1 200"), "{good}");
+        assert!(good.contains(r#""token":"ey"#), "{good}");
+    }
+    let rebound = post(&world, &[&bearer], body)
         .replace(&format!("Host: {}", world.address), "Host: evil.test");
     assert!(world.request(&rebound).await.starts_with("HTTP/1.1 403"));
-    for bad in ["", "{}", r#"{"user":""}"#, r#"{"user":"a\u0000"}"#] {
+    for (header, status) in [
+        ("Origin: https://evil.test", 403),
+        ("Forwarded: for=192.0.2.1", 403),
+        ("X-Forwarded-For: 192.0.2.1", 403),
+        ("X-Forwarded-Proto: https", 403),
+        ("X-Real-IP: 192.0.2.1", 403),
+        ("Via: 1.1 proxy", 403),
+        ("Authorization: Bearer AAAA", 401),
+    ] {
+        let refused = world.request(&post(&world, &[&bearer, header], body)).await;
         assert!(
-            world
-                .request(&post(&world, "", bad))
-                .await
-                .starts_with("HTTP/1.1 400"),
-            "{bad}"
+            refused.starts_with(&format!("HTTP/1.1 {status}")),
+            "{header}: {refused}"
         );
     }
+    for headers in [
+        &[][..],
+        &["Authorization: Bearer AAAA"],
+        &["Authorization: Basic AAAA"],
+    ] {
+        let refused = world.request(&post(&world, headers, body)).await;
+        assert!(
+            refused.starts_with("HTTP/1.1 401"),
+            "{headers:?}: {refused}"
+        );
+    }
+    let config = world.get("/config.json").await;
+    assert!(!config.contains(key.expose()), "{config}");
+}
+
+#[tokio::test]
+async fn a_request_for_a_development_token_names_one_user() {
+    let key = DevKey::random().unwrap();
+    let known = key.clone();
+    let world = World::start(|config| config.dev_key = Some(known)).await;
+    let bearer = format!("Authorization: Bearer {}", key.expose());
+    for bad in ["", "{}", r#"{"user":""}"#, r#"{"user":"a\u0000"}"#] {
+        let refused = world.request(&post(&world, &[&bearer], bad)).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{bad}");
+    }
     let long = format!(r#"{{"user":"{}"}}"#, "x".repeat(5_000));
-    assert!(
-        world
-            .request(&post(&world, "", &long))
-            .await
-            .starts_with("HTTP/1.1 413")
-    );
+    let refused = world.request(&post(&world, &[&bearer], &long)).await;
+    assert!(refused.starts_with("HTTP/1.1 413"));
 }
 
 #[tokio::test]
@@ -91,11 +116,11 @@ async fn an_edge_that_could_sign_for_strangers_does_not_start() {
     let keys = edge::auth::Keys::new(&[1; 32], None).unwrap();
     let nobody = edge::NotifierLink::Local(std::sync::Arc::new(|_, _, _| None));
     let mut config = edge::Config::new(keys, nobody);
-    config.dev_tokens = true;
+    config.dev_key = Some(DevKey::random().unwrap());
     let started = edge::run(config, listener, tokio_util::sync::CancellationToken::new()).await;
     let error = started.unwrap_err().to_string();
     assert!(
-        error.contains("dev_tokens") && error.contains("127.0.0.1"),
+        error.contains("development tokens") && error.contains("127.0.0.1"),
         "{error}"
     );
 }

@@ -37,7 +37,7 @@ after(async () => {
   await new Promise((resolve) => engine?.server.close(resolve));
 });
 
-const open = (user) => chromium.dashboard(`${belfry.addresses.dashboard}?user=${user}`);
+const open = (user) => chromium.dashboard(belfry.pageOf(user));
 
 test("a report with a picture becomes a PDF that opens", async () => {
   const { page, faults, close } = await open("reporter");

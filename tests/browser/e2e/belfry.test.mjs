@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { startBelfry } from "./binary.mjs";
-import { notReloaded, openBrowser, rowWithPicture, shoot, until } from "./page.mjs";
+import { notReloaded, openBrowser, rowWithPicture, shoot, state, until } from "./page.mjs";
 
 const SAMPLE = fileURLToPath(new URL("../../../edge/web/sample.jpg", import.meta.url));
 
@@ -28,7 +28,7 @@ after(async () => {
 });
 
 /** Each test is another user: their rows, counts and positions are their own. */
-const open = (user) => chromium.dashboard(`${addresses.dashboard}?user=${user}`);
+const open = (user) => chromium.dashboard(belfry.pageOf(user));
 const row = (page) => page.locator("#documents li").first();
 
 /** Notes every event of a page, and every toast, even one that is replaced at once. */
@@ -210,6 +210,25 @@ test("documents and unread count survive a reload", async () => {
   await page.reload();
   await rowWithPicture(page, row(page));
   assert.equal(await page.locator("#badge").textContent(), "1");
+  await close();
+});
+
+test("the key of the printed address leaves the address bar, and lasts for reloads of its tab", async () => {
+  const { page, close } = await open("key");
+  assert.equal(await page.evaluate(() => location.hash), "");
+  assert.equal(await page.evaluate(() => sessionStorage.getItem("belfry.devKey")), addresses.devKey);
+  await page.reload();
+  await state(page, "connected");
+  await close();
+});
+
+test("without the key of the printed address a page gets no token and asks for one", async () => {
+  const { page, close } = await chromium.dashboard(new URL("/", addresses.dashboard).href, { waits: false });
+  await page.locator("#token-input").waitFor();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await state(page, "disconnected");
+  await page.goto(addresses.dashboard);
+  await state(page, "connected");
   await close();
 });
 

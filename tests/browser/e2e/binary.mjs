@@ -37,5 +37,11 @@ export async function startBelfry(more = []) {
     }
     await rm(dataDir, { recursive: true, force: true });
   }
-  return { addresses, dataDir, stop };
+  /** The page of a user, with the key that the address holds. @param {string} user */
+  function pageOf(user) {
+    const url = new URL(addresses.dashboard);
+    url.searchParams.set("user", user);
+    return url.href;
+  }
+  return { addresses, dataDir, pageOf, stop };
 }

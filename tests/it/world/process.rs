@@ -3,8 +3,10 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io::{BufRead, BufReader},
     ops::Deref,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -133,6 +135,18 @@ impl Process {
 
     /// Starts it by another program, such as a tracer: `under` comes before it.
     pub(crate) fn start_under(under: &[OsString], command: &str, arguments: &[String]) -> Self {
+        let logs_errors = [arguments, &["--log".to_owned(), "error".to_owned()]].concat();
+        Self::launch(under, command, &logs_errors, None)
+    }
+
+    /// Starts it with a log of everything, which is kept in a file.
+    pub(crate) fn start_traced(command: &str, arguments: &[String], log: &Path) -> Self {
+        let log = File::create(log).expect("a file");
+        let logs_all = [arguments, &["--log".to_owned(), "trace".to_owned()]].concat();
+        Self::launch(&[], command, &logs_all, Some(log))
+    }
+
+    fn launch(under: &[OsString], command: &str, arguments: &[String], log: Option<File>) -> Self {
         let belfry = env!("CARGO_BIN_EXE_belfry");
         let mut run = match under {
             [] => Command::new(belfry),
@@ -146,13 +160,14 @@ impl Process {
             .arg(command)
             .args(arguments)
             .arg("--print-addresses-json")
-            .args(["--log", "error"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        if !under.is_empty() {
+        match log {
+            Some(file) => run.stderr(file),
             // It is to fail, and says so at length.
-            run.stderr(Stdio::null());
-        }
+            None if !under.is_empty() => run.stderr(Stdio::null()),
+            None => run,
+        };
         let mut running = Running::of(run);
         let mut line = String::new();
         let stdout = running.0.stdout.take().expect("piped");
@@ -180,9 +195,9 @@ impl Process {
     fn page(&self, path: &str) -> String {
         let address = match self.addresses["notifierHttp"].as_str() {
             Some(notifier) => notifier.to_owned(),
-            None => self.address("dashboard"),
+            None => format!("http://{}", self.host()),
         };
-        format!("{}{path}", address.trim_end_matches('/'))
+        format!("{address}{path}")
     }
 
     /// Whether it says that it is ready; not if it says nothing.

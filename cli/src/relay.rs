@@ -9,7 +9,11 @@ use belfry::publisher::Credential;
 use clap::{Args, ValueEnum};
 use outbox::{DatabaseError, POSTGRES_TABLE, RelayConfig, RelayError, SQLITE_TABLE};
 
-use crate::{config::units::any_duration, exit::Failure, serve::on_signals};
+use crate::{
+    config::units::any_duration,
+    exit::Failure,
+    serve::{on_signals, start_log},
+};
 
 /// Publishes what a service writes into its outbox.
 #[derive(Args)]
@@ -43,7 +47,8 @@ pub(crate) struct Relay {
     /// How often to look into the outbox
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = any_duration)]
     poll: Duration,
-    /// What is logged to stderr
+    /// What is logged to stderr: a level, or a filter such as `info,processors=debug`;
+    /// libraries log up to `info` at most
     #[arg(
         long,
         value_name = "FILTER",
@@ -86,10 +91,7 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
             "`--service-token-file` is `{file}`, but it cannot be read: {cause}"
         )));
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&relay.log))
-        .with_writer(std::io::stderr)
-        .init();
+    start_log(&relay.log, false);
     let end = on_signals()?;
     let config = RelayConfig {
         database_url,

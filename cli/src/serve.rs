@@ -5,6 +5,7 @@
 //! was configured is known to be right, and nothing outlives the drain.
 
 mod addresses;
+mod log;
 mod parts;
 mod process;
 mod up;
@@ -12,6 +13,7 @@ mod up;
 use std::future::Future;
 
 use addresses::Addresses;
+pub(crate) use log::start as start_log;
 pub(crate) use process::{colours, on_signals, raise_file_limit};
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +104,7 @@ where
         }
         return Ok(());
     }
-    process::start_log(&config);
+    log::start(&config.log, config.log_json);
     process::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

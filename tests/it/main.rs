@@ -9,6 +9,7 @@ mod jobs;
 mod killed;
 mod layout;
 mod links;
+mod logs;
 mod many_pictures;
 #[path = "world/postgres.rs"]
 mod postgres;

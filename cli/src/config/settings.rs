@@ -369,7 +369,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "FILTER",
         "info",
         "unep",
-        "What is logged to stderr: a level, or a filter such as `info,edge=debug`",
+        "What is logged to stderr: a level, or a filter such as `info,edge=debug`; libraries log up to `info` at most, for below it they log frames and headers with their tokens",
     ),
     setting(
         "log-format",

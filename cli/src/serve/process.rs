@@ -1,26 +1,12 @@
-//! What a serving process needs of the system: a log, signals, enough files.
+//! What a serving process needs of the system: signals and enough open files.
 
 use std::io::{self, IsTerminal};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-use crate::{config::Config, exit::Failure};
-
-/// Logs to stderr, as configured.
-pub(super) fn start_log(config: &Config) {
-    let filter = EnvFilter::new(&config.log);
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    if config.log_json {
-        builder.json().init();
-    } else {
-        builder.with_ansi(colours(&io::stderr())).init();
-    }
-}
+use crate::exit::Failure;
 
 /// Whether a stream takes colours: a terminal, and nobody said `NO_COLOR`.
 pub(crate) fn colours(stream: &impl IsTerminal) -> bool {

@@ -66,6 +66,12 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Typeset the report on standard input; started by the processors
+    #[command(hide = true)]
+    TypesetReport {
+        /// CPU time that it may take, in seconds
+        cpu_seconds: u64,
+    },
 }
 
 /// What to do with the configuration.

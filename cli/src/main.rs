@@ -62,6 +62,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Processors(processors) => serve::processors(&processors),
         Command::Bench(bench) => bench::run(&bench),
         Command::Store(store) => store::run(&store),
+        Command::TypesetReport { cpu_seconds } => {
+            ::processors::typeset_report(cpu_seconds).map_err(Failure::failed)
+        }
     }
 }
 

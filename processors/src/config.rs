@@ -182,6 +182,10 @@ pub struct Config {
     pub workers: usize,
     /// Reports made at the same time. Default 1. Each keeps a core busy.
     pub report_workers: usize,
+    /// Program and arguments that set one report: [`crate::typeset_report`] with the last
+    /// argument, the CPU seconds, which is added. Default `typeset-report` of the running
+    /// program.
+    pub typeset_command: Vec<String>,
     /// What transcribes. Default none: `pocketsphinx` if it is on the path, otherwise
     /// transcriptions fail with `not_configured`.
     pub transcriber: Option<Transcriber>,
@@ -254,6 +258,7 @@ impl Default for Config {
             max_decode_bytes: 256 << 20,
             workers: 2,
             report_workers: 1,
+            typeset_command: vec!["/proc/self/exe".into(), "typeset-report".into()],
             transcriber: None,
             typeform: Typeform::default(),
             transcriber_timeout: Duration::from_mins(2),

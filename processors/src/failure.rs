@@ -75,6 +75,8 @@ failures! {
     FetchRefused = "fetch_refused", Never, "Pictures cannot be downloaded from this address.";
     /// A picture that a report is to show is not there.
     ImageNotFound = "image_not_found", Never, "A picture of the report is not there any more.";
+    /// Typesetting it takes more memory than the limit.
+    ReportTooLarge = "report_too_large", Never, "The report is too large. Please use fewer rows or pictures.";
     /// It took too long.
     Timeout = "timeout", Never, "The work took too long. Please try again.";
     /// The server stopped too often while it was at work, or before it had the file.

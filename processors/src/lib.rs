@@ -46,6 +46,7 @@ pub use crate::{
     config::{Config, DatabaseUrl, RemoteTranscriber, Secret, Storage, Transcriber, Typeform},
     database::DatabaseError,
     failure::Failure,
+    report::{TypesetReportError, typeset_report},
 };
 
 /// How long progress is tried: later it is worth nothing.

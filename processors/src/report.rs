@@ -1,13 +1,15 @@
 //! Incident reports: what happened, as a PDF that can be archived and read aloud.
+//!
+//! Invariant: a report is typeset in a child process; nothing that it does there can
+//! take more than its job with it.
 
-mod asked;
-mod fonts;
+mod child;
+mod message;
+mod process;
+mod request;
 mod typeset;
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use belfry::{
     publisher::event,
@@ -17,11 +19,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub(crate) use self::asked::{Asked, MAX_JSON_BYTES};
-use self::{
-    fonts::Fonts,
-    typeset::{Made, Pdf, TypesetError, typeset},
-};
+pub use self::child::{TypesetReportError, typeset_report};
+use self::process::Typesetter;
+pub(crate) use self::request::{MAX_JSON_BYTES, ReportRequest};
 use crate::{
     clock::{expiry_s, time_of},
     config::Config,
@@ -34,25 +34,23 @@ use crate::{
 
 /// The longest side of a picture on paper, in pixels: 170 mm at 200 dots an inch.
 const PICTURE_SIDE: u32 = 1_340;
-/// What the pictures take of the way, in percent.
+/// The progress when all pictures are prepared, in percent.
 const PICTURES_PERCENT: u32 = 40;
 
-/// What is made.
+/// A finished report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Output {
-    /// How many pages it has.
     pub(crate) pages: u32,
-    /// Its size.
     pub(crate) size_bytes: u64,
-    /// Unix seconds: the expiry of the link in the event that tells of it.
+    /// Unix seconds: expiry of the link in the terminal event.
     pub(crate) url_expires_at_s: i64,
 }
 
-/// Under what reports are kept.
+/// The prefix of the reports' keys in the store.
 pub(crate) const REPORTS: &str = "reports/";
 
-/// Where a report is kept.
+/// The key of a report in the store.
 pub(crate) fn report_key(report_id: &str) -> String {
     format!("{REPORTS}{report_id}.pdf")
 }
@@ -62,29 +60,35 @@ pub(crate) struct Reports {
     pub(crate) config: Arc<Config>,
     pub(crate) files: Files,
     pub(crate) signer: Signer,
-    /// Looked for when the first report is made.
-    fonts: Arc<OnceLock<Fonts>>,
+    typesetter: Typesetter,
 }
 
 impl Reports {
-    /// Fonts are looked for later.
     pub(crate) fn new(config: Arc<Config>, files: Files, signer: Signer) -> Self {
+        let typesetter = Typesetter {
+            command: config.typeset_command.clone(),
+            deadline: config.job_timeout,
+        };
         Self {
             config,
             files,
             signer,
-            fonts: Arc::default(),
+            typesetter,
         }
     }
 
     /// The pictures of a report in its own order, small enough for paper.
-    async fn pictures(&self, asked: &Asked, at: &AtWork) -> Result<Vec<Vec<u8>>, Failure> {
+    async fn pictures(
+        &self,
+        request: &ReportRequest,
+        at: &AtWork,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
         let budget = Budget {
             pixels: self.config.max_pixels,
             bytes: self.config.max_decode_bytes,
         };
-        let (mut pictures, all) = (Vec::new(), asked.images.len());
-        for (number, image) in asked.images.iter().enumerate() {
+        let (mut pictures, all) = (Vec::new(), request.images.len());
+        for (number, image) in request.images.iter().enumerate() {
             let percent = PICTURES_PERCENT * u32::try_from(number).unwrap_or(0) / 20;
             let stage = format!("preparing picture {} of {all}", number + 1);
             at.progress(percent.min(PICTURES_PERCENT), &stage);
@@ -102,35 +106,11 @@ impl Reports {
         }
         Ok(pictures)
     }
-
-    async fn typeset(&self, job: &Job<Asked>, at: &AtWork) -> Result<Pdf, Failure> {
-        let pictures = self.pictures(&job.input, at).await?;
-        let (fonts, asked, at) = (Arc::clone(&self.fonts), job.input.clone(), at.clone());
-        let made = made(&job.resource_id);
-        let work = tokio::task::spawn_blocking(move || {
-            let fonts = fonts.get_or_init(Fonts::find);
-            let mut percent = PICTURES_PERCENT;
-            typeset(fonts, asked, pictures, made, |step| {
-                percent += 20;
-                at.progress(percent, step);
-                !at.is_off()
-            })
-        });
-        work.await
-            .map_err(|error| panicked(&error))?
-            .map_err(|error| match error {
-                TypesetError::Off => Failure::Cancelled,
-                TypesetError::Fault { .. } => {
-                    tracing::error!(%error, report = job.resource_id, "a report was not made");
-                    Failure::Internal
-                }
-            })
-    }
 }
 
 impl Kind for Reports {
     const NAME: &'static str = "report";
-    type Input = Asked;
+    type Input = ReportRequest;
     type Output = Output;
 
     fn terms(&self) -> Terms {
@@ -141,11 +121,11 @@ impl Kind for Reports {
         }
     }
 
-    fn started(&self, job: &Job<Asked>) -> Event {
+    fn started(&self, job: &Job<ReportRequest>) -> Event {
         event::pdf_generation_started(&job.resource_id, &job.input.title)
     }
 
-    fn completed(&self, job: &Job<Asked>, output: &Output, took: Duration) -> Event {
+    fn completed(&self, job: &Job<ReportRequest>, output: &Output, took: Duration) -> Event {
         let expires_at_s = output.url_expires_at_s;
         let link = self
             .signer
@@ -159,12 +139,18 @@ impl Kind for Reports {
         })
     }
 
-    fn failed(&self, job: &Job<Asked>, reason: v1::Failure) -> Event {
+    fn failed(&self, job: &Job<ReportRequest>, reason: v1::Failure) -> Event {
         event::pdf_generation_failed(&job.resource_id, reason)
     }
 
-    async fn work(&self, job: &Job<Asked>, at: &AtWork) -> Result<Output, Failure> {
-        let pdf = self.typeset(job, at).await?;
+    async fn work(&self, job: &Job<ReportRequest>, at: &AtWork) -> Result<Output, Failure> {
+        let pictures = self.pictures(&job.input, at).await?;
+        at.progress(PICTURES_PERCENT, "laying out the pages");
+        let created = created(&job.resource_id);
+        let pdf = self
+            .typesetter
+            .typeset(job.input.clone(), pictures, created)
+            .await?;
         at.progress(90, "storing the report");
         let size_bytes = pdf.bytes.len() as u64;
         let stored = self
@@ -179,26 +165,20 @@ impl Kind for Reports {
         })
     }
 
-    async fn clean(&self, job: &Job<Asked>) {
+    async fn clean(&self, job: &Job<ReportRequest>) {
         self.files.remove(&report_key(&job.resource_id)).await;
     }
 }
 
-/// When the report was asked for, as its id says: the same in every attempt.
-fn made(report_id: &str) -> Made {
+/// When a report was requested, as its id says: the same in every attempt.
+fn created(report_id: &str) -> OffsetDateTime {
     let id = Uuid::parse_str(report_id).ok();
     let at = id.and_then(|id| id.get_timestamp());
     let seconds = at.map_or(0, |at| i64::try_from(at.to_unix().0).unwrap_or(0));
-    let at = OffsetDateTime::from_unix_timestamp(seconds);
-    let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (year, month, day) = at.to_calendar_date();
-    Made {
-        date: (year, month.into(), day),
-        time: at.to_hms(),
-    }
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn panicked(error: &tokio::task::JoinError) -> Failure {
-    tracing::error!(%error, "a report could not be worked on");
+    tracing::error!(%error, "a picture of a report could not be prepared");
     Failure::Internal
 }

@@ -23,7 +23,7 @@ use crate::{
     image::Images,
     job::{Kind, Record, Status},
     problem::Problem,
-    report::{Asked, MAX_JSON_BYTES, Reports, report_key},
+    report::{MAX_JSON_BYTES, ReportRequest, Reports, report_key},
 };
 
 /// A report as dashboards know it.
@@ -88,18 +88,18 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
             detail,
         )
     })?;
-    let asked: Asked = serde_json::from_slice(&body)
+    let report: ReportRequest = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("the JSON is not as expected: {error}")))?;
     let invalid = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_report", detail);
-    asked.check().map_err(invalid)?;
-    pictures_are_there(&app, &user, &asked).await?;
+    report.check().map_err(invalid)?;
+    pictures_are_there(&app, &user, &report).await?;
     let id = Uuid::now_v7().to_string();
-    let record = app.jobs.accept::<Reports>(slot, id, &asked).await?;
+    let record = app.jobs.accept::<Reports>(slot, id, &report).await?;
     Ok(accepted("reportId", &record))
 }
 
-async fn pictures_are_there(app: &App, user: &str, asked: &Asked) -> Result<(), Problem> {
-    for (number, image) in asked.images.iter().enumerate() {
+async fn pictures_are_there(app: &App, user: &str, report: &ReportRequest) -> Result<(), Problem> {
+    for (number, image) in report.images.iter().enumerate() {
         let record = app.jobs.records().resource(Images::NAME, &image.id).await?;
         let status = record.filter(|record| record.user_id == user);
         let (code, detail) = match status.map(|record| record.status()) {

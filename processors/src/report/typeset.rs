@@ -1,203 +1,153 @@
-//! From what is asked to the bytes of a PDF. Pure computation: call it on a thread
-//! that may block.
+//! One report to the bytes of a PDF. Pure computation that may take long: it runs in a
+//! child process (see [`super::child`]).
 //!
-//! What always holds: what a writer says is data of the page, never markup of it;
-//! nothing is read but what is handed in; the same input gives the same bytes.
+//! Invariants: no text makes it fail. What the fonts or PDF/A refuse is spelled out,
+//! and if krilla refuses the whole all the same, the report is set again with fewer
+//! fonts and then with nothing but ASCII. The same request on the same machine gives
+//! the same bytes.
 
-use std::sync::LazyLock;
+mod body;
+mod flow;
+mod fonts;
+mod margin;
+mod page;
+mod pdf;
+mod text;
 
-use serde_json::json;
-use typst::{
-    Library, LibraryExt, World,
-    diag::{FileError, FileResult, SourceDiagnostic},
-    foundations::{Bytes, Datetime, Duration, Smart},
-    syntax::{FileId, RootedPath, Source, VirtualPath, VirtualRoot},
-    text::{Font, FontBook},
-    utils::LazyHash,
-};
-use typst_layout::PagedDocument;
-use typst_pdf::{PdfOptions, PdfStandard, PdfStandards, Timestamp};
-
-use super::{
-    asked::{Asked, occurred},
-    fonts::Fonts,
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
 };
 
-const PAGE: &str = include_str!("report.typ");
-const DATA: &str = "report.json";
-const PICTURES: &str = "pictures/";
+use krilla::{configure::ValidationError, error::KrillaError, image::Image};
+use time::OffsetDateTime;
 
-static PAGE_ID: LazyLock<FileId> = LazyLock::new(|| {
-    let path = VirtualPath::new("/report.typ").expect("a path of our own");
-    RootedPath::new(VirtualRoot::Project, path).intern()
-});
-static LIBRARY: LazyLock<LazyHash<Library>> =
-    LazyLock::new(|| LazyHash::new(<Library as LibraryExt>::default()));
+use self::{
+    fonts::Sources,
+    pdf::{About, PdfError},
+    text::{Refused, Setter},
+};
+use super::request::ReportRequest;
 
-/// A report on paper.
+/// A finished report.
 #[derive(Debug)]
 pub(crate) struct Pdf {
-    /// The file.
     pub(crate) bytes: Vec<u8>,
-    /// How many pages it has.
     pub(crate) pages: u32,
 }
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TypesetError {
-    /// Nobody waits for it any more.
-    #[error("the report was called off")]
-    Off,
-    /// The template or the typesetter is at fault.
-    #[error("the report could not be {step}: {said}")]
-    Fault {
-        /// What was being done.
-        step: &'static str,
-        /// The typesetter's words.
-        said: String,
+    /// A picture is no JPEG or PNG file that can be embedded.
+    #[error("picture {number} cannot be embedded: {reason}")]
+    Picture {
+        /// From 1.
+        number: usize,
+        /// What the decoder says.
+        reason: String,
     },
+    /// A bug: every attempt failed. The last error.
+    #[error("the report cannot be typeset: {0}")]
+    Refused(String),
 }
 
-/// When a report was asked for: civil time, UTC.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Made {
-    /// Year, month, day.
-    pub(crate) date: (i32, u8, u8),
-    /// Hour, minute, second.
-    pub(crate) time: (u8, u8, u8),
-}
-
-/// Everything that the typesetter can see.
-struct Paper<'a> {
-    fonts: &'a Fonts,
-    page: Source,
-    data: Bytes,
-    pictures: Vec<Bytes>,
-}
-
-impl World for Paper<'_> {
-    fn library(&self) -> &LazyHash<Library> {
-        &LIBRARY
-    }
-
-    fn book(&self) -> &LazyHash<FontBook> {
-        self.fonts.book()
-    }
-
-    fn main(&self) -> FileId {
-        *PAGE_ID
-    }
-
-    fn source(&self, id: FileId) -> FileResult<Source> {
-        if id == *PAGE_ID {
-            return Ok(self.page.clone());
-        }
-        Err(FileError::AccessDenied)
-    }
-
-    fn file(&self, id: FileId) -> FileResult<Bytes> {
-        let path = id.get().vpath().get_without_slash();
-        if path == DATA {
-            return Ok(self.data.clone());
-        }
-        let number = path.strip_prefix(PICTURES).and_then(|n| n.parse().ok());
-        let picture = number.and_then(|n: usize| self.pictures.get(n));
-        picture.cloned().ok_or(FileError::AccessDenied)
-    }
-
-    fn font(&self, index: usize) -> Option<Font> {
-        self.fonts.font(index)
-    }
-
-    /// The page does not ask for it.
-    fn today(&self, _: Option<Duration>) -> Option<Datetime> {
-        None
-    }
-}
-
-/// Sets a report. `pictures` are JPEG or PNG files, one for each image of `asked`.
-/// `next` is told each step and says whether to go on.
+/// Sets a report. `pictures` are JPEG or PNG files, one for each image of the request.
 pub(crate) fn typeset(
-    fonts: &Fonts,
-    mut asked: Asked,
-    pictures: Vec<Vec<u8>>,
-    made: Made,
-    mut next: impl FnMut(&'static str) -> bool,
+    request: &ReportRequest,
+    pictures: &[Vec<u8>],
+    created: OffsetDateTime,
 ) -> Result<Pdf, TypesetError> {
-    let mut go_on = |step| next(step).then_some(()).ok_or(TypesetError::Off);
-    let mut spelled = false;
-    for text in asked.texts_mut() {
-        spelled |= fonts.spell_out(text);
+    let pictures = pictures.iter().enumerate();
+    let pictures = pictures.map(|(index, bytes)| picture(index + 1, bytes));
+    let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
+    let mut refused = BTreeSet::new();
+    let mut last = String::new();
+    for attempt in 0..3 {
+        let (sources, spelled) = match attempt {
+            0 => (Sources::All, Refused::These(BTreeSet::new())),
+            1 => (Sources::Carried, Refused::These(refused.clone())),
+            _ => (Sources::Carried, Refused::AllButAscii),
+        };
+        // Libraries that read fonts of unknown origin may panic on them.
+        let set = catch_unwind(AssertUnwindSafe(|| {
+            set(request, &pictures, created, (sources, spelled))
+        }));
+        match set {
+            Ok(Ok(pdf)) => return Ok(pdf),
+            Ok(Err(error)) => {
+                last = describe(&error);
+                refused = characters(&error);
+            }
+            Err(_) => last = String::from("a panic"),
+        }
+        eprintln!("attempt {attempt} failed: {last}");
     }
-    let paper = Paper {
-        fonts,
-        page: Source::new(*PAGE_ID, PAGE.to_owned()),
-        data: Bytes::from_string(data(&asked, made, spelled)),
-        pictures: pictures.into_iter().map(Bytes::new).collect(),
+    Err(TypesetError::Refused(last))
+}
+
+fn set(
+    request: &ReportRequest,
+    pictures: &[Image],
+    created: OffsetDateTime,
+    (sources, refused): (Sources, Refused),
+) -> Result<Pdf, PdfError> {
+    let fonts = fonts::load(sources, &request.language);
+    let mut setter = Setter::new(fonts, &request.language, refused);
+    let sizes: Vec<(u32, u32)> = pictures.iter().map(Image::size).collect();
+    let mut pages = body::compose(request, &sizes, &mut setter);
+    margin::add(&mut pages, request, created, &mut setter);
+    let about = About {
+        title: body::one_line(&request.title),
+        author: &request.reporter,
+        language: &request.language,
+        created,
     };
-    go_on("laying out the pages")?;
-    let document = typst::compile::<PagedDocument>(&paper).output;
-    let document = document.map_err(|errors| fault("laid out", &errors));
-    let written = document.and_then(|document| {
-        go_on("writing the PDF")?;
-        let bytes = typst_pdf::pdf(&document, &options(made)?);
-        let bytes = bytes.map_err(|errors| fault("written as PDF", &errors))?;
-        let pages = u32::try_from(document.pages().len()).unwrap_or(u32::MAX);
-        Ok(Pdf { bytes, pages })
-    });
-    // Otherwise the typesetter remembers every report for the next one.
-    typst::comemo::evict(0);
-    written
+    let bytes = pdf::write(&pages, pictures, &about)?;
+    let pages = u32::try_from(pages.sheets.len()).unwrap_or(u32::MAX);
+    Ok(Pdf { bytes, pages })
 }
 
-fn data(asked: &Asked, made: Made, spelled: bool) -> String {
-    let images = asked.images.iter().enumerate();
-    let images = images.map(
-        |(number, image)| json!({"file": format!("/{PICTURES}{number}"), "caption": image.caption}),
-    );
-    let ((year, month, day), (hour, minute, _)) = (made.date, made.time);
-    let data = json!({
-        "title": asked.title,
-        "reference": asked.reference,
-        "reporter": asked.reporter,
-        "occurred": occurred(&asked.occurred_at).unwrap_or_else(|| asked.occurred_at.clone()),
-        "location": asked.location,
-        "severity": asked.severity,
-        "summary": asked.summary,
-        "rows": asked.rows,
-        "images": images.collect::<Vec<_>>(),
-        "closing": asked.closing,
-        "language": asked.language,
-        "made": format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC"),
-        "spelled": spelled,
-    });
-    data.to_string()
+fn picture(number: usize, bytes: &[u8]) -> Result<Image, TypesetError> {
+    let data = bytes.to_vec().into();
+    let image = if bytes.starts_with(b"\x89PNG") {
+        Image::from_png(data, false)
+    } else {
+        Image::from_jpeg(data, false)
+    };
+    image.map_err(|reason| TypesetError::Picture { number, reason })
 }
 
-/// Archival (ISO 19005-2, with structure) and accessible (ISO 14289-1).
-fn options(made: Made) -> Result<PdfOptions, TypesetError> {
-    let standards = PdfStandards::new(&[PdfStandard::A_2a, PdfStandard::Ua_1]);
-    let standards = standards.map_err(|error| TypesetError::Fault {
-        step: "made to a standard",
-        said: error.message().to_string(),
-    })?;
-    let ((year, month, day), (hour, minute, second)) = (made.date, made.time);
-    let at = Datetime::from_ymd_hms(year, month, day, hour, minute, second);
-    Ok(PdfOptions {
-        creator: Smart::Custom(Some("Belfry".to_owned())),
-        timestamp: at.map(Timestamp::new_utc),
-        standards,
-        ..PdfOptions::default()
-    })
-}
-
-fn fault(step: &'static str, errors: &[SourceDiagnostic]) -> TypesetError {
-    let said: Vec<&str> = errors.iter().map(|error| &*error.message).collect();
-    TypesetError::Fault {
-        step,
-        said: said.join("; "),
+/// The error with all that krilla found.
+fn describe(error: &PdfError) -> String {
+    match error {
+        PdfError::Krilla(KrillaError::Validation(errors)) => {
+            let mut found: Vec<String> = errors.iter().map(|(e, _)| format!("{e:?}")).collect();
+            found.dedup();
+            found.truncate(5);
+            found.join("; ")
+        }
+        error => error.to_string(),
     }
+}
+
+/// The characters that an error names, ASCII aside.
+fn characters(error: &PdfError) -> BTreeSet<char> {
+    let mut named = BTreeSet::new();
+    if let PdfError::Krilla(KrillaError::Validation(errors)) = error {
+        for (error, _) in errors {
+            match error {
+                ValidationError::ContainsNotDefGlyph(_, _, text) => named.extend(text.chars()),
+                ValidationError::InvalidCodepointMapping(_, _, c, _)
+                | ValidationError::UnicodePrivateArea(_, _, c, _) => {
+                    named.insert(*c);
+                }
+                _ => {}
+            }
+        }
+    }
+    named.retain(|c| !c.is_ascii());
+    named
 }
 
 #[cfg(test)]

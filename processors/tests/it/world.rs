@@ -118,6 +118,7 @@ impl World {
             document_types: ["image", "passport", "driving_license_picture"]
                 .map(str::to_owned)
                 .to_vec(),
+            typeset_command: vec![env!("CARGO_BIN_EXE_typeset-report").into()],
             ..Config::default()
         };
         Self {

@@ -1,12 +1,16 @@
-//! What a report is to say, and the limits of it. Pure.
+//! The request for a report and its limits. Pure.
 //!
-//! What always holds: what passed [`Asked::check`] can be set on paper in bounded
-//! time and space.
+//! Invariant: a report that passed [`ReportRequest::check`] can be typeset in bounded
+//! time and space, and no string of it is longer than PDF allows.
 
+use icu_properties::{
+    CodePointMapData,
+    props::{GeneralCategory, GeneralCategoryGroup},
+};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Bytes of the JSON of a report at most; all of it is on paper then.
+/// Bytes of the JSON of a report at most.
 pub(crate) const MAX_JSON_BYTES: usize = 256 << 10;
 /// Rows of the table at most.
 pub(crate) const MAX_ROWS: usize = 500;
@@ -17,53 +21,52 @@ const MAX_TITLE_CHARS: usize = 200;
 const MAX_LINE_CHARS: usize = 200;
 const MAX_CELL_CHARS: usize = 2_000;
 const MAX_TEXT_CHARS: usize = 20_000;
+/// Combining marks on one character at most: writing systems need about ten. All of
+/// them are one string in the PDF.
+const MAX_MARKS: usize = 64;
 
-/// An incident report, as it is asked for and as its record keeps it.
+/// An incident report, as it is requested and as its record keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Asked {
-    /// One line; the name of the document.
+pub(crate) struct ReportRequest {
+    /// Also the title of the document. 1 to 200 characters.
     pub(crate) title: String,
-    /// The incident's name elsewhere, such as a ticket.
+    /// The incident's name elsewhere, such as a ticket. At most 200 characters.
     #[serde(default)]
     pub(crate) reference: String,
-    /// Who reports.
+    /// Who reports. At most 200 characters.
     #[serde(default)]
     pub(crate) reporter: String,
     /// RFC 3339, with its zone.
     pub(crate) occurred_at: String,
-    /// Where it was.
+    /// At most 200 characters.
     #[serde(default)]
     pub(crate) location: String,
-    /// How bad it was.
     pub(crate) severity: Severity,
-    /// What happened, in paragraphs.
+    /// What happened, in paragraphs. 1 to 20,000 characters.
     pub(crate) summary: String,
-    /// What happened when, in the order that it is given.
+    /// What happened when, in the order given. At most 500.
     #[serde(default)]
     pub(crate) rows: Vec<Row>,
-    /// Pictures of the same user.
+    /// Pictures of the same user. At most 20.
     #[serde(default)]
     pub(crate) images: Vec<Image>,
-    /// What follows from it, in paragraphs.
+    /// What follows from it, in paragraphs. At most 20,000 characters.
     #[serde(default)]
     pub(crate) closing: String,
-    /// ISO 639 code of the language that it is written in, for screen readers.
+    /// ISO 639 code of the language that it is written in, for screen readers. Default
+    /// `en`. A language written from right to left mirrors the columns.
     #[serde(default = "english")]
     pub(crate) language: String,
 }
 
-/// How bad it was.
+/// How severe an incident was.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Nobody noticed.
     Low,
-    /// Some noticed.
     Medium,
-    /// Many noticed.
     High,
-    /// Nothing went.
     Critical,
 }
 
@@ -71,12 +74,12 @@ pub(crate) enum Severity {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {
-    /// When, in any words.
+    /// A timestamp of RFC 3339, or any text. At most 64 characters.
     #[serde(default)]
     pub(crate) time: String,
-    /// What happened.
+    /// What happened. 1 to 2,000 characters.
     pub(crate) what: String,
-    /// By whom.
+    /// By whom. At most 200 characters.
     #[serde(default)]
     pub(crate) who: String,
 }
@@ -87,7 +90,7 @@ pub(crate) struct Row {
 pub(crate) struct Image {
     /// The document's id.
     pub(crate) id: String,
-    /// What it shows; read to those who do not see it.
+    /// What it shows; also its alternative text. At most 200 characters.
     #[serde(default)]
     pub(crate) caption: String,
 }
@@ -96,9 +99,8 @@ fn english() -> String {
     "en".to_owned()
 }
 
-impl Asked {
-    /// The first thing that is over a limit or cannot be printed: which, and what is
-    /// allowed.
+impl ReportRequest {
+    /// The first field that exceeds a limit or cannot be printed, and what is allowed.
     pub(crate) fn check(&self) -> Result<(), String> {
         text("title", &self.title, 1, MAX_TITLE_CHARS)?;
         text("summary", &self.summary, 1, MAX_TEXT_CHARS)?;
@@ -110,7 +112,7 @@ impl Asked {
         ] {
             text(field, line, 0, MAX_LINE_CHARS)?;
         }
-        if occurred(&self.occurred_at).is_none() {
+        if readable_time(&self.occurred_at).is_none() {
             let at: String = self.occurred_at.chars().take(40).collect();
             return Err(format!(
                 "`occurredAt` is `{at}`, write date, time and zone as in `2026-11-23T14:05:00Z`"
@@ -138,29 +140,22 @@ impl Asked {
         }
         Ok(())
     }
-
-    /// Every text in it that comes from its writer.
-    pub(crate) fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
-        let own = [
-            &mut self.title,
-            &mut self.reference,
-            &mut self.reporter,
-            &mut self.location,
-            &mut self.summary,
-            &mut self.closing,
-        ];
-        let rows = self.rows.iter_mut();
-        let rows = rows.flat_map(|row| [&mut row.time, &mut row.what, &mut row.who]);
-        let captions = self.images.iter_mut().map(|image| &mut image.caption);
-        own.into_iter().chain(rows).chain(captions)
-    }
 }
 
-/// Date, time and zone as people read them, of an RFC 3339 timestamp.
-pub(crate) fn occurred(at: &str) -> Option<String> {
-    let at = OffsetDateTime::parse(at, &Rfc3339).ok()?;
+/// Date, time and zone of an RFC 3339 timestamp as people read them; `None` for other
+/// text.
+pub(crate) fn readable_time(text: &str) -> Option<String> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(readable)
+}
+
+/// Date, time and zone as people read them. Seconds stand there unless they are 0.
+pub(crate) fn readable(at: OffsetDateTime) -> String {
     let (year, month, day) = at.to_calendar_date();
     let (month, hour, minute) = (u8::from(month), at.hour(), at.minute());
+    let seconds = match at.second() {
+        0 => String::new(),
+        second => format!(":{second:02}"),
+    };
     let zone = match at.offset().as_hms() {
         (0, 0, _) => String::new(),
         (hours, minutes, _) => {
@@ -168,9 +163,7 @@ pub(crate) fn occurred(at: &str) -> Option<String> {
             format!("{sign}{:02}:{:02}", hours.abs(), minutes.abs())
         }
     };
-    Some(format!(
-        "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC{zone}"
-    ))
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}{seconds} UTC{zone}")
 }
 
 fn text(field: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
@@ -185,6 +178,11 @@ fn text(field: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
             "`{field}` has {chars} characters, at most {max} are allowed"
         ));
     }
+    if longest_marks(text) > MAX_MARKS {
+        return Err(format!(
+            "`{field}` has a character with more than {MAX_MARKS} combining marks, leave some out"
+        ));
+    }
     let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t' | '\r');
     if let Some(control) = text.chars().find(control) {
         let code = u32::from(control);
@@ -193,6 +191,21 @@ fn text(field: &str, text: &str, min: usize, max: usize) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The most combining marks that follow each other.
+fn longest_marks(text: &str) -> usize {
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    let (mut longest, mut current) = (0, 0);
+    for c in text.chars() {
+        current = if GeneralCategoryGroup::Mark.contains(categories.get(c)) {
+            current + 1
+        } else {
+            0
+        };
+        longest = longest.max(current);
+    }
+    longest
 }
 
 fn count(field: &str, count: usize, max: usize) -> Result<(), String> {
@@ -212,22 +225,27 @@ mod tests {
 
     type Change = fn(&mut Value);
 
-    fn asked(change: impl FnOnce(&mut Value)) -> Result<(), String> {
+    fn check(change: impl FnOnce(&mut Value)) -> Result<(), String> {
         let mut json = json!({
             "title": "t", "occurredAt": "2026-11-23T14:05:00Z", "severity": "low", "summary": "s",
         });
         change(&mut json);
-        let asked: Asked = serde_json::from_value(json).map_err(|error| error.to_string())?;
-        asked.check()
+        let request: ReportRequest =
+            serde_json::from_value(json).map_err(|error| error.to_string())?;
+        request.check()
     }
 
     #[test]
-    fn a_report_needs_little_and_each_limit_is_told_with_its_field() {
-        assert_eq!(asked(|_| ()), Ok(()));
-        let cases: [(Change, &str); 9] = [
+    fn a_report_needs_few_fields_and_each_violation_names_its_field() {
+        assert_eq!(check(|_| ()), Ok(()));
+        let cases: [(Change, &str); 10] = [
             (|r| r["title"] = json!("  "), "`title` is empty"),
             (|r| r["title"] = json!("x".repeat(201)), "`title` has 201"),
             (|r| r["summary"] = json!("a\u{7}"), "U+0007"),
+            (
+                |r| r["closing"] = json!(format!("e{}", "\u{301}".repeat(65))),
+                "`closing` has a character with more than 64 combining marks",
+            ),
             (|r| r["severity"] = json!("bad"), "unknown variant `bad`"),
             (
                 |r| r["occurredAt"] = json!("yesterday"),
@@ -248,30 +266,32 @@ mod tests {
             ),
         ];
         for (change, expect) in cases {
-            let error = asked(change).unwrap_err();
+            let error = check(change).unwrap_err();
             assert!(error.contains(expect), "{error} for {expect}");
         }
     }
 
     #[test]
-    fn a_time_needs_its_date_its_hour_and_its_zone() {
-        let read = |at| occurred(at);
-        assert_eq!(
-            read("2026-11-23T14:05:09.250+01:00").as_deref(),
-            Some("2026-11-23 14:05 UTC+01:00")
-        );
-        assert_eq!(
-            read("2026-11-23T14:05:09Z").as_deref(),
-            Some("2026-11-23 14:05 UTC")
-        );
-        for no in [
+    fn a_timestamp_needs_its_date_its_hour_and_its_zone() {
+        let cases = [
+            (
+                "2026-11-23T14:05:09.250+01:00",
+                "2026-11-23 14:05:09 UTC+01:00",
+            ),
+            ("2026-11-23T14:05:00Z", "2026-11-23 14:05 UTC"),
+            ("2026-11-23T14:05:00-09:30", "2026-11-23 14:05 UTC-09:30"),
+        ];
+        for (text, readable) in cases {
+            assert_eq!(readable_time(text).as_deref(), Some(readable), "{text}");
+        }
+        for text in [
             "2026-11-23",
             "2026-11-23T14:05:09",
             "2026-13-23T14:05:09Z",
             "2026-02-30T14:05:09Z",
             "",
         ] {
-            assert_eq!(read(no), None, "{no}");
+            assert_eq!(readable_time(text), None, "{text}");
         }
     }
 }

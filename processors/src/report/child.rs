@@ -85,16 +85,18 @@ pub fn typeset_report(cpu_seconds: u64) -> Result<(), TypesetReportError> {
 }
 
 fn limit(cpu_seconds: u64) -> rustix::io::Result<()> {
-    for (resource, most) in [
-        (Resource::Data, MEMORY_BYTES),
-        (Resource::Cpu, cpu_seconds.max(1)),
-        (Resource::Nofile, FILES),
-        (Resource::Fsize, 0),
-        (Resource::Core, 0),
+    let cpu_seconds = cpu_seconds.max(1);
+    // The second limit is where SIGKILL follows SIGXCPU.
+    for (resource, current, maximum) in [
+        (Resource::Data, MEMORY_BYTES, MEMORY_BYTES),
+        (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
+        (Resource::Nofile, FILES, FILES),
+        (Resource::Fsize, 0, 0),
+        (Resource::Core, 0, 0),
     ] {
         let limit = Rlimit {
-            current: Some(most),
-            maximum: Some(most),
+            current: Some(current),
+            maximum: Some(maximum),
         };
         setrlimit(resource, limit)?;
     }

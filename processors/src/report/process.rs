@@ -129,9 +129,12 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, max: u64) -> std::io::Result
 
 /// What a child that was ended by this signal, or ended itself, means for its job.
 fn failure(signal: Option<i32>, messages: &str) -> Failure {
-    if signal == Some(Signal::XCPU.as_raw()) || signal == Some(Signal::KILL.as_raw()) {
-        // Nobody but the kernel kills it here: for its CPU time, or for memory.
+    if signal == Some(Signal::XCPU.as_raw()) {
         return Failure::Timeout;
+    }
+    if signal == Some(Signal::KILL.as_raw()) {
+        // The kernel, for want of memory on the whole machine: that may pass.
+        return Failure::Unavailable;
     }
     if messages.contains(OUT_OF_MEMORY) {
         return Failure::ReportTooLarge;
@@ -152,6 +155,7 @@ mod tests {
     fn each_way_to_end_a_child_has_its_code() {
         let code = |signal: Signal, said| failure(Some(signal.as_raw()), said);
         assert_eq!(code(Signal::XCPU, ""), Failure::Timeout);
+        assert_eq!(code(Signal::KILL, ""), Failure::Unavailable);
         assert_eq!(code(Signal::SEGV, ""), Failure::Internal);
         assert_eq!(
             code(Signal::ABORT, "memory allocation of 9 bytes failed"),

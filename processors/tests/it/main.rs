@@ -17,5 +17,6 @@ mod sounds;
 mod status;
 mod transcriptions;
 mod typeform;
+mod typesetter;
 mod upgrade;
 mod world;

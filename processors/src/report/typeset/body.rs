@@ -23,7 +23,7 @@ const BADGE: Style = style(8.5, true, 1.2);
 const GAP: f32 = 12.0;
 /// Least and largest width of the table's first and last column; what is longer breaks
 /// into lines.
-const NARROW: (f32, f32) = (34.0, 96.0);
+const NARROW: (f32, f32) = (34.0, 112.0);
 /// Dots of a picture per inch of paper, unless the page is too small for it.
 const PICTURE_DPI: f32 = 110.0;
 /// Points of a section that stay on the page of its heading.
@@ -141,24 +141,30 @@ impl Composer<'_> {
                 let label = self.setter.lines(label, LABEL, width, self.start);
                 let mut lines = cell_lines(label, Ink::MUTED, header);
                 let cell = self.add(node, Role::Cell);
-                lines.extend(self.value(value, "not given", column, cell));
+                let align = self.start;
+                lines.extend(self.value((value, "not given"), column, align, cell));
                 cells.push(Cell { column, lines });
             }
             self.flow.row(cells, look);
         }
     }
 
-    /// The lines of a field or cell, or what stands there if it is empty.
-    fn value(&mut self, text: &str, empty: &str, column: Column, node: NodeId) -> Vec<CellLine> {
+    /// The lines of a field or cell: its text, or the other one if it is empty.
+    fn value(
+        &mut self,
+        (text, empty): (&str, &str),
+        column: Column,
+        align: Alignment,
+        node: NodeId,
+    ) -> Vec<CellLine> {
         let text = text.trim();
-        if text.is_empty() {
-            let lines = self.setter.lines(empty, CELL, column.width, self.start);
-            return cell_lines(lines, Ink::MUTED, node);
-        }
-        let lines = self
-            .setter
-            .lines(text, CELL, column.width, Alignment::Start);
-        cell_lines(lines, Ink::TEXT, node)
+        let (text, align, ink) = if text.is_empty() {
+            (empty, self.start, Ink::MUTED)
+        } else {
+            (text, align, Ink::TEXT)
+        };
+        let lines = self.setter.lines(text, CELL, column.width, align);
+        cell_lines(lines, ink, node)
     }
 
     fn heading(&mut self, text: &str, next: f32) {
@@ -207,9 +213,15 @@ impl Composer<'_> {
             let node = self.add(body, Role::Row);
             let who = one_line(&row.who);
             let mut cells = Vec::new();
-            for (text, column) in [time, &row.what, &who].into_iter().zip(columns) {
+            let narrow = self.start;
+            let texts = [
+                (time, narrow),
+                (&row.what, Alignment::Start),
+                (&who, narrow),
+            ];
+            for ((text, align), column) in texts.into_iter().zip(columns) {
                 let cell = self.add(node, Role::Cell);
-                let lines = self.value(text, "–", column, cell);
+                let lines = self.value((text, "–"), column, align, cell);
                 cells.push(Cell { column, lines });
             }
             self.flow.row(cells, look);

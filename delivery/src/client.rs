@@ -78,7 +78,7 @@ pub enum Output<E> {
         event: E,
     },
     /// Tell the program that events are missing.
-    TellGap {
+    ReportGap {
         /// The stream.
         stream: StreamName,
         /// Which.
@@ -139,7 +139,7 @@ impl Client {
             Input::Pong => self.failures = 0,
             Input::Gap { stream, gap } => {
                 self.positions.insert(stream.clone(), gap.to);
-                out.push(Output::TellGap { stream, gap });
+                out.push(Output::ReportGap { stream, gap });
             }
             Input::Closed {
                 reconnect,

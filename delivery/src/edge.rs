@@ -95,8 +95,8 @@ impl Edge {
                 let opened = Session::new(session, who, interests, (now, ends_at));
                 self.open(session, opened, out);
             }
-            Input::Gone { session } => self.forget(session),
-            Input::Heard { session } => {
+            Input::Closed { session } => self.forget(session),
+            Input::Received { session } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
                     session.heard(now);
                 }
@@ -294,7 +294,7 @@ impl Edge {
         | Input::UnwatchPresence { session: id, .. }
         | Input::Ping { session: id }
         | Input::Refresh { session: id, .. }
-        | Input::Bad { session: id }) = message
+        | Input::Invalid { session: id }) = message
         else {
             return;
         };
@@ -336,7 +336,7 @@ impl Edge {
                 session.refresh(ends_at);
                 self.note_deadline(id);
             }
-            Input::Bad { .. } if session.bad(&self.limits, now) => {
+            Input::Invalid { .. } if session.bad(&self.limits, now) => {
                 self.close(id, (CloseReason::BadRequest, None), out);
             }
             _ => {}

@@ -27,7 +27,7 @@ use alloc::{
 };
 
 pub use self::messages::{
-    Announcement, EdgeId, Input, Kind, Output, Publish, ReadId, Receipt, Reply, SessionInfo, Stats,
+    Announcement, Input, Kind, LinkId, Output, Publish, ReadId, Receipt, Reply, SessionInfo, Stats,
     Subject, Ticket, WatchId,
 };
 use self::{
@@ -82,7 +82,7 @@ pub struct Hub {
     /// Recent events of all streams in the order they came, to drop the oldest.
     recent: VecDeque<(StreamName, u64)>,
     recent_bytes: usize,
-    links: BTreeMap<EdgeId, Link>,
+    links: BTreeMap<LinkId, Link>,
     users: Members,
     sessions: usize,
     /// Presence of streams that sessions watch.
@@ -149,15 +149,15 @@ impl Hub {
             Input::Failed => self.failed(out),
             Input::Read { read, events } => self.read_done(read, events, (now, out)),
             Input::Attach {
-                edge,
+                link,
                 name,
                 deliveries,
                 bytes,
             } => {
-                self.attach(edge, name, (deliveries, bytes), (now, out));
+                self.attach(link, name, (deliveries, bytes), (now, out));
             }
-            Input::Detach { edge } => self.detach(edge, now),
-            Input::FromEdge { edge, message } => self.hear_edge(edge, message, now, out),
+            Input::Detach { link } => self.detach(link, now),
+            Input::FromEdge { link, message } => self.hear_edge(link, message, now, out),
             Input::WatchReceipts {
                 watch,
                 publisher,
@@ -207,9 +207,9 @@ impl Hub {
 
     /// All sessions, by link and number.
     pub fn sessions(&self) -> impl Iterator<Item = SessionInfo<'_>> {
-        self.links.values().flat_map(|link| {
-            link.sessions.iter().map(|(number, session)| SessionInfo {
-                edge: &link.name,
+        self.links.values().flat_map(|state| {
+            state.sessions.iter().map(|(number, session)| SessionInfo {
+                edge: &state.name,
                 session: *number,
                 user: &session.user,
                 public_id: &session.public_id,
@@ -230,7 +230,7 @@ impl Hub {
             unsynced_bytes: self.unsynced_bytes as u64,
             recent_bytes: self.recent_bytes as u64,
             streams: self.streams.len() as u64,
-            edges: self.links.len() as u64,
+            links: self.links.len() as u64,
             sessions: self.sessions as u64,
             dedupe_keys: self.dedupe.len() as u64,
             dedupe_evicted_early: self.dedupe.evicted_early(),
@@ -251,9 +251,9 @@ impl Hub {
     fn drain(&mut self, out: &mut Vec<Output>) {
         if self.phase == Phase::Running {
             self.phase = Phase::Draining;
-            for edge in self.links.keys() {
+            for link in self.links.keys() {
                 out.push(Output::Send {
-                    edge: *edge,
+                    link: *link,
                     message: ToEdge::Drain,
                 });
             }

@@ -32,7 +32,7 @@ mod position;
 mod record;
 pub mod session;
 
-pub use limits::{BadLimit, Limits};
+pub use limits::{InvalidLimit, Limits};
 pub use position::Position;
 pub use record::{
     DedupeKey, EventId, JobChange, JobMark, Lsn, Placement, Record, Recovered, RecoveredKey,

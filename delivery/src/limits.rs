@@ -120,24 +120,24 @@ impl Default for Limits {
 
 /// A bound that cannot work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BadLimit {
+pub struct InvalidLimit {
     /// Name of the field in [`Limits`].
     pub field: &'static str,
     /// What it has to be.
     pub rule: &'static str,
 }
 
-impl core::fmt::Display for BadLimit {
+impl core::fmt::Display for InvalidLimit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "limit `{}` must be {}", self.field, self.rule)
     }
 }
 
-impl core::error::Error for BadLimit {}
+impl core::error::Error for InvalidLimit {}
 
 impl Limits {
     /// Says which bound cannot work, if one cannot.
-    pub fn check(&self) -> Result<(), BadLimit> {
+    pub fn check(&self) -> Result<(), InvalidLimit> {
         const MAX_EVENT: usize = 64 << 10;
         let rules: [(bool, &'static str, &'static str); 16] = [
             (self.unsynced_records > 0, "unsynced_records", "at least 1"),
@@ -186,7 +186,7 @@ impl Limits {
             (self.client_messages > 0, "client_messages", "at least 1"),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, field, rule)) => Err(BadLimit { field, rule }),
+            Some((_, field, rule)) => Err(InvalidLimit { field, rule }),
             None => Ok(()),
         }
     }

@@ -56,7 +56,7 @@ pub struct Joined {
     pub stream: StreamName,
     /// What was asked for: a stream that was left and joined again meanwhile has
     /// another answer coming.
-    pub asked: Option<Position>,
+    pub requested_from: Option<Position>,
     /// Where the session stands now.
     pub at: Position,
     /// The newest offset. If it is past `at`, there is something to fetch.
@@ -76,7 +76,7 @@ pub struct Page {
     pub stream: StreamName,
     /// The position asked for: a page for another one is of a subscription that
     /// has ended.
-    pub asked: Position,
+    pub requested_from: Position,
     /// The events after the position asked for (or after the gap).
     pub events: Vec<StoredEvent>,
     /// The newest offset when this was sent. If it is the last of the page, what
@@ -196,14 +196,14 @@ pub enum ToHub {
         after: Position,
     },
     /// What the session's client reports of events. Answered by
-    /// [`ToEdge::Heard`].
+    /// [`ToEdge::ReceiptsAcked`].
     Receipts {
         /// The session.
         session: SessionId,
         /// Event and state.
         receipts: Vec<(EventId, ReceiptState)>,
     },
-    /// Answered by [`ToEdge::PresenceNow`].
+    /// Answered by [`ToEdge::PresenceSnapshot`].
     WatchPresence {
         /// The session.
         session: SessionId,
@@ -250,7 +250,7 @@ pub enum ToEdge {
         session: SessionId,
     },
     /// Answers [`ToHub::Receipts`].
-    Heard {
+    ReceiptsAcked {
         /// The session.
         session: SessionId,
     },
@@ -285,7 +285,7 @@ pub enum ToEdge {
         head: u64,
     },
     /// Answers [`ToHub::WatchPresence`] with a snapshot. Changes follow from here.
-    PresenceNow {
+    PresenceSnapshot {
         /// The session.
         session: SessionId,
         /// The snapshot.

@@ -44,7 +44,7 @@ struct Followed {
     /// The newest offset heard of.
     goal: u64,
     /// The client asked for it by a frame of its own, and waits for the answer.
-    asked: bool,
+    reply_pending: bool,
 }
 
 /// What a session wants from the hub.
@@ -111,7 +111,7 @@ impl Session {
             state: State::Joining,
             at: interest.from,
             goal: 0,
-            asked: false,
+            reply_pending: false,
         });
         Self {
             id,
@@ -190,7 +190,7 @@ impl Session {
     /// at most some for each of its streams, and its own messages are limited.
     fn notice(&mut self, notice: Notice, around: &mut Around<'_>) {
         if self.blocked_since.is_none() {
-            around.out.push(Output::Tell {
+            around.out.push(Output::Notify {
                 session: self.id,
                 notice,
             });
@@ -236,7 +236,7 @@ impl Session {
         if let Some(followed) = self.find(&stream) {
             match followed.at.filter(|_| followed.state != State::Joining) {
                 Some(at) => self.notice(Notice::Subscribed { stream, at }, around),
-                None => followed.asked = true,
+                None => followed.reply_pending = true,
             }
             return false;
         }
@@ -250,7 +250,7 @@ impl Session {
             state,
             at: from,
             goal: 0,
-            asked: true,
+            reply_pending: true,
         };
         self.followed.push(followed);
         around.wants.push_back(Want::Join(id, stream));

@@ -85,7 +85,7 @@ fn stored(offset: u64) -> StoredEvent {
 /// Fetches until the head is reached, as a session would; the log answers reads.
 fn read_all(hub: &mut Hub, limits: &Limits, head: u64, from: Position) -> (Vec<Page>, Vec<u64>) {
     let attach = hub::Input::Attach {
-        edge: 1,
+        link: 1,
         name: "e".into(),
         deliveries: 9,
         bytes: 1 << 20,
@@ -105,7 +105,7 @@ fn read_all(hub: &mut Hub, limits: &Limits, head: u64, from: Position) -> (Vec<P
     hub.handle(attach, 0, &mut out);
     hub.handle(
         hub::Input::FromEdge {
-            edge: 1,
+            link: 1,
             message: open,
         },
         0,
@@ -121,7 +121,7 @@ fn read_all(hub: &mut Hub, limits: &Limits, head: u64, from: Position) -> (Vec<P
         };
         hub.handle(
             hub::Input::FromEdge {
-                edge: 1,
+                link: 1,
                 message: fetch,
             },
             0,
@@ -300,7 +300,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
     let at = Position::start(EPOCH);
     let joined = Joined {
         stream: STREAM.into(),
-        asked: None,
+        requested_from: None,
         at,
         head: 0,
         gap: None,
@@ -321,7 +321,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
     assert!(out.iter().any(|output| {
         matches!(
             output,
-            edge::Output::Tell {
+            edge::Output::Notify {
                 notice: Notice::Connected { .. },
                 ..
             }
@@ -360,7 +360,7 @@ fn settle(edge: &mut Edge, out: &mut Vec<edge::Output>, head: u64, written: &mut
                     let page = Page {
                         session,
                         stream,
-                        asked: after,
+                        requested_from: after,
                         events,
                         head,
                         gap: None,

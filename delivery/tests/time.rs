@@ -84,7 +84,7 @@ fn a_client_that_answers_pings_stays() {
             [(round * LIMITS_PING_MS, Output::Ping { session: 1 })]
         );
         edge.handle(
-            Input::Heard { session: 1 },
+            Input::Received { session: 1 },
             round * LIMITS_PING_MS + 50,
             &mut Vec::new(),
         );

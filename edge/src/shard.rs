@@ -312,7 +312,7 @@ impl Shard {
 
     fn gone(&mut self, session: SessionId) {
         if self.sockets.remove(session) {
-            self.feed(Input::Gone { session });
+            self.feed(Input::Closed { session });
         }
     }
 }

@@ -20,7 +20,7 @@ use std::{
 use delivery::{
     Limits, Millis, Record, StoredEvent,
     hub::{
-        Announcement, EdgeId, Hub, Input, Output, Publish, ReadId, Reply, Stats, Subject, Ticket,
+        Announcement, Hub, Input, LinkId, Output, Publish, ReadId, Reply, Stats, Subject, Ticket,
         WatchId,
     },
     link::{LinkFault, ToEdge, ToHub},
@@ -34,7 +34,7 @@ use tokio::{
 use self::watchers::Watchers;
 use crate::{
     log::{Appended, Log, LogError},
-    watch::{PresenceNews, ReceiptNews, Watch},
+    watch::{PresenceUpdate, ReceiptUpdate, Watch},
 };
 
 /// Batches of publishes taken in before the loop looks at anything else.
@@ -67,12 +67,12 @@ pub(crate) enum Command {
         deliveries: u32,
         bytes: u64,
         to_edge: mpsc::Sender<Vec<ToEdge>>,
-        number: oneshot::Sender<EdgeId>,
+        number: oneshot::Sender<LinkId>,
         /// Hears why the hub ended the link, if it did.
         ended: oneshot::Sender<LinkFault>,
     },
-    FromEdge(EdgeId, Vec<ToHub>),
-    Detach(EdgeId),
+    FromEdge(LinkId, Vec<ToHub>),
+    Detach(LinkId),
     Sessions {
         user: String,
         after: Option<(String, u64)>,
@@ -86,12 +86,12 @@ pub(crate) enum Command {
     WatchReceipts {
         publisher: Arc<str>,
         subject: Subject,
-        watch: Watch<ReceiptNews>,
+        watch: Watch<ReceiptUpdate>,
     },
     WatchPresence {
         /// None: everybody.
         users: BTreeSet<Arc<str>>,
-        watch: Watch<PresenceNews>,
+        watch: Watch<PresenceUpdate>,
     },
     /// The caller of a watch has gone, or heard that it is over.
     Unwatch(WatchId),
@@ -119,7 +119,7 @@ pub(crate) struct HubTask<L> {
     append: Option<Append>,
     reads: JoinSet<(ReadId, Result<Vec<StoredEvent>, LogError>)>,
     replies: BTreeMap<Ticket, oneshot::Sender<Reply>>,
-    outboxes: BTreeMap<EdgeId, Outbox>,
+    outboxes: BTreeMap<LinkId, Outbox>,
     drained: Option<oneshot::Sender<()>>,
     /// What is to be published on the hub's own behalf.
     announcements: Vec<Announcement>,
@@ -257,12 +257,12 @@ impl<L: Log> HubTask<L> {
                 number,
                 ended,
             } => {
-                let edge = self.number();
-                if number.send(edge).is_err() {
+                let link = self.number();
+                if number.send(link).is_err() {
                     return;
                 }
                 self.outboxes.insert(
-                    edge,
+                    link,
                     Outbox {
                         channel: to_edge,
                         batch: Vec::new(),
@@ -270,20 +270,20 @@ impl<L: Log> HubTask<L> {
                     },
                 );
                 self.feed(Input::Attach {
-                    edge,
+                    link,
                     name,
                     deliveries,
                     bytes,
                 });
             }
-            Command::FromEdge(edge, messages) => {
+            Command::FromEdge(link, messages) => {
                 for message in messages {
-                    self.feed(Input::FromEdge { edge, message });
+                    self.feed(Input::FromEdge { link, message });
                 }
             }
-            Command::Detach(edge) => {
-                self.outboxes.remove(&edge);
-                self.feed(Input::Detach { edge });
+            Command::Detach(link) => {
+                self.outboxes.remove(&link);
+                self.feed(Input::Detach { link });
             }
             Command::Sessions {
                 user,

@@ -14,7 +14,7 @@ use belfry::{
 };
 use delivery::{
     Limits,
-    hub::EdgeId,
+    hub::LinkId,
     link::{LinkFault, ToEdge, ToHub},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -80,7 +80,7 @@ impl Gateway {
     fn link(&self, name: &str, deliveries: u32, bytes: u64) -> Result<(Channels, Fault), NoLink> {
         let (to_hub, from_edge) = mpsc::channel(BATCHES_IN);
         let (to_edge, from_hub) = mpsc::channel(self.capacity);
-        let (number, edge) = oneshot::channel();
+        let (number, link) = oneshot::channel();
         let (ended, fault) = oneshot::channel();
         let attach = Command::Attach {
             name: name.into(),
@@ -91,24 +91,24 @@ impl Gateway {
             ended,
         };
         self.commands.try_send(attach).map_err(|_| NoLink)?;
-        tokio::spawn(forward(edge, from_edge, self.commands.clone()));
+        tokio::spawn(forward(link, from_edge, self.commands.clone()));
         Ok(((to_hub, from_hub), fault))
     }
 }
 
 /// Hands an edge's batches to the hub, and tells it when the edge has gone.
 async fn forward(
-    edge: oneshot::Receiver<EdgeId>,
+    link: oneshot::Receiver<LinkId>,
     mut from_edge: mpsc::Receiver<Vec<ToHub>>,
     commands: mpsc::Sender<Command>,
 ) {
-    let Ok(edge) = edge.await else { return };
+    let Ok(link) = link.await else { return };
     while let Some(batch) = from_edge.recv().await {
-        if commands.send(Command::FromEdge(edge, batch)).await.is_err() {
+        if commands.send(Command::FromEdge(link, batch)).await.is_err() {
             return;
         }
     }
-    let _ = commands.send(Command::Detach(edge)).await;
+    let _ = commands.send(Command::Detach(link)).await;
 }
 
 /// `EdgeGateway` over gRPC.

@@ -88,7 +88,7 @@ const GAUGES: [Shown; 13] = [
         |stats| stats.recent_bytes,
     ),
     ("streams", "Streams known", |stats| stats.streams),
-    ("edges", "Edges attached", |stats| stats.edges),
+    ("edges", "Edges attached", |stats| stats.links),
     ("sessions", "Sessions known", |stats| stats.sessions),
     ("idempotency_keys", "Idempotency keys known", |stats| {
         stats.dedupe_keys

@@ -56,7 +56,7 @@ pub enum StartError {
     Open(#[from] OpenError),
     /// A limit cannot work.
     #[error(transparent)]
-    Limit(#[from] delivery::BadLimit),
+    Limit(#[from] delivery::InvalidLimit),
 }
 
 /// Why a notifier ended, other than by being told to.

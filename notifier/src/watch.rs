@@ -42,7 +42,7 @@ const MAX_EVENTS: usize = 100;
 
 /// What a watch of receipts hears.
 #[derive(Debug)]
-pub(crate) struct ReceiptNews {
+pub(crate) struct ReceiptUpdate {
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) unknown: Vec<EventId>,
     pub(crate) snapshot: bool,
@@ -52,7 +52,7 @@ pub(crate) struct ReceiptNews {
 
 /// What a watch of presence hears.
 #[derive(Debug)]
-pub(crate) struct PresenceNews {
+pub(crate) struct PresenceUpdate {
     pub(crate) members: Arc<[Member]>,
     pub(crate) snapshot: bool,
     pub(crate) settling: bool,
@@ -221,8 +221,8 @@ fn parts(entries: usize, snapshot: bool) -> usize {
 }
 
 /// Receipts as responses.
-pub(crate) fn receipts(news: ReceiptNews) -> impl Iterator<Item = WatchReceiptsResponse> {
-    let ReceiptNews {
+pub(crate) fn receipts(news: ReceiptUpdate) -> impl Iterator<Item = WatchReceiptsResponse> {
+    let ReceiptUpdate {
         receipts,
         mut unknown,
         snapshot,
@@ -291,8 +291,8 @@ fn state_of(state: ReceiptState) -> v1::ReceiptState {
 }
 
 /// Presence as responses.
-pub(crate) fn presence(news: PresenceNews) -> impl Iterator<Item = WatchPresenceResponse> {
-    let PresenceNews {
+pub(crate) fn presence(news: PresenceUpdate) -> impl Iterator<Item = WatchPresenceResponse> {
+    let PresenceUpdate {
         members,
         snapshot,
         settling,

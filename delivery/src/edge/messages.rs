@@ -38,12 +38,12 @@ pub enum Input {
         ends_at: Millis,
     },
     /// The socket is closed.
-    Gone {
+    Closed {
         /// The session.
         session: SessionId,
     },
     /// Something came that is no message: a pong.
-    Heard {
+    Received {
         /// The session.
         session: SessionId,
     },
@@ -105,7 +105,7 @@ pub enum Input {
         streams: Vec<StreamName>,
     },
     /// The client sent something that was refused.
-    Bad {
+    Invalid {
         /// The session.
         session: SessionId,
     },
@@ -142,7 +142,7 @@ pub enum Output {
         frame: Bytes,
     },
     /// Tell the client something else; in order with everything else.
-    Tell {
+    Notify {
         /// The session.
         session: SessionId,
         /// What.

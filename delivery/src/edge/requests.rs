@@ -26,7 +26,7 @@ impl Edge {
                 self.with(page.session, out, |s, around| s.page(page, around));
             }
             ToEdge::Done { .. } => self.answered(),
-            ToEdge::Heard { session } => {
+            ToEdge::ReceiptsAcked { session } => {
                 self.answered();
                 self.with(session, out, Session::receipts_heard);
             }
@@ -48,7 +48,7 @@ impl Edge {
                 });
                 self.charge(0, out);
             }
-            ToEdge::PresenceNow { session, presence } => {
+            ToEdge::PresenceSnapshot { session, presence } => {
                 self.answered();
                 self.with(session, out, |s, around| s.presence(&presence, around));
             }

@@ -108,7 +108,7 @@ impl Hub {
         };
         let routed = route::route(
             &mut self.links,
-            &stream.edges,
+            &stream.links,
             (name, route::Event::Stored(&event)),
             out,
         );

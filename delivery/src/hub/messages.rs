@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Number of a link, chosen by the driver and never used twice.
-pub type EdgeId = u64;
+pub type LinkId = u64;
 /// Number of a publish, chosen by the driver; comes back with its reply.
 pub type Ticket = u64;
 /// Number of a watch, of receipts or presence, chosen by the driver and never
@@ -89,7 +89,7 @@ pub enum Input {
     /// A link came up.
     Attach {
         /// The link.
-        edge: EdgeId,
+        link: LinkId,
         /// The edge's name; an older link of the same name ends.
         name: Arc<str>,
         /// Credit, in deliveries.
@@ -100,12 +100,12 @@ pub enum Input {
     /// A link is gone, with all its sessions.
     Detach {
         /// The link.
-        edge: EdgeId,
+        link: LinkId,
     },
     /// A message from an edge.
     FromEdge {
         /// The link.
-        edge: EdgeId,
+        link: LinkId,
         /// The message.
         message: ToHub,
     },
@@ -170,7 +170,7 @@ pub enum Output {
     /// Tell an edge.
     Send {
         /// The link.
-        edge: EdgeId,
+        link: LinkId,
         /// The message.
         message: ToEdge,
     },
@@ -203,7 +203,7 @@ pub enum Output {
     /// End a link; the hub has forgotten it.
     End {
         /// The link.
-        edge: EdgeId,
+        link: LinkId,
         /// Why.
         fault: LinkFault,
     },
@@ -327,7 +327,7 @@ pub struct Stats {
     /// Gauge: streams known.
     pub streams: u64,
     /// Gauge: links.
-    pub edges: u64,
+    pub links: u64,
     /// Gauge: sessions.
     pub sessions: u64,
     /// Gauge: idempotency keys known.

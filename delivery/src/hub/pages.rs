@@ -1,4 +1,4 @@
-//! Pages: what a session that is behind asks for.
+//! Pages: what a session that is behind fetches.
 //!
 //! The seam between replay and live is exact because of two rules. A session's
 //! edge gets the live events of a stream from the moment that its join is
@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use super::{
-    EdgeId, Hub, Output, ReadId,
+    Hub, LinkId, Output, ReadId,
     stream::{Room, Stand, Stream},
 };
 use crate::{
@@ -17,9 +17,9 @@ use crate::{
     link::{Gap, GapReason, LinkFault, Page, SessionId, ToEdge},
 };
 
-/// What a session asked for.
+/// A request of a session.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct FetchRequest {
     pub(super) session: SessionId,
     pub(super) stream: StreamName,
     pub(super) after: Position,
@@ -28,8 +28,8 @@ pub(super) struct Asked {
 /// A fetch that waits for the log.
 #[derive(Debug)]
 pub(super) struct PendingRead {
-    pub(super) edge: EdgeId,
-    asked: Asked,
+    pub(super) link: LinkId,
+    request: FetchRequest,
     /// Where the reader stands.
     after: Position,
     /// A gap to be told with the page.
@@ -41,14 +41,14 @@ pub(super) struct PendingRead {
 impl Hub {
     pub(super) fn fetch(
         &mut self,
-        edge: EdgeId,
-        asked: Asked,
+        link: LinkId,
+        request: FetchRequest,
         (after, gap): (Position, Option<Gap>),
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let Some(stream) = self.streams.get(&asked.stream) else {
+        let Some(stream) = self.streams.get(&request.stream) else {
             // Nothing was ever stored, or the session left: nothing to read.
-            self.answer(edge, asked, (Vec::new(), gap), out);
+            self.answer(link, request, (Vec::new(), gap), out);
             return Ok(());
         };
         let (after, gap, proved) = match stream.stand(self.epoch, after) {
@@ -57,8 +57,8 @@ impl Hub {
             Stand::Unproved => (after, gap, false),
         };
         let pending = PendingRead {
-            edge,
-            asked,
+            link,
+            request,
             after,
             gap,
             proves: !proved,
@@ -70,23 +70,23 @@ impl Hub {
     /// the log otherwise.
     fn serve(&mut self, pending: PendingRead, out: &mut Vec<Output>) -> Result<(), LinkFault> {
         let PendingRead {
-            edge,
+            link,
             after,
             gap,
             proves,
             ..
         } = pending;
         let mut events = Vec::new();
-        let stream = self.streams.get(&pending.asked.stream);
+        let stream = self.streams.get(&pending.request.stream);
         if !proves && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
-            self.answer(edge, pending.asked, (events, gap), out);
+            self.answer(link, pending.request, (events, gap), out);
             return Ok(());
         }
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        if link.reading >= self.limits.request_window {
+        let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
+        if state.reading >= self.limits.request_window {
             return Err(LinkFault::Overflow);
         }
-        link.reading += 1;
+        state.reading += 1;
         let read = self.next_read;
         self.next_read += 1;
         self.stats.reads += 1;
@@ -97,7 +97,7 @@ impl Hub {
         };
         out.push(Output::Read {
             read,
-            stream: pending.asked.stream.clone(),
+            stream: pending.request.stream.clone(),
             first,
         });
         self.reads.insert(read, pending);
@@ -120,13 +120,13 @@ impl Hub {
         let Some(pending) = self.reads.remove(&read) else {
             return;
         };
-        let Some(link) = self.links.get_mut(&pending.edge) else {
+        let Some(state) = self.links.get_mut(&pending.link) else {
             return;
         };
-        link.reading -= 1;
-        let edge = pending.edge;
+        state.reading -= 1;
+        let link = pending.link;
         if let Err(fault) = self.page(pending, events, out) {
-            self.end(edge, fault, (now, out));
+            self.end(link, fault, (now, out));
         }
     }
 
@@ -138,14 +138,14 @@ impl Hub {
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
         let PendingRead {
-            edge,
-            asked,
+            link,
+            request,
             after,
             gap,
             proves,
         } = pending;
-        let Some(stream) = self.streams.get(&asked.stream) else {
-            self.answer(edge, asked, (Vec::new(), gap), out);
+        let Some(stream) = self.streams.get(&request.stream) else {
+            self.answer(link, request, (Vec::new(), gap), out);
             return Ok(());
         };
         let first = if proves {
@@ -156,12 +156,12 @@ impl Hub {
         if events.first().is_none_or(|event| event.offset != first) {
             if stream.first() > first {
                 // Trimmed while it was read: stand again, and say what is missing.
-                return self.fetch(edge, asked, (after, gap), out);
+                return self.fetch(link, request, (after, gap), out);
             }
             // The log no longer has it and did not say so yet: an honest gap.
             let lost = stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset);
             let gap = Some(merge(gap, lost));
-            self.answer(edge, asked, (Vec::new(), gap), out);
+            self.answer(link, request, (Vec::new(), gap), out);
             return Ok(());
         }
         if proves {
@@ -169,15 +169,15 @@ impl Hub {
             if at.check != after.check {
                 let lost = stream.gap_to_head(self.epoch, GapReason::Forked, after.offset);
                 let gap = Some(merge(gap, lost));
-                self.answer(edge, asked, (Vec::new(), gap), out);
+                self.answer(link, request, (Vec::new(), gap), out);
                 return Ok(());
             }
         }
         let Some(last) = events.last().map(|event| event.offset) else {
             // The proof filled the page; what follows it needs another read.
             let pending = PendingRead {
-                edge,
-                asked,
+                link,
+                request,
                 after,
                 gap,
                 proves: false,
@@ -186,22 +186,22 @@ impl Hub {
         };
         // Up to the head in one step, where memory reaches back to the page's end.
         stream.fill(last, self.room(), &mut events);
-        self.answer(edge, asked, (events, gap), out);
+        self.answer(link, request, (events, gap), out);
         Ok(())
     }
 
     fn answer(
         &mut self,
-        edge: EdgeId,
-        asked: Asked,
+        link: LinkId,
+        request: FetchRequest,
         (events, gap): (Vec<StoredEvent>, Option<Gap>),
         out: &mut Vec<Output>,
     ) {
-        let Asked {
+        let FetchRequest {
             session,
             stream,
-            after: asked,
-        } = asked;
+            after: requested_from,
+        } = request;
         let head = self.streams.get(&stream).map_or(0, Stream::head);
         let last = events
             .last()
@@ -218,14 +218,14 @@ impl Hub {
         let page = Page {
             session,
             stream,
-            asked,
+            requested_from,
             events,
             head,
             gap,
             latest,
         };
         out.push(Output::Send {
-            edge,
+            link,
             message: ToEdge::Page(page),
         });
     }

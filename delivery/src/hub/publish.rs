@@ -229,7 +229,7 @@ impl Hub {
         if let Some((name, known)) = self.streams.get_key_value(stream) {
             let routed = route::route(
                 &mut self.links,
-                &known.edges,
+                &known.links,
                 (name, route::Event::Ephemeral(event)),
                 out,
             );

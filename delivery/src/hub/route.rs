@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{EdgeId, Output, stream::Stream};
+use super::{LinkId, Output, stream::Stream};
 use crate::{
     StreamName,
     link::{Ephemeral, LinkFault, SessionId, ToEdge},
@@ -52,7 +52,7 @@ impl Link {
     /// Says which streams were left behind, as far as credit goes.
     pub(super) fn catch_up(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         streams: &BTreeMap<StreamName, Stream>,
         out: &mut Vec<Output>,
     ) {
@@ -60,7 +60,7 @@ impl Link {
             if let Some(stream) = self.behind.pop_first() {
                 let head = streams.get(&stream).map_or(0, Stream::head);
                 out.push(Output::Send {
-                    edge,
+                    link,
                     message: ToEdge::Behind { stream, head },
                 });
             }
@@ -70,12 +70,12 @@ impl Link {
 
 /// An open session of a link.
 pub(super) fn session_of(
-    links: &mut BTreeMap<EdgeId, Link>,
-    edge: EdgeId,
+    links: &mut BTreeMap<LinkId, Link>,
+    link: LinkId,
     number: SessionId,
 ) -> Result<&mut Session, LinkFault> {
-    let link = links.get_mut(&edge);
-    let session = link.and_then(|link| link.sessions.get_mut(&number));
+    let state = links.get_mut(&link);
+    let session = state.and_then(|state| state.sessions.get_mut(&number));
     session.ok_or(LinkFault::UnknownSession)
 }
 
@@ -120,30 +120,30 @@ impl Event<'_> {
 /// delays nobody (guarantee G11): of a stored event it is told later that it is
 /// behind, an ephemeral one is gone.
 pub(super) fn route(
-    links: &mut BTreeMap<EdgeId, Link>,
-    edges: &BTreeMap<EdgeId, u32>,
+    links: &mut BTreeMap<LinkId, Link>,
+    followers: &BTreeMap<LinkId, u32>,
     (stream, event): (&StreamName, Event<'_>),
     out: &mut Vec<Output>,
 ) -> Routed {
     let mut routed = Routed::default();
-    for edge in edges.keys() {
-        let Some(link) = links.get_mut(edge) else {
+    for link in followers.keys() {
+        let Some(state) = links.get_mut(link) else {
             continue;
         };
-        let affordable = link.spend(event.len());
+        let affordable = state.spend(event.len());
         match event {
             // The hole before this event, if there is one, speaks for itself.
             Event::Stored(_) if affordable => {
-                link.behind.remove(stream);
+                state.behind.remove(stream);
             }
             Event::Stored(_) => {
-                link.behind.insert(stream.clone());
+                state.behind.insert(stream.clone());
             }
             Event::Ephemeral(_) => {}
         }
         if affordable {
             out.push(Output::Send {
-                edge: *edge,
+                link: *link,
                 message: event.message(stream),
             });
             routed.sent += 1;

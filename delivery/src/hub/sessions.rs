@@ -3,8 +3,8 @@
 use alloc::{collections::BTreeMap, collections::BTreeSet, sync::Arc, vec::Vec};
 
 use super::{
-    EdgeId, Hub, Output,
-    pages::Asked,
+    Hub, LinkId, Output,
+    pages::FetchRequest,
     receipts::Reporter,
     route::{Link, Session, session_of},
     stream::{Stand, Stream},
@@ -17,16 +17,16 @@ use crate::{
 impl Hub {
     pub(super) fn attach(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         name: Arc<str>,
         (deliveries, bytes): (u32, u64),
         (now, out): (Millis, &mut Vec<Output>),
     ) {
-        let older = self.links.iter().find(|(_, link)| link.name == name);
-        if let Some(older) = older.map(|(edge, _)| *edge) {
+        let older = self.links.iter().find(|(_, state)| state.name == name);
+        if let Some(older) = older.map(|(link, _)| *link) {
             self.end(older, LinkFault::Replaced, (now, out));
         }
-        let link = Link {
+        let state = Link {
             name,
             deliveries: deliveries.min(self.limits.edge_deliveries),
             bytes: bytes.min(self.limits.edge_bytes),
@@ -35,45 +35,45 @@ impl Hub {
             sessions: BTreeMap::new(),
             reading: 0,
         };
-        self.links.insert(edge, link);
+        self.links.insert(link, state);
         let welcome = ToEdge::Welcome {
             epoch: self.epoch,
             request_window: self.limits.request_window,
         };
         out.push(Output::Send {
-            edge,
+            link,
             message: welcome,
         });
     }
 
-    pub(super) fn detach(&mut self, edge: EdgeId, now: Millis) {
-        let Some(link) = self.links.remove(&edge) else {
+    pub(super) fn detach(&mut self, link: LinkId, now: Millis) {
+        let Some(state) = self.links.remove(&link) else {
             return;
         };
-        for session in link.sessions.into_values() {
-            self.forget_session(edge, &session, now);
+        for session in state.sessions.into_values() {
+            self.forget_session(link, &session, now);
         }
-        self.reads.retain(|_, read| read.edge != edge);
+        self.reads.retain(|_, read| read.link != link);
     }
 
     pub(super) fn end(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         fault: LinkFault,
         (now, out): (Millis, &mut Vec<Output>),
     ) {
-        self.detach(edge, now);
-        out.push(Output::End { edge, fault });
+        self.detach(link, now);
+        out.push(Output::End { link, fault });
     }
 
     pub(super) fn hear_edge(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         message: ToHub,
         now: Millis,
         out: &mut Vec<Output>,
     ) {
-        if !self.links.contains_key(&edge) {
+        if !self.links.contains_key(&link) {
             return;
         }
         let handled = match message {
@@ -94,48 +94,48 @@ impl Hub {
                         watching: Vec::new(),
                     },
                 );
-                self.open(edge, session, interests, out)
+                self.open(link, session, interests, out)
             }
-            ToHub::Close { session } => self.close(edge, session, (now, out)),
-            ToHub::Join { session, interest } => self.join(edge, session, interest, out),
-            ToHub::Leave { session, stream } => self.leave(edge, session, &stream, (now, out)),
+            ToHub::Close { session } => self.close(link, session, (now, out)),
+            ToHub::Join { session, interest } => self.join(link, session, interest, out),
+            ToHub::Leave { session, stream } => self.leave(link, session, &stream, (now, out)),
             ToHub::Fetch {
                 session,
                 stream,
                 after,
             } => {
-                let asked = Asked {
+                let request = FetchRequest {
                     session,
                     stream,
                     after,
                 };
-                self.fetch(edge, asked, (after, None), out)
+                self.fetch(link, request, (after, None), out)
             }
             ToHub::Receipts { session, receipts } => {
-                self.hear_receipts(edge, session, &receipts, (now, out))
+                self.hear_receipts(link, session, &receipts, (now, out))
             }
             ToHub::WatchPresence { session, stream } => {
-                self.watch_stream(edge, session, &stream, out)
+                self.watch_stream(link, session, &stream, out)
             }
             ToHub::UnwatchPresence { session, stream } => {
-                self.unwatch_stream(edge, session, &stream, out)
+                self.unwatch_stream(link, session, &stream, out)
             }
-            ToHub::Credit { deliveries, bytes } => self.credit(edge, deliveries, bytes, out),
+            ToHub::Credit { deliveries, bytes } => self.credit(link, deliveries, bytes, out),
         };
         if let Err(fault) = handled {
-            self.end(edge, fault, (now, out));
+            self.end(link, fault, (now, out));
         }
     }
 
     fn open(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         (number, session): (SessionId, Session),
         interests: Vec<Interest>,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        if link.sessions.contains_key(&number) {
+        let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
+        if state.sessions.contains_key(&number) {
             return Err(LinkFault::UnknownSession);
         }
         if self.sessions >= self.limits.sessions {
@@ -143,49 +143,49 @@ impl Hub {
         }
         self.sessions += 1;
         let user = session.user.clone();
-        link.sessions.insert(number, session);
+        state.sessions.insert(number, session);
         if let Some(came) = self.users.add(&user, &mut self.generation) {
             self.tell_presence(&[came], out);
         }
         let joined = interests
             .into_iter()
-            .map(|interest| self.follow(edge, number, interest, out));
+            .map(|interest| self.follow(link, number, interest, out));
         let joined = joined.collect::<Result<Vec<_>, _>>()?;
         let message = ToEdge::Opened {
             session: number,
             joined,
         };
-        out.push(Output::Send { edge, message });
+        out.push(Output::Send { link, message });
         Ok(())
     }
 
     fn close(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         number: SessionId,
         (now, out): (Millis, &mut Vec<Output>),
     ) -> Result<(), LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        let session = link
+        let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
+        let session = state
             .sessions
             .remove(&number)
             .ok_or(LinkFault::UnknownSession)?;
-        self.forget_session(edge, &session, now);
+        self.forget_session(link, &session, now);
         out.push(Output::Send {
-            edge,
+            link,
             message: ToEdge::Done { session: number },
         });
         Ok(())
     }
 
-    fn forget_session(&mut self, edge: EdgeId, session: &Session, now: Millis) {
+    fn forget_session(&mut self, link: LinkId, session: &Session, now: Millis) {
         for stream in &session.watching {
-            self.stop_watching(edge, stream);
+            self.stop_watching(link, stream);
         }
         let leaves = now + self.limits.presence_grace_ms;
         for stream in &session.streams {
             self.leave_watched(stream, &session.user, leaves);
-            self.unfollow(edge, stream);
+            self.unfollow(link, stream);
         }
         self.sessions -= 1;
         self.users.remove(&session.user, leaves);
@@ -193,14 +193,14 @@ impl Hub {
 
     fn join(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         session: SessionId,
         interest: Interest,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let joined = self.follow(edge, session, interest, out)?;
+        let joined = self.follow(link, session, interest, out)?;
         out.push(Output::Send {
-            edge,
+            link,
             message: ToEdge::Joined { session, joined },
         });
         Ok(())
@@ -210,12 +210,12 @@ impl Hub {
     /// stands. Following twice is the same as once.
     fn follow(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         number: SessionId,
         interest: Interest,
         out: &mut Vec<Output>,
     ) -> Result<Joined, LinkFault> {
-        let session = session_of(&mut self.links, edge, number)?;
+        let session = session_of(&mut self.links, link, number)?;
         let name = match self.streams.get_key_value(&interest.stream) {
             Some((name, _)) => name.clone(),
             None => interest.stream,
@@ -226,7 +226,7 @@ impl Hub {
                 return Err(LinkFault::Overflow);
             }
             session.streams.push(name.clone());
-            *stream.edges.entry(edge).or_insert(0) += 1;
+            *stream.links.entry(link).or_insert(0) += 1;
             if let Some(watched) = self.watched.get_mut(&name)
                 && let Some(came) = watched.members.add(&session.user, &mut self.generation)
             {
@@ -249,7 +249,7 @@ impl Hub {
         };
         Ok(Joined {
             stream: name,
-            asked: interest.from,
+            requested_from: interest.from,
             at,
             head,
             gap,
@@ -259,40 +259,40 @@ impl Hub {
 
     fn leave(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         number: SessionId,
         name: &StreamName,
         (now, out): (Millis, &mut Vec<Output>),
     ) -> Result<(), LinkFault> {
-        let session = session_of(&mut self.links, edge, number)?;
+        let session = session_of(&mut self.links, link, number)?;
         if let Some(index) = session.streams.iter().position(|stream| stream == name) {
             session.streams.swap_remove(index);
             let user = session.user.clone();
             let watching = session.watching.iter().position(|stream| stream == name);
             if let Some(index) = watching {
                 session.watching.swap_remove(index);
-                self.stop_watching(edge, name);
+                self.stop_watching(link, name);
             }
             self.leave_watched(name, &user, now + self.limits.presence_grace_ms);
-            self.unfollow(edge, name);
+            self.unfollow(link, name);
         }
         out.push(Output::Send {
-            edge,
+            link,
             message: ToEdge::Done { session: number },
         });
         Ok(())
     }
 
-    fn unfollow(&mut self, edge: EdgeId, name: &StreamName) {
+    fn unfollow(&mut self, link: LinkId, name: &StreamName) {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        if let Some(count) = stream.edges.get_mut(&edge) {
+        if let Some(count) = stream.links.get_mut(&link) {
             *count -= 1;
             if *count == 0 {
-                stream.edges.remove(&edge);
-                if let Some(link) = self.links.get_mut(&edge) {
-                    link.behind.remove(name);
+                stream.links.remove(&link);
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.behind.remove(name);
                 }
             }
         }
@@ -301,34 +301,34 @@ impl Hub {
 
     fn credit(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         deliveries: u32,
         bytes: u64,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let link = self.links.get_mut(&edge).ok_or(LinkFault::UnknownSession)?;
-        let deliveries = link.deliveries.checked_add(deliveries);
-        let bytes = link.bytes.checked_add(bytes);
-        link.deliveries = deliveries
+        let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
+        let deliveries = state.deliveries.checked_add(deliveries);
+        let bytes = state.bytes.checked_add(bytes);
+        state.deliveries = deliveries
             .filter(|sum| *sum <= self.limits.edge_deliveries)
             .ok_or(LinkFault::Overflow)?;
-        link.bytes = bytes
+        state.bytes = bytes
             .filter(|sum| *sum <= self.limits.edge_bytes)
             .ok_or(LinkFault::Overflow)?;
-        link.catch_up(edge, &self.streams, out);
-        self.catch_up_presence(edge, out);
+        state.catch_up(link, &self.streams, out);
+        self.catch_up_presence(link, out);
         Ok(())
     }
 
     fn hear_receipts(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         number: SessionId,
         receipts: &[(EventId, ReceiptState)],
         (now, out): (Millis, &mut Vec<Output>),
     ) -> Result<(), LinkFault> {
-        let link = self.links.get(&edge).ok_or(LinkFault::UnknownSession)?;
-        let session = link
+        let state = self.links.get(&link).ok_or(LinkFault::UnknownSession)?;
+        let session = state
             .sessions
             .get(&number)
             .ok_or(LinkFault::UnknownSession)?;
@@ -341,8 +341,8 @@ impl Hub {
             self.receipts.report(by, *receipt, (now, &self.limits), out);
         }
         out.push(Output::Send {
-            edge,
-            message: ToEdge::Heard { session: number },
+            link,
+            message: ToEdge::ReceiptsAcked { session: number },
         });
         Ok(())
     }

@@ -5,7 +5,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::EdgeId;
+use super::LinkId;
 use crate::{
     Position, RecoveredStream, StoredEvent,
     link::{Gap, GapReason},
@@ -36,7 +36,7 @@ pub(super) struct Stream {
     /// The newest durable events, without holes up to `head`.
     recent: VecDeque<StoredEvent>,
     /// How many sessions of each edge follow.
-    pub(super) edges: BTreeMap<EdgeId, u32>,
+    pub(super) links: BTreeMap<LinkId, u32>,
 }
 
 impl Stream {
@@ -48,7 +48,7 @@ impl Stream {
             first: 1,
             base_check: None,
             recent: VecDeque::new(),
-            edges: BTreeMap::new(),
+            links: BTreeMap::new(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Stream {
 
     /// Nothing was ever stored here and nobody follows.
     pub(super) fn is_idle(&self) -> bool {
-        self.assigned == 0 && self.edges.is_empty()
+        self.assigned == 0 && self.links.is_empty()
     }
 
     /// Takes in a durable event. Offsets rise by one, or the log lied.

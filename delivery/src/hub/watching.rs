@@ -12,7 +12,7 @@ use alloc::{
 };
 
 use super::{
-    EdgeId, Hub, Output, WatchId,
+    Hub, LinkId, Output, WatchId,
     presence::Members,
     route::{Link, session_of},
 };
@@ -26,14 +26,14 @@ use crate::{
 pub(super) struct WatchedStream {
     pub(super) members: Members,
     /// How many sessions of each edge watch.
-    edges: BTreeMap<EdgeId, u32>,
+    links: BTreeMap<LinkId, u32>,
 }
 
 impl WatchedStream {
     /// Tells every edge where somebody watches.
     pub(super) fn tell(
         &self,
-        links: &mut BTreeMap<EdgeId, Link>,
+        links: &mut BTreeMap<LinkId, Link>,
         stream: &StreamName,
         members: Arc<[Member]>,
         out: &mut Vec<Output>,
@@ -43,17 +43,17 @@ impl WatchedStream {
             total: None,
             members,
         };
-        for edge in self.edges.keys() {
-            let Some(link) = links.get_mut(edge) else {
+        for link in self.links.keys() {
+            let Some(state) = links.get_mut(link) else {
                 continue;
             };
             // What is owed anyway will hold this change too.
-            if link.presence_behind.contains(stream) || !link.spend(presence.cost()) {
-                link.presence_behind.insert(stream.clone());
+            if state.presence_behind.contains(stream) || !state.spend(presence.cost()) {
+                state.presence_behind.insert(stream.clone());
                 continue;
             }
             out.push(Output::Send {
-                edge: *edge,
+                link: *link,
                 message: ToEdge::Presence(presence.clone()),
             });
         }
@@ -157,12 +157,12 @@ impl Hub {
 
     pub(super) fn watch_stream(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         number: SessionId,
         name: &StreamName,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let session = session_of(&mut self.links, edge, number)?;
+        let session = session_of(&mut self.links, link, number)?;
         let follows = session.streams.contains(name);
         if follows && !session.watching.contains(name) {
             session.watching.push(name.clone());
@@ -171,7 +171,7 @@ impl Hub {
                 self.watched.insert(name.clone(), found);
             }
             if let Some(watched) = self.watched.get_mut(name) {
-                *watched.edges.entry(edge).or_insert(0) += 1;
+                *watched.links.entry(link).or_insert(0) += 1;
             }
         }
         let watched = self.watched.get(name).filter(|_| follows);
@@ -179,11 +179,11 @@ impl Hub {
             || WatchedStream::default().snapshot(name, 0),
             |watched| watched.snapshot(name, self.limits.presence_members),
         );
-        let message = ToEdge::PresenceNow {
+        let message = ToEdge::PresenceSnapshot {
             session: number,
             presence,
         };
-        out.push(Output::Send { edge, message });
+        out.push(Output::Send { link, message });
         Ok(())
     }
 
@@ -193,8 +193,8 @@ impl Hub {
         let Some(stream) = self.streams.get(name) else {
             return found;
         };
-        let links = stream.edges.keys().filter_map(|edge| self.links.get(edge));
-        for session in links.flat_map(|link| link.sessions.values()) {
+        let links = stream.links.keys().filter_map(|link| self.links.get(link));
+        for session in links.flat_map(|state| state.sessions.values()) {
             if session.streams.contains(name) {
                 found.members.add(&session.user, &mut self.generation);
             }
@@ -204,59 +204,59 @@ impl Hub {
 
     pub(super) fn unwatch_stream(
         &mut self,
-        edge: EdgeId,
+        link: LinkId,
         number: SessionId,
         name: &StreamName,
         out: &mut Vec<Output>,
     ) -> Result<(), LinkFault> {
-        let session = session_of(&mut self.links, edge, number)?;
+        let session = session_of(&mut self.links, link, number)?;
         if let Some(index) = session.watching.iter().position(|stream| stream == name) {
             session.watching.swap_remove(index);
-            self.stop_watching(edge, name);
+            self.stop_watching(link, name);
         }
         out.push(Output::Send {
-            edge,
+            link,
             message: ToEdge::Done { session: number },
         });
         Ok(())
     }
 
     /// One session of an edge watches no longer.
-    pub(super) fn stop_watching(&mut self, edge: EdgeId, name: &StreamName) {
+    pub(super) fn stop_watching(&mut self, link: LinkId, name: &StreamName) {
         let Some(watched) = self.watched.get_mut(name) else {
             return;
         };
-        if let Some(count) = watched.edges.get_mut(&edge) {
+        if let Some(count) = watched.links.get_mut(&link) {
             *count -= 1;
             if *count == 0 {
-                watched.edges.remove(&edge);
-                if let Some(link) = self.links.get_mut(&edge) {
-                    link.presence_behind.remove(name);
+                watched.links.remove(&link);
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.presence_behind.remove(name);
                 }
             }
         }
-        if watched.edges.is_empty() {
+        if watched.links.is_empty() {
             self.watched.remove(name);
         }
     }
 
     /// Tells an edge that has credit again the presence that it was not told.
-    pub(super) fn catch_up_presence(&mut self, edge: EdgeId, out: &mut Vec<Output>) {
-        let Some(link) = self.links.get_mut(&edge) else {
+    pub(super) fn catch_up_presence(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        let Some(state) = self.links.get_mut(&link) else {
             return;
         };
-        while let Some(name) = link.presence_behind.first().cloned() {
+        while let Some(name) = state.presence_behind.first().cloned() {
             let Some(watched) = self.watched.get(&name) else {
-                link.presence_behind.remove(&name);
+                state.presence_behind.remove(&name);
                 continue;
             };
             let presence = watched.snapshot(&name, self.limits.presence_members);
-            if !link.spend(presence.cost()) {
+            if !state.spend(presence.cost()) {
                 return;
             }
-            link.presence_behind.remove(&name);
+            state.presence_behind.remove(&name);
             out.push(Output::Send {
-                edge,
+                link,
                 message: ToEdge::Presence(presence),
             });
         }

@@ -53,11 +53,11 @@ impl Session {
         let Some(followed) = self.find(&joined.stream) else {
             return;
         };
-        if followed.state == State::Joining && followed.at != joined.asked {
+        if followed.state == State::Joining && followed.at != joined.requested_from {
             // The stream was left and joined again: this is the older answer.
             return;
         }
-        if core::mem::take(&mut followed.asked)
+        if core::mem::take(&mut followed.reply_pending)
             && let Some(at) = told_at
         {
             self.notice(
@@ -182,11 +182,11 @@ impl Session {
         }
     }
 
-    /// What was asked for by a fetch.
+    /// The page that a fetch requested.
     pub(crate) fn page(&mut self, page: Page, around: &mut Around<'_>) {
         let Page {
             stream,
-            asked,
+            requested_from,
             events,
             head,
             gap,
@@ -197,7 +197,7 @@ impl Session {
             return;
         };
         // A page for another position is of a subscription that has ended.
-        if followed.state != State::Fetching || followed.at != Some(asked) {
+        if followed.state != State::Fetching || followed.at != Some(requested_from) {
             return;
         }
         followed.goal = followed.goal.max(head);

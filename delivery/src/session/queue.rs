@@ -109,7 +109,7 @@ impl Queue {
                 Item::Stored(_, frame) | Item::Ephemeral(_, _, frame) => {
                     Output::Write { session, frame }
                 }
-                Item::Notice(notice) => Output::Tell { session, notice },
+                Item::Notice(notice) => Output::Notify { session, notice },
             });
         }
     }

@@ -52,7 +52,7 @@ impl Driver {
         for output in out {
             match output {
                 Output::ToHub(message) => self.to_hub.push(message),
-                Output::Tell { notice, .. } => self.told.push(notice),
+                Output::Notify { notice, .. } => self.told.push(notice),
                 Output::Write { .. } => self.written.push(self.written.len() as u64 + 1),
                 other => panic!("{other:?}"),
             }
@@ -72,10 +72,10 @@ impl Driver {
         });
     }
 
-    fn opened(&mut self, asked: Option<Position>) {
+    fn opened(&mut self, requested_from: Option<Position>) {
         let joined = Joined {
             stream: queue(),
-            asked,
+            requested_from,
             at: Position::start(1),
             head: 0,
             gap: None,
@@ -139,10 +139,10 @@ fn receipts_wait_for_the_answer_before_and_only_the_highest_state_goes_out() {
     driver.report(1, ReceiptState::Displayed);
     driver.report(2, ReceiptState::Delivered);
     assert!(driver.reported().is_empty());
-    driver.hear(ToEdge::Heard { session: 1 });
+    driver.hear(ToEdge::ReceiptsAcked { session: 1 });
     let both = [(1, ReceiptState::Read), (2, ReceiptState::Delivered)];
     assert_eq!(driver.reported(), [both]);
-    driver.hear(ToEdge::Heard { session: 1 });
+    driver.hear(ToEdge::ReceiptsAcked { session: 1 });
     assert!(driver.reported().is_empty());
 }
 
@@ -196,7 +196,7 @@ fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
     let stream = queue();
     driver.feed(Input::WatchPresence { session: 1, stream });
     driver.watches();
-    let now = ToEdge::PresenceNow {
+    let now = ToEdge::PresenceSnapshot {
         session: 1,
         presence: presence(Some(1)),
     };
@@ -215,7 +215,7 @@ fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
     assert!(driver.presence().is_empty());
     driver.feed(Input::Blocked { session: 1 });
     driver.feed(Input::Writable { session: 1 });
-    assert_eq!(driver.watches(), 0, "it was asked for already");
+    assert_eq!(driver.watches(), 0, "it was requested_from for already");
     driver.hear(now);
     assert_eq!(driver.presence(), [presence(Some(1))]);
 }
@@ -247,14 +247,14 @@ fn stored(offset: u64) -> StoredEvent {
     }
 }
 
-fn page(asked: u64, offset: u64) -> ToEdge {
+fn page(requested_from: u64, offset: u64) -> ToEdge {
     ToEdge::Page(Page {
         session: 1,
         stream: queue(),
-        asked: Position {
+        requested_from: Position {
             epoch: 1,
-            offset: asked,
-            check: u32::from(asked > 0),
+            offset: requested_from,
+            check: u32::from(requested_from > 0),
         },
         events: vec![stored(offset)],
         head: 9,
@@ -279,14 +279,14 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
     });
     let joined = Joined {
         stream: queue(),
-        asked: from,
+        requested_from: from,
         at: Position::start(1),
         head,
         gap: None,
         latest: Vec::new(),
     };
     let other = Joined {
-        asked: None,
+        requested_from: None,
         at: Position {
             epoch: 1,
             offset: 9,
@@ -294,13 +294,13 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
         },
         ..joined.clone()
     };
-    // The older of two answers says that it stands at the head: not what was asked.
+    // The older of two answers says that it stands at the head: not what was requested_from.
     for joined in [other, joined] {
         driver.hear(ToEdge::Joined { session: 1, joined });
     }
     driver.to_hub.clear();
     driver.hear(page(0, 1));
-    // Now the second page was asked for; the first one's twin comes.
+    // Now the second page was requested_from for; the first one's twin comes.
     driver.hear(page(0, 1));
     assert_eq!(driver.written, [1]);
     let stands = driver.edge.session(1).and_then(|s| s.position("queue:q"));
@@ -361,7 +361,7 @@ fn what_waits_of_other_streams_stays_when_one_is_left() {
         session: 1,
         joined: Joined {
             stream: "queue:other".into(),
-            asked: None,
+            requested_from: None,
             at,
             head: 0,
             gap: None,
@@ -401,7 +401,7 @@ fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
         session: 1,
         joined: vec![Joined {
             stream: queue(),
-            asked: Some(stands),
+            requested_from: Some(stands),
             at: to,
             head: 9,
             gap: Some(gap),

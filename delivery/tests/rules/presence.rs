@@ -89,7 +89,7 @@ fn the_death_of_an_edge_is_one_leave_for_each_user_who_does_not_come_back() {
     }
     world.open(OTHER_EDGE, 5, "c");
     watch(&mut world, &[]);
-    let heard = world.feed(Input::Detach { edge: EDGE });
+    let heard = world.feed(Input::Detach { link: EDGE });
     assert!(heard.presence.is_empty());
     world.pass(10_000);
     world.open(OTHER_EDGE, 6, "a");
@@ -153,7 +153,7 @@ fn a_session_that_watches_a_queue_is_told_who_is_in_it_and_who_comes_and_leaves(
 fn an_edge_without_credit_is_told_all_of_it_later() {
     let mut world = World::new(Limits::default());
     world.feed(Input::Attach {
-        edge: EDGE,
+        link: EDGE,
         name: "edge".into(),
         deliveries: 1,
         bytes: 1 << 20,

@@ -42,7 +42,7 @@ impl Heard {
             .sent
             .iter()
             .filter_map(|(edge, message)| match message {
-                ToEdge::Presence(presence) | ToEdge::PresenceNow { presence, .. } => {
+                ToEdge::Presence(presence) | ToEdge::PresenceSnapshot { presence, .. } => {
                     Some((*edge, presence.clone()))
                 }
                 _ => None,
@@ -144,7 +144,7 @@ impl World {
                 inputs.push(self.announce(&announcement));
                 heard.announced.push(announcement);
             }
-            Output::Send { edge, message } => heard.sent.push((edge, message)),
+            Output::Send { link, message } => heard.sent.push((link, message)),
             Output::Receipts {
                 watch,
                 receipts,
@@ -157,7 +157,7 @@ impl World {
             } => heard.presence.push((watch, members.to_vec(), snapshot)),
             Output::EndWatch { watch } => heard.ended_watches.push(watch),
             Output::Read { .. } | Output::Trim { .. } => {}
-            Output::End { edge, fault } => panic!("link {edge} ended: {fault:?}"),
+            Output::End { link, fault } => panic!("link {link} ended: {fault:?}"),
         }
     }
 
@@ -239,24 +239,24 @@ impl World {
         self.feed(Input::Publish { ticket, publish })
     }
 
-    pub(crate) fn attach(&mut self, edge: u64) {
+    pub(crate) fn attach(&mut self, link: u64) {
         self.feed(Input::Attach {
-            edge,
-            name: format!("edge-{edge}").into(),
+            link,
+            name: format!("edge-{link}").into(),
             deliveries: 1_000,
             bytes: 1 << 20,
         });
     }
 
     /// A session of `user`, which follows its own stream, `everyone` and queue q.
-    pub(crate) fn open(&mut self, edge: u64, session: SessionId, user: &str) -> Heard {
+    pub(crate) fn open(&mut self, link: u64, session: SessionId, user: &str) -> Heard {
         let streams = [format!("user:{user}"), "everyone".into(), "queue:q".into()];
         let interests = streams.map(|stream| Interest {
             stream: stream.into(),
             from: None,
         });
         self.edge_says(
-            edge,
+            link,
             ToHub::Open {
                 session,
                 user: user.into(),
@@ -267,8 +267,8 @@ impl World {
         )
     }
 
-    pub(crate) fn edge_says(&mut self, edge: u64, message: ToHub) -> Heard {
-        self.feed(Input::FromEdge { edge, message })
+    pub(crate) fn edge_says(&mut self, link: u64, message: ToHub) -> Heard {
+        self.feed(Input::FromEdge { link, message })
     }
 
     pub(crate) fn report(&mut self, session: u64, event: u128, state: ReceiptState) -> Heard {

@@ -139,7 +139,7 @@ fn message_from(message: HubMessage) -> Result<Option<ToEdge>, BadMessage> {
             joined: joined(m)?,
         },
         Body::Page(m) => ToEdge::Page(Page {
-            asked: position(m.asked, "page.asked")?,
+            requested_from: position(m.asked, "page.asked")?,
             session: m.session,
             stream: m.stream.into(),
             events: m.events.into_iter().map(stored).collect(),
@@ -161,10 +161,10 @@ fn message_from(message: HubMessage) -> Result<Option<ToEdge>, BadMessage> {
             stream: m.stream.into(),
             head: m.head,
         },
-        Body::ReceiptsHeard(m) => ToEdge::Heard { session: m.session },
+        Body::ReceiptsHeard(m) => ToEdge::ReceiptsAcked { session: m.session },
         Body::Presence(m) => match m.session {
             0 => ToEdge::Presence(presence(m)),
-            session => ToEdge::PresenceNow {
+            session => ToEdge::PresenceSnapshot {
                 session,
                 presence: presence(m),
             },
@@ -191,9 +191,9 @@ fn presence(presence: v1::StreamPresence) -> Presence {
 fn joined(joined: StreamJoined) -> Result<Joined, BadMessage> {
     Ok(Joined {
         stream: joined.stream.into(),
-        asked: joined
+        requested_from: joined
             .asked
-            .map(|asked| position(Some(asked), "joined.asked"))
+            .map(|asked| position(Some(asked), "joined.requested_from"))
             .transpose()?,
         at: position(joined.at, "joined.at")?,
         head: joined.head,

@@ -28,7 +28,7 @@ pub(crate) enum FromSocket {
     /// A client was authenticated; the write side is the shard's from here on.
     Open(Box<Opening>),
     /// Frames came, and no message among them.
-    Heard(SessionId),
+    Received(SessionId),
     /// A message of the client.
     Request(SessionId, Request),
     /// Bytes that the protocol wants written: pongs, the answer to a close.
@@ -41,7 +41,7 @@ pub(crate) enum FromSocket {
         reason: Reason,
     },
     /// The socket has ended; nothing more comes from it.
-    Gone(SessionId),
+    Closed(SessionId),
     /// A blocked socket takes data again.
     Writable(SessionId),
 }

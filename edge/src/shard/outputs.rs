@@ -78,8 +78,8 @@ impl Shard {
             ToEdge::Presence(presence) => presence.cost() as u64,
             ToEdge::Welcome { .. }
             | ToEdge::Done { .. }
-            | ToEdge::Heard { .. }
-            | ToEdge::PresenceNow { .. }
+            | ToEdge::ReceiptsAcked { .. }
+            | ToEdge::PresenceSnapshot { .. }
             | ToEdge::Behind { .. }
             | ToEdge::Drain => 0,
         }
@@ -123,7 +123,7 @@ impl Shard {
                     ends_at,
                 });
             }
-            FromSocket::Heard(session) => self.feed(Input::Heard { session }),
+            FromSocket::Received(session) => self.feed(Input::Received { session }),
             FromSocket::Request(session, request) => {
                 self.metrics.messages.inc();
                 if self.sockets.is_open(session) {
@@ -138,10 +138,10 @@ impl Shard {
                 self.apply();
                 if self.sockets.is_open(session) {
                     self.close(session, reason, None);
-                    self.feed(Input::Gone { session });
+                    self.feed(Input::Closed { session });
                 }
             }
-            FromSocket::Gone(session) => {
+            FromSocket::Closed(session) => {
                 self.apply();
                 self.gone(session);
             }
@@ -218,7 +218,7 @@ impl Shard {
                     retry_after_ms: None,
                 };
                 self.sockets.push(session, frame::text(&error));
-                self.feed(Input::Bad { session });
+                self.feed(Input::Invalid { session });
             }
         }
     }
@@ -244,7 +244,7 @@ impl Shard {
             match found {
                 Found::Blocked(session) => self.feed(Input::Blocked { session }),
                 Found::Writable(session) => self.feed(Input::Writable { session }),
-                Found::Dead(session) => self.feed(Input::Gone { session }),
+                Found::Dead(session) => self.feed(Input::Closed { session }),
             }
         }
     }
@@ -256,7 +256,7 @@ impl Shard {
             match output {
                 Output::Write { session, frame } => self.sockets.push(session, frame),
                 Output::ToHub(message) => self.to_hub.push(message),
-                Output::Tell { session, notice } => self.tell(session, &notice),
+                Output::Notify { session, notice } => self.tell(session, &notice),
                 Output::Ping { session } => self.sockets.push(session, frame::PING),
                 Output::Close {
                     session,

@@ -142,7 +142,7 @@ impl Session {
             reader::discard(&stream).await;
         }
         // If the shard has ended there is nobody to tell.
-        let _ = self.shard.send(FromSocket::Gone(self.id)).await;
+        let _ = self.shard.send(FromSocket::Closed(self.id)).await;
         drop(place);
     }
 
@@ -155,7 +155,7 @@ impl Session {
             alive,
         } = heard;
         if alive && texts.is_empty() {
-            messages.push_back(FromSocket::Heard(self.id));
+            messages.push_back(FromSocket::Received(self.id));
         }
         for text in texts {
             match self.request(&text) {

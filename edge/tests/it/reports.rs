@@ -30,7 +30,7 @@ async fn receipts_reach_the_notifier_once_each_answer_is_there() {
     // A message of another kind shows that both were taken in.
     client.say(r#"{"type":"ping"}"#).await;
     assert_eq!(client.hear().await["type"], "pong");
-    link.send(ToEdge::Heard { session }).await;
+    link.send(ToEdge::ReceiptsAcked { session }).await;
     let ToHub::Receipts { receipts, .. } = link.next().await else {
         panic!()
     };
@@ -136,7 +136,7 @@ async fn who_follows_a_queue_is_told_who_else_does() {
         .into(),
     };
     link.send_all(vec![
-        ToEdge::PresenceNow {
+        ToEdge::PresenceSnapshot {
             session,
             presence: presence(Some(1), true),
         },

@@ -31,7 +31,7 @@ fn page(session: u64, after: u64, last: u64, text: &str) -> ToEdge {
     ToEdge::Page(Page {
         session,
         stream: QUEUE.into(),
-        asked: match after {
+        requested_from: match after {
             0 => delivery::Position::start(EPOCH),
             after => position(after),
         },

@@ -95,7 +95,7 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
     let page = Page {
         session,
         stream: "user:u1".into(),
-        asked: after,
+        requested_from: after,
         events,
         head: 8,
         gap: None,

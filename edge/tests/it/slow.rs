@@ -55,7 +55,7 @@ async fn a_slow_client_misses_nothing_and_delays_nobody() {
             let page = Page {
                 session,
                 stream,
-                asked: after,
+                requested_from: after,
                 events,
                 head: last,
                 gap: None,
@@ -139,7 +139,7 @@ async fn pings_of_a_client_that_does_not_read_cost_nothing() {
             },
             request = link.next() => if let ToHub::Fetch { session, after, .. } = request {
                 let events = (after.offset + 1..=20).map(|n| stored(n, &text)).collect();
-                let page = Page { session, stream: "everyone".into(), asked: after, events, head: 20, gap: None, latest: vec![] };
+                let page = Page { session, stream: "everyone".into(), requested_from: after, events, head: 20, gap: None, latest: vec![] };
                 link.send(ToEdge::Page(page)).await;
             }
         }

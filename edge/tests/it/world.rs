@@ -180,7 +180,7 @@ impl Link {
 pub(crate) fn joined((stream, asked): (&str, Option<Position>), at: Position, head: u64) -> Joined {
     Joined {
         stream: stream.into(),
-        asked,
+        requested_from: asked,
         at,
         head,
         gap: None,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use delivery::{
     StreamName,
-    hub::{EdgeId, Input, Output, ReadId},
+    hub::{Input, LinkId, Output, ReadId},
 };
 
 use super::HubTask;
 use crate::{
     log::Log,
-    watch::{PresenceNews, WatchEnd},
+    watch::{PresenceUpdate, WatchEnd},
 };
 
 impl<L: Log> HubTask<L> {
@@ -29,8 +29,8 @@ impl<L: Log> HubTask<L> {
                 first,
             } => self.start_read(read, stream, first),
             Output::Trim { stream, first } => self.log.trim(stream, first),
-            Output::Send { edge, message } => {
-                if let Some(outbox) = self.outboxes.get_mut(&edge) {
+            Output::Send { link, message } => {
+                if let Some(outbox) = self.outboxes.get_mut(&link) {
                     outbox.batch.push(message);
                 }
             }
@@ -50,7 +50,7 @@ impl<L: Log> HubTask<L> {
             } => {
                 let now = self.now();
                 let settling = snapshot && now < self.limits.presence_grace_ms;
-                let news = PresenceNews {
+                let news = PresenceUpdate {
                     members,
                     snapshot,
                     settling,
@@ -58,10 +58,10 @@ impl<L: Log> HubTask<L> {
                 self.watchers.tell_presence(watch, news, now);
             }
             Output::EndWatch { watch } => self.watchers.end(watch, WatchEnd::TooMany),
-            Output::End { edge, fault } => {
-                tracing::warn!(edge, ?fault, "link ended");
-                self.flush_one(edge);
-                if let Some(outbox) = self.outboxes.remove(&edge) {
+            Output::End { link, fault } => {
+                tracing::warn!(link, ?fault, "link ended");
+                self.flush_one(link);
+                if let Some(outbox) = self.outboxes.remove(&link) {
                     // A link in this process does not ask why.
                     let _ = outbox.ended.send(fault);
                 }
@@ -76,21 +76,21 @@ impl<L: Log> HubTask<L> {
             .spawn(async move { (read, log.read(stream, first, events, bytes).await) });
     }
 
-    /// One batch for each edge and turn, one piece of news for each watch. Credit is within the channel's capacity,
+    /// One batch for each link and turn, one piece of news for each watch. Credit is within the channel's capacity,
     /// so a full one is a bug; a closed one is an edge that has gone.
     pub(super) fn flush(&mut self) {
-        let full: Vec<EdgeId> = self
+        let full: Vec<LinkId> = self
             .outboxes
             .iter_mut()
             .filter(|(_, outbox)| !outbox.batch.is_empty())
-            .filter_map(|(edge, outbox)| {
+            .filter_map(|(link, outbox)| {
                 let batch = std::mem::take(&mut outbox.batch);
-                outbox.channel.try_send(batch).is_err().then_some(*edge)
+                outbox.channel.try_send(batch).is_err().then_some(*link)
             })
             .collect();
-        for edge in full {
-            self.outboxes.remove(&edge);
-            self.feed(Input::Detach { edge });
+        for link in full {
+            self.outboxes.remove(&link);
+            self.feed(Input::Detach { link });
         }
         let now = self.now();
         for watch in self.watchers.flush(now) {
@@ -98,8 +98,8 @@ impl<L: Log> HubTask<L> {
         }
     }
 
-    fn flush_one(&mut self, edge: EdgeId) {
-        if let Some(outbox) = self.outboxes.get_mut(&edge)
+    fn flush_one(&mut self, link: LinkId) {
+        if let Some(outbox) = self.outboxes.get_mut(&link)
             && !outbox.batch.is_empty()
         {
             let batch = std::mem::take(&mut outbox.batch);

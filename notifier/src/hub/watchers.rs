@@ -13,12 +13,12 @@ use delivery::{
 };
 use tokio::sync::{mpsc::Sender, oneshot};
 
-use crate::watch::{ENTRIES, PresenceNews, ReceiptNews, Watch, WatchEnd};
+use crate::watch::{ENTRIES, PresenceUpdate, ReceiptUpdate, Watch, WatchEnd};
 
 #[derive(Debug)]
 enum News {
-    Receipts(Sender<ReceiptNews>, Vec<Receipt>),
-    Presence(Sender<PresenceNews>, Vec<Member>),
+    Receipts(Sender<ReceiptUpdate>, Vec<Receipt>),
+    Presence(Sender<PresenceUpdate>, Vec<Member>),
 }
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
-    pub(super) fn add_receipts(&mut self, watch: WatchId, to: Watch<ReceiptNews>) {
+    pub(super) fn add_receipts(&mut self, watch: WatchId, to: Watch<ReceiptUpdate>) {
         let Watch {
             news,
             number,
@@ -52,7 +52,7 @@ impl Watchers {
         self.add(watch, News::Receipts(news, Vec::new()), ended);
     }
 
-    pub(super) fn add_presence(&mut self, watch: WatchId, to: Watch<PresenceNews>) {
+    pub(super) fn add_presence(&mut self, watch: WatchId, to: Watch<PresenceUpdate>) {
         let Watch {
             news,
             number,
@@ -113,7 +113,7 @@ impl Watchers {
         };
         if !watcher.begun {
             watcher.begun = true;
-            let news = ReceiptNews {
+            let news = ReceiptUpdate {
                 receipts,
                 unknown,
                 snapshot: true,
@@ -128,7 +128,7 @@ impl Watchers {
         }
     }
 
-    pub(super) fn tell_presence(&mut self, watch: WatchId, news: PresenceNews, now: Millis) {
+    pub(super) fn tell_presence(&mut self, watch: WatchId, news: PresenceUpdate, now: Millis) {
         let Some(watcher) = self.touch(watch) else {
             return;
         };
@@ -170,7 +170,7 @@ impl Watcher {
         }
         let sent = match &mut self.news {
             News::Receipts(to, gathered) if !gathered.is_empty() => {
-                let news = ReceiptNews {
+                let news = ReceiptUpdate {
                     receipts: take(gathered),
                     unknown: Vec::new(),
                     snapshot: false,
@@ -179,7 +179,7 @@ impl Watcher {
                 to.try_send(news).is_ok()
             }
             News::Presence(to, gathered) if !gathered.is_empty() => {
-                let news = PresenceNews {
+                let news = PresenceUpdate {
                     members: take(gathered).into(),
                     snapshot: false,
                     settling: false,

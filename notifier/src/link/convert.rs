@@ -188,8 +188,8 @@ pub(super) fn from_hub(message: ToEdge) -> v1::HubMessage {
             stream: stream.to_string(),
             head,
         }),
-        ToEdge::Heard { session } => Body::ReceiptsHeard(v1::ReceiptsHeard { session }),
-        ToEdge::PresenceNow {
+        ToEdge::ReceiptsAcked { session } => Body::ReceiptsHeard(v1::ReceiptsHeard { session }),
+        ToEdge::PresenceSnapshot {
             session,
             presence: now,
         } => Body::Presence(presence(session, &now)),
@@ -207,7 +207,7 @@ fn joined(session: u64, joined: Joined) -> v1::StreamJoined {
         head: joined.head,
         gap: joined.gap.map(gap),
         latest: joined.latest.into_iter().map(ephemeral).collect(),
-        asked: joined.asked.map(to_position),
+        asked: joined.requested_from.map(to_position),
     }
 }
 
@@ -219,7 +219,7 @@ fn page(page: Page) -> v1::Page {
         head: page.head,
         gap: page.gap.map(gap),
         latest: page.latest.into_iter().map(ephemeral).collect(),
-        asked: Some(to_position(page.asked)),
+        asked: Some(to_position(page.requested_from)),
     }
 }
 

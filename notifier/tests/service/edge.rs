@@ -126,7 +126,8 @@ impl Edge {
         let receipts = receipts.to_vec();
         self.say(vec![ToHub::Receipts { session, receipts }]).await;
         self.wait("answer to receipts", |message| {
-            matches!(message, ToEdge::Heard { session: heard } if *heard == session).then_some(())
+            matches!(message, ToEdge::ReceiptsAcked { session: heard } if *heard == session)
+                .then_some(())
         })
         .await;
     }

@@ -106,7 +106,7 @@ impl World {
                     (Message::Frame(number as usize), frame.len()),
                 );
             }
-            edge::Output::Tell { session, notice } => {
+            edge::Output::Notify { session, notice } => {
                 self.write(edge, session, (Message::Notice(notice), 60));
             }
             edge::Output::Ping { session } => self.write(edge, session, (Message::Ping, 2)),

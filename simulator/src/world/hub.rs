@@ -116,7 +116,7 @@ impl World {
 
     pub(super) fn attach(&mut self, link: u64, edge: usize) {
         self.hub(Input::Attach {
-            edge: link,
+            link,
             name: Arc::from(format!("edge-{edge}")),
             deliveries: self.limits.edge_deliveries,
             bytes: self.limits.edge_bytes,
@@ -125,15 +125,12 @@ impl World {
 
     pub(super) fn deliver_to_hub(&mut self, link: u64, message: ToHub) {
         if !self.links[&link].cut {
-            self.hub(Input::FromEdge {
-                edge: link,
-                message,
-            });
+            self.hub(Input::FromEdge { link, message });
         }
     }
 
     pub(super) fn lost_at_hub(&mut self, link: u64) {
-        self.hub(Input::Detach { edge: link });
+        self.hub(Input::Detach { link });
     }
 
     pub(super) fn hub(&mut self, input: Input) {
@@ -181,12 +178,12 @@ impl World {
             Output::Trim { stream, first } => {
                 self.disk.trim(stream, first);
             }
-            Output::Send { edge, message } => {
+            Output::Send { link, message } => {
                 if let ToEdge::Ephemeral { event, .. } = &message {
                     let id = super::publishers::id_of(&event.envelope);
-                    self.jobs.goes_out(edge, id, self.now);
+                    self.jobs.goes_out(link, id, self.now);
                 }
-                self.send_to_edge(edge, message);
+                self.send_to_edge(link, message);
             }
             Output::Announce(announcement) => self.announce(announcement),
             Output::Receipts {
@@ -210,14 +207,14 @@ impl World {
                 }
             }
             Output::EndWatch { watch } => panic!("watch {watch} ended"),
-            Output::End { edge, fault } => {
+            Output::End { link, fault } => {
                 // Only a second link of one edge may end the first.
                 assert_eq!(fault, delivery::link::LinkFault::Replaced);
                 self.report.replaced += 1;
-                if let Some(link) = self.links.get_mut(&edge) {
-                    link.cut = true;
+                if let Some(known) = self.links.get_mut(&link) {
+                    known.cut = true;
                 }
-                self.after(1, Due::LostAtEdge(edge));
+                self.after(1, Due::LostAtEdge(link));
             }
         }
     }

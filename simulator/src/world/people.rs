@@ -34,7 +34,7 @@ impl World {
         if let Some((edge, session)) = self.people[person].session
             && self.edges[edge].sockets.remove(&session).is_some()
         {
-            self.edge(edge, edge::Input::Gone { session });
+            self.edge(edge, edge::Input::Closed { session });
             self.closed(person, None);
         }
     }
@@ -71,7 +71,7 @@ impl World {
                     seen.event(&stream, at, event, &self.disk);
                     self.report_receipt(person, event);
                 }
-                Output::TellGap { stream, gap } => {
+                Output::ReportGap { stream, gap } => {
                     self.report.gaps += 1;
                     let fork = matches!(gap.reason, GapReason::Ahead | GapReason::Forked);
                     self.report.forks += u64::from(fork);
@@ -204,7 +204,7 @@ impl World {
             Message::Notice(_) => {}
             Message::Ping => {
                 if let Some((edge, session)) = self.people[person].session {
-                    self.edge(edge, edge::Input::Heard { session });
+                    self.edge(edge, edge::Input::Received { session });
                 }
             }
         }

@@ -1,17 +1,27 @@
-//! The shape of the code: who may import whom, and how large things may get.
+//! The shape of the code: who may import whom, how large things may get, and what
+//! they may be called. `cargo test -p cli --test it layout -- --nocapture` prints the
+//! worst of each.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+#[path = "layout/names.rs"]
+mod names;
+#[path = "layout/source.rs"]
+mod source;
+#[path = "layout/vocabulary.rs"]
+mod vocabulary;
+
+use std::{collections::BTreeMap, fs};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use source::{functions, root, sources, tuple_width};
 
 /// House rule: longer than this and a file does more than one thing.
 const MAX_FILE_LINES: usize = 500;
 /// House rule: the hard stop for a function; 70 is where to think.
 const MAX_FUNCTION_LINES: usize = 100;
+/// House rule: more values than this have names, in a struct.
+const MAX_TUPLE: usize = 2;
+/// Set to `false` once there are none.
+const TUPLES_ARE_ONLY_COUNTED: bool = true;
 
 /// Who may depend on which of ours. Imports run one way.
 const MAY_IMPORT: [(&str, &[&str]); 8] = [
@@ -34,10 +44,6 @@ const MAY_IMPORT: [(&str, &[&str]); 8] = [
         ],
     ),
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 #[test]
 fn imports_run_one_way() {
@@ -77,98 +83,56 @@ fn the_rules_have_no_io_and_next_to_no_dependencies() {
     assert!(library.contains("#![no_std]"));
 }
 
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        if path.is_dir()
-            && !matches!(
-                name.to_str(),
-                Some("target" | "node_modules" | ".git" | "data")
-            )
-        {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
-/// Functions by their length: from the line of `fn` to the closing brace in the
-/// same column. rustfmt makes that exact.
-fn functions(text: &str) -> Vec<(usize, String)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut found = Vec::new();
-    for (start, line) in lines.iter().enumerate() {
-        let code = line.trim_start();
-        let is_function = code.split("fn ").next().is_some_and(|before| {
-            before.is_empty()
-                || ["pub ", "pub(", "async ", "const "]
-                    .iter()
-                    .any(|word| before.starts_with(word))
-        });
-        if !is_function || !code.contains("fn ") || code.ends_with(';') {
-            continue;
-        }
-        let indent = " ".repeat(line.len() - code.len());
-        let close = format!("{indent}}}");
-        let end = lines.iter().skip(start).position(|line| *line == close);
-        if let Some(length) = end {
-            let name = code.split("fn ").nth(1).unwrap_or(code);
-            let name = name.split(['(', '<']).next().unwrap_or(name);
-            found.push((length + 1, name.to_owned()));
-        }
-    }
-    found
-}
-
 #[test]
 fn files_and_functions_stay_small() {
-    let mut paths = Vec::new();
-    rust_files(&root(), &mut paths);
     let mut files = Vec::new();
     let mut all = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(&path).expect("readable");
-        let shown = path
-            .strip_prefix(root())
-            .unwrap_or(&path)
-            .display()
-            .to_string();
-        let documented = text.trim_start().starts_with("//!");
-        assert!(documented, "{shown} does not open with what it is for");
-        files.push((text.lines().count(), shown.clone()));
-        all.extend(
-            functions(&text)
-                .into_iter()
-                .map(|(len, name)| (len, format!("{shown}: {name}"))),
-        );
+    for source in sources(&["rs"]) {
+        let documented = source.text.trim_start().starts_with("//!");
+        assert!(documented, "{} does not open with its purpose", source.path);
+        files.push((source.text.lines().count(), source.path.clone()));
+        for function in functions(&source.text) {
+            all.push((
+                function.lines,
+                format!("{}: {}", source.path, function.name),
+            ));
+        }
     }
-    files.sort_unstable_by(|a, b| b.cmp(a));
-    all.sort_unstable_by(|a, b| b.cmp(a));
-    println!("longest files: {:#?}", &files[..5]);
-    println!("longest functions: {:#?}", &all[..5]);
-    let long: Vec<_> = files
-        .iter()
-        .filter(|(lines, _)| *lines > MAX_FILE_LINES)
-        .collect();
-    assert!(
-        long.is_empty(),
-        "files over {MAX_FILE_LINES} lines: {long:#?}"
-    );
-    let long: Vec<_> = all
-        .iter()
-        .filter(|(lines, _)| *lines > MAX_FUNCTION_LINES)
-        .collect();
-    assert!(
-        long.is_empty(),
-        "functions over {MAX_FUNCTION_LINES} lines: {long:#?}"
-    );
+    refuse_over(MAX_FILE_LINES, "files", files);
     assert!(all.len() > 100, "the counter counts");
+    refuse_over(MAX_FUNCTION_LINES, "functions", all);
+}
+
+fn refuse_over(max: usize, what: &str, mut measured: Vec<(usize, String)>) {
+    measured.sort_unstable_by(|a, b| b.cmp(a));
+    println!("longest {what}: {:#?}", &measured[..5]);
+    measured.retain(|(lines, _)| *lines > max);
+    assert!(
+        measured.is_empty(),
+        "{what} over {max} lines: {measured:#?}"
+    );
 }
 
 #[test]
-fn versions_stand_once() {
+fn no_parameter_is_a_tuple_of_more_than_two_values() {
+    let mut wide = Vec::new();
+    for source in sources(&["rs"]) {
+        for function in functions(&source.text) {
+            let parameters = function.parameters.iter();
+            let tuples = parameters.filter(|parameter| tuple_width(parameter) > MAX_TUPLE);
+            wide.extend(tuples.map(|tuple| format!("{}: {}: {tuple}", source.path, function.name)));
+        }
+    }
+    println!(
+        "tuple parameters of more than {MAX_TUPLE} values: {}",
+        wide.len()
+    );
+    assert!(wide.is_empty() || TUPLES_ARE_ONLY_COUNTED, "{wide:#?}");
+    println!("{wide:#?}");
+}
+
+#[test]
+fn versions_are_in_the_workspace_table() {
     for member in ["delivery", "notifier", "edge", "processors", "cli"] {
         let manifest =
             fs::read_to_string(root().join(member).join("Cargo.toml")).expect("manifest");

@@ -1,0 +1,214 @@
+//! The words of the field: what the project's own dialect used to say is refused, in
+//! identifiers and in prose. `docs/glossary.md` has the words to use.
+
+use std::collections::BTreeMap;
+
+use super::source::{Source, defined_type, sources};
+
+/// Folders (and files) whose old words fail the test; the others are only counted.
+const CLEAN: &[&str] = &["tests/it/layout.rs"];
+
+/// Files that quote the old words: the lists here, and the page that replaces them.
+const QUOTES_THEM: &[&str] = &["tests/it/layout/vocabulary.rs", "CHANGELOG.md"];
+
+/// Old words, in identifiers as in prose.
+const WORDS: &[&str] = &[
+    "told",
+    "tell",
+    "tells",
+    "telling",
+    "heard",
+    "hear",
+    "hears",
+    "hearing",
+    "asked",
+    "word",
+    "words",
+    "news",
+    "twin",
+    "twins",
+    "station",
+    "patience",
+    "wish",
+    "wishes",
+    "whose",
+    "pretend",
+    "pretends",
+    "pretended",
+    "judge",
+    "judges",
+    "judged",
+    "dice",
+    "hands",
+    "pace",
+    "linger",
+    "lingers",
+    "ending",
+    "parts",
+    "anew",
+    "hitherto",
+    "thereof",
+    "edgeid",
+];
+
+/// Old phrases.
+const PHRASES: &[&str] = &[
+    "in the house",
+    "called off",
+    "calls off",
+    "call off",
+    "dealt with",
+    "stands in for",
+    "stand in for",
+    "stands twice",
+    "stand twice",
+    "there once",
+    "not twice",
+    "spoken here",
+    "is spoken",
+    "see the module",
+];
+
+/// Types that are no nouns, or nouns of the old dialect.
+const TYPES: &[&str] = &[
+    "Told", "Heard", "Asked", "Station", "Places", "Slot", "Patience", "Terms", "Line", "NotNow",
+    "Called", "Wishes", "Stood", "Whose", "What", "Way", "Here", "Alone", "Both", "Made", "Found",
+    "Kept", "Known", "Seen", "Shown", "Spoken", "Wanted", "Tell",
+];
+
+/// Where an old word is the field's own: the text around it, with the reason.
+const ALLOWED: &[&str] = &[
+    // The standard library, http and uuid call the halves of a value so.
+    "into_parts",
+    "from_parts",
+    "to_parts",
+    "raw_parts",
+    "request::parts",
+    "response::parts",
+    // A stream of `multipart/form-data` has parts (RFC 7578).
+    "multipart",
+    // Recognisers give words, and a layout breaks lines between them.
+    "words per",
+    "long word",
+    "word break",
+    // `line ending` is the term for what ends a line of text.
+    "line ending",
+];
+
+/// Old words of one file: line number and word.
+fn old_words(source: &Source) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in source.text.lines().enumerate() {
+        let mut lower = line.to_lowercase();
+        let mut line = line.to_owned();
+        for allowed in ALLOWED {
+            while let Some(at) = lower.find(allowed) {
+                lower.replace_range(at..at + allowed.len(), "");
+                if line.get(at..at + allowed.len()).is_some() {
+                    line.replace_range(at..at + allowed.len(), "");
+                }
+            }
+        }
+        let phrases = PHRASES.iter().filter(|phrase| lower.contains(**phrase));
+        found.extend(phrases.map(|phrase| (number + 1, (*phrase).to_owned())));
+        let words = words_of(&line).into_iter();
+        let old = words.filter(|word| WORDS.contains(&word.as_str()));
+        found.extend(old.map(|word| (number + 1, word)));
+        if source.is_rust()
+            && let Some(name) = defined_type(&line)
+            && TYPES.contains(&name)
+        {
+            found.push((number + 1, format!("type {name}")));
+        }
+    }
+    found
+}
+
+/// The words of a line, those inside of identifiers too, in lower case.
+fn words_of(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for c in line.chars() {
+        let begins = !c.is_alphabetic() || (c.is_uppercase() && was_lower);
+        if begins {
+            words.push(String::new());
+        }
+        if c.is_alphabetic()
+            && let Some(word) = words.last_mut()
+        {
+            word.extend(c.to_lowercase());
+        }
+        was_lower = c.is_lowercase();
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The folder that a file is counted in.
+fn folder(path: &str) -> String {
+    let mut steps: Vec<&str> = path.split('/').collect();
+    steps.truncate(2.min(steps.len() - 1));
+    if steps.is_empty() {
+        path.to_owned()
+    } else {
+        steps.join("/")
+    }
+}
+
+fn is_clean(path: &str) -> bool {
+    CLEAN
+        .iter()
+        .any(|clean| path == *clean || path.starts_with(&format!("{clean}/")))
+}
+
+#[test]
+fn the_words_are_those_of_the_field() {
+    let mut by_folder: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_file = Vec::new();
+    let mut refused = Vec::new();
+    for source in sources(&["rs", "js", "mjs", "md", "proto", "html", "css"]) {
+        if QUOTES_THEM.contains(&source.path.as_str()) {
+            continue;
+        }
+        let found = old_words(&source);
+        *by_folder.entry(folder(&source.path)).or_default() += found.len();
+        if is_clean(&source.path) {
+            let lines = found.iter();
+            refused.extend(lines.map(|(line, word)| format!("{}:{line}: {word}", source.path)));
+        }
+        if let Ok(only) = std::env::var("BELFRY_WORDS_IN")
+            && source.path.starts_with(&only)
+        {
+            for (line, word) in &found {
+                println!("{}:{line}: {word}", source.path);
+            }
+        }
+        by_file.push((found.len(), source.path));
+    }
+    by_file.sort_unstable_by(|a, b| b.cmp(a));
+    println!("old words by folder (BELFRY_WORDS_IN=<path> lists them):");
+    for (folder, count) in &by_folder {
+        println!("  {count:>5}  {folder}");
+    }
+    println!("files with the most: {:#?}", &by_file[..5]);
+    assert!(refused.is_empty(), "old words: {refused:#?}");
+}
+
+#[test]
+fn a_word_is_found_in_identifiers_and_prose() {
+    let found = |text: &str| {
+        let source = Source {
+            path: "a.rs".into(),
+            text: text.into(),
+        };
+        let words = old_words(&source).into_iter().map(|(_, word)| word);
+        words.collect::<Vec<_>>()
+    };
+    assert_eq!(found("fn hear_client(toldBy: u8)"), ["hear", "told"]);
+    assert_eq!(
+        found("// Nobody is Told; it is called off."),
+        ["called off", "told"]
+    );
+    assert_eq!(found("pub(crate) struct Whose;"), ["whose", "type Whose"]);
+    assert!(found("let (a, b) = request.into_parts(); // swordfish, Xpart").is_empty());
+}

@@ -98,11 +98,11 @@ impl Reports {
                 error => unavailable(&error),
             })?;
             let worker = at.worker.clone();
-            let made = tokio::task::spawn_blocking(move || {
+            let fitted = tokio::task::spawn_blocking(move || {
                 let _worker = worker;
                 fit(&file, budget, PICTURE_SIDE)
             });
-            pictures.push(made.await.map_err(|error| panicked(&error))??.0);
+            pictures.push(fitted.await.map_err(|error| panicked(&error))??.0);
         }
         Ok(pictures)
     }

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn each_way_to_end_a_child_has_its_code() {
-        let code = |signal: Signal, said| failure(Some(signal.as_raw()), said);
+        let code = |signal: Signal, messages| failure(Some(signal.as_raw()), messages);
         assert_eq!(code(Signal::XCPU, ""), Failure::Timeout);
         assert_eq!(code(Signal::KILL, ""), Failure::Unavailable);
         assert_eq!(code(Signal::SEGV, ""), Failure::Internal);

@@ -1,4 +1,4 @@
-//! Reports from the request to the page, read by tools of others.
+//! Reports from the request to the page, read by the tools of poppler.
 
 use std::{fs, path::Path, process::Command};
 
@@ -24,8 +24,8 @@ fn report() -> Value {
     })
 }
 
-/// What a tool of poppler says of a file.
-fn said(tool: &str, arguments: &[&str], file: &Path) -> String {
+/// The output of a poppler tool for a file.
+fn output_of(tool: &str, arguments: &[&str], file: &Path) -> String {
     let mut command = Command::new(tool);
     command.args(arguments).arg(file);
     if tool == "pdftotext" {
@@ -38,15 +38,15 @@ fn said(tool: &str, arguments: &[&str], file: &Path) -> String {
 }
 
 impl World {
-    async fn ask(&self, user: &str, report: &Value) -> reqwest::Response {
+    async fn post_report(&self, user: &str, report: &Value) -> reqwest::Response {
         let post = self.http.post(self.url("/reports"));
         let post = post.bearer_auth(World::token(user)).json(report);
         post.send().await.unwrap()
     }
 
     /// The terminal event of a report that is accepted.
-    async fn made(&self, user: &str, report: &Value) -> (String, Body) {
-        let answer = self.ask(user, report).await;
+    async fn finished(&self, user: &str, report: &Value) -> (String, Body) {
+        let answer = self.post_report(user, report).await;
         assert_eq!(answer.status(), 202);
         let answer: Value = answer.json().await.unwrap();
         let id = answer["reportId"].as_str().unwrap().to_owned();
@@ -58,35 +58,35 @@ impl World {
         (id, body(events.last().unwrap()).clone())
     }
 
-    /// The file of a report that is made.
+    /// The file of a finished report.
     async fn pdf(&self, user: &str, report: &Value) -> std::path::PathBuf {
-        let (id, end) = self.made(user, report).await;
-        let Body::PdfGenerated(made) = end else {
+        let (id, end) = self.finished(user, report).await;
+        let Body::PdfGenerated(pdf) = end else {
             panic!("{end:?}");
         };
-        let url = made.signed_url.unwrap().url;
+        let url = pdf.signed_url.unwrap().url;
         let answer = self.http.get(url).send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "application/pdf");
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
         let bytes = answer.bytes().await.unwrap();
-        assert_eq!(bytes.len() as u64, made.size_bytes);
+        assert_eq!(bytes.len() as u64, pdf.size_bytes);
         let file = self.data.path().join(format!("{id}.pdf"));
         fs::write(&file, bytes).unwrap();
-        let pages = format!("Pages:           {}\n", made.pages);
-        assert!(said("pdfinfo", &[], &file).contains(&pages));
+        let pages = format!("Pages:           {}\n", pdf.pages);
+        assert!(output_of("pdfinfo", &[], &file).contains(&pages));
         file
     }
 }
 
 #[tokio::test]
-async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
+async fn a_report_is_a_tagged_archival_pdf_with_all_of_its_text() {
     let world = World::started().await;
     let (image, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
     world.notifier.events_of(&image).await;
-    let mut asked = report();
-    asked["images"] = json!([{"id": image, "caption": "The pump"}]);
-    let file = world.pdf("u1", &asked).await;
-    let about = said("pdfinfo", &[], &file);
+    let mut request = report();
+    request["images"] = json!([{"id": image, "caption": "The pump"}]);
+    let file = world.pdf("u1", &request).await;
+    let about = output_of("pdfinfo", &[], &file);
     for line in [
         "Title:           Pump 3 stopped",
         "Tagged:          yes",
@@ -95,7 +95,7 @@ async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
     ] {
         assert!(about.contains(line), "{line} in {about}");
     }
-    let meta = said("pdfinfo", &["-meta"], &file);
+    let meta = output_of("pdfinfo", &["-meta"], &file);
     for mark in [
         "<pdfaid:part>2</pdfaid:part>",
         "<pdfaid:conformance>A<",
@@ -103,8 +103,8 @@ async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
     ] {
         assert!(meta.contains(mark), "{mark} in {meta}");
     }
-    let text = said("pdftotext", &["-layout"], &file);
-    for words in [
+    let text = output_of("pdftotext", &["-layout"], &file);
+    for expect in [
         "Pump 3 stopped",
         "INC-7",
         "R. Ahmed",
@@ -119,13 +119,21 @@ async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
         "The valve is replaced on Monday.",
         "Made 2",
     ] {
-        assert!(text.contains(words), "{words} in {text}");
+        assert!(text.contains(expect), "{expect} in {text}");
     }
-    let structure = said("pdfinfo", &["-struct-text"], &file);
+    let structure = output_of("pdfinfo", &["-struct-text"], &file);
     for tag in ["H1", "Table", "TH", "TD", "Figure"] {
         assert!(structure.contains(tag), "{tag} in {structure}");
     }
-    let images = said("pdfimages", &["-list"], &file);
+    let fonts = output_of("pdffonts", &[], &file);
+    let embedded = |line: &str| line.contains(" yes yes yes ");
+    assert!(fonts.lines().skip(2).all(embedded), "{fonts}");
+    let raw = fs::read(&file).unwrap();
+    let raw = String::from_utf8_lossy(&raw);
+    for entry in ["/Lang(en)", "/Outlines ", "/Title(What follows)"] {
+        assert!(raw.contains(entry), "{entry}");
+    }
+    let images = output_of("pdfimages", &["-list"], &file);
     assert!(images.contains("400   100"), "{images}");
     let list = world.json("/reports", "u1").await;
     assert_eq!(list["reports"][0]["title"], "Pump 3 stopped");
@@ -134,9 +142,9 @@ async fn a_report_is_a_tagged_archival_pdf_with_all_that_was_said() {
 }
 
 #[tokio::test]
-async fn good_reports_of_many_kinds_say_what_they_were_given() {
+async fn reports_of_many_kinds_contain_their_text() {
     let world = World::started().await;
-    let goods: [(&str, Change, &str); 10] = [
+    let cases: [(&str, Change, &str); 10] = [
         (
             "the least",
             |r| *r = json!({"title": "t", "summary": "s", "severity": "low", "occurredAt": "2026-01-01T00:00:00Z"}),
@@ -178,7 +186,7 @@ async fn good_reports_of_many_kinds_say_what_they_were_given() {
             "again and again",
         ),
         (
-            "long words",
+            "long text without a space",
             |r| r["closing"] = json!("x".repeat(3000)),
             "What follows",
         ),
@@ -192,12 +200,12 @@ async fn good_reports_of_many_kinds_say_what_they_were_given() {
             "Größe: äöü ß – „Zitat“ €",
         ),
     ];
-    for (what, change, expect) in goods {
-        let mut asked = report();
-        change(&mut asked);
-        let file = world.pdf("u1", &asked).await;
-        let text = said("pdftotext", &[], &file);
-        let found = expect.split('|').any(|words| text.contains(words));
+    for (what, change, expect) in cases {
+        let mut request = report();
+        change(&mut request);
+        let file = world.pdf("u1", &request).await;
+        let text = output_of("pdftotext", &[], &file);
+        let found = expect.split('|').any(|part| text.contains(part));
         assert!(found, "{what}: {expect} in {text}");
     }
     world.settled().await;
@@ -206,10 +214,10 @@ async fn good_reports_of_many_kinds_say_what_they_were_given() {
 #[tokio::test]
 async fn a_header_repeats_on_each_page_of_a_long_table() {
     let world = World::started().await;
-    let mut asked = report();
-    asked["rows"] = json!(vec![json!({"time": "14:05", "what": "again"}); 200]);
-    let file = world.pdf("u1", &asked).await;
-    let text = said("pdftotext", &["-layout"], &file);
+    let mut request = report();
+    request["rows"] = json!(vec![json!({"time": "14:05", "what": "again"}); 200]);
+    let file = world.pdf("u1", &request).await;
+    let text = output_of("pdftotext", &["-layout"], &file);
     let pages: Vec<&str> = text
         .split('\u{c}')
         .filter(|p| !p.trim().is_empty())
@@ -229,12 +237,12 @@ async fn a_header_repeats_on_each_page_of_a_long_table() {
     }
 }
 
-/// What is asked, and what is answered to it: status, code, words.
-fn bads(image: &str, failed: &str) -> Vec<(Value, u16, &'static str, &'static str)> {
+/// Invalid requests, each with the expected status, code and a part of the detail.
+fn invalid_requests(image: &str, failed: &str) -> Vec<(Value, u16, &'static str, &'static str)> {
     let with = |field: &str, value: Value| {
-        let mut asked = report();
-        asked[field] = value;
-        asked
+        let mut request = report();
+        request[field] = value;
+        request
     };
     vec![
         (json!(5), 400, "bad_request", "invalid type"),
@@ -315,15 +323,15 @@ fn bads(image: &str, failed: &str) -> Vec<(Value, u16, &'static str, &'static st
 }
 
 #[tokio::test]
-async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
+async fn invalid_reports_are_refused_with_their_field_and_leave_nothing() {
     let world = World::started().await;
     let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&image).await;
     let (failed, _) = world.accepted("u1", b"<svg/>").await;
     world.notifier.events_of(&failed).await;
     let before = world.notifier.count();
-    for (asked, status, code, detail) in bads(&image, &failed) {
-        let answer = world.ask("u1", &asked).await;
+    for (request, status, code, detail) in invalid_requests(&image, &failed) {
+        let answer = world.post_report("u1", &request).await;
         let got = answer.status().as_u16();
         let problem: Value = answer.json().await.unwrap();
         assert_eq!(
@@ -331,23 +339,23 @@ async fn bad_reports_are_refused_with_their_field_and_leave_nothing() {
             (status, &json!(code)),
             "{problem}"
         );
-        let said = problem["detail"].as_str().unwrap();
-        assert!(said.contains(detail), "{detail} in {problem}");
+        let text = problem["detail"].as_str().unwrap();
+        assert!(text.contains(detail), "{detail} in {problem}");
     }
     assert_eq!(world.notifier.count(), before);
     assert!(!world.data.path().join("files/reports").exists());
 }
 
 #[tokio::test]
-async fn nonsense_strangers_and_pictures_of_others_are_refused_and_leave_nothing() {
+async fn malformed_requests_and_pictures_of_others_are_refused_and_leave_nothing() {
     let world = World::started().await;
     let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&image).await;
     let before = world.notifier.count();
     // Somebody else's picture is as unknown as none.
-    let mut asked = report();
-    asked["images"] = json!([{"id": image}]);
-    let answer = world.ask("u2", &asked).await;
+    let mut request = report();
+    request["images"] = json!([{"id": image}]);
+    let answer = world.post_report("u2", &request).await;
     assert_eq!(answer.status(), 422);
     let post = world
         .http
@@ -369,9 +377,9 @@ async fn a_report_whose_picture_is_gone_fails_with_its_code_and_leaves_no_file()
     let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&image).await;
     fs::remove_file(world.data.path().join("files/originals").join(&image)).unwrap();
-    let mut asked = report();
-    asked["images"] = json!([{"id": image}]);
-    let (id, end) = world.made("u1", &asked).await;
+    let mut request = report();
+    request["images"] = json!([{"id": image}]);
+    let (id, end) = world.finished("u1", &request).await;
     let Body::PdfGenerationFailed(failed) = end else {
         panic!("{end:?}");
     };

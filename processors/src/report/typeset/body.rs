@@ -1,6 +1,6 @@
 //! What stands on the pages of an incident report, from top to bottom.
 //!
-//! Invariant: what the writer says is set as it is, never read as markup. The words
+//! Invariant: the text of a request is set as it is, never read as markup. The texts
 //! that the report adds (`Summary`, `Pictures`) are English in every report.
 
 use parley::Alignment;
@@ -272,12 +272,12 @@ impl Composer<'_> {
     fn pictures(&mut self, request: &ReportRequest, sizes: &[(u32, u32)]) {
         let heading_height = HEADING.size * HEADING.leading + 5.0;
         for (number, (image, size)) in request.images.iter().zip(sizes).enumerate() {
-            let words = one_line(&image.caption);
+            let text = one_line(&image.caption);
             let name = format!("Picture {}", number + 1);
-            let (alternative, caption) = if words.is_empty() {
+            let (alternative, caption) = if text.is_empty() {
                 (name.clone(), name)
             } else {
-                (words.clone(), format!("{name}: {words}"))
+                (text.clone(), format!("{name}: {text}"))
             };
             let caption = self.setter.lines(&caption, LABEL, WIDTH, Alignment::Start);
             let below: f32 = 6.0 + caption.iter().map(|line| line.height).sum::<f32>();

@@ -74,12 +74,12 @@ fn header(
     let title_width = WIDTH - reference_width - 20.0;
     let mut lines = Vec::new();
     // Both are aligned in the whole width, and short enough not to meet.
-    for (words, width, align) in [
+    for (text, width, align) in [
         (one_line(&request.title), title_width, start),
         (reference, reference_width, end),
     ] {
-        let words = setter.fitting(&words, SMALL, width);
-        lines.extend(setter.one_line(&words, SMALL, WIDTH, align));
+        let text = setter.fitting(&text, SMALL, width);
+        lines.extend(setter.one_line(&text, SMALL, WIDTH, align));
     }
     lines
 }

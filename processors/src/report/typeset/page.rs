@@ -70,7 +70,7 @@ pub(super) enum Shape {
 pub(super) enum Meaning {
     /// A part of this node.
     Content(NodeId),
-    /// Decoration, or a repetition of what was said before.
+    /// Decoration, or a repetition.
     Artifact,
     /// Running header and footer.
     Header,

@@ -1,7 +1,7 @@
 //! Texts to lines of glyphs: shaping, direction, choice of fonts and line breaks are
 //! parley's.
 //!
-//! Invariants: no line is wider than asked; no glyph is `.notdef`, and no character is
+//! Invariants: no line is wider than its column; no glyph is `.notdef`, and no character is
 //! one that PDF/A refuses: what cannot be printed is spelled out, as in `[U+E000]`.
 
 use std::{collections::BTreeSet, fmt::Write, ops::Range, rc::Rc};

@@ -35,8 +35,8 @@ const BATCHES_IN: usize = 16;
 const BATCHES_OUT: usize = 64;
 /// Messages of one batch from an edge.
 const MAX_BATCH: usize = 256;
-/// How long a new link may take to say Hello.
-const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// How long a new link may take to send Hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The two directions of a link; dropping either ends it.
 pub type Channels = (mpsc::Sender<Vec<ToHub>>, mpsc::Receiver<Vec<ToEdge>>);
@@ -166,8 +166,14 @@ impl EdgeGateway for Service {
     }
 }
 
-fn protocol(message: impl Into<String>) -> Status {
-    Refusal::new(Reason::LinkProtocol, message).into()
+/// A message that is valid in itself, but not now.
+fn out_of_turn(message: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::LinkProtocol, message)
+}
+
+/// A message that is not valid, whenever it comes.
+fn invalid(field: &str, description: impl Into<String>) -> Refusal {
+    Refusal::bad_request(vec![(field.to_owned(), description.into())])
 }
 
 /// A link ends an older one of its name, so an edge may use no other edge's.
@@ -185,36 +191,56 @@ fn own_name(caller: &Caller, name: &str) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::Forbidden, message))
 }
 
-/// A batch of messages, as many as may be.
-fn read(messages: impl ExactSizeIterator<Item = EdgeMessage>) -> Result<Vec<ToHub>, Status> {
-    let count = messages.len();
-    if count > MAX_BATCH {
-        return Err(protocol(format!(
-            "a batch has {count} messages, {MAX_BATCH} at most"
-        )));
+/// Checks the number of messages of a batch.
+fn check_count(request: &AttachRequest) -> Result<(), Refusal> {
+    match request.messages.len() {
+        1..=MAX_BATCH => Ok(()),
+        count => Err(invalid(
+            "messages",
+            format!("has {count} messages, but it has to have 1 to {MAX_BATCH}"),
+        )),
     }
+}
+
+fn read(messages: impl Iterator<Item = EdgeMessage>) -> Result<Vec<ToHub>, Refusal> {
     messages.map(convert::to_hub).collect()
 }
 
 /// The Hello, and what came with it.
 async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<ToHub>), Status> {
-    let request = tokio::time::timeout(HELLO_WITHIN, requests.message()).await;
-    let request = request.map_err(|_| protocol("nothing came in 10 s, say Hello first"))??;
-    let mut messages = request.unwrap_or_default().messages.into_iter();
-    let Some(edge_message::Body::Hello(hello)) = messages.next().and_then(|first| first.body)
-    else {
-        return Err(protocol("the first message is not Hello, say Hello first"));
+    let request = tokio::time::timeout(HELLO_TIMEOUT, requests.message()).await;
+    let request = request
+        .map_err(|_| out_of_turn("no message came within 10 s, send Hello first"))??
+        .ok_or_else(|| out_of_turn("the stream ended before Hello"))?;
+    check_count(&request)?;
+    let mut messages = request.messages.into_iter();
+    let hello = match messages.next().and_then(|first| first.body) {
+        Some(edge_message::Body::Hello(hello)) => hello,
+        Some(_) => {
+            return Err(out_of_turn("the first message is not Hello, send Hello first").into());
+        }
+        None => {
+            let missing = "is missing: set exactly one kind of message";
+            return Err(invalid("body", missing).into());
+        }
     };
+    check_hello(&hello)?;
+    Ok((hello, read(messages)?))
+}
+
+fn check_hello(hello: &Hello) -> Result<(), Refusal> {
     if hello.protocol_version != VERSION {
         let theirs = hello.protocol_version;
-        return Err(protocol(format!(
-            "version {theirs} is not spoken here, use {VERSION}"
-        )));
+        let message = format!("unsupported link version {theirs}, supported: {VERSION}");
+        return Err(out_of_turn(message));
     }
-    if hello.edge.is_empty() || hello.edge.len() > 128 {
-        return Err(protocol("the edge's name has to have 1 to 128 bytes"));
+    match hello.edge.len() {
+        1..=128 => Ok(()),
+        bytes => Err(invalid(
+            "hello.edge",
+            format!("has {bytes} bytes, but it has to have 1 to 128"),
+        )),
     }
-    Ok((hello, read(messages)?))
 }
 
 async fn pump_in(
@@ -230,6 +256,7 @@ async fn pump_in(
         let Some(request) = requests.message().await? else {
             return Ok(());
         };
+        check_count(&request)?;
         batch = read(request.messages.into_iter())?;
     }
 }

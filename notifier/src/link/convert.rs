@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::{invalid, out_of_turn};
+use crate::refusal::Refusal;
 use belfry::v1::{self, edge_message, hub_message, live};
 use delivery::{
     EventId, Position, StoredEvent,
@@ -9,26 +11,28 @@ use delivery::{
         Ephemeral, Gap, GapReason, Interest, Joined, Page, Presence, ReceiptState, ToEdge, ToHub,
     },
 };
-use tonic::Status;
-
-use super::protocol;
 
 const MAX_NAME_BYTES: usize = 128;
 const MAX_RECEIPTS: usize = 256;
 
-pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
+pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Refusal> {
     use edge_message::Body;
     Ok(
-        match message.body.ok_or_else(|| protocol("a message is empty"))? {
-            Body::Hello(_) => return Err(protocol("Hello was said twice")),
+        match message
+            .body
+            .ok_or_else(|| invalid("body", "is missing: set exactly one kind of message"))?
+        {
+            Body::Hello(_) => {
+                return Err(out_of_turn("Hello was sent twice, send it first and once"));
+            }
             Body::Open(open) => {
-                let public_id = name("session_id", &open.session_id)?;
+                let public_id = name("open.session_id", &open.session_id)?;
                 ToHub::Open {
                     session: open.session,
-                    user: name("user_id", &open.user_id)?,
+                    user: name("open.user_id", &open.user_id)?,
                     device: match &*open.device {
                         "" => Arc::clone(&public_id),
-                        device => name("device", device)?,
+                        device => name("open.device", device)?,
                     },
                     public_id,
                     interests: open
@@ -45,7 +49,7 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
                 session: join.session,
                 interest: interest(
                     join.interest
-                        .ok_or_else(|| protocol("a join names no stream"))?,
+                        .ok_or_else(|| invalid("join.interest", "is missing"))?,
                 )?,
             },
             Body::Leave(leave) => ToHub::Leave {
@@ -58,7 +62,7 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
                 after: position(
                     fetch
                         .after
-                        .ok_or_else(|| protocol("a fetch has no position"))?,
+                        .ok_or_else(|| invalid("fetch.after", "is missing"))?,
                 ),
             },
             Body::Receipts(receipts) => ToHub::Receipts {
@@ -81,7 +85,7 @@ pub(super) fn to_hub(message: v1::EdgeMessage) -> Result<ToHub, Status> {
     )
 }
 
-fn interest(v1::Interest { stream: name, from }: v1::Interest) -> Result<Interest, Status> {
+fn interest(v1::Interest { stream: name, from }: v1::Interest) -> Result<Interest, Refusal> {
     Ok(Interest {
         stream: stream(&name)?,
         from: from.map(position),
@@ -89,21 +93,23 @@ fn interest(v1::Interest { stream: name, from }: v1::Interest) -> Result<Interes
 }
 
 /// Names of users, sessions and devices: 1 to 128 bytes.
-fn name(field: &str, name: &str) -> Result<Arc<str>, Status> {
+fn name(field: &str, name: &str) -> Result<Arc<str>, Refusal> {
     match name.len() {
         1..=MAX_NAME_BYTES => Ok(name.into()),
-        bytes => Err(protocol(format!(
-            "`{field}` has {bytes} bytes, it has to have 1 to {MAX_NAME_BYTES}"
-        ))),
+        bytes => Err(invalid(
+            field,
+            format!("has {bytes} bytes, but it has to have 1 to {MAX_NAME_BYTES}"),
+        )),
     }
 }
 
-fn reported(receipts: Vec<v1::EventReceipt>) -> Result<Vec<(EventId, ReceiptState)>, Status> {
+fn reported(receipts: Vec<v1::EventReceipt>) -> Result<Vec<(EventId, ReceiptState)>, Refusal> {
     if receipts.is_empty() || receipts.len() > MAX_RECEIPTS {
         let count = receipts.len();
-        return Err(protocol(format!(
-            "{count} receipts in a message, it has to have 1 to {MAX_RECEIPTS}"
-        )));
+        return Err(invalid(
+            "receipts.receipts",
+            format!("has {count} receipts, but it has to have 1 to {MAX_RECEIPTS}"),
+        ));
     }
     let receipts = receipts.into_iter().map(|receipt| {
         let state = match receipt.state() {
@@ -113,26 +119,30 @@ fn reported(receipts: Vec<v1::EventReceipt>) -> Result<Vec<(EventId, ReceiptStat
             v1::ReceiptState::Read => ReceiptState::Read,
             v1::ReceiptState::Unspecified | v1::ReceiptState::Expired => {
                 let number = receipt.state;
-                return Err(protocol(format!("{number} is no state of a receipt")));
+                return Err(invalid(
+                    "receipts.receipts.state",
+                    format!("is {number}, which is no state of a receipt"),
+                ));
             }
         };
         let id = <[u8; 16]>::try_from(&receipt.event_id[..])
-            .map_err(|_| protocol("the id of an event has to have 16 bytes"))?;
+            .map_err(|_| invalid("receipts.receipts.event_id", "has to have 16 bytes"))?;
         Ok((EventId::from_be_bytes(id), state))
     });
     receipts.collect()
 }
 
-fn stream(name: &str) -> Result<delivery::StreamName, Status> {
+fn stream(name: &str) -> Result<delivery::StreamName, Refusal> {
     let id = name
         .strip_prefix("user:")
         .or_else(|| name.strip_prefix("queue:"));
     match id {
         Some(id) if !id.is_empty() && id.len() <= 128 => Ok(name.into()),
         None if name == "everyone" => Ok(name.into()),
-        _ => Err(protocol(format!(
-            "`{name:.140}` is no stream: user:<id>, queue:<id> or everyone"
-        ))),
+        _ => Err(invalid(
+            "stream",
+            format!("is `{name:.140}`, but it has to be user:<id>, queue:<id> or everyone"),
+        )),
     }
 }
 

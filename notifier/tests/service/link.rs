@@ -275,7 +275,9 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
     for (first, code) in [
         (hello(2), Code::FailedPrecondition),
         (batch(close.clone()), Code::FailedPrecondition),
-        (AttachRequest::default(), Code::FailedPrecondition),
+        (AttachRequest::default(), Code::InvalidArgument),
+        (hello_as(""), Code::InvalidArgument),
+        (hello_as(&"x".repeat(129)), Code::InvalidArgument),
     ] {
         let Err(refused) = attach(&world, first).await else {
             panic!("attached")
@@ -285,8 +287,17 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
     healthy.open(1, None).await;
     assert_eq!(healthy.next().await, "opened 1 at 0 of 0");
     // A session that was never opened ends the link that names it.
-    let (requests, mut responses) = attach(&world, hello_as("edge-1/2")).await.unwrap();
-    requests.send(batch(close)).await.unwrap();
+    let ended = refusal_after_hello(&world, batch(close)).await;
+    assert_eq!(ended.code(), Code::FailedPrecondition);
+    healthy.open(2, None).await;
+    assert_eq!(healthy.next().await, "opened 2 at 0 of 0");
+    world.end().await;
+}
+
+/// The status that ends a link whose second request is `second`.
+async fn refusal_after_hello(world: &World, second: AttachRequest) -> Status {
+    let (requests, mut responses) = attach(world, hello_as("edge-1/2")).await.unwrap();
+    requests.send(second).await.unwrap();
     let ended = timeout(SOON, async {
         loop {
             if let Err(status) = responses.message().await {
@@ -294,9 +305,78 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
             }
         }
     });
-    assert_eq!(ended.await.unwrap().code(), Code::FailedPrecondition);
-    healthy.open(2, None).await;
-    assert_eq!(healthy.next().await, "opened 2 at 0 of 0");
+    ended.await.expect("the link ends in time")
+}
+
+#[tokio::test]
+async fn a_message_that_is_invalid_whenever_it_comes_is_an_invalid_argument() {
+    use edge_message::Body;
+    let world = World::start(config(Store::Memory)).await;
+    let interest = |stream: &str| v1::Interest {
+        stream: stream.into(),
+        from: None,
+    };
+    let open = |change: &dyn Fn(&mut OpenSession)| {
+        let mut open = OpenSession {
+            session: 1,
+            user_id: "u1".into(),
+            session_id: "s-1".into(),
+            interests: vec![interest("user:u1")],
+            device: String::new(),
+        };
+        change(&mut open);
+        batch(Body::Open(open))
+    };
+    let receipts = |receipts| {
+        batch(Body::Receipts(v1::Receipts {
+            session: 1,
+            receipts,
+        }))
+    };
+    let receipt = |bytes: usize, state: i32| v1::EventReceipt {
+        event_id: vec![0; bytes].into(),
+        state,
+    };
+    let invalid = [
+        ("messages", AttachRequest::default()),
+        (
+            "body",
+            AttachRequest {
+                messages: vec![EdgeMessage { body: None }],
+            },
+        ),
+        ("open.user_id", open(&|open| open.user_id.clear())),
+        ("open.session_id", open(&|open| open.session_id.clear())),
+        ("open.device", open(&|open| open.device = "d".repeat(129))),
+        ("stream", open(&|open| open.interests.push(interest("x")))),
+        (
+            "join.interest",
+            batch(Body::Join(v1::JoinStream {
+                session: 1,
+                interest: None,
+            })),
+        ),
+        (
+            "fetch.after",
+            batch(Body::Fetch(v1::Fetch {
+                session: 1,
+                stream: "user:u1".into(),
+                after: None,
+            })),
+        ),
+        ("receipts.receipts", receipts(Vec::new())),
+        ("receipts.receipts.event_id", receipts(vec![receipt(15, 1)])),
+        ("receipts.receipts.state", receipts(vec![receipt(16, 0)])),
+    ];
+    for (field, request) in invalid {
+        let refused = refusal_after_hello(&world, request).await;
+        assert_eq!(refused.code(), Code::InvalidArgument, "{field}: {refused}");
+        let details = refused.get_error_details();
+        let named = details.bad_request().expect("fields");
+        assert_eq!(named.field_violations[0].field, field);
+    }
+    let refused = refusal_after_hello(&world, hello(1)).await;
+    assert_eq!(refused.code(), Code::FailedPrecondition);
     world.end().await;
 }
 
@@ -362,7 +442,7 @@ async fn what_comes_with_hello_is_no_longer_than_any_other_batch() {
     let Err(refused) = attach(&world, with(257)).await else {
         panic!("attached")
     };
-    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(refused.code(), Code::InvalidArgument);
     let (_requests, mut responses) = attach(&world, with(255)).await.unwrap();
     assert!(responses.message().await.unwrap().is_some());
     world.end().await;

@@ -2,6 +2,7 @@
 //! names every field that is.
 
 pub(crate) mod event;
+mod time;
 
 use std::{
     ops::RangeInclusive,
@@ -255,22 +256,32 @@ fn check_job(
             "cannot be opened by an event that ends its job",
         );
     }
-    let lasts = Duration::try_from(lease).ok();
-    let allowed = lasts.filter(|lasts| LEASES.contains(lasts));
-    if allowed.is_none() {
-        bad.add("job.lease", "has to be 1 s to 24 h");
+    let lasts = time::length(lease).and_then(|lasts| {
+        let allowed = LEASES.contains(&lasts).then_some(lasts);
+        allowed.ok_or("has to be 1 s to 24 h")
+    });
+    match lasts {
+        Ok(lasts) => Some(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
+        Err(description) => {
+            bad.add("job.lease", description);
+            None
+        }
     }
-    allowed.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn time_to_live_ms(request: &PublishRequest, bad: &mut Violations) -> Option<i64> {
-    let lives = Duration::try_from(request.time_to_live?).ok();
-    let ms = lives.and_then(|lives| i64::try_from(lives.as_millis()).ok());
-    let positive = ms.filter(|ms| *ms > 0);
-    if positive.is_none() {
-        bad.add("time_to_live", "has to be 1 ms at least, or absent");
+    let lives = time::length(request.time_to_live?).and_then(|lives| {
+        let ms = i64::try_from(lives.as_millis()).ok();
+        ms.filter(|ms| *ms > 0)
+            .ok_or("has to be 1 ms at least, or absent")
+    });
+    match lives {
+        Ok(ms) => Some(ms),
+        Err(description) => {
+            bad.add("time_to_live", description);
+            None
+        }
     }
-    positive
 }
 
 fn allow(caller: &Caller, event: &str, streams: &[StreamName]) -> Result<(), Refusal> {

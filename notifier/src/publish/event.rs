@@ -1,10 +1,12 @@
 //! What every kind of event must have.
 
-use belfry::v1::{Event, Failure, JobProgress, SignedUrl, StatusUpdate, event::Body};
+use belfry::v1::{
+    Event, Failure, JobProgress, SignedUrl, StatusUpdate, TranscriptionComplete, event::Body,
+};
 use prost::Message;
 use serde_json::{Map, Value};
 
-use super::{MAX_EVENT_BYTES, Violations};
+use super::{MAX_EVENT_BYTES, Violations, time};
 
 const MAX_URL_BYTES: usize = 2_048;
 const MAX_CODE_BYTES: usize = 64;
@@ -98,19 +100,7 @@ fn check_body(at: &str, body: &Body, bad: &mut Violations) {
         Body::TranscriptionStarted(e) => {
             bad.check_id(&format!("{at}.transcription_id"), &e.transcription_id);
         }
-        Body::TranscriptionComplete(e) => {
-            bad.check_id(&format!("{at}.transcription_id"), &e.transcription_id);
-            check_duration(
-                &format!("{at}.audio_duration"),
-                e.audio_duration.as_ref(),
-                bad,
-            );
-            check_duration(
-                &format!("{at}.processing_duration"),
-                e.processing_duration.as_ref(),
-                bad,
-            );
-        }
+        Body::TranscriptionComplete(e) => check_transcription(at, e, bad),
         Body::TranscriptionFailed(e) => {
             bad.check_id(&format!("{at}.transcription_id"), &e.transcription_id);
             check_failure(at, e.failure.as_ref(), bad);
@@ -180,8 +170,34 @@ fn is_snake_case(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-fn check_url(at: &str, url: Option<&SignedUrl>, bad: &mut Violations) {
-    let Some(SignedUrl { url, expires_at }) = url else {
+fn check_transcription(at: &str, transcription: &TranscriptionComplete, bad: &mut Violations) {
+    bad.check_id(
+        &format!("{at}.transcription_id"),
+        &transcription.transcription_id,
+    );
+    for (field, duration) in [
+        ("audio_duration", transcription.audio_duration.as_ref()),
+        (
+            "processing_duration",
+            transcription.processing_duration.as_ref(),
+        ),
+    ] {
+        check_duration(&format!("{at}.{field}"), duration, bad);
+    }
+    for (index, segment) in transcription.segments.iter().enumerate() {
+        for (field, duration) in [
+            ("start", segment.start.as_ref()),
+            ("end", segment.end.as_ref()),
+        ] {
+            if let Some(Err(description)) = duration.copied().map(time::length) {
+                bad.add(format!("{at}.segments[{index}].{field}"), description);
+            }
+        }
+    }
+}
+
+fn check_url(at: &str, signed: Option<&SignedUrl>, bad: &mut Violations) {
+    let Some(SignedUrl { url, expires_at }) = signed else {
         return;
     };
     let scheme_ok = url.starts_with("https://") || url.starts_with("http://");
@@ -192,17 +208,15 @@ fn check_url(at: &str, url: Option<&SignedUrl>, bad: &mut Violations) {
             format!("has to be an http or https URL of {MAX_URL_BYTES} bytes at most"),
         );
     }
-    if expires_at.is_none_or(|at| at.seconds <= 0) {
-        bad.add(
-            format!("{at}.expires_at"),
-            "is missing: a signed URL ends at some time",
-        );
+    let instant = expires_at.ok_or("is missing: say from when on the URL is refused");
+    if let Err(description) = instant.and_then(time::check_instant) {
+        bad.add(format!("{at}.expires_at"), description);
     }
 }
 
 fn check_duration(at: &str, duration: Option<&prost_types::Duration>, bad: &mut Violations) {
-    if duration.is_some_and(|duration| duration.seconds < 0 || duration.nanos < 0) {
-        bad.add(at, "is negative, but it has to be a length of time");
+    if let Some(Err(description)) = duration.copied().map(time::length) {
+        bad.add(at, description);
     }
 }
 

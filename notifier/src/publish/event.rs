@@ -5,6 +5,7 @@ use belfry::v1::{
 };
 use prost::Message;
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::{MAX_EVENT_BYTES, Violations, time};
 
@@ -200,18 +201,34 @@ fn check_url(at: &str, signed: Option<&SignedUrl>, bad: &mut Violations) {
     let Some(SignedUrl { url, expires_at }) = signed else {
         return;
     };
-    let scheme_ok = url.starts_with("https://") || url.starts_with("http://");
-    let text_ok = url.len() <= MAX_URL_BYTES && url.bytes().all(|byte| byte.is_ascii_graphic());
-    if !scheme_ok || !text_ok {
-        bad.add(
-            format!("{at}.url"),
-            format!("has to be an http or https URL of {MAX_URL_BYTES} bytes at most"),
-        );
+    if let Err(description) = is_web_address(url) {
+        bad.add(format!("{at}.url"), description);
     }
     let instant = expires_at.ok_or("is missing: say from when on the URL is refused");
     if let Err(description) = instant.and_then(time::check_instant) {
         bad.add(format!("{at}.expires_at"), description);
     }
+}
+
+/// Browsers repair much of what is no URL, each in its own way; what needs no
+/// repair is accepted.
+fn is_web_address(text: &str) -> Result<(), String> {
+    let host_and_path = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let plain = text.len() <= MAX_URL_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
+    // A parser skips slashes in front of the host.
+    let has_host = host_and_path.is_some_and(|rest| !rest.starts_with(['/', '\\']));
+    if !plain || !has_host {
+        return Err(format!(
+            "has to be an absolute http or https URL of {MAX_URL_BYTES} bytes at most"
+        ));
+    }
+    let url = Url::parse(text).map_err(|error| format!("is no valid URL: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a user name or password in it, which browsers refuse to fetch".to_owned());
+    }
+    Ok(())
 }
 
 fn check_duration(at: &str, duration: Option<&prost_types::Duration>, bad: &mut Violations) {

@@ -281,20 +281,63 @@ fn every_bad_field_of_an_event_is_named() {
     ]);
 }
 
-fn image_with(signed_url: Option<SignedUrl>, thumbnail_url: Option<SignedUrl>) -> PublishRequest {
+fn image_with(signed_url: SignedUrl, thumbnail_url: Option<SignedUrl>) -> PublishRequest {
     request(Body::ImageProcessed(ImageProcessed {
         document_id: "d".into(),
-        signed_url,
+        signed_url: Some(signed_url),
         thumbnail_url,
         ..Default::default()
     }))
 }
 
-fn signed(url: &str, seconds: i64, nanos: i32) -> Option<SignedUrl> {
-    Some(SignedUrl {
+fn signed(url: &str, seconds: i64, nanos: i32) -> SignedUrl {
+    SignedUrl {
         url: url.into(),
         expires_at: Some(prost_types::Timestamp { seconds, nanos }),
-    })
+    }
+}
+
+#[test]
+fn a_url_without_a_host_or_with_credentials_is_refused() {
+    for url in [
+        "http://",
+        "https://",
+        "http:///x",
+        "https://\\x",
+        "https:x.test/",
+        "HTTPS//x.test/",
+        "http://:80/",
+        "http://x.test:99999/",
+        "http://[::1/",
+        "http://x y/",
+        "https://user:secret@x.test/",
+        "https://user@x.test/",
+        "javascript://x.test/%0aalert(1)",
+        "",
+    ] {
+        let image = "event.image_processed";
+        assert_eq!(
+            fields(image_with(signed(url, 9, 0), Some(signed(url, 9, 0)))),
+            [
+                format!("{image}.signed_url.url"),
+                format!("{image}.thumbnail_url.url")
+            ],
+            "{url}"
+        );
+        let report = request(Body::PdfGenerated(PdfGenerated {
+            report_id: "r".into(),
+            signed_url: Some(signed(url, 9, 0)),
+            ..Default::default()
+        }));
+        assert_eq!(fields(report), ["event.pdf_generated.signed_url.url"]);
+    }
+    for url in [
+        "https://x.test/a?b=c#d",
+        "http://127.0.0.1:8083/files/x",
+        "http://[::1]:80",
+    ] {
+        assert!(parsed(image_with(signed(url, 9, 0), None)).is_ok(), "{url}");
+    }
 }
 
 #[test]

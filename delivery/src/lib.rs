@@ -15,7 +15,7 @@
 //! | --- | --- | --- |
 //! | [`hub::Hub`] | all streams of a notifier | the hub's task |
 //! | [`edge::Edge`] | all sessions of one link, each a [`session::Session`] | the edge's task |
-//! | [`client::Client`] | the reference for every SDK | the simulator, `belfry listen` |
+//! | [`client::Client`] | the reference for every SDK | the simulator, and tests over shared vectors |
 //!
 //! Payloads cross as opaque shared bytes. Every bound stands in [`Limits`].
 

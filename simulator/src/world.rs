@@ -106,6 +106,10 @@ struct EdgeProcess {
 struct Person {
     client: Client,
     user: u64,
+    /// The one queue that it follows, now and then none.
+    queue: Option<StreamName>,
+    /// It has read `connected` on this connection.
+    connected: bool,
     session: Option<(usize, SessionId)>,
     /// Rises with each connection, so that reads of an old one do nothing.
     connection: u64,
@@ -250,8 +254,12 @@ impl World {
         }
         for index in 0..CLIENTS {
             self.people.push(Person {
-                client: Client::new(Vec::new()),
+                // Its user's stream, `everyone` and one queue: no stream that was
+                // left may take a place.
+                client: Client::new(Vec::new()).with_max_streams(3),
                 user: index as u64 % USERS,
+                queue: Some(Arc::from("queue:q")),
+                connected: false,
                 session: None,
                 connection: 0,
                 pace: if self.random.chance(30) {
@@ -343,11 +351,14 @@ impl World {
         }
     }
 
-    fn stream_names(user: u64) -> [StreamName; 3] {
-        [
-            Arc::from(format!("user:{user}")),
+    /// The streams that a client follows.
+    fn followed(&self, person: usize) -> Vec<StreamName> {
+        let person = &self.people[person];
+        let mut streams = vec![
+            Arc::from(format!("user:{}", person.user)),
             Arc::from("everyone"),
-            Arc::from("queue:q"),
-        ]
+        ];
+        streams.extend(person.queue.clone());
+        streams
     }
 }

@@ -215,7 +215,7 @@ fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
     assert!(driver.presence().is_empty());
     driver.feed(Input::Blocked { session: 1 });
     driver.feed(Input::Writable { session: 1 });
-    assert_eq!(driver.watches(), 0, "it was requested_from for already");
+    assert_eq!(driver.watches(), 0, "it was requested already");
     driver.hear(now);
     assert_eq!(driver.presence(), [presence(Some(1))]);
 }
@@ -294,13 +294,13 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
         },
         ..joined.clone()
     };
-    // The older of two answers says that it stands at the head: not what was requested_from.
+    // The older of two answers says that it stands at the head: not what was requested.
     for joined in [other, joined] {
         driver.hear(ToEdge::Joined { session: 1, joined });
     }
     driver.to_hub.clear();
     driver.hear(page(0, 1));
-    // Now the second page was requested_from for; the first one's twin comes.
+    // Now the second page was requested; the first one's duplicate comes.
     driver.hear(page(0, 1));
     assert_eq!(driver.written, [1]);
     let stands = driver.edge.session(1).and_then(|s| s.position("queue:q"));

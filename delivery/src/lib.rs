@@ -32,7 +32,7 @@ mod position;
 mod record;
 pub mod session;
 
-pub use limits::{InvalidLimit, Limits};
+pub use limits::{InvalidLimit, InvalidLimits, Limits, MAX_EVENT_BYTES};
 pub use position::Position;
 pub use record::{
     DedupeKey, EventId, JobChange, JobMark, Lsn, Placement, Record, Recovered, RecoveredKey,

@@ -56,7 +56,7 @@ pub enum StartError {
     Open(#[from] OpenError),
     /// A limit cannot work.
     #[error(transparent)]
-    Limit(#[from] delivery::InvalidLimit),
+    Limit(#[from] delivery::InvalidLimits),
 }
 
 /// Why a notifier ended, other than by being told to.

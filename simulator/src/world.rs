@@ -94,6 +94,9 @@ struct Socket {
     kernel: VecDeque<(Message, usize)>,
     remainder: VecDeque<(Message, usize)>,
     blocked: bool,
+    opened_at: u64,
+    /// Frames of receipts that the edge accepted.
+    receipt_frames: u64,
 }
 
 struct EdgeProcess {
@@ -160,6 +163,7 @@ pub(crate) struct World {
     disk: Disk,
     incarnation: u64,
     hub: Option<HubProcess>,
+    hub_started: u64,
     links: BTreeMap<u64, Link>,
     edges: Vec<EdgeProcess>,
     people: Vec<Person>,
@@ -200,6 +204,8 @@ impl World {
             collapse_window_ms: WINDOW_MS,
             presence_grace_ms: 300,
             session_receipts: 8,
+            receipt_frames: random.between(2, 60) as u32,
+            receipt_window_ms: 1_000,
             receipt_devices: random.between(1, 6) as usize,
             ..Limits::default()
         };
@@ -215,6 +221,7 @@ impl World {
             disk: Disk::new(random.next()),
             incarnation: 0,
             hub: None,
+            hub_started: 0,
             links: BTreeMap::new(),
             edges: Vec::new(),
             people: Vec::new(),

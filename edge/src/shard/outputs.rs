@@ -7,7 +7,7 @@ use belfry::reason::Reason;
 use bytes::Bytes;
 use delivery::{
     Position, StoredEvent, StreamName,
-    edge::{CloseReason, Input, Notice, Output},
+    edge::{ClientMessage, CloseReason, Input, Notice, Output},
     link::{Ephemeral, SessionId, ToEdge},
 };
 
@@ -108,7 +108,7 @@ impl Shard {
 
     // === from sockets ===
 
-    pub(super) fn hear_socket(&mut self, message: FromSocket) {
+    pub(super) fn on_socket_message(&mut self, message: FromSocket) {
         match message {
             FromSocket::Open(opening) => {
                 self.sockets.insert(&opening);
@@ -127,7 +127,7 @@ impl Shard {
             FromSocket::Request(session, request) => {
                 self.metrics.messages.inc();
                 if self.sockets.is_open(session) {
-                    self.hear_client(session, request);
+                    self.on_request(session, request);
                 }
             }
             FromSocket::Replies(session, bytes) => {
@@ -148,22 +148,27 @@ impl Shard {
             FromSocket::Writable(session) => {
                 let mut found = Vec::new();
                 self.sockets.writable(session, &mut found);
-                self.learn(&mut found);
+                self.report_sockets(&mut found);
             }
         }
     }
 
-    fn hear_client(&mut self, session: SessionId, request: Request) {
-        match request {
-            Request::Subscribe { stream, from } => {
-                self.feed(Input::Subscribe {
-                    session,
-                    stream,
-                    from,
-                });
+    fn on_request(&mut self, session: SessionId, request: Request) {
+        let message = match request {
+            Request::Subscribe { stream, from } => ClientMessage::Subscribe { stream, from },
+            Request::Unsubscribe(stream) => ClientMessage::Unsubscribe { stream },
+            Request::Ping => ClientMessage::Ping,
+            Request::Presence {
+                stream,
+                watch: true,
+            } => ClientMessage::WatchPresence { stream },
+            Request::Presence {
+                stream,
+                watch: false,
+            } => ClientMessage::UnwatchPresence { stream },
+            Request::Receipts(receipts) => {
+                return self.feed(Input::Receipts { session, receipts });
             }
-            Request::Unsubscribe(stream) => self.feed(Input::Unsubscribe { session, stream }),
-            Request::Ping => self.feed(Input::Ping { session }),
             Request::Refresh {
                 exp_unix_ms,
                 ends_unix_ms,
@@ -171,7 +176,8 @@ impl Shard {
             } => {
                 let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
                 let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
-                self.feed(Input::Refresh { session, ends_at });
+                let message = ClientMessage::Refresh { ends_at };
+                self.feed(Input::Client { session, message });
                 // Frames leave in the order of decisions: carry those out first.
                 self.apply();
                 self.sockets.ends(session, ends_unix_ms);
@@ -181,26 +187,7 @@ impl Shard {
                 };
                 self.sockets.push(session, frame::text(&refreshed));
                 // In one step with it, so that nothing of those streams follows.
-                self.feed(Input::Revoked { session, streams });
-            }
-            Request::Receipts(receipts) => self.feed(Input::Receipts { session, receipts }),
-            Request::TooManyReceipts(wait_ms) => {
-                self.apply();
-                let error = ServerFrame::Error {
-                    code: protocol::code(Reason::RateLimited),
-                    message: "too many receipts, send several in one frame".into(),
-                    field: Some("receipts".into()),
-                    queue: None,
-                    retry_after_ms: Some(wait_ms),
-                };
-                self.sockets.push(session, frame::text(&error));
-            }
-            Request::Presence { stream, watch } => {
-                self.feed(if watch {
-                    Input::WatchPresence { session, stream }
-                } else {
-                    Input::UnwatchPresence { session, stream }
-                });
+                return self.feed(Input::Revoked { session, streams });
             }
             Request::Bad {
                 reason,
@@ -218,9 +205,10 @@ impl Shard {
                     retry_after_ms: None,
                 };
                 self.sockets.push(session, frame::text(&error));
-                self.feed(Input::Invalid { session });
+                ClientMessage::Invalid
             }
-        }
+        };
+        self.feed(Input::Client { session, message });
     }
 
     // === what the rules decide ===
@@ -235,11 +223,11 @@ impl Shard {
                 return;
             }
             // What sockets did may lead to more decisions.
-            self.learn(&mut found);
+            self.report_sockets(&mut found);
         }
     }
 
-    fn learn(&mut self, found: &mut Vec<Found>) {
+    fn report_sockets(&mut self, found: &mut Vec<Found>) {
         for found in found.drain(..) {
             match found {
                 Found::Blocked(session) => self.feed(Input::Blocked { session }),
@@ -256,7 +244,7 @@ impl Shard {
             match output {
                 Output::Write { session, frame } => self.sockets.push(session, frame),
                 Output::ToHub(message) => self.to_hub.push(message),
-                Output::Notify { session, notice } => self.tell(session, &notice),
+                Output::Notify { session, notice } => self.notify(session, &notice),
                 Output::Ping { session } => self.sockets.push(session, frame::PING),
                 Output::Close {
                     session,
@@ -270,7 +258,7 @@ impl Shard {
         self.outputs = outputs;
     }
 
-    fn tell(&mut self, session: SessionId, notice: &Notice) {
+    fn notify(&mut self, session: SessionId, notice: &Notice) {
         let Some((user, public_id)) = self.sockets.whose(session) else {
             return;
         };
@@ -297,6 +285,13 @@ impl Shard {
                 field: Some("queue".into()),
                 queue: Some(queue_of(stream).into()),
                 retry_after_ms: None,
+            },
+            Notice::TooManyReceipts { retry_after_ms } => ServerFrame::Error {
+                code: protocol::code(Reason::RateLimited),
+                message: "too many receipts, send several in one frame".into(),
+                field: Some("receipts".into()),
+                queue: None,
+                retry_after_ms: Some(*retry_after_ms),
             },
             Notice::Degraded => ServerFrame::Degraded {
                 since: clock::rfc3339(self.degraded_since),

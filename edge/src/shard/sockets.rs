@@ -20,13 +20,6 @@ use crate::{
     socket::{Flush, Writer},
 };
 
-/// How long a client may take to answer a close.
-const LINGER_MS: Millis = 5_000;
-
-/// Bytes of notices that may wait for a blocked socket, beyond its events. More
-/// is a client that sends and never reads.
-const NOTICE_BYTES: usize = 64 << 10;
-
 struct Socket {
     writer: Writer,
     user: Arc<str>,
@@ -62,8 +55,9 @@ pub(super) enum Found {
 pub(super) struct Sockets {
     known: HashMap<SessionId, Socket, BuildHasherDefault<Spread>>,
     touched: Vec<SessionId>,
-    lingering: VecDeque<(Millis, SessionId)>,
+    closing: VecDeque<(Millis, SessionId)>,
     most_waiting: usize,
+    close_delay_ms: Millis,
     tools: Tools,
 }
 
@@ -84,8 +78,9 @@ impl Sockets {
         Self {
             known: HashMap::default(),
             touched: Vec::new(),
-            lingering: VecDeque::new(),
-            most_waiting: limits.queue_bytes + limits.write_bytes + NOTICE_BYTES,
+            closing: VecDeque::new(),
+            close_delay_ms: limits.close_delay_ms,
+            most_waiting: limits.queue_bytes + limits.write_bytes + limits.notice_bytes,
             tools: Tools {
                 spare: Vec::new(),
                 wake,
@@ -198,7 +193,7 @@ impl Sockets {
                 self.touched.push(session);
             }
             socket.closing = true;
-            self.lingering.push_back((now + LINGER_MS, session));
+            self.closing.push_back((now + self.close_delay_ms, session));
         }
     }
 
@@ -257,15 +252,15 @@ impl Sockets {
 
     /// When [`Sockets::cut_overdue`] is due.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
-        self.lingering.front().map(|(at, _)| *at)
+        self.closing.front().map(|(at, _)| *at)
     }
 
     /// Cuts those that were told goodbye and did not go.
     pub(super) fn cut_overdue(&mut self, now: Millis) {
-        while let Some((at, session)) = self.lingering.front().copied()
+        while let Some((at, session)) = self.closing.front().copied()
             && at <= now
         {
-            self.lingering.pop_front();
+            self.closing.pop_front();
             if let Some(mut socket) = self.known.remove(&session) {
                 self.tools.abort(session, &mut socket, &mut Vec::new());
             }
@@ -278,7 +273,7 @@ impl Sockets {
         for (session, mut socket) in self.known.drain() {
             self.tools.abort(session, &mut socket, &mut Vec::new());
         }
-        self.lingering.clear();
+        self.closing.clear();
         left
     }
 }

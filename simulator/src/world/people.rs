@@ -109,6 +109,7 @@ impl World {
         self.people[person].session = Some((edge, session));
         let socket = Socket {
             person,
+            opened_at: self.now,
             ..Socket::default()
         };
         self.edges[edge].sockets.insert(session, socket);
@@ -252,7 +253,20 @@ impl World {
         for (event, state) in &receipts {
             self.receipts.reports(*event, Arc::clone(&device), *state);
         }
+        let before = self.edges[edge].edge.stats().receipts;
         self.edge(edge, edge::Input::Receipts { session, receipts });
+        let accepted = self.edges[edge].edge.stats().receipts > before;
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(socket) = self.edges[edge].sockets.get_mut(&session) {
+            socket.receipt_frames += u64::from(accepted);
+            let count = u64::from(limits.receipt_frames);
+            let cost = (limits.receipt_window_ms / count).max(1);
+            let allowed = count + (now - socket.opened_at) / cost;
+            assert!(
+                socket.receipt_frames <= allowed,
+                "more receipts than allowed"
+            );
+        }
     }
 
     /// A client leaves its queue and joins it again, in the middle of whatever is
@@ -302,7 +316,13 @@ impl World {
         let session = known.session;
         self.client_outputs(person, out);
         if let Some((edge, session)) = session {
-            self.edge(edge, edge::Input::Unsubscribe { session, stream });
+            self.edge(
+                edge,
+                edge::Input::Client {
+                    session,
+                    message: edge::ClientMessage::Unsubscribe { stream },
+                },
+            );
         }
     }
 
@@ -317,10 +337,9 @@ impl World {
         let session = known.session;
         self.client_outputs(person, out);
         if let Some((edge, session)) = session {
-            let subscribe = edge::Input::Subscribe {
+            let subscribe = edge::Input::Client {
                 session,
-                stream,
-                from,
+                message: edge::ClientMessage::Subscribe { stream, from },
             };
             self.edge(edge, subscribe);
         }

@@ -24,11 +24,12 @@ const MAX_TUPLE: usize = 2;
 const TUPLES_ARE_ONLY_COUNTED: bool = true;
 
 /// Who may depend on which of ours. Imports run one way.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("belfry", &[]),
     ("delivery", &[]),
     ("simulator", &["delivery"]),
-    ("notifier", &["belfry", "delivery"]),
+    ("listener", &[]),
+    ("notifier", &["belfry", "delivery", "listener"]),
     ("edge", &["belfry", "delivery"]),
     ("outbox", &["belfry"]),
     ("processors", &["belfry", "outbox"]),

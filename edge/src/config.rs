@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use delivery::{InvalidLimits, Limits};
+use delivery::{InvalidLimit, Limits};
 
 use crate::{auth::Keys, dev_key::DevKey, link::NotifierLink};
 
@@ -64,7 +64,7 @@ pub enum ConfigError {
     },
     /// A bound of the rules.
     #[error(transparent)]
-    Limit(#[from] InvalidLimits),
+    Limit(#[from] InvalidLimit),
     /// Development tokens on a listener that other machines reach.
     #[error(
         "development tokens are on and the edge listens on {0}: others could sign in as anyone; listen on 127.0.0.1 or turn them off"

@@ -18,7 +18,7 @@ use belfry::{
     v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
 };
 use delivery::{
-    Limits, MAX_EVENT_BYTES,
+    Limits,
     link::{ToEdge, ToHub},
 };
 use tokio::sync::mpsc;
@@ -38,6 +38,9 @@ const BATCHES: usize = 64;
 
 /// Messages in one `AttachRequest` at most, as the contract says.
 const MESSAGES_PER_REQUEST: usize = 256;
+
+/// An event at most, as the contract says.
+const MAX_EVENT_BYTES: usize = 64 << 10;
 
 /// How long an edge whose link was taken by another of its name waits.
 const HOLD_OFF: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use delivery::{
     Limits, Millis,
-    edge::{ClientMessage, Edge, Input, Output},
+    edge::{Edge, Input, Output},
     link::{SessionId, ToEdge, ToHub},
 };
 use tokio::{
@@ -72,7 +72,7 @@ pub(crate) struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
-/// One share of an edge's sockets, with a link of its own.
+/// See the module's page.
 pub(crate) struct Shard {
     edge: Edge,
     limits: Limits,
@@ -140,8 +140,8 @@ impl Shard {
             tokio::select! {
                 biased;
                 () = draining.cancelled(), if self.ends_at.is_none() => self.drain(drain_ms),
-                event = self.incoming.next() => self.on_link_event(event),
-                Some(message) = self.inbox.recv() => self.on_socket_message(message),
+                event = self.incoming.next() => self.hear_link(event),
+                Some(message) = self.inbox.recv() => self.hear_socket(message),
                 () = room(self.outgoing.as_ref()), if !self.to_hub.is_empty() => {}
                 () = &mut sleep => {}
             }
@@ -195,13 +195,13 @@ impl Shard {
     fn take_what_is_ready(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
             match self.incoming.try_next() {
-                Some(event) => self.on_link_event(event),
+                Some(event) => self.hear_link(event),
                 None => break,
             }
         }
         for _ in 0..INBOX_PER_TURN {
             match self.inbox.try_recv() {
-                Ok(message) => self.on_socket_message(message),
+                Ok(message) => self.hear_socket(message),
                 Err(_) => break,
             }
         }
@@ -209,7 +209,7 @@ impl Shard {
 
     // === the link ===
 
-    fn on_link_event(&mut self, event: Event) {
+    fn hear_link(&mut self, event: Event) {
         match event {
             Event::Made(channels) => {
                 self.outgoing = Some(channels);
@@ -296,8 +296,10 @@ impl Shard {
         self.wall_offset = offset;
         if stepped {
             for session in self.sockets.ended_by(clock::unix_ms()) {
-                let message = ClientMessage::Refresh { ends_at: now };
-                let over = Input::Client { session, message };
+                let over = Input::Refresh {
+                    session,
+                    ends_at: now,
+                };
                 self.edge.handle(over, now, &mut self.outputs);
             }
         }

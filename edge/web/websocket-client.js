@@ -2,28 +2,23 @@
 //
 // Promise: every handler sees each retained event of a stream once, in order, or
 // one `gap` that names what is missing; a position counts only after the handlers
-// of its event ran, and `delivered` is reported only after that; a stream that is
-// not followed has no position. It reconnects by itself unless that can only fail
-// again, and nothing in it grows without a bound.
+// of its event ran, and `delivered` is reported only after that. It comes back by
+// itself unless that can only fail again, and nothing in it grows without a bound.
 
 import { Backoff } from "./backoff.js";
-import { closePolicy } from "./close-policy.js";
-import { Connection, defaultWorld } from "./connection.js";
-import { DesiredState } from "./desired-state.js";
+import { Connection } from "./connection.js";
+import { judgeEnd } from "./ending.js";
 import { Handlers } from "./handlers.js";
-import { PageLifecycle } from "./page-lifecycle.js";
+import { PageSignals } from "./page-signals.js";
 import { Positions, streamKey } from "./positions.js";
-import { PresenceTable } from "./presence.js";
-import { ReceiptSender } from "./receipt-sender.js";
-import { isEventId } from "./receipts.js";
-import { SavedState } from "./saved-state.js";
+import { PresenceBook } from "./presence.js";
+import { isId } from "./receipts.js";
+import { Reporter } from "./reporter.js";
 import { TokenSource } from "./token-source.js";
+import { Wishes } from "./wishes.js";
 
-/** A connection that lived this long works, even if it ended before its first pong, in milliseconds. */
-const STABLE_AFTER_MS = 10_000;
-
-/** Frames after which there may be something to request. */
-const REQUESTS_AFTER = new Set(["subscribed", "unsubscribed", "refreshed"]);
+/** Between two writes of positions to the storage, in milliseconds. */
+const SAVE_EVERY_MS = 250;
 
 /** @typedef {"disconnected" | "connecting" | "connected"} ClientState */
 
@@ -37,31 +32,29 @@ const REQUESTS_AFTER = new Set(["subscribed", "unsubscribed", "refreshed"]);
  * @property {string} url `ws://…/ws` or `wss://…/ws`
  * @property {import("./token-source.js").TokenOption} token a JWT, or where to get a fresh one for each connection
  * @property {string[]} [queues] followed from the start
- * @property {number} [heartbeatMs] between two pings, 25,000 by default: with `pongTimeoutMs` a dead edge is detected within 35 s
- * @property {number} [pongTimeoutMs] how long a pong may take, 10,000 by default
+ * @property {number} [heartbeatMs] between two pings, 25,000 by default: with `pongTimeoutMs` a dead edge is noticed within 35 s
+ * @property {number} [pongTimeoutMs] silence after a ping that means death, 10,000 by default
  * @property {number} [connectTimeoutMs] from opening to `connected`, 15,000 by default
  * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps positions over a reload, for example `sessionStorage`; use another `storageKey` for each user
  * @property {string} [storageKey] `belfry.positions` by default
  * @property {string} [device] names this device in receipts: 1 to 64 printable ASCII characters; the session's id by default
- * @property {boolean} [receipts] `false`: no receipts are sent
+ * @property {boolean} [receipts] `false`: nothing is reported of what becomes of events
  * @property {Partial<import("./connection.js").World>} [world] clock, timers, randomness and sockets, for tests
  */
 
-/** Keeps one user connected to an edge. */
+/** Keeps one user connected with an edge. */
 export class DashboardWebSocketClient {
   #handlers = new Handlers();
   /** @type {ClientState} */
   #state = "disconnected";
   #positions = new Positions();
   #backoff = new Backoff();
-  #desired = new DesiredState();
-  #presence = new PresenceTable();
+  #wishes = new Wishes();
+  #presence = new PresenceBook();
   /** @type {Connection | null} */
   #connection = null;
   /** Counts attempts, so that a late token of an old one is dropped. */
   #attempt = 0;
-  /** When the edge said `connected`; null before. @type {number | null} */
-  #connectedAt = null;
   /** @type {TokenCause} */
   #cause = "connect";
   #token = "";
@@ -72,26 +65,36 @@ export class DashboardWebSocketClient {
   /** @type {unknown} */
   #refreshTimer = null;
   /** @type {unknown} */
-  #requestTimer = null;
+  #askTimer = null;
+  /** @type {unknown} */
+  #saveTimer = null;
   #options;
   #world;
   #tokens;
-  #receiptSender;
-  #saved;
-  #lifecycle = new PageLifecycle({ onResume: () => this.#onResume(), onHide: () => this.#onHide() });
+  #reporter;
+  #signals = new PageSignals({ onBack: () => this.#back(), onLeave: () => this.#leave() });
 
   /** @param {Options} options */
   constructor(options) {
     this.#options = { heartbeatMs: 25_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", receipts: true, ...options };
-    this.#world = { ...defaultWorld(), ...options.world };
+    this.#world = {
+      WebSocket: globalThis.WebSocket,
+      setTimeout: (/** @type {() => void} */ run, /** @type {number} */ ms) => setTimeout(run, ms),
+      clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
+      now: () => performance.now(),
+      random: Math.random,
+      ...options.world,
+    };
     this.#tokens = new TokenSource(options.token, this.#world);
-    this.#saved = new SavedState(this.#world, options.storage);
-    // `delivered` says that the position is kept, so it is saved first.
-    this.#receiptSender = new ReceiptSender(this.#world, () => this.#saved.flush());
-    this.#saved.keep(this.#options.storageKey, this.#positions);
-    if (this.#options.receipts) this.#saved.keep(`${this.#options.storageKey}.receipts`, this.#receiptSender);
-    for (const stream of ["user", "everyone"]) this.#positions.resume(stream);
-    for (const queue of options.queues ?? []) this.#follow(queue);
+    // `delivered` says that the position was kept: so it is kept before.
+    this.#reporter = new Reporter(this.#world, () => this.#saveTimer !== null && this.#save());
+    for (const queue of options.queues ?? []) this.#wishes.follow(queue);
+    try {
+      this.#positions.restore(options.storage?.getItem(this.#options.storageKey) ?? null);
+      if (this.#options.receipts) this.#reporter.restore(options.storage?.getItem(this.#receiptsKey) ?? null);
+    } catch {
+      // A storage that is switched off costs the resume over reloads, nothing else.
+    }
   }
 
   /** @returns {ClientState} `connecting` includes waiting for the next attempt */
@@ -105,9 +108,9 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * The client's position in a stream, `undefined` if it does not follow it.
+   * Where the client stands in a stream: `user`, `everyone` or `queue:<id>`.
    *
-   * @param {string} stream `user`, `everyone` or `queue:<id>`
+   * @param {string} stream
    * @returns {string | undefined}
    */
   position(stream) {
@@ -118,11 +121,11 @@ export class DashboardWebSocketClient {
    * Calls `handler` for an event type, for `event` (all of them), or for `state`,
    * `gap`, `degraded`, `recovered`, `error`, `bye`, `connected`, `subscribed`,
    * `unsubscribed`, `refreshed`, `retract`, `presence`. What a handler throws is
-   * reported as `error` with code `handler_failed`; promises are not awaited.
+   * reported as `error` with code `handler_failed`; promises are not waited for.
    *
    * @param {string} type
    * @param {Handler} handler
-   * @returns {() => void} removes the handler
+   * @returns {() => void} stops it
    * @throws {RangeError} at the 257th handler of a type
    */
   on(type, handler) {
@@ -130,7 +133,7 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * The same, for the next time only.
+   * The same for the next time only.
    *
    * @param {string} type
    * @param {Handler} handler
@@ -144,60 +147,59 @@ export class DashboardWebSocketClient {
     return off;
   }
 
-  /** Connects, and reconnects until `close`. Calling it again changes nothing. */
+  /** Connects, and stays so. Twice is the same as once. */
   connect() {
     if (this.#state !== "disconnected") return;
     this.#cause = "connect";
-    this.#lifecycle.listen(true);
+    this.#signals.listen(true);
     this.#setState("connecting", {});
     void this.#open();
   }
 
-  /** Ends the connection and does not reconnect. */
+  /** Ends the connection and comes back no more. */
   close() {
-    this.#stop("closed by the page");
+    this.#stop("closed as asked");
   }
 
   /**
-   * Follows a queue, over reconnects too. Calling it again changes nothing, unless
-   * the edge refused the queue or took it back: then it is requested again.
+   * Follows a queue, over reconnects too. Twice is the same as once.
    *
    * @param {string} queue
    * @throws {RangeError} at the 129th queue
    */
   subscribe(queue) {
-    this.#follow(queue);
-    this.#request();
+    this.#wishes.follow(queue);
+    this.#ask();
   }
 
-  /** Leaves a queue and forgets its position. @param {string} queue */
+  /** @param {string} queue */
   unsubscribe(queue) {
-    this.#desired.unfollow(queue);
+    this.#wishes.leave(queue);
     this.#positions.forget(`queue:${queue}`);
-    this.#request();
+    this.#ask();
   }
 
   /**
-   * Emits `presence` with the users who follow a queue: all of them first, then
-   * each one who joins or leaves. Starts whenever the queue becomes active.
+   * Tells `presence` who else follows a queue: all of them first, then whoever
+   * comes or goes. Begins when the queue is followed, and again whenever it is.
    *
    * @param {string} queue one that is followed, or will be
    * @throws {RangeError} at the 129th queue
    */
   watchPresence(queue) {
-    this.#desired.watch(queue);
-    this.#request();
+    this.#wishes.watch(queue);
+    this.#ask();
   }
 
   /** @param {string} queue */
   unwatchPresence(queue) {
-    this.#desired.unwatch(queue);
+    this.#wishes.unwatch(queue);
     this.#presence.forget(queue);
-    this.#request();
+    this.#ask();
   }
 
   /**
-   * The users who follow a queue, as far as the edge has sent them.
+   * Who follows a queue, as far as the edge has said.
    *
    * @param {string} queue
    * @returns {PresenceView | undefined}
@@ -207,41 +209,37 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * Reports the state of a stored event on this device: `displayed` when the person
-   * could see it, `dismissed` when they closed it unopened, `read` when they opened
-   * it. The last two retract it on their other devices. The client reports
-   * `delivered` by itself. Receipts are idempotent and survive a reconnect.
+   * Reports what became of a stored event on this device: `displayed` when it was
+   * in front of the person's eyes, `dismissed` when they closed it unopened,
+   * `read` when they opened it. The last two take it away from their other
+   * devices. `delivered` is reported without being told. Twice is the same as
+   * once; it is kept over a reconnect.
    *
    * @param {string} id the event's
    * @param {ReceiptState} state
-   * @throws {RangeError} if the state or the id is not valid
+   * @throws {RangeError} if there is no such state, or the id is none
    */
   receipt(id, state) {
-    if (this.#options.receipts && this.#receiptSender.report(id, state)) this.#saved.saveSoon();
+    if (this.#options.receipts && this.#reporter.report(id, state)) this.#saveSoon();
   }
 
-  /** @returns {number} receipts that were dropped because too many waited */
+  /** @returns {number} receipts that were given up because too many waited */
   get droppedReceipts() {
-    return this.#receiptSender.dropped;
+    return this.#reporter.dropped;
   }
 
-  /** @param {string} queue */
-  #follow(queue) {
-    if (this.#desired.follow(queue)) this.#positions.resume(`queue:${queue}`);
-  }
-
-  /** Sends the requests that make the active state the desired one, within the rate limit. */
-  #request() {
-    this.#world.clearTimeout(this.#requestTimer);
+  /** Brings what the edge was asked for in line with what is wanted, at its pace. */
+  #ask() {
+    this.#world.clearTimeout(this.#askTimer);
     while (this.#state === "connected") {
-      const next = this.#desired.next(this.#world.now(), (stream) => this.#positions.position(stream));
+      const next = this.#wishes.next(this.#world.now(), (stream) => this.#positions.position(stream));
       if (next === null) return;
       if ("inMs" in next) {
-        this.#requestTimer = this.#world.setTimeout(() => this.#request(), next.inMs);
+        this.#askTimer = this.#world.setTimeout(() => this.#ask(), next.inMs);
         return;
       }
       if (!this.#connection?.send(next.frame)) return;
-      this.#desired.sent(next.frame);
+      this.#wishes.sent(next.frame);
     }
   }
 
@@ -252,23 +250,23 @@ export class DashboardWebSocketClient {
     } catch (cause) {
       if (attempt !== this.#attempt) return;
       this.#emit("error", { type: "error", code: "token_failed", message: String(cause) });
-      return this.#reconnect({ reason: "the token function failed" });
+      return this.#comeBack({ reason: "no token could be had" });
     }
     if (attempt !== this.#attempt) return;
-    this.#desired.begin(this.#world.now());
+    this.#wishes.begin(this.#world.now());
     try {
       this.#connection = new Connection(this.#options.url, this.#world, this.#options, {
         firstFrame: () => this.#firstFrame(),
         onFrame: (frame) => this.#onFrame(frame),
-        onPing: () => this.#receiptSender.pingSent(),
+        onPing: () => this.#reporter.pinged(),
         onPong: () => {
           this.#backoff.succeeded();
-          this.#receiptSender.pongReceived();
+          this.#reporter.answered();
         },
         onEnd: (end) => this.#onEnd(end),
       });
     } catch (cause) {
-      // Not a URL, or `ws:` from an `https:` page: trying again cannot help.
+      // A URL that is none, or `ws:` from an `https:` page: it stays so.
       this.#emit("error", { type: "error", code: "bad_url", message: `cannot connect to \`${this.#options.url}\`: ${cause}` });
       this.#stop("bad_url");
     }
@@ -276,7 +274,7 @@ export class DashboardWebSocketClient {
 
   #firstFrame() {
     const { device } = this.#options;
-    return { type: "connect", token: this.#token, ...(device && { device }), ...this.#desired.firstRequest(this.#positions.toSend()) };
+    return { type: "connect", token: this.#token, ...(device && { device }), ...this.#wishes.first(this.#positions.toSend()) };
   }
 
   /** @param {Record<string, any>} frame */
@@ -288,35 +286,37 @@ export class DashboardWebSocketClient {
         for (const event of Array.isArray(frame.events) ? frame.events : []) this.#onEvent(event);
         return;
       case "subscribed":
-        // It was left before the edge answered.
-        if (!this.#follows(`queue:${frame.queue}`)) return;
-        this.#kept(this.#positions.stated(`queue:${frame.queue}`, frame.position), `queue:${frame.queue}`);
-        this.#desired.activated(frame.queue);
+        this.#positions.stated(`queue:${frame.queue}`, frame.position);
+        this.#wishes.granted(frame.queue);
         break;
       case "unsubscribed":
-        this.#desired.deactivated(frame.queue);
+        this.#wishes.ended(frame.queue);
         break;
       case "gap":
-        if (!this.#follows(streamKey(frame))) return;
-        this.#kept(this.#positions.gap(frame), streamKey(frame));
-        this.#saved.saveSoon();
+        this.#positions.gap(frame);
+        this.#saveSoon();
         break;
       case "degraded":
       case "recovered":
         this.#degraded = frame.type === "degraded";
         break;
       case "refreshed":
-        this.#refreshLater(frame.expiresInMs);
-        this.#desired.rightsChanged();
+        this.#refreshLater();
         break;
       case "presence": {
-        // Perhaps on its way when the watch ended.
-        const update = this.#desired.watches(frame.queue) ? this.#presence.apply(frame) : null;
-        if (update !== null) this.#emit("presence", update);
+        // Perhaps on its way when the watch was given up.
+        const news = this.#wishes.watches(frame.queue) ? this.#presence.apply(frame) : null;
+        if (news !== null) this.#emit("presence", news);
         return;
       }
       case "error":
-        this.#onError(frame);
+        // An edge that is too old refuses the kinds of frames it does not know.
+        if (frame.code === "bad_request" && frame.field === "type") {
+          this.#reporter.end();
+          this.#wishes.withoutPresence();
+        }
+        // Of what can be too much, only receipts are refused: the rest ends the connection.
+        if (frame.code === "rate_limited") this.#reporter.refused(frame.retryAfterMs);
         break;
       case "retract":
         break;
@@ -324,93 +324,61 @@ export class DashboardWebSocketClient {
         return this.#onEvent(frame);
     }
     this.#emit(frame.type, frame);
-    if (REQUESTS_AFTER.has(frame.type)) this.#request();
-  }
-
-  /** A request was refused; the connection lives. @param {Record<string, any>} frame */
-  #onError({ code, field, queue, retryAfterMs }) {
-    // An edge that is too old refuses the types of frames that it does not know.
-    if (code === "bad_request" && field === "type") {
-      this.#receiptSender.end();
-      this.#desired.withoutPresence();
-    }
-    // `bad_request` refuses to leave what is not followed, or its presence.
-    if (field === "queue" && code !== "bad_request" && typeof queue === "string") this.#desired.refused(queue);
-    // Only receipts are refused for their rate: any other excess ends the connection.
-    if (code === "rate_limited") this.#receiptSender.refused(retryAfterMs);
+    if (frame.type === "subscribed") this.#ask();
   }
 
   /** @param {Record<string, any>} frame */
   #onConnected(frame) {
     for (const [key, at] of Object.entries(frame.streams ?? {})) {
-      if (this.#follows(key)) this.#kept(this.#positions.stated(key, at?.position), key);
-      if (key.startsWith("queue:")) this.#desired.activated(key.slice(6));
+      this.#positions.stated(key, at?.position);
+      if (key.startsWith("queue:")) this.#wishes.granted(key.slice(6));
     }
-    this.#saved.saveSoon();
+    this.#saveSoon();
     this.#degraded = false;
     this.#connection?.established();
-    this.#connectedAt = this.#world.now();
     this.#cause = "connect";
-    this.#refreshLater(frame.expiresInMs);
+    this.#refreshLater();
     this.#setState("connected", {});
     this.#emit("connected", frame);
-    this.#request();
-    this.#receiptSender.begin(this.#connection);
-  }
-
-  /** @param {string} key of a stream */
-  #follows(key) {
-    return key.startsWith("queue:") ? this.#desired.followOf(key.slice(6)) !== undefined : key === "user" || key === "everyone";
-  }
-
-  /** Reports a position that found no room. @param {boolean} kept @param {string} key */
-  #kept(kept, key) {
-    if (kept) return;
-    const message = `the position of \`${key}\` is not kept, its events are lost after a reconnect: reload what the page shows of it`;
-    this.#emit("error", { type: "error", code: "position_not_kept", message });
+    this.#ask();
+    this.#reporter.begin(this.#connection);
   }
 
   /** @param {Record<string, any>} event */
   #onEvent(event) {
     // A handler of an earlier event of the batch may have closed the client.
     if (this.#connection === null) return;
-    // A frame without id or stream is one of a newer protocol.
+    // What has neither id nor stream is a frame of a newer protocol.
     if (typeof event?.id !== "string" || typeof event.stream !== "string" || typeof event.type !== "string") return;
-    const key = streamKey(event);
-    const follow = event.stream === "queue" ? this.#desired.followOf(event.queue) : 0;
-    // On its way when the queue was left.
-    if (follow === undefined) return;
-    const verdict = this.#positions.check(event);
+    // On its way when the queue was given up.
+    if (event.stream === "queue" && !this.#wishes.follows(event.queue)) return;
+    const verdict = this.#positions.judge(event);
     if (verdict === "duplicate") return;
     if (verdict === "hole") {
-      const message = `offset ${event.offset} of \`${key}\` does not follow the last one: reconnecting with the last good position`;
+      const message = `offset ${event.offset} of \`${streamKey(event)}\` does not follow: coming back with the last good position`;
       this.#emit("error", { type: "error", code: "order_broken", message });
       return this.#connection.abandon("order broken");
     }
     this.#emit(event.type, event);
     this.#emit("event", event);
-    // A handler may have left the queue, or followed it again from another position.
-    const current = event.stream === "queue" ? this.#desired.followOf(event.queue) : 0;
-    if (follow === current && this.#follows(key)) this.#kept(this.#positions.commit(event), key);
+    this.#positions.commit(event);
     if (event.offset !== undefined) {
       this.#backoff.succeeded();
-      this.#saved.saveSoon();
-      if (isEventId(event.id)) this.receipt(event.id, "delivered");
+      this.#saveSoon();
+      if (isId(event.id)) this.receipt(event.id, "delivered");
     }
   }
 
   /** @param {import("./connection.js").End} end */
   #onEnd(end) {
     this.#connection = null;
-    this.#receiptSender.end();
+    this.#reporter.end();
     this.#world.clearTimeout(this.#refreshTimer);
-    if (this.#connectedAt !== null && this.#world.now() - this.#connectedAt >= STABLE_AFTER_MS) this.#backoff.succeeded();
-    this.#connectedAt = null;
-    const { reconnect, retryAfterMs, cause, detail } = closePolicy(end, this.#tokens.fixed);
+    const { comeBack, retryAfterMs, cause, detail } = judgeEnd(end, this.#tokens.fixed);
     this.#cause = cause;
     if (end.bye !== null) this.#emit("bye", end.bye);
     if (this.#state === "disconnected") return;
-    if (reconnect) this.#reconnect(detail, retryAfterMs);
+    if (comeBack) this.#comeBack(detail, retryAfterMs);
     else this.#stop(detail.reason, detail);
   }
 
@@ -418,7 +386,7 @@ export class DashboardWebSocketClient {
    * @param {Record<string, unknown>} detail
    * @param {number} [retryAfterMs]
    */
-  #reconnect(detail, retryAfterMs) {
+  #comeBack(detail, retryAfterMs) {
     const waitMs = this.#backoff.next(this.#world.random(), retryAfterMs);
     this.#notBefore = this.#world.now() + (retryAfterMs ?? 0);
     this.#degraded = false;
@@ -442,24 +410,23 @@ export class DashboardWebSocketClient {
   #stop(reason, detail = {}) {
     if (this.#state === "disconnected") return;
     this.#attempt += 1;
-    this.#receiptSender.flush();
-    this.#lifecycle.listen(false);
-    for (const timer of [this.#retryTimer, this.#refreshTimer, this.#requestTimer]) this.#world.clearTimeout(timer);
+    this.#reporter.flush();
+    this.#signals.listen(false);
+    for (const timer of [this.#retryTimer, this.#refreshTimer, this.#askTimer]) this.#world.clearTimeout(timer);
     this.#retryTimer = null;
-    this.#saved.save();
+    this.#save();
     this.#setState("disconnected", { reason, ...detail });
     this.#connection?.abandon(reason, 1000);
   }
 
-  /** @param {unknown} expiresInMs what the edge said of the token */
-  #refreshLater(expiresInMs) {
+  #refreshLater() {
     this.#world.clearTimeout(this.#refreshTimer);
-    const inMs = this.#tokens.refreshInMs(this.#token, expiresInMs);
+    const inMs = this.#tokens.refreshInMs(this.#token);
     if (inMs === null) return;
     this.#refreshTimer = this.#world.setTimeout(() => void this.#refresh(), inMs);
   }
 
-  /** If it fails, the edge ends the connection in time and the reconnect asks for a token again. */
+  /** Without a new token the edge ends the connection, and the way back asks again. */
   async #refresh() {
     const attempt = this.#attempt;
     this.#cause = "refresh";
@@ -484,15 +451,36 @@ export class DashboardWebSocketClient {
     this.#handlers.emit(type, detail);
   }
 
-  /** Skips the rest of a backoff, but never what the edge asked for. */
-  #onResume() {
+  /** Where receipts wait for the next page. */
+  get #receiptsKey() {
+    return `${this.#options.storageKey}.receipts`;
+  }
+
+  #saveSoon() {
+    if (!this.#options.storage || this.#saveTimer !== null) return;
+    this.#saveTimer = this.#world.setTimeout(() => this.#save(), SAVE_EVERY_MS);
+  }
+
+  #save() {
+    this.#world.clearTimeout(this.#saveTimer);
+    this.#saveTimer = null;
+    try {
+      this.#options.storage?.setItem(this.#options.storageKey, this.#positions.save());
+      if (this.#options.receipts) this.#options.storage?.setItem(this.#receiptsKey, this.#reporter.save());
+    } catch {
+      // Full or switched off: the next page sees some events again, none is lost.
+    }
+  }
+
+  /** Do not sit out a long wait, but never come earlier than the server asked for. */
+  #back() {
     this.#connection?.check();
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));
   }
 
-  #onHide() {
-    this.#receiptSender.flush();
-    this.#saved.save();
+  #leave() {
+    this.#reporter.flush();
+    this.#save();
   }
 }
 

@@ -10,12 +10,7 @@ use belfry::{
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
-use crate::{
-    auth::{Keys, Role},
-    hub::Command,
-    refusal::Refusal,
-    watch,
-};
+use crate::{authenticate::caller, hub::Command, refusal::Refusal, watch};
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1_000;
@@ -25,7 +20,6 @@ const MAX_USERS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) keys: Keys,
 }
 
 impl Service {
@@ -67,9 +61,6 @@ impl Admin for Service {
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        self.keys
-            .authenticate(request.metadata())?
-            .require(Role::Operator)?;
         let ListSessionsRequest {
             user_id: user,
             page_size,
@@ -118,9 +109,6 @@ impl Admin for Service {
         &self,
         request: Request<GetPresenceRequest>,
     ) -> Result<Response<GetPresenceResponse>, Status> {
-        self.keys
-            .authenticate(request.metadata())?
-            .require(Role::Operator)?;
         let user_ids = request.into_inner().user_ids;
         if user_ids.is_empty() || user_ids.len() > MAX_USERS {
             let count = user_ids.len();
@@ -145,10 +133,9 @@ impl Admin for Service {
 
     async fn watch_presence(
         &self,
-        request: Request<WatchPresenceRequest>,
+        mut request: Request<WatchPresenceRequest>,
     ) -> Result<Response<Self::WatchPresenceStream>, Status> {
-        let caller = self.keys.authenticate(request.metadata())?;
-        caller.require(Role::Operator)?;
+        let caller = caller(&mut request)?;
         let users = request.into_inner().user_ids;
         if users.len() > MAX_USERS {
             let message = format!("has {} ids, but it may have {MAX_USERS}", users.len());

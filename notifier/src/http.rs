@@ -1,4 +1,9 @@
 //! `/livez`, `/readyz` and `/metrics`.
+//!
+//! What always holds: an answer comes within [`ANSWER_TIMEOUT`], and no request has a
+//! body to speak of.
+
+use std::time::Duration;
 
 use axum::{
     Router,
@@ -9,37 +14,51 @@ use axum::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer, trace::TraceLayer};
 
 use crate::{hub::Command, metrics};
 
+/// How long an answer may take before it is 503: the hub is busy then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a body; none is needed.
+const MAX_BODY_BYTES: usize = 1 << 10;
+
+/// What health and metrics are read from.
 #[derive(Debug, Clone)]
-pub(crate) struct About {
+pub(crate) struct Sources {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) draining: CancellationToken,
 }
 
-pub(crate) fn router(about: About) -> Router {
+pub(crate) fn router(sources: Sources) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
-        .with_state(about)
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ANSWER_TIMEOUT,
+        ))
+        // It leaves headers out, which may hold credentials.
+        .layer(TraceLayer::new_for_http())
+        .with_state(sources)
 }
 
-async fn ready(State(about): State<About>) -> impl IntoResponse {
-    if about.draining.is_cancelled() {
+async fn ready(State(sources): State<Sources>) -> impl IntoResponse {
+    if sources.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    if about.commands.is_closed() {
+    if sources.commands.is_closed() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the hub has ended\n");
     }
     (StatusCode::OK, "ready\n")
 }
 
-async fn scrape(State(about): State<About>) -> impl IntoResponse {
+async fn scrape(State(sources): State<Sources>) -> impl IntoResponse {
     let (reply, stats) = oneshot::channel();
-    let asked = about.commands.send(Command::Stats(reply)).await;
-    let text = match (asked, stats.await) {
+    let sent = sources.commands.send(Command::Stats(reply)).await;
+    let text = match (sent, stats.await) {
         (Ok(()), Ok(stats)) => metrics::encode(&stats),
         _ => return (StatusCode::SERVICE_UNAVAILABLE, "the hub has ended\n").into_response(),
     };

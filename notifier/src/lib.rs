@@ -10,6 +10,7 @@ pub mod auth;
 pub mod log;
 
 mod admin;
+mod authenticate;
 mod config;
 mod http;
 mod hub;

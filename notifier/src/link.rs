@@ -21,11 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{
-    auth::{Caller, Keys, Role},
-    hub::Command,
-    refusal::Refusal,
-};
+use crate::{auth::Caller, authenticate::caller, hub::Command, refusal::Refusal};
 
 /// The protocol that is spoken.
 const VERSION: u32 = 1;
@@ -115,7 +111,6 @@ async fn forward(
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) gateway: Gateway,
-    pub(crate) keys: Keys,
 }
 
 type Responses = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
@@ -126,10 +121,9 @@ impl EdgeGateway for Service {
 
     async fn attach(
         &self,
-        request: Request<Streaming<AttachRequest>>,
+        mut request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Responses>, Status> {
-        let caller = self.keys.authenticate(request.metadata())?;
-        caller.require(Role::Edge)?;
+        let caller = caller(&mut request)?;
         let ends_in = caller.lasts();
         let mut requests = request.into_inner();
         let (hello, rest) = first(&mut requests).await?;

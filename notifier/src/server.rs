@@ -16,9 +16,12 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService, transport::Server};
 use tonic_health::server::HealthReporter;
+use tower::Layer;
 
 use crate::{
     admin,
+    auth::Role,
+    authenticate::Authenticate,
     config::{Config, Store},
     http,
     hub::{Command, HubTask, PublishCall},
@@ -39,6 +42,8 @@ const COMMANDS: usize = 1_024;
 const MAX_REQUEST_BYTES: usize = 128 << 10;
 /// A batch of 256 messages from an edge.
 const MAX_LINK_REQUEST_BYTES: usize = 4 << 20;
+/// Connections for health and metrics; each asks little and seldom.
+const MAX_HTTP_CONNECTIONS: usize = 256;
 /// How long the answers to the last calls may take once the log has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const MAX_STREAMS_A_CONNECTION: u32 = 1_024;
@@ -56,7 +61,7 @@ pub enum StartError {
     Open(#[from] OpenError),
     /// A limit cannot work.
     #[error(transparent)]
-    Limit(#[from] delivery::InvalidLimits),
+    Limit(#[from] delivery::InvalidLimit),
 }
 
 /// Why a notifier ended, other than by being told to.
@@ -71,9 +76,6 @@ pub enum RunError {
     /// gRPC could not be served.
     #[error("gRPC cannot be served: {0}")]
     Grpc(#[from] tonic::transport::Error),
-    /// HTTP could not be served.
-    #[error("health and metrics cannot be served: {0}")]
-    Http(#[from] std::io::Error),
     /// A task panicked.
     #[error("a task of the notifier ended by a bug: {0}")]
     Bug(#[from] tokio::task::JoinError),
@@ -193,13 +195,27 @@ impl Notifier {
             .await;
         let ending = (shutdown.clone(), drained.clone());
         let grpc = tokio::spawn(self.grpc(listeners.grpc, health_service, ending));
-        let about = http::About {
+        let sources = http::Sources {
             commands: self.commands.clone(),
             draining: shutdown.clone(),
         };
-        let web = axum::serve(listeners.http, http::router(about));
-        let web = web.with_graceful_shutdown(drained.clone().cancelled_owned());
-        let web = tokio::spawn(web.into_future());
+        let web_shutdown = listener::Shutdown {
+            // `/readyz` says 503 for as long as the drain lasts.
+            drain: shutdown.clone(),
+            stop: drained.clone(),
+        };
+        let web_config = listener::Config {
+            max_connections: MAX_HTTP_CONNECTIONS,
+            grace: self.config.drain,
+            ..listener::Config::default()
+        };
+        let web = listener::serve(
+            listeners.http,
+            http::router(sources),
+            web_config,
+            web_shutdown,
+        );
+        let web = tokio::spawn(web);
 
         let Self {
             config,
@@ -230,7 +246,7 @@ impl Notifier {
             // Ends when the last handle is dropped: with the servers.
             drop(commands);
             grpc.await??;
-            web.await??;
+            web.await?;
             Ok::<(), RunError>(())
         });
         if let Ok(ended) = ended.await {
@@ -252,22 +268,22 @@ impl Notifier {
         health: tonic_health::pb::health_server::HealthServer<H>,
         (draining, drained): (CancellationToken, CancellationToken),
     ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<H> {
-        let keys = self.config.service_keys.clone();
+        let authenticate = |role| Authenticate {
+            keys: self.config.service_keys.clone(),
+            role,
+        };
         let notifier = service::Service {
             publishes: self.publishes.clone(),
             commands: self.commands.clone(),
-            keys: keys.clone(),
             epoch: self.epoch,
             in_flight: self.config.stream_in_flight,
             draining,
         };
         let gateway = link::Service {
             gateway: self.gateway(),
-            keys: keys.clone(),
         };
         let admin = admin::Service {
             commands: self.commands.clone(),
-            keys,
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)
@@ -284,11 +300,18 @@ impl Notifier {
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .add_service(health)
             .add_service(reflection)
-            .add_service(NotifierServer::new(notifier).max_decoding_message_size(MAX_REQUEST_BYTES))
             .add_service(
-                EdgeGatewayServer::new(gateway).max_decoding_message_size(MAX_LINK_REQUEST_BYTES),
+                authenticate(None).layer(
+                    NotifierServer::new(notifier).max_decoding_message_size(MAX_REQUEST_BYTES),
+                ),
             )
-            .add_service(AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES));
+            .add_service(authenticate(Some(Role::Edge)).layer(
+                EdgeGatewayServer::new(gateway).max_decoding_message_size(MAX_LINK_REQUEST_BYTES),
+            ))
+            .add_service(
+                authenticate(Some(Role::Operator))
+                    .layer(AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES)),
+            );
         let incoming = TcpListenerStream::new(listener);
         // A small frame must not wait for an ack (Nagle).
         let incoming = tokio_stream::StreamExt::map(incoming, |socket| {

@@ -23,7 +23,8 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    auth::{Caller, Keys, Role},
+    auth::{Caller, Role},
+    authenticate::caller,
     hub::{Command, PublishCall},
     publish,
     refusal::Refusal,
@@ -38,7 +39,6 @@ const CALLS_A_BATCH: usize = 128;
 pub(crate) struct Service {
     pub(crate) publishes: mpsc::Sender<Vec<PublishCall>>,
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) keys: Keys,
     pub(crate) epoch: u64,
     pub(crate) in_flight: usize,
     pub(crate) draining: CancellationToken,
@@ -56,9 +56,9 @@ type Responses = Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>
 impl Notifier for Service {
     async fn publish(
         &self,
-        request: Request<PublishRequest>,
+        mut request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
-        let caller = self.keys.authenticate(request.metadata())?;
+        let caller = caller(&mut request)?;
         let publish = publish::parse(request.into_inner(), &caller, SystemTime::now())?;
         let (reply, answer) = oneshot::channel();
         // Full: say so at once, never wait in line.
@@ -75,9 +75,9 @@ impl Notifier for Service {
 
     async fn publish_stream(
         &self,
-        request: Request<Streaming<PublishStreamRequest>>,
+        mut request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Responses>, Status> {
-        let caller = self.keys.authenticate(request.metadata())?;
+        let caller = caller(&mut request)?;
         let (pending, answers) = mpsc::channel(self.in_flight);
         let epoch = self.epoch;
         tokio::spawn(
@@ -105,9 +105,9 @@ impl Notifier for Service {
 
     async fn watch_receipts(
         &self,
-        request: Request<WatchReceiptsRequest>,
+        mut request: Request<WatchReceiptsRequest>,
     ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
-        let caller = self.keys.authenticate(request.metadata())?;
+        let caller = caller(&mut request)?;
         caller.require(Role::Publisher)?;
         let subject = watch::subject(request.into_inner().subject, &caller)?;
         let (watch, watched) = watch::channel();

@@ -140,7 +140,7 @@ impl Notifier {
             | notifier::RunError::Start(notifier::StartError::Open(_)) => Failure::storage(error),
             notifier::RunError::Bug(_) => Failure::bug(error),
             notifier::RunError::Start(_) => Failure::usage(error),
-            notifier::RunError::Grpc(_) | notifier::RunError::Http(_) => Failure::failed(error),
+            notifier::RunError::Grpc(_) => Failure::failed(error),
         })
     }
 }

@@ -70,6 +70,8 @@ pub(crate) enum Request {
     },
     /// What became of events on the device.
     Receipts(Vec<(EventId, ReceiptState)>),
+    /// More receipts than are taken; come back after so many milliseconds.
+    TooManyReceipts(u64),
     /// Tell who follows a stream, or no longer.
     Presence {
         /// The stream.

@@ -7,7 +7,7 @@ use belfry::reason::Reason;
 use bytes::Bytes;
 use delivery::{
     Position, StoredEvent, StreamName,
-    edge::{ClientMessage, CloseReason, Input, Notice, Output},
+    edge::{CloseReason, Input, Notice, Output},
     link::{Ephemeral, SessionId, ToEdge},
 };
 
@@ -108,7 +108,7 @@ impl Shard {
 
     // === from sockets ===
 
-    pub(super) fn on_socket_message(&mut self, message: FromSocket) {
+    pub(super) fn hear_socket(&mut self, message: FromSocket) {
         match message {
             FromSocket::Open(opening) => {
                 self.sockets.insert(&opening);
@@ -127,7 +127,7 @@ impl Shard {
             FromSocket::Request(session, request) => {
                 self.metrics.messages.inc();
                 if self.sockets.is_open(session) {
-                    self.on_request(session, request);
+                    self.hear_client(session, request);
                 }
             }
             FromSocket::Replies(session, bytes) => {
@@ -148,27 +148,22 @@ impl Shard {
             FromSocket::Writable(session) => {
                 let mut found = Vec::new();
                 self.sockets.writable(session, &mut found);
-                self.report_sockets(&mut found);
+                self.learn(&mut found);
             }
         }
     }
 
-    fn on_request(&mut self, session: SessionId, request: Request) {
-        let message = match request {
-            Request::Subscribe { stream, from } => ClientMessage::Subscribe { stream, from },
-            Request::Unsubscribe(stream) => ClientMessage::Unsubscribe { stream },
-            Request::Ping => ClientMessage::Ping,
-            Request::Presence {
-                stream,
-                watch: true,
-            } => ClientMessage::WatchPresence { stream },
-            Request::Presence {
-                stream,
-                watch: false,
-            } => ClientMessage::UnwatchPresence { stream },
-            Request::Receipts(receipts) => {
-                return self.feed(Input::Receipts { session, receipts });
+    fn hear_client(&mut self, session: SessionId, request: Request) {
+        match request {
+            Request::Subscribe { stream, from } => {
+                self.feed(Input::Subscribe {
+                    session,
+                    stream,
+                    from,
+                });
             }
+            Request::Unsubscribe(stream) => self.feed(Input::Unsubscribe { session, stream }),
+            Request::Ping => self.feed(Input::Ping { session }),
             Request::Refresh {
                 exp_unix_ms,
                 ends_unix_ms,
@@ -176,8 +171,7 @@ impl Shard {
             } => {
                 let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
                 let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
-                let message = ClientMessage::Refresh { ends_at };
-                self.feed(Input::Client { session, message });
+                self.feed(Input::Refresh { session, ends_at });
                 // Frames leave in the order of decisions: carry those out first.
                 self.apply();
                 self.sockets.ends(session, ends_unix_ms);
@@ -187,7 +181,26 @@ impl Shard {
                 };
                 self.sockets.push(session, frame::text(&refreshed));
                 // In one step with it, so that nothing of those streams follows.
-                return self.feed(Input::Revoked { session, streams });
+                self.feed(Input::Revoked { session, streams });
+            }
+            Request::Receipts(receipts) => self.feed(Input::Receipts { session, receipts }),
+            Request::TooManyReceipts(wait_ms) => {
+                self.apply();
+                let error = ServerFrame::Error {
+                    code: protocol::code(Reason::RateLimited),
+                    message: "too many receipts, send several in one frame".into(),
+                    field: Some("receipts".into()),
+                    queue: None,
+                    retry_after_ms: Some(wait_ms),
+                };
+                self.sockets.push(session, frame::text(&error));
+            }
+            Request::Presence { stream, watch } => {
+                self.feed(if watch {
+                    Input::WatchPresence { session, stream }
+                } else {
+                    Input::UnwatchPresence { session, stream }
+                });
             }
             Request::Bad {
                 reason,
@@ -205,10 +218,9 @@ impl Shard {
                     retry_after_ms: None,
                 };
                 self.sockets.push(session, frame::text(&error));
-                ClientMessage::Invalid
+                self.feed(Input::Invalid { session });
             }
-        };
-        self.feed(Input::Client { session, message });
+        }
     }
 
     // === what the rules decide ===
@@ -223,11 +235,11 @@ impl Shard {
                 return;
             }
             // What sockets did may lead to more decisions.
-            self.report_sockets(&mut found);
+            self.learn(&mut found);
         }
     }
 
-    fn report_sockets(&mut self, found: &mut Vec<Found>) {
+    fn learn(&mut self, found: &mut Vec<Found>) {
         for found in found.drain(..) {
             match found {
                 Found::Blocked(session) => self.feed(Input::Blocked { session }),
@@ -244,7 +256,7 @@ impl Shard {
             match output {
                 Output::Write { session, frame } => self.sockets.push(session, frame),
                 Output::ToHub(message) => self.to_hub.push(message),
-                Output::Notify { session, notice } => self.notify(session, &notice),
+                Output::Notify { session, notice } => self.tell(session, &notice),
                 Output::Ping { session } => self.sockets.push(session, frame::PING),
                 Output::Close {
                     session,
@@ -258,7 +270,7 @@ impl Shard {
         self.outputs = outputs;
     }
 
-    fn notify(&mut self, session: SessionId, notice: &Notice) {
+    fn tell(&mut self, session: SessionId, notice: &Notice) {
         let Some((user, public_id)) = self.sockets.whose(session) else {
             return;
         };
@@ -285,13 +297,6 @@ impl Shard {
                 field: Some("queue".into()),
                 queue: Some(queue_of(stream).into()),
                 retry_after_ms: None,
-            },
-            Notice::TooManyReceipts { retry_after_ms } => ServerFrame::Error {
-                code: protocol::code(Reason::RateLimited),
-                message: "too many receipts, send several in one frame".into(),
-                field: Some("receipts".into()),
-                queue: None,
-                retry_after_ms: Some(*retry_after_ms),
             },
             Notice::Degraded => ServerFrame::Degraded {
                 since: clock::rfc3339(self.degraded_since),

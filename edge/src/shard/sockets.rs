@@ -20,6 +20,13 @@ use crate::{
     socket::{Flush, Writer},
 };
 
+/// How long a client may take to answer a close.
+const LINGER_MS: Millis = 5_000;
+
+/// Bytes of notices that may wait for a blocked socket, beyond its events. More
+/// is a client that sends and never reads.
+const NOTICE_BYTES: usize = 64 << 10;
+
 struct Socket {
     writer: Writer,
     user: Arc<str>,
@@ -55,9 +62,8 @@ pub(super) enum Found {
 pub(super) struct Sockets {
     known: HashMap<SessionId, Socket, BuildHasherDefault<Spread>>,
     touched: Vec<SessionId>,
-    closing: VecDeque<(Millis, SessionId)>,
+    lingering: VecDeque<(Millis, SessionId)>,
     most_waiting: usize,
-    close_delay_ms: Millis,
     tools: Tools,
 }
 
@@ -78,9 +84,8 @@ impl Sockets {
         Self {
             known: HashMap::default(),
             touched: Vec::new(),
-            closing: VecDeque::new(),
-            close_delay_ms: limits.close_delay_ms,
-            most_waiting: limits.queue_bytes + limits.write_bytes + limits.notice_bytes,
+            lingering: VecDeque::new(),
+            most_waiting: limits.queue_bytes + limits.write_bytes + NOTICE_BYTES,
             tools: Tools {
                 spare: Vec::new(),
                 wake,
@@ -193,7 +198,7 @@ impl Sockets {
                 self.touched.push(session);
             }
             socket.closing = true;
-            self.closing.push_back((now + self.close_delay_ms, session));
+            self.lingering.push_back((now + LINGER_MS, session));
         }
     }
 
@@ -252,15 +257,15 @@ impl Sockets {
 
     /// When [`Sockets::cut_overdue`] is due.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
-        self.closing.front().map(|(at, _)| *at)
+        self.lingering.front().map(|(at, _)| *at)
     }
 
     /// Cuts those that were told goodbye and did not go.
     pub(super) fn cut_overdue(&mut self, now: Millis) {
-        while let Some((at, session)) = self.closing.front().copied()
+        while let Some((at, session)) = self.lingering.front().copied()
             && at <= now
         {
-            self.closing.pop_front();
+            self.lingering.pop_front();
             if let Some(mut socket) = self.known.remove(&session) {
                 self.tools.abort(session, &mut socket, &mut Vec::new());
             }
@@ -273,7 +278,7 @@ impl Sockets {
         for (session, mut socket) in self.known.drain() {
             self.tools.abort(session, &mut socket, &mut Vec::new());
         }
-        self.closing.clear();
+        self.lingering.clear();
         left
     }
 }

@@ -1,4 +1,4 @@
-//! What callers are told when the notifier cannot take or keep their events.
+//! What callers are answered when the notifier cannot accept or store their events.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,12 +61,14 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
     let service = service::Service {
         publishes,
         commands: mpsc::channel(1).0,
-        keys: config().service_keys,
         epoch: 1,
         in_flight: 1,
         draining: CancellationToken::new(),
     };
-    let refused = service.publish(request()).await.unwrap_err();
+    let mut request = request();
+    let caller = config().service_keys.authenticate(request.metadata());
+    request.extensions_mut().insert(caller.unwrap());
+    let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(reason(&refused), "OVERLOADED");
     let details = refused.get_error_details();
@@ -75,15 +77,15 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
 
 /// The runtime ends as soon as the notifier has, as the process does.
 #[test]
-fn a_failed_log_is_told_to_who_waits_before_the_process_ends() {
+fn calls_in_flight_are_answered_before_a_failed_log_ends_the_process() {
     let (log, steps) = Scripted::new();
-    let (told, address) = std::sync::mpsc::channel();
+    let (bound, address) = std::sync::mpsc::channel();
     let process = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let ended = runtime.block_on(async {
             let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            told.send(grpc.local_addr().unwrap()).unwrap();
+            bound.send(grpc.local_addr().unwrap()).unwrap();
             let notifier = Notifier::start_on(config(), log);
             notifier
                 .serve(Listeners { grpc, http }, CancellationToken::new())

@@ -91,6 +91,29 @@ async fn refusals_name_the_fields_and_callers_without_a_token_are_turned_away() 
 }
 
 #[tokio::test]
+async fn calls_without_the_right_token_are_refused_before_a_message_is_decoded() {
+    let world = World::start(config(Store::Memory)).await;
+    // Larger than any message may be: whoever decodes it answers OUT_OF_RANGE.
+    let large = status("u1", &"x".repeat(200 << 10));
+    let mut nobody = NotifierClient::new(world.channel().await);
+    let refused = nobody.publish(large.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let known = world.publisher().await.publish(large).await.unwrap_err();
+    assert_eq!(known.code(), Code::OutOfRange);
+    for role in ["publisher", "edge"] {
+        let token = bearer("tests", role);
+        let mut admin = AdminClient::with_interceptor(world.channel().await, token);
+        let request = ListSessionsRequest {
+            user_id: "x".repeat(200 << 10),
+            ..ListSessionsRequest::default()
+        };
+        let refused = admin.list_sessions(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{role}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_stream_answers_each_request_once_and_in_order() {
     let world = World::start(config(Store::Memory)).await;
     let requests = (0..500).map(|number| {

@@ -28,8 +28,7 @@ impl World {
             0..=4 => vec![Arc::from(format!("user:{user}"))],
             5 | 6 => vec![Arc::from("everyone")],
             7 => vec![Arc::from("user:0"), Arc::from("user:1")],
-            8 => vec![Arc::from("queue:q")],
-            _ => vec![Arc::from("queue:r")],
+            _ => vec![Arc::from("queue:q")],
         };
         self.report.published += 1;
         self.publishing.insert(

@@ -23,7 +23,7 @@ function take(positions, frame) {
       positions.gap(frame);
       return "moved";
     default: {
-      const verdict = positions.check(frame);
+      const verdict = positions.judge(frame);
       if (verdict === "deliver") positions.commit(frame);
       return verdict;
     }
@@ -61,21 +61,19 @@ function run(name, make, step) {
 }
 
 run("receipts", () => new Receipts(), (receipts, { do: what, id, state }) => {
-  if (what === "report") return { changed: receipts.report(id, state) };
+  if (what === "report") return { news: receipts.report(id, state) };
   if (what === "send") return { receipts: receipts.take() };
-  if (what === "ping") receipts.pingSent();
-  else if (what === "pong") receipts.pongReceived();
-  else receipts.lost();
+  receipts[what]();
   return {};
 });
 
 run("presence", () => new Presence(), (presence, frame) => {
-  const changed = presence.apply(frame).map(({ user }) => user);
-  return { changed, ...presence.view() };
+  const news = presence.apply(frame).map(({ user }) => user);
+  return { news, ...presence.view() };
 });
 
 run("jobs", () => new Jobs(), (jobs, event) => {
-  const changed = jobs.take(event);
+  const told = jobs.take(event);
   const phase = jobs.get(event.jobId)?.phase;
-  return { changed, ...(phase && { phase }) };
+  return { told, ...(phase && { phase }) };
 });

@@ -1,7 +1,7 @@
 // A world without a network and with a clock that only tests move.
 
-/** One fake socket; the test plays the edge. */
-export class FakeSocket {
+/** One pretend socket; the test plays the edge. */
+export class PretendSocket {
   readyState = 0;
   bufferedAmount = 0;
   sent = [];
@@ -22,7 +22,7 @@ export class FakeSocket {
   }
 
   /** The edge sends frames. */
-  receive(...frames) {
+  tell(...frames) {
     for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
   }
 
@@ -34,7 +34,7 @@ export class FakeSocket {
 }
 
 /** Clock, timers, randomness and the sockets that were opened. */
-export class FakeWorld {
+export class PretendWorld {
   sockets = [];
   random = () => 1;
   #now = 0;
@@ -43,7 +43,7 @@ export class FakeWorld {
 
   constructor() {
     const world = this;
-    this.WebSocket = class extends FakeSocket {
+    this.WebSocket = class extends PretendSocket {
       constructor(url) {
         super();
         this.url = url;

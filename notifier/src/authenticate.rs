@@ -1,0 +1,98 @@
+//! Authentication of calls: a layer around each gRPC service.
+//!
+//! What always holds: a call without a token that is accepted, or with one of
+//! another role than the service needs, reaches no handler and none of its messages
+//! is decoded. A handler finds its [`Caller`] in the request's extensions.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    mem,
+    task::{Context, Poll},
+};
+
+use belfry::reason::Reason;
+use futures_util::future::Either;
+use tonic::{
+    Request, Status, body::Body, codegen::http, metadata::MetadataMap, server::NamedService,
+};
+use tower::{Layer, Service};
+
+use crate::{
+    auth::{Caller, Keys, Role},
+    refusal::Refusal,
+};
+
+/// Who may call a service.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticate {
+    pub(crate) keys: Keys,
+    /// The one role that may call it; `None`: the handlers check.
+    pub(crate) role: Option<Role>,
+}
+
+impl Authenticate {
+    fn check(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
+        let caller = self.keys.authenticate(metadata)?;
+        if let Some(role) = self.role {
+            caller.require(role)?;
+        }
+        Ok(caller)
+    }
+}
+
+impl<S> Layer<S> for Authenticate {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Authenticated<S> {
+        let rule = self.clone();
+        Authenticated { inner, rule }
+    }
+}
+
+/// A service that only authenticated calls reach.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticated<S> {
+    inner: S,
+    rule: Authenticate,
+}
+
+type Answer = Result<http::Response<Body>, Infallible>;
+
+impl<S, B> Service<http::Request<B>> for Authenticated<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Answer>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        // Moved there and back: nothing is copied on the way of an event.
+        let metadata = MetadataMap::from_headers(mem::take(request.headers_mut()));
+        let checked = self.rule.check(&metadata);
+        *request.headers_mut() = metadata.into_headers();
+        match checked {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request))
+            }
+            Err(refusal) => Either::Right(ready(Ok(Status::from(refusal).into_http()))),
+        }
+    }
+}
+
+impl<S: NamedService> NamedService for Authenticated<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// The caller that the layer found.
+pub(crate) fn caller<T>(request: &mut Request<T>) -> Result<Caller, Refusal> {
+    // Without the layer nobody is let in.
+    let caller = request.extensions_mut().remove::<Caller>();
+    caller.ok_or_else(|| Refusal::of(Reason::Unauthenticated))
+}

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use delivery::{InvalidLimit, Limits};
 
-use crate::{auth::Keys, dev_key::DevKey, link::NotifierLink};
+use crate::{
+    auth::Keys, dev_key::DevKey, link::NotifierLink, protocol::MAX_FIRST_MESSAGE_BYTES,
+};
 
 /// Settings of one edge. Every field has a default but the keys and the link.
 #[derive(Debug, Clone)]
@@ -32,6 +34,10 @@ pub struct Config {
     pub shards: usize,
     /// How long the first frame and request headers may take. Default 10 s.
     pub first_frame: Duration,
+    /// Bytes of first frames over 4 KiB that connections may hold, all together,
+    /// before they are authenticated; over it 1013. At least one largest frame
+    /// (264 KiB). Default 16 MiB.
+    pub first_frame_budget: usize,
     /// How long an end may take, all told. Clients are moved off over most of it.
     /// Default 10 s.
     pub drain: Duration,
@@ -90,6 +96,7 @@ impl Config {
             max_http_connections: 1_024,
             shards: 1,
             first_frame: Duration::from_secs(10),
+            first_frame_budget: 16 << 20,
             drain: Duration::from_secs(10),
             send_buffer: Some(64 << 10),
             dev_key: None,
@@ -127,6 +134,13 @@ impl Config {
         }
         if !(1..=64).contains(&self.shards) {
             return range("shards", &self.shards, "1 to 64");
+        }
+        if !(MAX_FIRST_MESSAGE_BYTES..=1 << 30).contains(&self.first_frame_budget) {
+            return range(
+                "first_frame_budget",
+                &self.first_frame_budget,
+                "264 KiB to 1 GiB",
+            );
         }
         if self.send_buffer.is_some_and(|bytes| bytes < 4 << 10) {
             return range(

@@ -13,7 +13,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -140,6 +140,7 @@ fn start_shards(
         keys: Arc::new(config.keys.clone()),
         shards: Shards::new(inboxes),
         first_frame: config.first_frame,
+        first_frame_budget: Arc::new(Semaphore::new(config.first_frame_budget)),
         draining: shutdown.clone(),
     };
     Ok((tasks, Arc::new(context)))

@@ -26,8 +26,10 @@ pub const SUBPROTOCOL: &str = "belfry.v1";
 /// Bytes of a message at most.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
 
-/// Bytes of the first message at most, its token not counted.
-pub const MAX_FIRST_MESSAGE_BYTES: usize = 4 << 10;
+/// Bytes of the first message at most: what a client may hold (a token of 8 KiB, and
+/// 128 queues twice, in `queues` and in `positions`, each name 128 bytes that JSON
+/// may write as six characters each) fits.
+pub const MAX_FIRST_MESSAGE_BYTES: usize = 264 << 10;
 
 /// The reasons that a browser can meet, in the order of the printed tables.
 pub const PUBLIC_REASONS: &[Reason] = &[

@@ -14,17 +14,22 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use belfry::reason::Reason;
 use bytes::Bytes;
 use rustix::net::Shutdown;
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{self, Keys},
+    auth::Keys,
     clock,
-    metrics::Metrics,
-    protocol::{self, BadFrame, ClientFrame, MAX_FIRST_MESSAGE_BYTES, ServerFrame},
+    metrics::{Metrics, ReasonLabel},
+    protocol::{self, BadFrame, ClientFrame, ServerFrame},
     shard::Shards,
 };
 
+mod first;
 mod reader;
 mod session;
 mod writer;
@@ -32,7 +37,8 @@ mod writer;
 pub(crate) use reader::accept_key;
 pub(crate) use writer::{Flush, Writer};
 
-use reader::{End, Heard, Reader};
+use first::{First, FirstMessage};
+use reader::{End, Heard};
 use session::Session;
 
 /// How long a client may take to answer a close that came before a session.
@@ -46,6 +52,8 @@ pub(crate) struct Context {
     pub shards: Shards,
     /// How long the first frame may take.
     pub first_frame: Duration,
+    /// Bytes of large first frames that may be held before authentication.
+    pub first_frame_budget: Arc<Semaphore>,
     /// Set when the edge is about to end.
     pub draining: CancellationToken,
 }
@@ -76,6 +84,14 @@ impl Place {
             metrics,
             _permit: permit,
         }
+    }
+}
+
+impl Place {
+    fn count_close(&self, reason: Reason) {
+        let reason = reason.name();
+        let label = ReasonLabel { reason };
+        self.metrics.closed.get_or_create(&label).inc();
     }
 }
 
@@ -113,7 +129,10 @@ pub(crate) async fn serve(upgraded: Upgraded, context: &Context) {
     match open(&stream, leftover, bearer, context).await {
         Ok(Some((session, first))) => drop(tokio::spawn(session.run(stream, first, place))),
         Ok(None) => {}
-        Err(goodbye) => refuse(&stream, goodbye).await,
+        Err(goodbye) => {
+            place.count_close(goodbye.reason);
+            refuse(&stream, goodbye).await;
+        }
     }
 }
 
@@ -124,13 +143,17 @@ async fn open(
     bearer: Option<String>,
     context: &Context,
 ) -> Result<Option<(Box<Session>, Heard)>, Goodbye> {
-    let mut reader = Reader::new();
-    let heard = reader.feed(&leftover);
+    let message = FirstMessage::new(&context.first_frame_budget);
     let first = tokio::select! {
-        first = timeout(context.first_frame, first_text(&mut reader, heard, stream)) => first,
+        first = timeout(context.first_frame, message.read(&leftover, stream)) => first,
         () = context.draining.cancelled() => return Err(Reason::Restart.into()),
     };
-    let (text, rest) = match first {
+    let First {
+        text,
+        rest,
+        reader,
+        reserved,
+    } = match first {
         Err(_) => return Err(Reason::Timeout.into()),
         Ok(Err(End::Fault(reason))) => return Err(reason.into()),
         Ok(Err(End::Peer | End::Io)) => return Ok(None),
@@ -150,10 +173,6 @@ async fn open(
         }
         Ok(_) | Err(_) => return Err(Reason::Unauthenticated.into()),
     };
-    let token_bytes = connect.token.as_ref().map_or(0, String::len);
-    if token_bytes <= auth::MAX_TOKEN_BYTES && text.len() - token_bytes > MAX_FIRST_MESSAGE_BYTES {
-        return Err(Reason::TooBig.into());
-    }
     let token = connect
         .token
         .as_deref()
@@ -163,32 +182,9 @@ async fn open(
         .keys
         .verify(token, clock::unix_ms())
         .map_err(Reason::from)?;
-    reader.allow_whole_messages();
     let session = Session::open((connect, user), reader, stream, context).await?;
+    drop((text, reserved));
     Ok(Some((session, rest)))
-}
-
-/// The first text message, and what came with it.
-async fn first_text(
-    reader: &mut Reader,
-    mut heard: Heard,
-    stream: &TcpStream,
-) -> Result<(String, Heard), End> {
-    loop {
-        if !heard.replies.is_empty() {
-            // Nothing else was written yet: a pong fits, or the client is no
-            // client.
-            let _ = stream.try_write(&heard.replies);
-            heard.replies.clear();
-        }
-        if let Some(first) = heard.texts.pop_front() {
-            return Ok((first, heard));
-        }
-        if let Some(end) = heard.end {
-            return Err(end);
-        }
-        heard = reader.read(stream).await;
-    }
 }
 
 /// Says why, and gives the client a moment to hear it: closing with unread bytes

@@ -18,10 +18,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
-use crate::{
-    auth::MAX_TOKEN_BYTES,
-    protocol::{MAX_FIRST_MESSAGE_BYTES, MAX_MESSAGE_BYTES},
-};
+use crate::protocol::MAX_MESSAGE_BYTES;
 
 /// Bytes read at once. On the stack of a worker thread, not of a connection.
 const SCRATCH_BYTES: usize = 4 << 10;
@@ -69,58 +66,27 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// For a connection that nothing was read from.
-    pub(super) fn new() -> Self {
-        let first = MAX_FIRST_MESSAGE_BYTES + MAX_TOKEN_BYTES;
+    /// For a connection that nothing was read from, and messages of so many bytes
+    /// at most.
+    pub(super) fn new(max_message_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(KEPT_BYTES)
             .write_buffer_size(0)
             .max_write_buffer_size(1 << 10)
-            .max_message_size(Some(first))
-            .max_frame_size(Some(first));
+            .max_message_size(Some(max_message_bytes))
+            .max_frame_size(Some(max_message_bytes));
         Self {
             context: WebSocketContext::new(Role::Server, Some(config)),
         }
     }
 
-    /// After the first message the usual limits hold.
-    pub(super) fn allow_whole_messages(&mut self) {
-        self.context.set_config(|config| {
-            config.max_message_size = Some(MAX_MESSAGE_BYTES);
-            config.max_frame_size = Some(MAX_MESSAGE_BYTES);
-        });
-    }
-
-    /// Waits for bytes and says what they hold.
-    pub(super) async fn read(&mut self, stream: &TcpStream) -> Heard {
-        loop {
-            if stream.readable().await.is_err() {
-                return Heard {
-                    end: Some(End::Io),
-                    ..Heard::default()
-                };
-            }
-            if let Some(heard) = self.read_now(stream) {
-                return heard;
-            }
-        }
-    }
-
     /// What is there already; `None` if nothing is.
     pub(super) fn read_now(&mut self, stream: &TcpStream) -> Option<Heard> {
-        let mut scratch = [0; SCRATCH_BYTES];
-        match stream.try_read(&mut scratch) {
-            Ok(0) => Some(Heard {
-                end: Some(End::Io),
-                ..Heard::default()
-            }),
-            Ok(length) => Some(self.feed(&scratch[..length])),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(_) => Some(Heard {
-                end: Some(End::Io),
-                ..Heard::default()
-            }),
-        }
+        let read = read_chunk(stream, |chunk| self.feed(chunk))?;
+        Some(read.unwrap_or_else(|end| Heard {
+            end: Some(end),
+            ..Heard::default()
+        }))
     }
 
     /// What these bytes hold, with those that came before.
@@ -158,6 +124,20 @@ fn end_of(error: &Error) -> End {
         Error::Utf8(_) => End::Fault(Reason::BadUtf8),
         Error::Io(_) => End::Io,
         _ => End::Fault(Reason::ProtocolError),
+    }
+}
+
+/// Hands over the bytes that are there already; `None` if none are.
+pub(super) fn read_chunk<T>(
+    stream: &TcpStream,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Option<Result<T, End>> {
+    let mut scratch = [0; SCRATCH_BYTES];
+    match stream.try_read(&mut scratch) {
+        Ok(0) => Some(Err(End::Io)),
+        Ok(length) => Some(Ok(take(&scratch[..length]))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(_) => Some(Err(End::Io)),
     }
 }
 
@@ -226,7 +206,7 @@ mod tests {
     }
 
     fn feed(bytes: &[u8]) -> Heard {
-        Reader::new().feed(bytes)
+        Reader::new(MAX_MESSAGE_BYTES).feed(bytes)
     }
 
     #[test]
@@ -254,7 +234,7 @@ mod tests {
             ),
             ("binary", frame(0x82, b"x"), Reason::BinaryFrame),
             ("bad UTF-8", frame(0x81, b"\xff"), Reason::BadUtf8),
-            ("too big", frame(0x81, &[b'x'; 12_289]), Reason::TooBig),
+            ("too big", frame(0x81, &vec![b'x'; 16_385]), Reason::TooBig),
             (
                 "a tebibyte",
                 [&[0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0][..], &[0; 4]].concat(),
@@ -263,8 +243,8 @@ mod tests {
         ] {
             assert_eq!(fault(&bytes), Some(End::Fault(reason)), "{what}");
         }
-        let mut fragments = frame(0x01, &[b'x'; 8_000]);
-        fragments.extend(frame(0x80, &[b'x'; 8_000]));
+        let mut fragments = frame(0x01, &[b'x'; 9_000]);
+        fragments.extend(frame(0x80, &[b'x'; 9_000]));
         assert_eq!(fault(&fragments), Some(End::Fault(Reason::TooBig)));
     }
 
@@ -275,7 +255,7 @@ mod tests {
         bytes.extend(frame(0x80, "ü\u{df}e".as_bytes()));
         bytes.extend(frame(0x81, b"two"));
         for cut in 0..bytes.len() {
-            let mut reader = Reader::new();
+            let mut reader = Reader::new(MAX_MESSAGE_BYTES);
             let mut heard = reader.feed(&bytes[..cut]);
             let second = reader.feed(&bytes[cut..]);
             heard.texts.extend(second.texts);

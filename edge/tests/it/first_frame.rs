@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use delivery::link::{Interest, ToHub};
+use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::world::{World, connect, position, token, token_until};
+use crate::world::{Link, World, connect, position, token, token_until};
 
 async fn refused(world: &World, first: Message) -> u16 {
     let mut client = world.client().await;
@@ -17,7 +18,7 @@ async fn refused(world: &World, first: Message) -> u16 {
 #[tokio::test]
 async fn a_bad_first_frame_is_closed_with_its_code() {
     let world = World::start(|_| ()).await;
-    let long = "x".repeat(4_097);
+    let long = "x".repeat(264 << 10);
     for (what, first, code) in [
         ("no JSON", "hello".to_owned(), 4001),
         ("another frame", r#"{"type":"ping"}"#.to_owned(), 4001),
@@ -50,7 +51,7 @@ async fn a_bad_first_frame_is_closed_with_its_code() {
             4000,
         ),
         (
-            "more than 4 KiB",
+            "more than 264 KiB",
             format!(r#"{{"type":"connect","token":"x","more":"{long}"}}"#),
             1009,
         ),
@@ -66,10 +67,114 @@ async fn a_bad_first_frame_is_closed_with_its_code() {
         assert_eq!(refused(&world, Message::text(first)).await, code, "{what}");
     }
     assert_eq!(refused(&world, Message::binary(vec![1])).await, 1003);
-    assert_eq!(
-        refused(&world, Message::text("x".repeat(12_289))).await,
-        1009
-    );
+}
+
+/// A name of 128 bytes, as JSON text: plain, not ASCII, or with every byte escaped.
+fn long_name(number: usize, unit: &str) -> (String, String) {
+    let plain = format!("q{number:03}");
+    match unit {
+        "escaped" => {
+            let name = format!("{plain}{}", "x".repeat(124));
+            let text = name
+                .bytes()
+                .map(|byte| format!("\\u{:04x}", u32::from(byte)));
+            (text.collect(), name)
+        }
+        unit => {
+            let name = format!("{plain}{}", unit.repeat(124 / unit.len()));
+            (name.clone(), name)
+        }
+    }
+}
+
+/// The first frame of a client that holds all it may: 128 queues, a position in
+/// each stream, a device name and a token of nearly 8 KiB.
+fn full_connect(unit: &str) -> String {
+    let fill: Vec<String> = (0..44)
+        .map(|n| format!("{n:02}{}", "f".repeat(126)))
+        .collect();
+    let mut grants = vec!["q*"];
+    grants.extend(fill.iter().map(String::as_str));
+    let token = token("u1", &grants);
+    assert!((7_000..=8_192).contains(&token.len()), "{}", token.len());
+    let at = BASE64.encode(position(41).pack());
+    let names: Vec<String> = (0..128).map(|n| long_name(n, unit).0).collect();
+    let queues = names.iter().map(|name| format!(r#""{name}""#));
+    let positions = names.iter().map(|name| format!(r#""queue:{name}":"{at}""#));
+    format!(
+        r#"{{"type":"connect","token":"{token}","device":"{}","queues":[{}],"positions":{{"user":"{at}","everyone":"{at}",{}}}}}"#,
+        "d".repeat(64),
+        queues.collect::<Vec<_>>().join(","),
+        positions.collect::<Vec<_>>().join(",")
+    )
+}
+
+#[tokio::test]
+async fn a_client_comes_back_with_everything_that_it_may_hold() {
+    let mut world = World::start(|_| ()).await;
+    let mut link = world.linked().await;
+    // All of them stay, so that only opens are asked of the notifier.
+    let mut clients = Vec::new();
+    for unit in ["x", "é", "日本", "escaped"] {
+        let mut client = world.client().await;
+        client.say(&full_connect(unit)).await;
+        let open = link.next().await;
+        let ToHub::Open { interests, .. } = &open else {
+            panic!()
+        };
+        assert_eq!(interests.len(), 130, "{unit}");
+        assert!(interests.iter().all(|i| i.from == Some(position(41))));
+        let last = format!("queue:{}", long_name(127, unit).1);
+        assert_eq!(&*interests[129].stream, last);
+        link.answer(open, 41).await;
+        assert_eq!(client.hear().await["type"], "connected");
+        clients.push(client);
+    }
+}
+
+#[tokio::test]
+async fn large_first_frames_share_a_budget_and_come_back_later() {
+    use tokio::io::AsyncWriteExt;
+
+    let mut world = World::start(|config| config.first_frame_budget = 264 << 10).await;
+    let mut link = world.linked().await;
+    // Announces a large frame, and says no more.
+    let mut silent = world.client().await;
+    let mut header = vec![0x81, 0xff];
+    header.extend_from_slice(&(200_u64 << 10).to_be_bytes());
+    header.extend_from_slice(&[0; 5]);
+    silent.socket.get_mut().write_all(&header).await.unwrap();
+
+    let large = full_connect("escaped");
+    let bye = loop {
+        // The silent client's header may not have been read yet.
+        if let Some(bye) = refusal_of(&world, &mut link, &large).await {
+            break bye;
+        }
+    };
+    assert_eq!(bye["code"], 1013);
+    assert_eq!(bye["reconnect"], true);
+    assert!(bye["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0));
+
+    // Small ones need no budget.
+    let small = connect(&token("u2", &[]));
+    assert_eq!(refusal_of(&world, &mut link, &small).await, None);
+    drop(silent);
+    while refusal_of(&world, &mut link, &large).await.is_some() {}
+}
+
+/// The `bye` that a first frame is answered with; `None` if a session is opened.
+async fn refusal_of(world: &World, link: &mut Link, first: &str) -> Option<Value> {
+    let mut client = world.client().await;
+    client.say(first).await;
+    let opened = async {
+        // Sessions of earlier clients are closed in between.
+        while !matches!(link.next().await, ToHub::Open { .. }) {}
+    };
+    tokio::select! {
+        (received, _) = client.end() => received.last().cloned(),
+        () = opened => None,
+    }
 }
 
 #[tokio::test]

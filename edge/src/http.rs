@@ -12,6 +12,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
+    http::uri::Authority,
     server::conn::http1,
     service::service_fn,
 };
@@ -33,6 +34,7 @@ use crate::{
 
 mod assets;
 mod handshake;
+mod host;
 mod token;
 
 /// Bytes and number of request headers at most; over either: 431.
@@ -158,6 +160,10 @@ async fn connection(stream: TcpStream, site: Arc<Site>, place: OwnedSemaphorePer
 
 impl Site {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        let host = match host::of(&request) {
+            Ok(host) => host,
+            Err(text) => return plain(StatusCode::BAD_REQUEST, text),
+        };
         let path = request.uri().path();
         if path == "/ws" {
             return self.handshake(request);
@@ -181,7 +187,7 @@ impl Site {
                 let answer = Full::from(Metrics::encode(&self.registry));
                 typed(StatusCode::OK, METRICS_TYPE, answer)
             }
-            "/config.json" => self.page_config(request.headers().get(header::HOST)),
+            "/config.json" => self.page_config(host.as_ref()),
             _ => assets::find(path).map_or_else(
                 || plain(StatusCode::NOT_FOUND, "there is nothing here"),
                 |file| self.file(&file),
@@ -209,12 +215,11 @@ impl Site {
         )
     }
 
-    fn page_config(&self, host: Option<&HeaderValue>) -> Answer {
-        let host = host.and_then(|host| host.to_str().ok());
+    fn page_config(&self, host: Option<&Authority>) -> Answer {
         let own = self.address.to_string();
         let ws_url = match &self.config.public_ws_url {
             Some(url) => url.clone(),
-            None => format!("ws://{}/ws", host.unwrap_or(&own)),
+            None => format!("ws://{}/ws", host.map_or(&*own, Authority::as_str)),
         };
         let page = serde_json::json!({
             "wsUrl": ws_url,

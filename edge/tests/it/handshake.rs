@@ -80,6 +80,13 @@ async fn bad_handshakes_are_refused_with_the_right_status() {
         (&["POST /ws HTTP/1.1"], "405"),
         (&["GET /ws HTTP/1.0"], "400"),
         (&["GET /nowhere HTTP/1.1"], "404"),
+        (&["-Host"], "400"),
+        (&["Host:"], "400"),
+        (&["Host: a b"], "400"),
+        (&["Host: user@h"], "400"),
+        (&["Host: h\r\nHost: h"], "400"),
+        (&["GET http://h/ws HTTP/1.1"], "101"),
+        (&["GET http://h/ws HTTP/1.1", "Host:"], "400"),
         (&["-Upgrade"], "400"),
         (&["-Connection"], "400"),
         (&["Connection: keep-alive"], "400"),
@@ -108,6 +115,28 @@ async fn bad_handshakes_are_refused_with_the_right_status() {
             assert!(answer.contains("sec-websocket-version: 13\r\n"), "{answer}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_without_exactly_one_host_is_bad_on_every_path() {
+    let world = World::start(|config| config.dev_tokens = true).await;
+    for path in [
+        "/",
+        "/ws",
+        "/livez",
+        "/metrics",
+        "/config.json",
+        "/dev/token",
+        "/x",
+    ] {
+        for hosts in ["", "Host: h\r\nHost: h\r\n", "Host: \r\n"] {
+            let request = format!("GET {path} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+            let answer = world.request(&request).await;
+            assert!(answer.starts_with("HTTP/1.1 400"), "{request}: {answer}");
+        }
+    }
+    let old = world.request("GET /livez HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
 }
 
 #[tokio::test]

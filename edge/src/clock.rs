@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use delivery::Millis;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// A monotonic clock that counts milliseconds from its making.
@@ -43,41 +44,23 @@ pub(crate) fn unix_ms() -> i64 {
         })
 }
 
-/// Unix milliseconds as RFC 3339 in UTC with milliseconds. What lies outside of
-/// the years 0 to 9999 is pinned to their ends.
-pub(crate) fn rfc3339(unix_ms: i64) -> String {
-    const FIRST: i64 = -62_167_219_200_000;
-    const LAST: i64 = 253_402_300_799_999;
-    let unix_ms = unix_ms.clamp(FIRST, LAST);
-    let (days, ms) = (
-        unix_ms.div_euclid(86_400_000),
-        unix_ms.rem_euclid(86_400_000),
-    );
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        ms % 1_000
-    )
-}
-
-/// Days since 1970-01-01 as year, month and day of the Gregorian calendar. The
-/// year is counted from March, so that the leap day is its last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+/// Unix milliseconds as RFC 3339 in UTC with milliseconds; `None` outside of the
+/// years 0 to 9999, which RFC 3339 cannot write.
+pub(crate) fn rfc3339(unix_ms: i64) -> Option<String> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000).ok()?;
+    let (date, time) = (at.date(), at.time());
+    (0..=9_999).contains(&date.year()).then(|| {
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            time.millisecond()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -93,10 +76,13 @@ mod tests {
             (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
             (1_761_652_800_000, "2025-10-28T12:00:00.000Z"),
             (-1, "1969-12-31T23:59:59.999Z"),
-            (i64::MAX, "9999-12-31T23:59:59.999Z"),
-            (i64::MIN, "0000-01-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
         ] {
-            assert_eq!(rfc3339(ms), text);
+            assert_eq!(rfc3339(ms).as_deref(), Some(text));
+        }
+        for ms in [i64::MAX, i64::MIN, 253_402_300_800_000, -62_167_219_200_001] {
+            assert_eq!(rfc3339(ms), None);
         }
     }
 

@@ -190,8 +190,9 @@ pub enum ServerFrame<'a> {
     },
     /// The notifier is away.
     Degraded {
-        /// Since when.
-        since: String,
+        /// Since when; left out if the wall clock is beyond all dates.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        since: Option<String>,
     },
     /// The notifier is back.
     Recovered,
@@ -199,8 +200,9 @@ pub enum ServerFrame<'a> {
     Pong,
     /// The new token is in force.
     Refreshed {
-        /// Its `exp`.
-        expires_at: String,
+        /// Its `exp`; left out if that is after the year 9999.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<String>,
         /// The same from now on, in milliseconds: a client's clock may be wrong.
         expires_in_ms: u64,
     },

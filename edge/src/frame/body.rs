@@ -1,7 +1,7 @@
 //! The fields of each event, as `PROTOCOL.md` names them.
 
 use belfry::v1::{self, event::Body as Internal};
-use prost_types::{Duration, Timestamp};
+use prost_types::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -146,13 +146,11 @@ impl<'a> Link<'a> {
         let Some(url) = url.filter(|url| !url.url.is_empty()) else {
             return Self::default();
         };
+        let expires_at = expiry(url);
         let signed_url = fresh(url, now_unix_ms);
         Self {
             signed_url,
-            signed_url_expires_at: url
-                .expires_at
-                .as_ref()
-                .map(|at| clock::rfc3339(unix_ms(at))),
+            signed_url_expires_at: expires_at.and_then(clock::rfc3339),
             signed_url_expired: signed_url.is_none(),
         }
     }
@@ -161,10 +159,19 @@ impl<'a> Link<'a> {
 /// The URL, if it still opens. One without an expiry breaks the contract and is
 /// treated as a secret that has leaked.
 fn fresh(url: &v1::SignedUrl, now_unix_ms: i64) -> Option<&str> {
-    url.expires_at
-        .as_ref()
-        .filter(|at| unix_ms(at) > now_unix_ms)
+    expiry(url)
+        .filter(|at| *at > now_unix_ms)
         .map(|_| url.url.as_str())
+}
+
+/// When a URL expires, in Unix milliseconds; `None` if it has no expiry that the
+/// contract allows, the years 1 to 9999.
+fn expiry(url: &v1::SignedUrl) -> Option<i64> {
+    const FIRST_S: i64 = -62_135_596_800;
+    const LAST_S: i64 = 253_402_300_799;
+    let at = url.expires_at.as_ref()?;
+    let valid = (FIRST_S..=LAST_S).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos);
+    valid.then(|| at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000)
 }
 
 /// Why a job failed.
@@ -356,13 +363,6 @@ fn duration_ms(duration: &Duration) -> u64 {
         .saturating_mul(1_000)
         .saturating_add(i64::from(duration.nanos) / 1_000_000);
     u64::try_from(ms).unwrap_or(0)
-}
-
-/// An instant in Unix milliseconds.
-fn unix_ms(at: &Timestamp) -> i64 {
-    at.seconds
-        .saturating_mul(1_000)
-        .saturating_add(i64::from(at.nanos) / 1_000_000)
 }
 
 // serde hands fields over by reference.

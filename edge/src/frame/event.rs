@@ -100,7 +100,7 @@ impl Encoder {
             queue,
             offset: place.position.map(|position| position.offset),
             position: place.position.map(position_text),
-            timestamp: header.map(|envelope| clock::rfc3339(envelope.published_at_unix_ms)),
+            timestamp: header.and_then(|envelope| clock::rfc3339(envelope.published_at_unix_ms)),
             job_id: header.map_or("", |envelope| &envelope.job_id),
             expired: header
                 .is_some_and(|envelope| (1..=now_unix_ms).contains(&envelope.expires_at_unix_ms)),

@@ -87,7 +87,7 @@ impl Site {
         }
         let exp_s = u64::try_from(clock::unix_ms() / 1_000).ok()? + TIME_TO_LIVE_S;
         let token = self.config.keys.sign(&user, &queues, exp_s).ok()?;
-        let expires_at = clock::rfc3339(i64::try_from(exp_s * 1_000).ok()?);
+        let expires_at = clock::rfc3339(i64::try_from(exp_s * 1_000).ok()?)?;
         let answer = serde_json::json!({ "token": token, "expiresAt": expires_at, "user": user });
         let answer = typed(
             StatusCode::OK,

@@ -130,6 +130,8 @@ fn events_about_pictures_look_as_they_always_did() {
         ),
         ("image_processed", image_processed(60)),
         ("image_processed_expired", image_processed(0)),
+        // 2^62 s is no date: the link has no expiry that could be kept.
+        ("image_processed_without_a_date", image_processed(1 << 62)),
         (
             "image_processing_failed",
             Body::ImageProcessingFailed(failed),
@@ -310,7 +312,7 @@ fn answers_and_notices_look_as_they_always_did() {
         total: None,
         members: [member("u2", false, 9)].into(),
     };
-    let since = "2025-10-28T12:00:00.000Z".to_owned();
+    let since = Some("2025-10-28T12:00:00.000Z".to_owned());
     for (name, frame) in [
         ("presence_snapshot", ServerFrame::presence(&here)),
         ("presence_change", ServerFrame::presence(&left)),

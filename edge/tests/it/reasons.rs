@@ -4,7 +4,7 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use belfry::reason::Reason;
-use edge::protocol::{PUBLIC_REASONS, code};
+use edge::protocol::{PUBLIC_REASONS, RESERVED_REASONS, code};
 
 fn compare(path: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -41,9 +41,14 @@ fn the_protocol_page_has_the_table_of_reasons() {
         "| close code | `reason` | reconnect | meaning |\n| --- | --- | --- | --- |\n",
     );
     for reason in PUBLIC_REASONS {
+        let reserved = if RESERVED_REASONS.contains(reason) {
+            "reserved, not sent yet: "
+        } else {
+            ""
+        };
         writeln!(
             table,
-            "| {} | `{}` | {} | {} |",
+            "| {} | `{}` | {} | {reserved}{} |",
             reason.close_code(),
             code(*reason),
             retry(*reason),
@@ -54,6 +59,18 @@ fn the_protocol_page_has_the_table_of_reasons() {
     compare(
         "PROTOCOL.md",
         &format!("{before}{BEGIN}{table}{END}{after}"),
+    );
+}
+
+#[test]
+fn what_is_never_sent_is_marked_as_reserved() {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("PROTOCOL.md")).unwrap();
+    let (before, _) = page.split_once(r#"{"type":"batch""#).expect("the frame");
+    let paragraph = before.rsplit("\n\n").nth(1).unwrap();
+    assert!(
+        paragraph.starts_with("Reserved, not sent yet"),
+        "{paragraph}"
     );
 }
 

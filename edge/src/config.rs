@@ -4,9 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use delivery::{InvalidLimit, Limits};
 
-use crate::{
-    auth::Keys, dev_key::DevKey, link::NotifierLink, protocol::MAX_FIRST_MESSAGE_BYTES,
-};
+use crate::{auth::Keys, dev_key::DevKey, link::NotifierLink, protocol::MAX_FIRST_MESSAGE_BYTES};
 
 /// Settings of one edge. Every field has a default but the keys and the link.
 #[derive(Debug, Clone)]

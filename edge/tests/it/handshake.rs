@@ -119,7 +119,7 @@ async fn bad_handshakes_are_refused_with_the_right_status() {
 
 #[tokio::test]
 async fn a_request_without_exactly_one_host_is_bad_on_every_path() {
-    let world = World::start(|config| config.dev_tokens = true).await;
+    let world = World::start(|_| ()).await;
     for path in [
         "/",
         "/ws",

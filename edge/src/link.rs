@@ -30,23 +30,15 @@ use tonic::{
 };
 use tracing::{error, warn};
 
-mod convert;
-
 /// Batches on their way to or from the notifier at most, beside those that the
 /// transport holds. What is in them is bounded by credit and request window.
 const BATCHES: usize = 64;
-
-/// Messages in one `AttachRequest` at most, as the contract says.
-const MESSAGES_PER_REQUEST: usize = 256;
 
 /// An event at most, as the contract says.
 const MAX_EVENT_BYTES: usize = 64 << 10;
 
 /// How long an edge whose link was taken by another of its name waits.
 const HOLD_OFF: Duration = Duration::from_secs(30);
-
-/// The version of the link that is spoken here.
-const PROTOCOL_VERSION: u32 = 1;
 
 /// Attaches within one process: name, deliveries and bytes of credit in, channels
 /// out; `None` if there is no notifier to attach to now.
@@ -190,7 +182,7 @@ impl Linker {
         let (requests, outbound) = mpsc::channel(BATCHES);
         let hello = Hello {
             edge: self.name.clone(),
-            protocol_version: PROTOCOL_VERSION,
+            protocol_version: wire::VERSION,
             credit: Some(belfry::v1::Credit {
                 deliveries: self.deliveries,
                 bytes: self.bytes,
@@ -251,9 +243,9 @@ async fn pump_up(
     requests: mpsc::Sender<AttachRequest>,
 ) {
     while let Some(batch) = from_shard.recv().await {
-        let mut messages = batch.into_iter().map(convert::to_wire);
+        let mut messages = batch.into_iter().map(wire::encode_to_hub);
         loop {
-            let messages: Vec<_> = messages.by_ref().take(MESSAGES_PER_REQUEST).collect();
+            let messages: Vec<_> = messages.by_ref().take(wire::MAX_MESSAGES).collect();
             if messages.is_empty() {
                 break;
             }
@@ -286,6 +278,14 @@ impl Ended {
     }
 }
 
+/// One batch from the notifier. Messages of a newer contract are skipped.
+fn decode(response: belfry::v1::AttachResponse) -> Result<Vec<ToEdge>, wire::DecodeError> {
+    let messages = response.messages.into_iter();
+    messages
+        .filter_map(|message| wire::decode_to_edge(message).transpose())
+        .collect()
+}
+
 /// Carries the wire's batches to the shard until either side ends.
 async fn pump_down(
     mut responses: Streaming<belfry::v1::AttachResponse>,
@@ -300,7 +300,7 @@ async fn pump_down(
             () = to_shard.closed() => return,
         };
         let batch = match next {
-            Some(Ok(response)) => convert::from_wire(response),
+            Some(Ok(response)) => decode(response),
             Some(Err(status)) => {
                 ended.by(&status);
                 return;
@@ -314,7 +314,10 @@ async fn pump_down(
                 }
             }
             Err(error) => {
-                warn!(%error, "link to the notifier cut");
+                warn!(
+                    %error,
+                    "invalid message from the notifier, link closed; do both have the same version?"
+                );
                 return;
             }
         }

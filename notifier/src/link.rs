@@ -1,8 +1,6 @@
 //! Links to edges: a channel in one process, `EdgeGateway.Attach` across
 //! processes, the same hub behind both.
 
-mod convert;
-
 use std::{pin::Pin, time::Duration};
 
 use belfry::{
@@ -20,17 +18,14 @@ use delivery::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
+use wire::DecodeError;
 
 use crate::{auth::Caller, authenticate::caller, hub::Command, refusal::Refusal};
 
-/// The protocol that is spoken.
-const VERSION: u32 = 1;
 /// Batches from an edge that wait for the hub.
 const BATCHES_IN: usize = 16;
 /// Batches to an edge that wait for the network.
 const BATCHES_OUT: usize = 64;
-/// Messages of one batch from an edge.
-const MAX_BATCH: usize = 256;
 /// How long a new link may take to send Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -165,9 +160,15 @@ fn out_of_turn(message: impl Into<String>) -> Refusal {
     Refusal::new(Reason::LinkProtocol, message)
 }
 
-/// A message that is not valid, whenever it comes.
-fn invalid(field: &str, description: impl Into<String>) -> Refusal {
-    Refusal::bad_request(vec![(field.to_owned(), description.into())])
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Malformed { field, problem } => {
+                Refusal::bad_request(vec![(field.to_owned(), problem)])
+            }
+            DecodeError::OutOfTurn { .. } => out_of_turn(error.to_string()),
+        }
+    }
 }
 
 /// A link ends an older one of its name, so an edge may use no other edge's.
@@ -185,19 +186,9 @@ fn own_name(caller: &Caller, name: &str) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::Forbidden, message))
 }
 
-/// Checks the number of messages of a batch.
-fn check_count(request: &AttachRequest) -> Result<(), Refusal> {
-    match request.messages.len() {
-        1..=MAX_BATCH => Ok(()),
-        count => Err(invalid(
-            "messages",
-            format!("has {count} messages, but it has to have 1 to {MAX_BATCH}"),
-        )),
-    }
-}
-
 fn read(messages: impl Iterator<Item = EdgeMessage>) -> Result<Vec<ToHub>, Refusal> {
-    messages.map(convert::to_hub).collect()
+    let messages = messages.map(wire::decode_to_hub);
+    Ok(messages.collect::<Result<_, _>>()?)
 }
 
 /// The Hello, and what came with it.
@@ -206,7 +197,7 @@ async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<To
     let request = request
         .map_err(|_| out_of_turn("no message came within 10 s, send Hello first"))??
         .ok_or_else(|| out_of_turn("the stream ended before Hello"))?;
-    check_count(&request)?;
+    wire::check_request(&request).map_err(Refusal::from)?;
     let mut messages = request.messages.into_iter();
     let hello = match messages.next().and_then(|first| first.body) {
         Some(edge_message::Body::Hello(hello)) => hello,
@@ -214,8 +205,8 @@ async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<To
             return Err(out_of_turn("the first message is not Hello, send Hello first").into());
         }
         None => {
-            let missing = "is missing: set exactly one kind of message";
-            return Err(invalid("body", missing).into());
+            let (field, problem) = ("body", "is missing".to_owned());
+            return Err(Refusal::from(DecodeError::Malformed { field, problem }).into());
         }
     };
     check_hello(&hello)?;
@@ -223,18 +214,12 @@ async fn first(requests: &mut Streaming<AttachRequest>) -> Result<(Hello, Vec<To
 }
 
 fn check_hello(hello: &Hello) -> Result<(), Refusal> {
-    if hello.protocol_version != VERSION {
-        let theirs = hello.protocol_version;
-        let message = format!("unsupported link version {theirs}, supported: {VERSION}");
+    if hello.protocol_version != wire::VERSION {
+        let (theirs, ours) = (hello.protocol_version, wire::VERSION);
+        let message = format!("unsupported link version {theirs}, supported: {ours}");
         return Err(out_of_turn(message));
     }
-    match hello.edge.len() {
-        1..=128 => Ok(()),
-        bytes => Err(invalid(
-            "hello.edge",
-            format!("has {bytes} bytes, but it has to have 1 to 128"),
-        )),
-    }
+    Ok(wire::check_hello(hello)?)
 }
 
 async fn pump_in(
@@ -250,7 +235,7 @@ async fn pump_in(
         let Some(request) = requests.message().await? else {
             return Ok(());
         };
-        check_count(&request)?;
+        wire::check_request(&request).map_err(Refusal::from)?;
         batch = read(request.messages.into_iter())?;
     }
 }
@@ -263,7 +248,7 @@ async fn send_out(
 ) {
     let mut batches = ReceiverStream::new(from_hub);
     while let Some(batch) = batches.next().await {
-        let messages = batch.into_iter().map(convert::from_hub).collect();
+        let messages = batch.into_iter().map(wire::encode_to_edge).collect();
         if answers.send(Ok(AttachResponse { messages })).await.is_err() {
             return;
         }

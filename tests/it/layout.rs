@@ -24,13 +24,14 @@ const MAX_TUPLE: usize = 2;
 const TUPLES_ARE_ONLY_COUNTED: bool = true;
 
 /// Who may depend on which of ours. Imports run one way.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("belfry", &[]),
     ("delivery", &[]),
     ("simulator", &["delivery"]),
     ("listener", &[]),
-    ("notifier", &["belfry", "delivery", "listener"]),
-    ("edge", &["belfry", "delivery"]),
+    ("wire", &["belfry", "delivery"]),
+    ("notifier", &["belfry", "delivery", "listener", "wire"]),
+    ("edge", &["belfry", "delivery", "wire"]),
     ("outbox", &["belfry"]),
     ("processors", &["belfry", "outbox"]),
     (

@@ -22,7 +22,7 @@ use crate::{
     admin,
     auth::Role,
     authenticate::Authenticate,
-    config::{Config, Store},
+    config::{Config, InvalidConfig, Store},
     http,
     hub::{Command, HubTask, PublishCall},
     link::{self, Gateway},
@@ -59,12 +59,12 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A limit cannot work.
+    /// Settings cannot work.
     #[error(transparent)]
-    Limit(#[from] delivery::InvalidLimit),
+    Config(#[from] InvalidConfig),
 }
 
-/// Why a notifier ended, other than by being told to.
+/// Why a notifier ended, other than by its shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It did not start.
@@ -138,7 +138,7 @@ impl Notifier {
     /// # Errors
     /// If the data directory cannot be used, or a limit cannot work.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        config.limits.check()?;
+        config.check()?;
         match config.store.clone() {
             Store::Memory => {
                 let epoch = (uuid::Uuid::new_v4().as_u128() >> 64) as u64;
@@ -157,10 +157,10 @@ impl Notifier {
 
     fn start_on<L: Log>(config: Config, log: L) -> Self {
         let (publishes, calls) = mpsc::channel(BATCHES.min(config.limits.unsynced_records));
-        let (commands, asked) = mpsc::channel(COMMANDS);
+        let (commands, inbox) = mpsc::channel(COMMANDS);
         let task = HubTask::new(config.limits.clone(), Arc::new(log));
         let epoch = task.epoch();
-        let hub = tokio::spawn(task.run(calls, asked));
+        let hub = tokio::spawn(task.run(calls, inbox));
         Self {
             config,
             publishes,
@@ -237,9 +237,9 @@ impl Notifier {
         }
         not_serving(&health).await;
         let ended = timeout(config.drain, async {
-            let (done, told) = oneshot::channel();
+            let (done, drained_hub) = oneshot::channel();
             if commands.send(Command::Drain(done)).await.is_ok() {
-                let _ = told.await;
+                let _ = drained_hub.await;
             }
             drained.cancel();
             clear(&mut health).await;

@@ -104,7 +104,7 @@ impl Notifier {
         let hub = notifier::Notifier::start(ours)
             .await
             .map_err(|error| match error {
-                notifier::StartError::Limit(_) => Failure::usage(error),
+                notifier::StartError::Config(_) => Failure::usage(error),
                 notifier::StartError::Open(_) => Failure::storage(error),
             })?;
         let listeners = notifier::Listeners { grpc, http };

@@ -2,7 +2,7 @@
 //!
 //! What always holds:
 //! - `append` returns `Ok` only after one write and one `fdatasync` of the batch
-//!   returned; the next batch is written after that. So a torn tail can be told
+//!   returned; the next batch is written after that. So a torn tail can be distinguished
 //!   from damage (guarantee G2), and damage is never repaired by forgetting.
 //! - After a failed write or sync nothing is written any more (G3). A full disk is
 //!   no such failure: it is found before the sync, undone and survived (G18).
@@ -88,21 +88,33 @@ impl Default for Options {
 }
 
 impl Options {
-    fn check(&self) -> Result<(), OpenError> {
-        let bad = |field, value, rule| Err(OpenError::Option { field, value, rule });
-        if !(4 << 10..=1 << 30).contains(&self.segment_bytes) {
-            return bad("segment_bytes", self.segment_bytes, "4 KiB to 1 GiB");
-        }
-        if self.preallocate_bytes > 64 << 20 {
-            return bad("preallocate_bytes", self.preallocate_bytes, "up to 64 MiB");
-        }
-        if self.max_age_ms == 0 {
-            return bad("max_age_ms", 0, "at least 1");
-        }
-        if self.max_bytes < 2 * self.segment_bytes {
-            return bad("max_bytes", self.max_bytes, "at least two segments");
-        }
-        Ok(())
+    /// Every option that cannot work.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = OpenError> {
+        let segments = 4 << 10..=1 << 30;
+        let rules = [
+            (
+                segments.contains(&self.segment_bytes),
+                ("segment_bytes", self.segment_bytes),
+                "4 KiB to 1 GiB",
+            ),
+            (
+                self.preallocate_bytes <= 64 << 20,
+                ("preallocate_bytes", self.preallocate_bytes),
+                "up to 64 MiB",
+            ),
+            (
+                self.max_age_ms > 0,
+                ("max_age_ms", self.max_age_ms),
+                "at least 1",
+            ),
+            (
+                self.max_bytes >= self.segment_bytes.saturating_mul(2),
+                ("max_bytes", self.max_bytes),
+                "at least two segments",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+        broken.map(|(_, (field, value), rule)| OpenError::Option { field, value, rule })
     }
 
     fn bounds(&self) -> Bounds {
@@ -178,7 +190,9 @@ impl Embedded {
     /// gigabyte. Everything is checked before anything is changed; the one thing
     /// it repairs is a torn tail, with a warning that says how much was cut.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        options.check()?;
+        if let Some(fault) = options.faults().next() {
+            return Err(fault);
+        }
         let opened = recover::open(dir, &options)?;
         let (epoch, recovered) = (opened.recovered.epoch, opened.recovered);
         let shared = Arc::new(Shared {

@@ -1,4 +1,4 @@
-//! `Admin` over gRPC: what operators ask.
+//! `Admin` over gRPC: what operators query.
 
 use belfry::{
     reason::Reason,
@@ -23,7 +23,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    async fn ask<T>(
+    async fn query<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command + Send,
     ) -> Result<T, Refusal>
@@ -76,10 +76,10 @@ impl Admin for Service {
             page_size
         } as usize;
         let after = read_token(&page_token)?;
-        // One more than asked for tells whether there is another page.
+        // One more than requested shows whether there is another page.
         let count = page + 1;
         let mut listed = self
-            .ask(|reply| Command::Sessions {
+            .query(|reply| Command::Sessions {
                 user,
                 after,
                 count,
@@ -116,7 +116,9 @@ impl Admin for Service {
             return Err(bad("user_ids", message).into());
         }
         let users = user_ids.clone();
-        let counts = self.ask(|reply| Command::Presence { users, reply }).await?;
+        let counts = self
+            .query(|reply| Command::Presence { users, reply })
+            .await?;
         let users = user_ids
             .into_iter()
             .zip(counts)

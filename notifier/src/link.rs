@@ -67,7 +67,7 @@ impl Gateway {
             .map(|(channels, _)| channels)
     }
 
-    /// Attaches, and lets the caller hear why the hub ended the link.
+    /// Attaches, and gives the caller the reason when the hub ends the link.
     fn link(&self, name: &str, deliveries: u32, bytes: u64) -> Result<(Channels, Fault), NoLink> {
         let (to_hub, from_edge) = mpsc::channel(BATCHES_IN);
         let (to_edge, from_hub) = mpsc::channel(self.capacity);
@@ -139,7 +139,7 @@ impl EdgeGateway for Service {
                 () = send_out(from_hub, answers, fault) => Ok(Ok(())),
             };
             // A cut connection is an edge that went away; a status of ours is a
-            // fault that the edge should hear of.
+            // fault that the edge needs to know.
             match ended {
                 Ok(Err(status)) if status.code() == tonic::Code::Unknown => {
                     tracing::info!(edge = %name, "edge went away");

@@ -1,4 +1,4 @@
-//! The durable log: where an event is before anybody hears of it.
+//! The durable log: where an event is before it is delivered.
 //!
 //! A [`Log`] is driven by its own task ([`crate::hub`] owns the other end): it
 //! takes a batch, makes it durable as one unit, and says so. While one batch is

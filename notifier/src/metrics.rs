@@ -8,9 +8,9 @@ use prometheus_client::{
 };
 
 /// Name, help, and where it is found.
-type Shown = (&'static str, &'static str, fn(&Stats) -> u64);
+type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTERS: [Shown; 14] = [
+const COUNTERS: [Metric; 14] = [
     (
         "published_stored",
         "Publishes that were made durable",
@@ -43,7 +43,7 @@ const COUNTERS: [Shown; 14] = [
     ("log_reads", "Replay pages that needed the log", |stats| {
         stats.reads
     }),
-    ("gaps", "Gaps told to clients", |stats| stats.gaps),
+    ("gaps", "Gaps sent to clients", |stats| stats.gaps),
     (
         "idempotency_keys_evicted_early",
         "Idempotency keys that went before their time for want of room",
@@ -71,7 +71,7 @@ const COUNTERS: [Shown; 14] = [
     ),
 ];
 
-const GAUGES: [Shown; 13] = [
+const GAUGES: [Metric; 13] = [
     (
         "unsynced_records",
         "Publishes that wait for the log",

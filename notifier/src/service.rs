@@ -197,7 +197,7 @@ fn ready(
     let mut context = Context::from_waker(Waker::noop());
     match Pin::new(requests).poll_next(&mut context) {
         Poll::Ready(message) => Some(message.transpose()),
-        // Asked again by whoever awaits the next message.
+        // Polled again by whoever awaits the next message.
         Poll::Pending => None,
     }
 }

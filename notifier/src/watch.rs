@@ -29,18 +29,18 @@ use crate::{
     refusal::Refusal,
 };
 
-/// Pieces of news that wait for one watch. One that falls further behind is
+/// Updates that wait for one watch. One that falls further behind is
 /// ended: the next one begins with what is known then.
-const NEWS: usize = 64;
-/// Entries that make a piece of news full; a snapshot is one piece.
+const UPDATES: usize = 64;
+/// Entries that make an update full; a snapshot is one update.
 pub(crate) const ENTRIES: usize = 256;
 /// Responses that wait for one caller.
 const RESPONSES: usize = 4;
 /// Entries in one response.
-const A_RESPONSE: usize = 1_000;
+const ENTRIES_PER_RESPONSE: usize = 1_000;
 const MAX_EVENTS: usize = 100;
 
-/// What a watch of receipts hears.
+/// What a watch of receipts receives.
 #[derive(Debug)]
 pub(crate) struct ReceiptUpdate {
     pub(crate) receipts: Vec<Receipt>,
@@ -50,7 +50,7 @@ pub(crate) struct ReceiptUpdate {
     pub(crate) now: Millis,
 }
 
-/// What a watch of presence hears.
+/// What a watch of presence receives.
 #[derive(Debug)]
 pub(crate) struct PresenceUpdate {
     pub(crate) members: Arc<[Member]>,
@@ -63,7 +63,7 @@ pub(crate) struct PresenceUpdate {
 pub(crate) enum WatchEnd {
     /// There are as many as may be.
     TooMany,
-    /// It did not take its news.
+    /// It did not read its updates.
     Behind,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct Watched<N> {
 
 /// Both ends of a watch.
 pub(crate) fn channel<N>() -> (Watch<N>, Watched<N>) {
-    let (to_watch, news) = mpsc::channel(NEWS);
+    let (to_watch, news) = mpsc::channel(UPDATES);
     let (give, number) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let watch = Watch {
@@ -105,8 +105,8 @@ pub(crate) fn channel<N>() -> (Watch<N>, Watched<N>) {
 /// Responses of a watch.
 pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 
-/// Turns news into responses and the end of news into a status, and tells the hub
-/// when the caller has gone.
+/// Turns updates into responses and their end into a status, and detaches from the
+/// hub when the caller has gone.
 pub(crate) fn responses<N, T, I>(
     watched: Watched<N>,
     caller: Caller,
@@ -126,11 +126,11 @@ where
             ended,
         } = watched;
         let status = tokio::select! {
-            // What still waits is of no use to a caller that begins anew.
+            // What still waits is of no use to a caller that starts again.
             biased;
             () = to_caller.closed() => None,
             status = fault(ended, &caller) => Some(status),
-            status = tell(news, respond, &to_caller) => status,
+            status = send(news, respond, &to_caller) => status,
         };
         if let Ok(watch) = number.await {
             let _ = commands.send(Command::Unwatch(watch)).await;
@@ -142,14 +142,14 @@ where
     ReceiverStream::new(responses)
 }
 
-/// Why a watch ends before its news do.
+/// Why a watch ends before its updates do.
 async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Caller) -> Status {
     let message = match timeout(caller.lasts(), ended).await {
         Ok(Ok(WatchEnd::TooMany)) => "there are too many watches, end some or try again later",
         Ok(Ok(WatchEnd::Behind)) => {
-            "this watch did not read its news: watch again, it begins with what is known then"
+            "this watch did not read its updates: watch again, it begins with what is known then"
         }
-        // The notifier ends, and with it the news.
+        // The notifier ends, and with it the updates.
         Ok(Err(_)) => pending().await,
         Err(_) => {
             let message = "the service token has expired, come back with a fresh one";
@@ -159,8 +159,8 @@ async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Caller) -> Status {
     Refusal::new(Reason::Overloaded, message).into()
 }
 
-/// Tells the caller all news, to their end.
-async fn tell<N, T, I: Iterator<Item = T>>(
+/// Sends the caller all updates, to their end.
+async fn send<N, T, I: Iterator<Item = T>>(
     mut news: mpsc::Receiver<N>,
     respond: impl Fn(N) -> I,
     to_caller: &mpsc::Sender<Result<T, Status>>,
@@ -173,7 +173,7 @@ async fn tell<N, T, I: Iterator<Item = T>>(
     Some(Refusal::of(Reason::Unavailable).into())
 }
 
-/// Reads whose receipts are asked for.
+/// Reads which receipts are requested.
 pub(crate) fn subject(
     subject: Option<watch_receipts_request::Subject>,
     caller: &Caller,
@@ -210,13 +210,13 @@ pub(crate) fn subject(
     }
 }
 
-/// Into how many responses so many entries go. The last part of a snapshot is never
+/// Into how many responses so many entries go. The last response of a snapshot is never
 /// full: so its reader knows it.
-fn parts(entries: usize, snapshot: bool) -> usize {
+fn response_count(entries: usize, snapshot: bool) -> usize {
     if snapshot {
-        entries / A_RESPONSE + 1
+        entries / ENTRIES_PER_RESPONSE + 1
     } else {
-        entries.div_ceil(A_RESPONSE)
+        entries.div_ceil(ENTRIES_PER_RESPONSE)
     }
 }
 
@@ -229,22 +229,20 @@ pub(crate) fn receipts(news: ReceiptUpdate) -> impl Iterator<Item = WatchReceipt
         now,
     } = news;
     let wall_ms = unix_ms(SystemTime::now());
-    let parts = parts(receipts.len(), snapshot);
+    let count = response_count(receipts.len(), snapshot);
     let mut receipts = receipts.into_iter();
-    (0..parts).map(move |_| {
-        let some = receipts.by_ref().take(A_RESPONSE);
+    (0..count).map(move |_| {
+        let some = receipts.by_ref().take(ENTRIES_PER_RESPONSE);
         let unknown = std::mem::take(&mut unknown).into_iter();
         WatchReceiptsResponse {
-            receipts: some
-                .map(|receipt| to_wire(receipt, (wall_ms, now)))
-                .collect(),
+            receipts: some.map(|receipt| to_wire(receipt, wall_ms, now)).collect(),
             unknown_event_ids: unknown.map(|id| Uuid::from_u128(id).to_string()).collect(),
             snapshot,
         }
     })
 }
 
-fn to_wire(receipt: Receipt, (wall_ms, now): (i64, Millis)) -> v1::Receipt {
+fn to_wire(receipt: Receipt, wall_ms: i64, now: Millis) -> v1::Receipt {
     let at = |at: Millis| {
         let ms = wall_ms - i64::try_from(now.saturating_sub(at)).unwrap_or(0);
         prost_types::Timestamp {
@@ -297,8 +295,11 @@ pub(crate) fn presence(news: PresenceUpdate) -> impl Iterator<Item = WatchPresen
         snapshot,
         settling,
     } = news;
-    (0..parts(members.len(), snapshot)).map(move |part| {
-        let some = members.iter().skip(part * A_RESPONSE).take(A_RESPONSE);
+    (0..response_count(members.len(), snapshot)).map(move |index| {
+        let some = members
+            .iter()
+            .skip(index * ENTRIES_PER_RESPONSE)
+            .take(ENTRIES_PER_RESPONSE);
         let users = some.map(|member| PresenceChange {
             user_id: member.user.to_string(),
             online: member.online,

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use belfry::v1::Envelope;
 use clap::Args;
 use delivery::JobChange;
-use notifier::log::embedded::offline::{Content, Seen, Stored};
+use notifier::log::embedded::offline::{Content, Stored, Visit};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -40,10 +40,10 @@ pub(super) fn run(dump: &Dump) -> Result<(), Failure> {
         let (mut left, mut failed) = (dump.limit, None);
         let found = log.records(from, &mut |stored| {
             if left == 0 {
-                return Seen::Enough;
+                return Visit::Enough;
             }
             if !dump.wants(stored) {
-                return Seen::Fine;
+                return Visit::Fine;
             }
             left -= 1;
             let content = Content::of(&stored.record);
@@ -54,11 +54,11 @@ pub(super) fn run(dump: &Dump) -> Result<(), Failure> {
             };
             if let Err(error) = writeln!(out, "{line}") {
                 failed = Some(error);
-                return Seen::Enough;
+                return Visit::Enough;
             }
             match content {
-                Ok(_) => Seen::Fine,
-                Err(why) => Seen::Bad(why),
+                Ok(_) => Visit::Fine,
+                Err(why) => Visit::Bad(why),
             }
         });
         report = Some(found);

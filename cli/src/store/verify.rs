@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use notifier::log::embedded::offline::{Content, Finding, Report, Seen, Start};
+use notifier::log::embedded::offline::{Content, Finding, Report, Start, Visit};
 use serde_json::{Value, json};
 
 use super::{At, print, progress, shown, tell};
@@ -28,8 +28,8 @@ pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
     let report = log.verify(
         &mut |bytes| bar.inc(bytes),
         &mut |stored| match Content::of(&stored.record) {
-            Ok(_) => Seen::Fine,
-            Err(why) => Seen::Bad(why),
+            Ok(_) => Visit::Fine,
+            Err(why) => Visit::Bad(why),
         },
     );
     bar.finish_and_clear();

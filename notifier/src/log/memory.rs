@@ -22,11 +22,11 @@ const EVENT_OVERHEAD: usize = 128;
 pub struct Memory {
     epoch: u64,
     max_bytes: usize,
-    kept: Mutex<Kept>,
+    contents: Mutex<Contents>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Contents {
     streams: HashMap<StreamName, Stream>,
     /// Every event in order of storing, with its bytes; trimmed ones leave later.
     order: VecDeque<(StreamName, u64, usize)>,
@@ -51,16 +51,16 @@ impl Memory {
         Self {
             epoch,
             max_bytes,
-            kept: Mutex::default(),
+            contents: Mutex::default(),
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl Contents {
     fn push(&mut self, record: &Record) {
         for placement in record.placements.iter() {
             let stream = self
@@ -119,11 +119,11 @@ impl Log for Memory {
     }
 
     async fn append(&self, batch: Vec<Record>) -> Result<Appended, LogError> {
-        let mut kept = self.kept();
+        let mut contents = self.contents();
         for record in &batch {
-            kept.push(record);
+            contents.push(record);
         }
-        let trimmed = kept.shrink(self.max_bytes);
+        let trimmed = contents.shrink(self.max_bytes);
         Ok(Appended { trimmed })
     }
 
@@ -134,9 +134,9 @@ impl Log for Memory {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, LogError> {
-        let kept = self.kept();
+        let contents = self.contents();
         let mut events = Vec::new();
-        let Some(stream) = kept.streams.get(&stream) else {
+        let Some(stream) = contents.streams.get(&stream) else {
             return Ok(events);
         };
         let Some(skip) = first.checked_sub(stream.first) else {
@@ -155,6 +155,6 @@ impl Log for Memory {
     }
 
     fn trim(&self, stream: StreamName, first: u64) {
-        self.kept().trim(&stream, first);
+        self.contents().trim(&stream, first);
     }
 }

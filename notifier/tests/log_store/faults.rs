@@ -264,7 +264,7 @@ fn a_full_disk_refuses_keeps_reading_and_recovers_by_itself() {
 }
 
 /// Runs the other process where it may mount what nobody else sees. Returns what
-/// it said, or `None`, with a word why, where that is not possible.
+/// it said, or `None`, with the reason, where that is not possible.
 pub(crate) fn in_mount_namespace(role: &str) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use notifier::log::embedded::{
     Embedded, OpenError,
-    offline::{Finding, Kind, Offline, Report, Seen, Start},
+    offline::{Finding, Kind, Offline, Report, Start, Visit},
 };
 
 use crate::world::{World, restore, small, snapshot};
@@ -27,7 +27,7 @@ fn verify(world: &World) -> Report {
     let (mut bytes, mut records) = (0, 0);
     let report = log.verify(&mut |read| bytes += read, &mut |_| {
         records += 1;
-        Seen::Fine
+        Visit::Fine
     });
     assert_eq!(bytes, report.bytes);
     assert_eq!(records, report.records);
@@ -53,7 +53,7 @@ fn agreed(world: &World, context: &str) -> Report {
     report
 }
 
-/// Every number from 1 to `newest` is either among the records or told as lost.
+/// Every number from 1 to `newest` is either among the records or reported as lost.
 fn accounts_for(report: &Report, newest: u64, context: &str) {
     let lost: u64 = report
         .findings
@@ -146,7 +146,7 @@ async fn several_damages_are_all_listed_with_the_records_that_are_lost() {
 }
 
 #[tokio::test]
-async fn a_tail_cut_anywhere_is_judged_as_a_start_judges_it() {
+async fn a_tail_cut_anywhere_is_reported_as_a_start_treats_it() {
     let (world, files) = closed().await;
     let path = world.segments().pop().unwrap();
     for len in (0..files[&path].len()).step_by(41) {
@@ -232,9 +232,9 @@ async fn records_come_from_any_number_on_and_end_when_they_are_enough() {
             assert_eq!(stored.record.envelope, model.envelope);
             seen.push(stored.lsn);
             if seen.len() == 5 {
-                Seen::Enough
+                Visit::Enough
             } else {
-                Seen::Fine
+                Visit::Fine
             }
         });
         let expected: Vec<_> = (from..=24).take(5).collect();
@@ -255,7 +255,7 @@ async fn what_can_still_be_read_is_handed_out_around_damage() {
     let mut seen = Vec::new();
     let report = log.records(1, &mut |stored| {
         seen.push(stored.lsn);
-        Seen::Fine
+        Visit::Fine
     });
     let lost = damages(&report)[0].lost.clone().unwrap();
     let expected: Vec<_> = (1..=24).filter(|lsn| !lost.contains(lsn)).collect();

@@ -1,4 +1,4 @@
-//! What goes, goes in whole segments, is told, and leaves the heads behind.
+//! Retention removes whole segments, reports them, and keeps the heads.
 
 use notifier::log::{
     Appended, Log,

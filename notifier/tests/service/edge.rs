@@ -21,21 +21,21 @@ pub(crate) struct Edge {
 
 /// A live event, as a session would see it.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct LiveEvent {
     pub(crate) stream: String,
     /// None: ephemeral.
     pub(crate) offset: Option<u64>,
     pub(crate) envelope: Envelope,
 }
 
-impl Seen {
+impl LiveEvent {
     pub(crate) fn body(&self) -> &Body {
         let event = self.envelope.event.as_ref().expect("an event");
         event.body.as_ref().expect("a body")
     }
 
-    /// Stream, offset, and the kind of event in the words of the contract.
-    pub(crate) fn word(&self) -> String {
+    /// Stream, offset, and the kind of event as the contract names it.
+    pub(crate) fn summary(&self) -> String {
         let stream = &self.stream;
         let body = format!("{:?}", self.body());
         let kind = body.split('(').next().unwrap_or_default();
@@ -121,26 +121,26 @@ impl Edge {
         .await;
     }
 
-    /// Reports, and waits until the hub has heard it.
+    /// Reports, and waits until the hub has acknowledged it.
     pub(crate) async fn report(&mut self, session: u64, receipts: &[(EventId, ReceiptState)]) {
         let receipts = receipts.to_vec();
         self.say(vec![ToHub::Receipts { session, receipts }]).await;
         self.wait("answer to receipts", |message| {
-            matches!(message, ToEdge::ReceiptsAcked { session: heard } if *heard == session)
+            matches!(message, ToEdge::ReceiptsAcked { session: acked } if *acked == session)
                 .then_some(())
         })
         .await;
     }
 
     /// The next live event.
-    pub(crate) async fn event(&mut self) -> Seen {
+    pub(crate) async fn event(&mut self) -> LiveEvent {
         self.wait("event", |message| match message {
-            ToEdge::Live { stream, event } => Some(Seen {
+            ToEdge::Live { stream, event } => Some(LiveEvent {
                 stream: stream.to_string(),
                 offset: Some(event.offset),
                 envelope: envelope(&event.envelope),
             }),
-            ToEdge::Ephemeral { stream, event } => Some(Seen {
+            ToEdge::Ephemeral { stream, event } => Some(LiveEvent {
                 stream: stream.to_string(),
                 offset: None,
                 envelope: envelope(&event.envelope),

@@ -31,7 +31,7 @@ fn processed(user: &str, job: &str) -> Publish {
     Publish::to_user(user, event).job(job)
 }
 
-async fn tell(publisher: &mut NotifierClient<Authorized>, publish: Publish) {
+async fn publish(publisher: &mut NotifierClient<Authorized>, publish: Publish) {
     let answer = publisher.publish(publish.request().clone()).await;
     answer.expect("accepted");
 }
@@ -43,13 +43,13 @@ async fn a_while(world: &World) {
     let mut edge = Edge::attach(world, "clock").await;
     edge.open(1, ("clock", "clock"), &["user:clock"]).await;
     let silent = started("clock", "clock").lease(3 * LEASE);
-    tell(&mut publisher, silent).await;
+    publish(&mut publisher, silent).await;
     assert_eq!(
-        edge.event().await.word(),
+        edge.event().await.summary(),
         "user:clock 1 ImageProcessingStarted"
     );
     assert_eq!(
-        edge.event().await.word(),
+        edge.event().await.summary(),
         "user:clock 2 ImageProcessingFailed"
     );
 }
@@ -65,14 +65,14 @@ async fn a_silent_job_fails_once_in_the_words_of_its_domain_where_it_began() {
     let silent = Publish::to_users(["u1", "u2"], event)
         .job("j1")
         .lease(LEASE);
-    tell(&mut publisher, silent).await;
+    publish(&mut publisher, silent).await;
     for stream in ["user:u1", "user:u2"] {
         let expected = format!("{stream} 1 PdfGenerationStarted");
-        assert_eq!(edge.event().await.word(), expected);
+        assert_eq!(edge.event().await.summary(), expected);
     }
     for stream in ["user:u1", "user:u2"] {
         let failed = edge.event().await;
-        assert_eq!(failed.word(), format!("{stream} 2 PdfGenerationFailed"));
+        assert_eq!(failed.summary(), format!("{stream} 2 PdfGenerationFailed"));
         let envelope = &failed.envelope;
         assert_eq!((&*envelope.job_id, &*envelope.publisher), ("j1", "tests"));
         let Body::PdfGenerationFailed(body) = failed.body() else {
@@ -87,8 +87,8 @@ async fn a_silent_job_fails_once_in_the_words_of_its_domain_where_it_began() {
         report_id: "r1".into(),
         ..belfry::v1::PdfGenerated::default()
     });
-    tell(&mut publisher, Publish::to_user("u1", late).job("j1")).await;
-    assert_eq!(edge.event().await.word(), "user:u1 3 PdfGenerated");
+    publish(&mut publisher, Publish::to_user("u1", late).job("j1")).await;
+    assert_eq!(edge.event().await.summary(), "user:u1 3 PdfGenerated");
     world.end().await;
 }
 
@@ -99,22 +99,22 @@ async fn a_job_that_ended_in_time_does_not_fail() {
     let mut edge = Edge::attach(&world, "edge-1").await;
     edge.open(1, ("u1", "a"), &["user:u1"]).await;
     let lease = 2 * LEASE;
-    tell(&mut publisher, started("u1", "j1").lease(lease)).await;
-    tell(&mut publisher, processed("u1", "j1")).await;
+    publish(&mut publisher, started("u1", "j1").lease(lease)).await;
+    publish(&mut publisher, processed("u1", "j1")).await;
     // Kinds that end nothing by themselves end their job when they say so.
     let status = |text: &str| Publish::to_user("u1", event::status_update("sync", "mail", text));
-    tell(&mut publisher, status("running").job("j2").lease(lease)).await;
-    tell(&mut publisher, status("done").job("j2").ends_job()).await;
+    publish(&mut publisher, status("running").job("j2").lease(lease)).await;
+    publish(&mut publisher, status("done").job("j2").ends_job()).await;
     a_while(&world).await;
-    tell(&mut publisher, status("fence")).await;
-    for word in [
+    publish(&mut publisher, status("fence")).await;
+    for expected in [
         "user:u1 1 ImageProcessingStarted",
         "user:u1 2 ImageProcessed",
         "user:u1 3 StatusUpdate",
         "user:u1 4 StatusUpdate",
         "user:u1 5 StatusUpdate",
     ] {
-        assert_eq!(edge.event().await.word(), word);
+        assert_eq!(edge.event().await.summary(), expected);
     }
     world.end().await;
 }
@@ -130,9 +130,9 @@ async fn a_lease_outlives_a_restart_and_lapses_once_for_all_restarts() {
     };
     let world = start().await;
     let mut publisher = world.publisher().await;
-    tell(&mut publisher, started("u1", "j1").lease(LEASE)).await;
-    tell(&mut publisher, started("u2", "j2").lease(LEASE)).await;
-    tell(&mut publisher, processed("u2", "j2")).await;
+    publish(&mut publisher, started("u1", "j1").lease(LEASE)).await;
+    publish(&mut publisher, started("u2", "j2").lease(LEASE)).await;
+    publish(&mut publisher, processed("u2", "j2")).await;
     world.end().await;
 
     let world = start().await;
@@ -141,7 +141,7 @@ async fn a_lease_outlives_a_restart_and_lapses_once_for_all_restarts() {
     // On a very slow machine it came before the session.
     if joined[0].head == 1 {
         let failed = edge.event().await;
-        assert_eq!(failed.word(), "user:u1 2 ImageProcessingFailed");
+        assert_eq!(failed.summary(), "user:u1 2 ImageProcessingFailed");
         assert_eq!(failed.envelope.job_id, "j1");
     }
     drop(edge);
@@ -152,10 +152,10 @@ async fn a_lease_outlives_a_restart_and_lapses_once_for_all_restarts() {
     edge.open(1, ("u1", "a"), &["user:u1", "user:u2"]).await;
     a_while(&world).await;
     let mut publisher = world.publisher().await;
-    tell(&mut publisher, processed("u1", "j1")).await;
-    assert_eq!(edge.event().await.word(), "user:u1 3 ImageProcessed");
-    tell(&mut publisher, processed("u2", "j2")).await;
-    assert_eq!(edge.event().await.word(), "user:u2 3 ImageProcessed");
+    publish(&mut publisher, processed("u1", "j1")).await;
+    assert_eq!(edge.event().await.summary(), "user:u1 3 ImageProcessed");
+    publish(&mut publisher, processed("u2", "j2")).await;
+    assert_eq!(edge.event().await.summary(), "user:u2 3 ImageProcessed");
     drop(edge);
     world.end().await;
 }
@@ -196,16 +196,16 @@ async fn one_lease_too_many_is_refused_until_another_ends() {
     let world = World::start(config).await;
     let mut publisher = world.publisher().await;
     let long = 600 * LEASE;
-    tell(&mut publisher, started("u1", "j1").lease(long)).await;
+    publish(&mut publisher, started("u1", "j1").lease(long)).await;
     let second = started("u1", "j2").lease(long);
     let refused = publisher.publish(second.request().clone()).await;
     let refused = refused.expect_err("one lease at most");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.get_error_details().retry_info().is_some());
     // The job that has it renews it; jobs without one go on.
-    tell(&mut publisher, started("u1", "j1").lease(long)).await;
-    tell(&mut publisher, started("u1", "j3")).await;
-    tell(&mut publisher, processed("u1", "j1")).await;
-    tell(&mut publisher, second).await;
+    publish(&mut publisher, started("u1", "j1").lease(long)).await;
+    publish(&mut publisher, started("u1", "j3")).await;
+    publish(&mut publisher, processed("u1", "j1")).await;
+    publish(&mut publisher, second).await;
     world.end().await;
 }

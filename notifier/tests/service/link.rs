@@ -18,7 +18,7 @@ use tonic_types::StatusExt;
 
 use crate::world::{SOON, World, bearer, config, status};
 
-/// What both kinds of link can do, in words of the contract.
+/// What both kinds of link can do, as the contract names it.
 #[allow(clippy::large_enum_variant)] // One of each test.
 enum Link {
     Local(Channels, Vec<ToEdge>),
@@ -120,7 +120,7 @@ impl Link {
         }
     }
 
-    /// The next message, in one short word each.
+    /// The next message, as a short summary.
     async fn next(&mut self) -> String {
         let next = async {
             match self {
@@ -128,7 +128,7 @@ impl Link {
                     while ready.is_empty() {
                         *ready = from_hub.recv().await.expect("the link is up");
                     }
-                    local_word(&ready.remove(0))
+                    local_summary(&ready.remove(0))
                 }
                 Link::Grpc(_, responses, ready) => {
                     while ready.is_empty() {
@@ -139,7 +139,7 @@ impl Link {
                             .expect("the link is up")
                             .messages;
                     }
-                    grpc_word(&ready.remove(0))
+                    grpc_summary(&ready.remove(0))
                 }
             }
         };
@@ -147,7 +147,7 @@ impl Link {
     }
 }
 
-fn local_word(message: &ToEdge) -> String {
+fn local_summary(message: &ToEdge) -> String {
     match message {
         ToEdge::Welcome { .. } => "welcome".into(),
         ToEdge::Opened { session, joined } => {
@@ -165,7 +165,7 @@ fn local_word(message: &ToEdge) -> String {
     }
 }
 
-fn grpc_word(message: &v1::HubMessage) -> String {
+fn grpc_summary(message: &v1::HubMessage) -> String {
     match message.body.as_ref().expect("a body") {
         hub_message::Body::Welcome(_) => "welcome".into(),
         hub_message::Body::Opened(opened) => {

@@ -30,8 +30,8 @@ impl Watch {
         };
         let snapshot = watch.response().await;
         assert!(snapshot.snapshot);
-        let words = watch.read(&snapshot);
-        (watch, words)
+        let changes = watch.read(&snapshot);
+        (watch, changes)
     }
 
     async fn response(&mut self) -> WatchPresenceResponse {
@@ -50,22 +50,22 @@ impl Watch {
                 self.generation = generation;
             }
         }
-        let words = users.map(|user| {
-            let word = if user.online { "came" } else { "left" };
-            format!("{} {word}", user.user_id)
+        let changes = users.map(|user| {
+            let change = if user.online { "came" } else { "left" };
+            format!("{} {change}", user.user_id)
         });
-        words.collect()
+        changes.collect()
     }
 
     /// The next changes, so many.
     async fn changes(&mut self, count: usize) -> Vec<String> {
-        let mut words = Vec::new();
-        while words.len() < count {
+        let mut changes = Vec::new();
+        while changes.len() < count {
             let response = self.response().await;
             assert!(!response.snapshot);
-            words.extend(self.read(&response));
+            changes.extend(self.read(&response));
         }
-        words
+        changes
     }
 }
 

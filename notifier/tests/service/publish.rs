@@ -159,12 +159,12 @@ async fn a_stream_answers_each_request_once_and_in_order() {
 #[tokio::test]
 async fn twins_in_flight_make_one_event() {
     let world = World::start(config(Store::Memory)).await;
-    let twins = (0..64).map(|_| PublishStreamRequest {
+    let duplicates = (0..64).map(|_| PublishStreamRequest {
         publish: Some(keyed("twin", "a")),
     });
     let mut publisher = world.publisher().await;
     let answers = publisher
-        .publish_stream(tokio_stream::iter(twins))
+        .publish_stream(tokio_stream::iter(duplicates))
         .await
         .unwrap();
     let answers: Vec<_> = answers

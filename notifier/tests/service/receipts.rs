@@ -1,4 +1,4 @@
-//! What a publisher hears of its events' way to people.
+//! What a publisher learns of its events' way to people.
 
 use std::time::Duration;
 
@@ -59,12 +59,14 @@ impl Watch {
     }
 
     async fn next(&mut self) -> Result<WatchReceiptsResponse, Status> {
-        let next = timeout(SOON, self.0.message()).await.expect("news in time");
+        let next = timeout(SOON, self.0.message())
+            .await
+            .expect("updates in time");
         Ok(next?.expect("a watch does not end without a status"))
     }
 
     async fn receipts(&mut self) -> Vec<Receipt> {
-        self.next().await.expect("news").receipts
+        self.next().await.expect("updates").receipts
     }
 
     /// All parts of what is known when the watch begins.
@@ -82,16 +84,16 @@ impl Watch {
     }
 
     /// The next receipts, until there are so many: device (or stream) and state.
-    async fn words(&mut self, count: usize) -> Vec<String> {
-        let mut words = Vec::new();
-        while words.len() < count {
-            words.extend(self.receipts().await.iter().map(word));
+    async fn summaries(&mut self, count: usize) -> Vec<String> {
+        let mut summaries = Vec::new();
+        while summaries.len() < count {
+            summaries.extend(self.receipts().await.iter().map(summary));
         }
-        words
+        summaries
     }
 }
 
-fn word(receipt: &Receipt) -> String {
+fn summary(receipt: &Receipt) -> String {
     let state = receipt.state().as_str_name();
     let state = state.strip_prefix("RECEIPT_STATE_").unwrap_or(state);
     assert!(receipt.at.is_some(), "{receipt:?}");
@@ -117,9 +119,9 @@ async fn a_watch_of_a_job_tells_what_is_known_and_then_every_rise() {
     let mut watch = Watch::job(&mut client, "j1").await;
     let known = watch.next().await.unwrap();
     assert_eq!(known.unknown_event_ids, Vec::<String>::new());
-    let known: Vec<_> = known.receipts.iter().map(word).collect();
+    let known: Vec<_> = known.receipts.iter().map(summary).collect();
     assert_eq!(known, ["u1-phone DISPLAYED"]);
-    // Lower states and repeats are no news.
+    // Lower states and repeats are no updates.
     edge.report(1, &[(first, Delivered), (first, Displayed)])
         .await;
     edge.report(2, &[(first, Delivered)]).await;
@@ -127,7 +129,7 @@ async fn a_watch_of_a_job_tells_what_is_known_and_then_every_rise() {
         .await;
     edge.report(1, &[(first, Read), (first, Dismissed)]).await;
     assert_eq!(
-        watch.words(4).await,
+        watch.summaries(4).await,
         [
             "u1-desk DELIVERED",
             "u2-desk DELIVERED",
@@ -139,15 +141,15 @@ async fn a_watch_of_a_job_tells_what_is_known_and_then_every_rise() {
     let (_, other) = publish(&mut client, note("u1").job("j2")).await;
     let (second_id, second) = publish(&mut client, note("u1").job("j1")).await;
     edge.report(2, &[(other, Read), (second, Displayed)]).await;
-    let news = watch.receipts().await;
+    let updates = watch.receipts().await;
     assert_eq!(
-        (news.len(), word(&news[0]), &news[0].event_id),
+        (updates.len(), summary(&updates[0]), &updates[0].event_id),
         (1, "u1-desk DISPLAYED".to_owned(), &second_id)
     );
     // A second watch begins with all that is known now.
     let mut again = Watch::events(&mut client, &[&first_id]).await;
     assert_eq!(
-        again.words(3).await,
+        again.summaries(3).await,
         ["u1-phone READ", "u1-desk DELIVERED", "u2-desk DISMISSED"]
     );
     drop(edge);
@@ -172,8 +174,8 @@ async fn what_is_not_the_publishers_own_is_unknown_to_it() {
     assert!(job.snapshot().await.is_empty());
     edge.report(1, &[(foreign, Read), (own, Delivered)]).await;
     for watch in [&mut watch, &mut job] {
-        let news = watch.receipts().await;
-        assert_eq!((news.len(), &news[0].event_id), (1, &own_id));
+        let updates = watch.receipts().await;
+        assert_eq!((updates.len(), &updates[0].event_id), (1, &own_id));
     }
     drop(edge);
     world.end().await;
@@ -191,7 +193,7 @@ async fn receipts_of_events_that_a_session_cannot_have_are_not_believed() {
     assert!(watch.snapshot().await.is_empty());
     edge.report(2, &[(event, Read), (event + 1, Read)]).await;
     edge.report(1, &[(event, Delivered)]).await;
-    assert_eq!(watch.words(1).await, ["u1-phone DELIVERED"]);
+    assert_eq!(watch.summaries(1).await, ["u1-phone DELIVERED"]);
     drop(edge);
     world.end().await;
 }
@@ -212,7 +214,7 @@ async fn an_event_that_nobody_had_in_time_expires_and_one_that_somebody_had_does
     let late = note("u1").job("j1").time_to_live(Duration::from_millis(1));
     publish(&mut client, late).await;
     assert_eq!(
-        watch.words(3).await,
+        watch.summaries(3).await,
         ["u1-phone DELIVERED", "user:u1 EXPIRED", "user:u2 EXPIRED"]
     );
     drop(edge);
@@ -315,7 +317,7 @@ async fn a_watch_that_does_not_read_is_ended_and_the_next_one_tells_it_all() {
         let device = format!("-{devices:0>100}");
         edge.open(devices, ("u1", &device), &["user:u1"]).await;
         edge.report(devices, &burst).await;
-        assert_eq!(quick.words(256).await.len(), 256);
+        assert_eq!(quick.summaries(256).await.len(), 256);
     }
     // It gets what was on its way, and then the reason.
     let ended = loop {
@@ -352,9 +354,9 @@ async fn a_burst_does_not_end_a_watch_that_reads() {
         receipts: events.iter().map(|event| (*event, state)).collect(),
     });
     edge.say(burst.to_vec()).await;
-    let words = watch.words(400).await;
-    assert_eq!(words.len(), 400);
-    assert_eq!(words[399], "u1-phone READ");
+    let summaries = watch.summaries(400).await;
+    assert_eq!(summaries.len(), 400);
+    assert_eq!(summaries[399], "u1-phone READ");
     drop(edge);
     world.end().await;
 }
@@ -397,7 +399,7 @@ async fn what_was_dealt_with_on_one_device_is_taken_back_from_the_others() {
         (&expected.as_bytes()[..], true)
     );
     assert_eq!(other.event().await.offset, Some(2), "one retract");
-    // Who joins later hears it too.
+    // Who joins later receives it too.
     let joined = other.open(2, ("u1", "tablet"), &["user:u1"]).await;
     let latest: Vec<_> = joined[0].latest.iter().filter_map(retracted).collect();
     assert_eq!(latest, [(expected.as_bytes().to_vec(), true)]);

@@ -106,7 +106,7 @@ pub enum OpenError {
 
 /// What can be done about stored events that are gone.
 pub(super) const RESTORE: &str = "restore the directory from a backup, or move it away to start an empty log \
-                       (clients are then told of the gap)";
+                       (clients then receive a gap)";
 
 impl OpenError {
     pub(super) fn segment_header(path: PathBuf, bad: BadSegmentHeader) -> Self {

@@ -260,7 +260,7 @@ pub(super) fn read_segment(
 
 /// Lets what is read next come from the disk. After a failed sync the memory of
 /// the system may hold bytes that the disk does not, and calls them clean; after
-/// a crash it may hold some that are on their way. Nobody may hear of either.
+/// a crash it may hold some that are on their way. Neither may be delivered.
 pub(super) fn forget_cached(file: &File) -> io::Result<()> {
     file.sync_data()?;
     rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;

@@ -93,7 +93,7 @@ impl MarkFile {
         }
     }
 
-    /// Makes the file anew, durable, with `mark` in one slot.
+    /// Writes a new file, durable, with `mark` in one slot.
     pub(super) fn create(dir: &Path, mark: Mark) -> Result<Self, Failure> {
         let path = dir.join(files::MARK);
         let file = files::create(&path, |file| {
@@ -141,7 +141,7 @@ fn unreadable(path: PathBuf, bytes: &[u8]) -> OpenError {
         },
         _ => OpenError::File {
             path,
-            why: "neither half of the high-water mark can be read, so nobody can tell whether \
+            why: "neither half of the high-water mark can be read, so it cannot be known whether \
                   the end of the log is whole; remove the file if you know that it is"
                 .to_owned(),
         },

@@ -1,14 +1,14 @@
 //! Reads a log's directory without a notifier and without writing a byte.
 //!
-//! [`Offline::verify`] reads all of it and judges as a start would, by the same
+//! [`Offline::verify`] reads all of it and checks as a start would, by the same
 //! code; and it says more: where a start stops at the first thing that is wrong,
 //! this goes on and lists everything. [`Offline::records`] hands out what is
 //! stored. Both hold one segment in memory at a time, and while one is open no
 //! notifier starts on the directory.
 
 mod content;
-mod judge;
 mod report;
+mod verify;
 mod walk;
 
 use std::{
@@ -28,8 +28,8 @@ use super::{
     mark::{Mark, MarkFile},
 };
 pub use content::Content;
-use judge::Judge;
 pub use report::{AtStart, Finding, Kind, Report, Start, StreamRange};
+use verify::Verifier;
 use walk::Walk;
 
 /// A record as it is stored.
@@ -49,7 +49,7 @@ pub struct Stored<'a> {
 
 /// What a visitor says of a record.
 #[derive(Debug)]
-pub enum Seen {
+pub enum Visit {
     /// Go on.
     Fine,
     /// Go on, but note this: the record holds what makes no sense.
@@ -107,36 +107,36 @@ impl Offline {
     }
 
     /// Reads everything and says what is there, what is wrong, and what a start
-    /// would do. `read` hears of every segment, in bytes; `visit` sees every record
+    /// would do. `read` receives the bytes of every segment; `visit` sees every record
     /// that is whole.
     pub fn verify(
         &self,
         read: &mut dyn FnMut(u64),
-        visit: &mut dyn FnMut(&Stored<'_>) -> Seen,
+        visit: &mut dyn FnMut(&Stored<'_>) -> Visit,
     ) -> Report {
-        let mut known = Known::read(&self.dir);
-        let mut judge = Judge::new(&self.dir, known.unreadable());
+        let mut known = SideFiles::read(&self.dir);
+        let mut verifier = Verifier::new(&self.dir, known.unreadable());
         let (mut walk, first) = self.begin(&known);
         if !self.is_new(&known) {
-            judge.begin(known.heads.take(), self.listing.missing(first));
+            verifier.begin(known.heads.take(), self.listing.missing(first));
             let mut each = |number, is_last, bytes: Read<'_>| {
-                judge.segment(number, is_last, bytes);
+                verifier.segment(number, is_last, bytes);
                 read(bytes.map_or(0, |bytes| bytes.len() as u64));
             };
             let _ = self.walk(&mut walk, first, &mut each, visit);
-            judge.check_mark(known.mark);
+            verifier.check_mark(known.mark);
         }
         self.leftovers(&mut walk.report, first);
         let mut report = walk.finish();
-        report.start = judge.verdict();
+        report.start = verifier.verdict();
         report
     }
 
     /// Hands out the records that can be read, in order, from number `from` on.
-    /// The report tells what is wrong on the way; it knows nothing of what is
+    /// The report names what is wrong on the way; it knows nothing of what is
     /// before `from`, or behind the last record that was wanted.
-    pub fn records(&self, from: Lsn, visit: &mut dyn FnMut(&Stored<'_>) -> Seen) -> Report {
-        let known = Known::read(&self.dir);
+    pub fn records(&self, from: Lsn, visit: &mut dyn FnMut(&Stored<'_>) -> Visit) -> Report {
+        let known = SideFiles::read(&self.dir);
         let (mut walk, first) = self.begin(&known);
         if self.is_new(&known) {
             return walk.finish();
@@ -147,7 +147,7 @@ impl Offline {
         }
         let mut visit = |stored: &Stored<'_>| {
             if stored.lsn < from {
-                return Seen::Fine;
+                return Visit::Fine;
             }
             visit(stored)
         };
@@ -158,12 +158,12 @@ impl Offline {
     }
 
     /// A walk, and the number of the segment it begins with.
-    fn begin(&self, known: &Known) -> (Walk<'_>, u32) {
+    fn begin(&self, known: &SideFiles) -> (Walk<'_>, u32) {
         let mut walk = Walk::new(&self.dir, known.mark, known.heads.as_ref());
         let first = match (&known.heads, &known.bad_heads) {
             (Some(heads), _) => heads.first_segment,
             (None, None) => 1,
-            // Nobody can tell which is the first; take what is there.
+            // It is unknown which is the first; take what is there.
             (None, Some(_)) => self.listing.segments.first().copied().unwrap_or(1),
         };
         for (name, kind, error) in known.bad() {
@@ -173,7 +173,7 @@ impl Offline {
         if known.mark.is_none() && known.bad_mark.is_none() && !self.is_new(known) {
             walk.report.found(Finding {
                 at_start: AtStart::GoesOn,
-                advice: "nothing: a start makes it anew",
+                advice: "nothing: a start writes a new one",
                 ..Finding::new(
                     Kind::Mark,
                     self.dir.join(files::MARK),
@@ -185,7 +185,7 @@ impl Offline {
     }
 
     /// Whether a start finds nothing and makes a new log.
-    fn is_new(&self, known: &Known) -> bool {
+    fn is_new(&self, known: &SideFiles) -> bool {
         self.listing.segments.is_empty()
             && known.unreadable().is_none()
             && known.heads.is_none()
@@ -197,7 +197,7 @@ impl Offline {
         walk: &mut Walk<'_>,
         first: u32,
         each: &mut dyn FnMut(u32, bool, Read<'_>),
-        visit: &mut dyn FnMut(&Stored<'_>) -> Seen,
+        visit: &mut dyn FnMut(&Stored<'_>) -> Visit,
     ) -> ControlFlow<()> {
         let (mut due, mut bytes) = (first, Vec::new());
         for number in self.listing.segments_from(first) {
@@ -262,15 +262,15 @@ impl Offline {
 /// The bytes of a segment, or why they cannot be read.
 type Read<'a> = Result<&'a [u8], &'a OpenError>;
 
-/// What the files beside the segments tell.
-struct Known {
+/// What the files beside the segments say.
+struct SideFiles {
     heads: Option<Heads>,
     bad_heads: Option<OpenError>,
     mark: Option<Mark>,
     bad_mark: Option<OpenError>,
 }
 
-impl Known {
+impl SideFiles {
     fn read(dir: &Path) -> Self {
         let (heads, bad_heads) = match Heads::read(dir) {
             Ok(heads) => (heads, None),

@@ -1,6 +1,6 @@
 //! Reads a log segment by segment and says at the first thing that is not as it
 //! was written why the log is not opened. Changes nothing: a start and the offline
-//! check judge by the same code.
+//! check verify by the same code.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -169,7 +169,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// The newest word on a lease is the one that holds.
+    /// The newest record of a lease is the one that holds.
     fn lease(&mut self, record: &RecordView<'_>) {
         let Some((job, change)) = record.job else {
             return;

@@ -70,7 +70,7 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Where each record of the batch starts, in the segment.
     places: Vec<u32>,
-    /// What retention took away and no answer has told yet.
+    /// What retention removed and no answer has reported yet.
     trimmed: Vec<(StreamName, u64)>,
     /// Segments that no reader sees any more, but whose files are still there.
     doomed: Vec<u32>,
@@ -99,7 +99,7 @@ impl Writer {
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Append>) {
         while let Some(Append { batch, done }) = inbox.blocking_recv() {
             let answer = self.append(&batch);
-            // Nobody may be there to hear it: the batch is stored all the same.
+            // The caller may be gone: the batch is stored all the same.
             let _ = done.send(answer);
             drop(batch);
             if self.poison.is_none()

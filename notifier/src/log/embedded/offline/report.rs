@@ -1,4 +1,4 @@
-//! What an offline check found, in words for people and for scripts.
+//! What an offline check found, for people and for scripts.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf};
 
@@ -7,7 +7,7 @@ use delivery::{Lsn, StreamName};
 /// Findings that are kept one by one; more are counted.
 const MAX_FINDINGS: usize = 1_000;
 
-/// What kind of thing was found. The words of [`Kind::name`] are stable.
+/// What kind of thing was found. The names of [`Kind::name`] are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A segment is not there.
@@ -39,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for it that scripts can rely on.
+    /// The stable name, for scripts.
     pub fn name(self) -> &'static str {
         match self {
             Self::SegmentMissing => "segment_missing",
@@ -68,7 +68,7 @@ impl Kind {
             | Self::OutOfOrder
             | Self::Heads => {
                 "put the file back from a backup of the same log, or restore the whole directory, \
-                 or move the directory away to start an empty log (clients are then told of the gap)"
+                 or move the directory away to start an empty log (clients then receive a gap)"
             }
             Self::NewerFormat => "start the newer program again",
             Self::OtherEpoch => "move it away, and put back the file of this log",
@@ -92,7 +92,7 @@ pub enum AtStart {
 }
 
 impl AtStart {
-    /// The word for it that scripts can rely on.
+    /// The stable name, for scripts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -111,7 +111,7 @@ pub struct Finding {
     pub path: PathBuf,
     /// Where in it, in bytes.
     pub offset: Option<u64>,
-    /// What is wrong, in words.
+    /// What is wrong, in one sentence.
     pub what: String,
     /// The records that cannot be read because of it, as far as that is known.
     pub lost: Option<RangeInclusive<Lsn>>,

@@ -20,7 +20,7 @@ use super::{
         mark::Mark,
         scan::{Batch, later_batch},
     },
-    Seen, Stored,
+    Stored, Visit,
     report::{Finding, Kind, Report, StreamRange},
 };
 
@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
         &mut self,
         (number, is_last): (u32, bool),
         bytes: &[u8],
-        visit: &mut dyn FnMut(&Stored<'_>) -> Seen,
+        visit: &mut dyn FnMut(&Stored<'_>) -> Visit,
     ) -> ControlFlow<()> {
         let path = files::segment_path(self.dir, number);
         self.report.segments += 1;
@@ -206,7 +206,7 @@ impl<'a> Walk<'a> {
         &mut self,
         path: &Path,
         batch: &Batch<'_>,
-        visit: &mut dyn FnMut(&Stored<'_>) -> Seen,
+        visit: &mut dyn FnMut(&Stored<'_>) -> Visit,
     ) -> ControlFlow<()> {
         let header = batch.header;
         if let Some(due) = self.due
@@ -236,12 +236,12 @@ impl<'a> Walk<'a> {
                 record: view,
             });
             match seen {
-                Seen::Fine => {}
-                Seen::Bad(what) => {
+                Visit::Fine => {}
+                Visit::Bad(what) => {
                     let finding = Finding::new(Kind::Content, path.into(), what);
                     self.report.found(finding.at(place));
                 }
-                Seen::Enough => return ControlFlow::Break(()),
+                Visit::Enough => return ControlFlow::Break(()),
             }
         }
         self.due = Some(Due {
@@ -294,7 +294,7 @@ impl<'a> Walk<'a> {
         self.report.found(finding.at(place));
     }
 
-    /// Judges what stands behind the last batch of a segment.
+    /// Checks what follows the last batch of a segment.
     fn end(&mut self, path: PathBuf, is_last: bool, (bytes, end): (&[u8], usize), salt: u32) {
         let rest = &bytes[end..];
         let used = rest.iter().rposition(|byte| *byte != 0);
@@ -351,7 +351,7 @@ fn what_is_left(bytes: &[u8], salt: u32) -> String {
         if RecordView::decode(rest).is_none() {
             bad.push(lsn);
         }
-        // If its length is what changed, nothing behind it can be told either.
+        // If its length is what changed, nothing behind it can be read either.
         at = at.saturating_add(RecordView::len_at(rest).unwrap_or(usize::MAX));
     }
     let named: Vec<_> = bad.iter().take(NAMED_RECORDS).map(u64::to_string).collect();

@@ -1,4 +1,4 @@
-//! Says what a start would do, by the code that a start runs.
+//! Finds what a start would do, by the code that a start runs.
 
 use std::{path::Path, sync::LazyLock};
 
@@ -9,17 +9,17 @@ use super::{
     Start,
 };
 
-/// The judgement does not depend on them.
+/// The result does not depend on them.
 static OPTIONS: LazyLock<Options> = LazyLock::new(Options::default);
 
-pub(super) struct Judge<'a> {
+pub(super) struct Verifier<'a> {
     dir: &'a Path,
     reading: Option<Reading<'a>>,
-    /// Why a start would not go on; the first reason is the one it tells.
+    /// Why a start would not go on; the first reason is the one that it reports.
     refused: Option<String>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Verifier<'a> {
     pub(super) fn new(dir: &'a Path, unreadable: Option<&OpenError>) -> Self {
         Self {
             dir,

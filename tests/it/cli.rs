@@ -1,6 +1,10 @@
 //! The command line as a newcomer meets it.
 
-use std::{os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
 
 use crate::world::World;
 
@@ -173,4 +177,30 @@ async fn listen_with_a_resume_file_prints_exactly_what_it_missed() {
         .map(|number| serde_json::json!(number.to_string()))
         .collect();
     assert_eq!(numbers, expected);
+}
+
+#[test]
+fn the_hidden_command_typesets_the_report_on_its_input() {
+    let report = serde_json::json!({
+        "report": {
+            "title": "Pump 3 stopped", "summary": "It stopped.", "severity": "low",
+            "occurredAt": "2026-11-23T14:05:00Z",
+        },
+        "created_s": 0, "pictures": [],
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_belfry"))
+        .args(["typeset-report", "60"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut input = child.stdin.take().expect("an input");
+    writeln!(input, "{report}").expect("written");
+    drop(input);
+    let output = child.wait_with_output().expect("ended");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", output.status);
+    assert!(text.starts_with("{\"pages\":1,"), "{text:.80}");
+    assert!(text.contains("\n%PDF-1.7"));
 }

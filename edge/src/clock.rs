@@ -14,7 +14,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that stands at 0 now.
+    /// A clock that reads 0 now.
     pub(crate) fn start() -> Self {
         Self {
             start: Instant::now(),
@@ -35,7 +35,7 @@ impl Clock {
     }
 }
 
-/// The wall clock, in Unix milliseconds; 0 if it stands before 1970.
+/// The wall clock, in Unix milliseconds; 0 if it is before 1970.
 pub(crate) fn unix_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -7,7 +7,7 @@ use serde::Serialize;
 mod body;
 mod event;
 
-pub use event::{Encoder, Place};
+pub use event::{Encoder, EventPosition};
 
 /// Header of a server's frame at most: two bytes and a 64-bit length.
 const MAX_HEADER: usize = 10;
@@ -33,7 +33,7 @@ fn text_of(value: &impl Serialize, hint: usize) -> Bytes {
 }
 
 /// Writes the header of a final text frame right before the payload, which
-/// stands from `MAX_HEADER` on; returns where the frame begins.
+/// starts at `MAX_HEADER`; returns where the frame begins.
 fn put_header(frame: &mut [u8]) -> usize {
     const TEXT: u8 = 0x81;
     let length = frame.len() - MAX_HEADER;

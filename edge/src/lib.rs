@@ -37,7 +37,7 @@ pub use link::{Channels, NotifierLink};
 use metrics::Metrics;
 use shard::{Shard, Shards};
 
-/// Left of the drain for what comes after the last client is told.
+/// Left of the drain for what comes after the last client is notified.
 const DRAIN_MARGIN: Duration = Duration::from_millis(500);
 
 /// Why an edge did not start, or ended.
@@ -80,7 +80,7 @@ pub async fn run(
     announce(address);
 
     // Neither a shard nor the server ends before `shutdown`, which is looked at
-    // first: an idle shard that it told may have ended by now.
+    // first: an idle shard that saw it may have ended by now.
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
@@ -99,7 +99,7 @@ pub async fn run(
     end.cancel();
     let _ = server.await;
     match outcome {
-        Ok(Ok(())) if cut == 0 => info!("drained, every client was told"),
+        Ok(Ok(())) if cut == 0 => info!("drained, every client was notified"),
         Ok(Ok(())) => warn!(cut, "drained, some clients did not answer and were cut"),
         Ok(Err(bug)) => return Err(bug),
         Err(_) => warn!("the drain took too long, the rest was cut"),
@@ -127,7 +127,7 @@ fn start_shards(
         };
         let (wake, inbox) = shard::inbox();
         inboxes.push(wake.clone());
-        let shard = Shard::new(shard::Parts {
+        let shard = Shard::new(shard::ShardConfig {
             limits: config.limits.clone(),
             linker: link::Linker::new(&config.notifier, name, &config.limits)?,
             inbox,

@@ -1,8 +1,8 @@
 //! The way to the notifier: channels in one process, `EdgeGateway.Attach` across
 //! two. The shard sees the same pair of channels in both cases.
 //!
-//! Nothing here decides or remembers anything: what is lost with a link is asked
-//! for again by the rules.
+//! Nothing here decides or remembers anything: what is lost with a link is
+//! requested again by the rules.
 
 use std::{
     fmt,
@@ -37,7 +37,7 @@ const BATCHES: usize = 64;
 /// An event at most, as the contract says.
 const MAX_EVENT_BYTES: usize = 64 << 10;
 
-/// How long an edge whose link was taken by another of its name waits.
+/// How long an edge waits after another of its name took its link.
 const HOLD_OFF: Duration = Duration::from_secs(30);
 
 /// Attaches within one process: name, deliveries and bytes of credit in, channels
@@ -53,7 +53,7 @@ pub enum NotifierLink {
         endpoint: String,
         /// Service token with the role `edge`.
         token: String,
-        /// Silence after which the notifier is asked for a sign of life; the link
+        /// Silence after which the notifier is pinged; the link
         /// is cut when none comes within half of it again. 10 s make a dead
         /// notifier known within 15 s (guarantee G14).
         keepalive: Duration,
@@ -109,12 +109,12 @@ pub(crate) struct Linker {
     deliveries: u32,
     bytes: u64,
     request_window: u32,
-    way: Way,
+    transport: Transport,
     /// The last link was ended by another one of the same name.
     replaced: Arc<AtomicBool>,
 }
 
-enum Way {
+enum Transport {
     Grpc {
         client: Box<EdgeGatewayClient<Channel>>,
         bearer: MetadataValue<Ascii>,
@@ -129,25 +129,25 @@ impl Linker {
         name: String,
         limits: &Limits,
     ) -> Result<Self, LinkError> {
-        let way = match link {
+        let transport = match link {
             NotifierLink::Grpc {
                 endpoint,
                 token,
                 keepalive,
-            } => Way::Grpc {
+            } => Transport::Grpc {
                 client: Box::new(client(endpoint, *keepalive, limits)?),
                 bearer: format!("Bearer {token}")
                     .parse()
                     .map_err(|_| LinkError::BadToken)?,
             },
-            NotifierLink::Local(attach) => Way::Local(Arc::clone(attach)),
+            NotifierLink::Local(attach) => Transport::Local(Arc::clone(attach)),
         };
         Ok(Self {
             name,
             deliveries: limits.edge_deliveries,
             bytes: limits.edge_bytes,
             request_window: limits.request_window,
-            way,
+            transport,
             replaced: Arc::default(),
         })
     }
@@ -166,11 +166,11 @@ impl Linker {
     /// Makes one link.
     pub(crate) async fn attach(&self) -> Result<Channels, LinkError> {
         self.replaced.store(false, Ordering::Relaxed);
-        match &self.way {
-            Way::Local(attach) => {
+        match &self.transport {
+            Transport::Local(attach) => {
                 attach(&self.name, self.deliveries, self.bytes).ok_or(LinkError::NotRunning)
             }
-            Way::Grpc { client, bearer } => self.attach_grpc(client, bearer).await,
+            Transport::Grpc { client, bearer } => self.attach_grpc(client, bearer).await,
         }
     }
 
@@ -218,7 +218,7 @@ impl Linker {
     }
 }
 
-/// A client whose buffers are bounded by what the link may carry.
+/// A client with buffers that are bounded by what the link may carry.
 fn client(
     endpoint: &str,
     keepalive: Duration,

@@ -110,7 +110,7 @@ impl<'a> PublicStream<'a> {
     }
 }
 
-/// Where a stream stands, in `connected`.
+/// Position of a stream, in `connected`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StreamPosition {
     /// The opaque position.
@@ -146,7 +146,7 @@ pub enum ServerFrame<'a> {
         heartbeat_ms: u64,
         /// How long the token lasts from now on, in milliseconds.
         expires_in_ms: u64,
-        /// Where it stands, by stream.
+        /// Positions by stream.
         streams: BTreeMap<Cow<'static, str>, StreamPosition>,
     },
     /// A queue is followed.

@@ -59,7 +59,7 @@ pub(crate) fn inbox() -> (mpsc::Sender<FromSocket>, mpsc::Receiver<FromSocket>) 
 }
 
 /// What a shard is made of.
-pub(crate) struct Parts {
+pub(crate) struct ShardConfig {
     /// The bounds of the rules.
     pub limits: Limits,
     /// The way to the notifier.
@@ -72,7 +72,7 @@ pub(crate) struct Parts {
     pub metrics: Arc<Metrics>,
 }
 
-/// See the module's page.
+/// The state of one task.
 pub(crate) struct Shard {
     edge: Edge,
     limits: Limits,
@@ -88,7 +88,7 @@ pub(crate) struct Shard {
     encoder: Encoder,
     outputs: Vec<Output>,
     metrics: Arc<Metrics>,
-    counted: outputs::Counted,
+    counted: outputs::CountedStats,
     /// Wall clock less monotonic clock when last compared, and when to compare.
     wall_offset: i64,
     wall_check_at: Millis,
@@ -98,14 +98,14 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// A shard that connects as soon as it runs.
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts {
+    pub(crate) fn new(config: ShardConfig) -> Self {
+        let ShardConfig {
             limits,
             linker,
             inbox,
             wake,
             metrics,
-        } = parts;
+        } = config;
         let linker = Arc::new(linker);
         let clock = Clock::start();
         Self {
@@ -122,7 +122,7 @@ impl Shard {
             encoder: Encoder::default(),
             outputs: Vec::new(),
             metrics,
-            counted: outputs::Counted::default(),
+            counted: outputs::CountedStats::default(),
             wall_offset: wall_offset(&clock),
             wall_check_at: WALL_CHECK_MS,
             ends_at: None,
@@ -140,8 +140,8 @@ impl Shard {
             tokio::select! {
                 biased;
                 () = draining.cancelled(), if self.ends_at.is_none() => self.drain(drain_ms),
-                event = self.incoming.next() => self.hear_link(event),
-                Some(message) = self.inbox.recv() => self.hear_socket(message),
+                event = self.incoming.next() => self.on_link_event(event),
+                Some(message) = self.inbox.recv() => self.on_socket_message(message),
                 () = room(self.outgoing.as_ref()), if !self.to_hub.is_empty() => {}
                 () = &mut sleep => {}
             }
@@ -176,7 +176,7 @@ impl Shard {
     fn drain(&mut self, drain_ms: u64) {
         let now = self.clock.now();
         self.ends_at = Some(now + drain_ms);
-        // The rest is for those who were told last to answer.
+        // The rest is for those who were notified last to answer.
         self.edge.handle(
             Input::Drain {
                 over_ms: drain_ms / 10 * 7,
@@ -195,13 +195,13 @@ impl Shard {
     fn take_what_is_ready(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
             match self.incoming.try_next() {
-                Some(event) => self.hear_link(event),
+                Some(event) => self.on_link_event(event),
                 None => break,
             }
         }
         for _ in 0..INBOX_PER_TURN {
             match self.inbox.try_recv() {
-                Ok(message) => self.hear_socket(message),
+                Ok(message) => self.on_socket_message(message),
                 Err(_) => break,
             }
         }
@@ -209,9 +209,9 @@ impl Shard {
 
     // === the link ===
 
-    fn hear_link(&mut self, event: Event) {
+    fn on_link_event(&mut self, event: Event) {
         match event {
-            Event::Made(channels) => {
+            Event::Linked(channels) => {
                 self.outgoing = Some(channels);
                 self.to_hub.clear();
             }
@@ -305,7 +305,7 @@ impl Shard {
         }
     }
 
-    /// Tells the rules what a socket did.
+    /// Hands an input to the rules.
     fn feed(&mut self, input: Input) {
         self.edge.handle(input, self.clock.now(), &mut self.outputs);
     }

@@ -5,7 +5,7 @@
 //! write side over and only reads: nothing a client sends is answered here, so
 //! that all frames of a socket leave in one order. What it reads goes into the
 //! shard's bounded inbox; while that is full the task does not read on, and TCP
-//! tells the client to wait.
+//! holds the client back.
 //!
 //! This module and those below are the only ones that name tungstenite.
 
@@ -38,11 +38,11 @@ pub(crate) use reader::accept_key;
 pub(crate) use writer::{Flush, Writer};
 
 use first::{First, FirstMessage};
-use reader::{End, Heard};
+use reader::{ReadEnd, Received};
 use session::Session;
 
 /// How long a client may take to answer a close that came before a session.
-const LINGER: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What every socket of an edge shares.
 pub(crate) struct Context {
@@ -66,18 +66,18 @@ pub(crate) struct Upgraded {
     pub leftover: Bytes,
     /// The token of the request's header, if it had one.
     pub bearer: Option<String>,
-    /// Its place among the connections that are allowed.
-    pub place: Place,
+    /// Its share of the connection limit.
+    pub permit: ConnectionPermit,
 }
 
-/// A place among the connections that are allowed, counted while it is held.
-pub(crate) struct Place {
+/// A permit of the connection limit, counted while it is held.
+pub(crate) struct ConnectionPermit {
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
-    /// Takes one.
+impl ConnectionPermit {
+    /// Counts the connection.
     pub(crate) fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
         metrics.sockets.inc();
         Self {
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     fn count_close(&self, reason: Reason) {
         let reason = reason.name();
         let label = ReasonLabel { reason };
@@ -95,13 +95,13 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.metrics.sockets.dec();
     }
 }
 
-/// A reason with words of its own.
+/// A close reason, with a message if the reason's own sentence is not enough.
 struct Goodbye {
     reason: Reason,
     message: Option<Cow<'static, str>>,
@@ -123,14 +123,14 @@ pub(crate) async fn serve(upgraded: Upgraded, context: &Context) {
         stream,
         leftover,
         bearer,
-        place,
+        permit,
     } = upgraded;
     let stream = Arc::new(stream);
     match open(&stream, leftover, bearer, context).await {
-        Ok(Some((session, first))) => drop(tokio::spawn(session.run(stream, first, place))),
+        Ok(Some((session, first))) => drop(tokio::spawn(session.run(stream, first, permit))),
         Ok(None) => {}
         Err(goodbye) => {
-            place.count_close(goodbye.reason);
+            permit.count_close(goodbye.reason);
             refuse(&stream, goodbye).await;
         }
     }
@@ -142,7 +142,7 @@ async fn open(
     leftover: Bytes,
     bearer: Option<String>,
     context: &Context,
-) -> Result<Option<(Box<Session>, Heard)>, Goodbye> {
+) -> Result<Option<(Box<Session>, Received)>, Goodbye> {
     let message = FirstMessage::new(&context.first_frame_budget);
     let first = tokio::select! {
         first = timeout(context.first_frame, message.read(&leftover, stream)) => first,
@@ -155,8 +155,8 @@ async fn open(
         reserved,
     } = match first {
         Err(_) => return Err(Reason::Timeout.into()),
-        Ok(Err(End::Fault(reason))) => return Err(reason.into()),
-        Ok(Err(End::Peer | End::Io)) => return Ok(None),
+        Ok(Err(ReadEnd::Fault(reason))) => return Err(reason.into()),
+        Ok(Err(ReadEnd::Peer | ReadEnd::Io)) => return Ok(None),
         Ok(Ok(first)) => first,
     };
     let connect = match protocol::parse(&text) {
@@ -182,12 +182,12 @@ async fn open(
         .keys
         .verify(token, clock::unix_ms())
         .map_err(Reason::from)?;
-    let session = Session::open((connect, user), reader, stream, context).await?;
+    let session = Session::open(connect, user, reader, stream, context).await?;
     drop((text, reserved));
     Ok(Some((session, rest)))
 }
 
-/// Says why, and gives the client a moment to hear it: closing with unread bytes
+/// Sends `bye` and gives the client time to read it: closing with unread bytes
 /// would reset the connection and take the answer with it.
 async fn refuse(stream: &TcpStream, goodbye: Goodbye) {
     let bye = ServerFrame::bye(goodbye.reason, goodbye.message, None);
@@ -196,12 +196,12 @@ async fn refuse(stream: &TcpStream, goodbye: Goodbye) {
         goodbye.reason.close_code(),
         &protocol::code(goodbye.reason),
     ));
-    let written = timeout(LINGER, async {
+    let written = timeout(CLOSE_TIMEOUT, async {
         stream.writable().await?;
         stream.try_write(&farewell)
     });
     if matches!(written.await, Ok(Ok(_))) && rustix::net::shutdown(stream, Shutdown::Write).is_ok()
     {
-        let _ = timeout(LINGER, reader::discard(stream)).await;
+        let _ = timeout(CLOSE_TIMEOUT, reader::discard(stream)).await;
     }
 }

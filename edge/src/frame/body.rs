@@ -350,7 +350,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// A JSON object, taken over as it stands.
+/// A JSON object, taken over unchanged.
 fn object(json: &str) -> Option<&RawValue> {
     let raw: &RawValue = serde_json::from_str(json).ok()?;
     raw.get().starts_with('{').then_some(raw)

@@ -17,9 +17,9 @@ use crate::{
     protocol::{PublicStream, position_text},
 };
 
-/// Where an event stands.
+/// Stream and position of an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct EventPosition<'a> {
     /// Its stream, by its internal name.
     pub stream: &'a str,
     /// Its position; `None` for an ephemeral event.
@@ -59,7 +59,7 @@ struct EventFrame<'a> {
     body: Option<Body<'a>>,
 }
 
-/// Word that an event was dealt with on another device.
+/// An event was acknowledged (read or dismissed) on another device.
 #[derive(Serialize)]
 struct RetractFrame {
     r#type: &'static str,
@@ -70,7 +70,7 @@ struct RetractFrame {
 impl Encoder {
     /// The frame of one event, as it is delivered at `now_unix_ms`: expired links
     /// are left out.
-    pub fn event(&mut self, envelope: &[u8], place: Place<'_>, now_unix_ms: i64) -> Bytes {
+    pub fn event(&mut self, envelope: &[u8], place: EventPosition<'_>, now_unix_ms: i64) -> Bytes {
         self.encoded += 1;
         let decoded = v1::Envelope::decode(envelope).ok();
         if let Some(retract) = decoded

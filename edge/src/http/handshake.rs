@@ -18,7 +18,7 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 use super::{Answer, Site, plain, with_header};
 use crate::{
     protocol::SUBPROTOCOL,
-    socket::{self, Place, Upgraded},
+    socket::{self, ConnectionPermit, Upgraded},
 };
 
 /// Why a handshake is refused.
@@ -103,23 +103,36 @@ impl Site {
         }
         let headers = request.headers();
         if !lists(headers, &header::CONNECTION, "upgrade") {
-            return Err(Refusal::bad("`Connection: Upgrade` is missing"));
+            return Err(Refusal::bad("header `Connection` must contain `Upgrade`"));
         }
         if !lists(headers, &header::UPGRADE, "websocket") {
-            return Err(Refusal::bad("`Upgrade: websocket` is missing"));
+            return Err(Refusal::bad("header `Upgrade` must contain `websocket`"));
         }
-        let version = only(headers, &header::SEC_WEBSOCKET_VERSION)
-            .ok_or_else(|| Refusal::bad("`Sec-WebSocket-Version` is missing or stands twice"))?;
+        let version = only(headers, &header::SEC_WEBSOCKET_VERSION).ok_or_else(|| {
+            Refusal::bad("header `Sec-WebSocket-Version` must occur exactly once")
+        })?;
         if version != "13" {
             let status = StatusCode::UPGRADE_REQUIRED;
-            let refusal = Refusal::new(status, "VERSION", "only version 13 is spoken here");
+            let refusal = Refusal::new(
+                status,
+                "VERSION",
+                "unsupported WebSocket version, supported: 13",
+            );
             return Err(refusal.with(header::SEC_WEBSOCKET_VERSION, "13"));
         }
         let key = only(headers, &header::SEC_WEBSOCKET_KEY)
             .filter(|key| is_key(key.as_bytes()))
-            .ok_or_else(|| Refusal::bad("`Sec-WebSocket-Key` must be 16 bytes in base64, once"))?;
-        let accept_key = HeaderValue::from_str(&socket::accept_key(key.as_bytes()))
-            .map_err(|_| Refusal::bad("`Sec-WebSocket-Key` must be 16 bytes in base64, once"))?;
+            .ok_or_else(|| {
+                Refusal::bad(
+                    "`Sec-WebSocket-Key` must occur exactly once and be 16 bytes in base64",
+                )
+            })?;
+        let accept_key =
+            HeaderValue::from_str(&socket::accept_key(key.as_bytes())).map_err(|_| {
+                Refusal::bad(
+                    "`Sec-WebSocket-Key` must occur exactly once and be 16 bytes in base64",
+                )
+            })?;
         let subprotocol = offers_ours(headers)?;
         self.check_origin(headers)?;
         let bearer = bearer(headers);
@@ -182,20 +195,20 @@ async fn upgraded(
     let Ok(upgraded) = upgrading.await else {
         return;
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+    let Ok(connection) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         tracing::error!("an upgraded connection is not the one that was accepted");
         return;
     };
-    let stream = parts.io.into_inner();
+    let stream = connection.io.into_inner();
     if let Some(bytes) = site.config.send_buffer {
         // Best effort: the kernel's own limit is a limit too.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, bytes);
     }
     let upgraded = Upgraded {
         stream,
-        leftover: parts.read_buf,
+        leftover: connection.read_buf,
         bearer,
-        place: Place::new(permit, Arc::clone(&site.metrics)),
+        permit: ConnectionPermit::new(permit, Arc::clone(&site.metrics)),
     };
     socket::serve(upgraded, &site.context).await;
 }
@@ -211,7 +224,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
         .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
-/// The value of a header that must stand once.
+/// The value of a header that must occur exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

@@ -2,7 +2,7 @@
 //! guessed.
 //!
 //! Fields are split first and read one by one, so that an error can name its
-//! field. Unknown fields are skipped; a known one that stands twice is refused.
+//! field. Unknown fields are skipped; a duplicate of a known one is refused.
 
 use std::{borrow::Cow, fmt};
 
@@ -25,7 +25,7 @@ const DEVICE: &str = "1 to 64 printable ASCII characters";
 pub struct Connect {
     /// The token, if it did not come in a header.
     pub token: Option<String>,
-    /// Where the client stands, by public stream name.
+    /// Last positions of the client, by public stream name.
     pub positions: Vec<(String, Position)>,
     /// Queues to follow from the start.
     pub queues: Vec<String>,
@@ -66,7 +66,7 @@ pub enum ClientFrame {
     Presence {
         /// The queue.
         queue: String,
-        /// Tell, or tell no longer.
+        /// Start or stop watching.
         watch: bool,
     },
 }
@@ -108,7 +108,10 @@ pub fn parse(text: &str) -> Result<ClientFrame, BadFrame> {
     let fields: Fields<'_> = serde_json::from_str(text)
         .map_err(|_| BadFrame::whole("the message is not one JSON object, send one per message"))?;
     if let Some(twice) = fields.twice {
-        return Err(BadFrame::field(twice, "there once, not twice"));
+        return Err(BadFrame {
+            message: format!("duplicate field `{twice}`").into(),
+            ..BadFrame::field(twice, "unique")
+        });
     }
     let kind: String = required(fields.kind, "type", "a string")?;
     match kind.as_str() {
@@ -194,7 +197,7 @@ impl<'a> Fields<'a> {
         let texts: Positions = optional(
             self.positions,
             "positions",
-            "an object of strings, no name twice",
+            "an object of strings, without duplicates",
         )?
         .unwrap_or_default();
         let mut positions = Vec::with_capacity(texts.0.len());
@@ -293,7 +296,7 @@ impl<'de> Deserialize<'de> for Positions {
                     if pairs.len() == MAX_QUEUES + 2
                         || pairs.iter().any(|(name, _)| *name == pair.0)
                     {
-                        return Err(A::Error::custom("too many, or one twice"));
+                        return Err(A::Error::custom("too many, or a duplicate"));
                     }
                     pairs.push(pair);
                 }

@@ -1,4 +1,4 @@
-//! The receiving end of the link, which makes itself anew when it is cut: at once,
+//! The receiving end of the link, which reconnects when it is cut: at once,
 //! then after 100 ms, doubling to 5 s, with full jitter; after 30 s if another edge
 //! took this one's name.
 
@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What became of the link.
 pub(super) enum Event {
     /// It is made; this is the way out.
-    Made(mpsc::Sender<Vec<ToHub>>),
+    Linked(mpsc::Sender<Vec<ToHub>>),
     /// Something came.
     Batch(Vec<ToEdge>),
     /// It is cut, or could not be made. Start over.
@@ -30,10 +30,10 @@ type Making = Pin<Box<dyn Future<Output = Result<Channels, LinkError>> + Send>>;
 
 enum State {
     Making(Making),
-    Made(mpsc::Receiver<Vec<ToEdge>>),
+    Linked(mpsc::Receiver<Vec<ToEdge>>),
 }
 
-/// See the module's page.
+/// The state of one task.
 pub(super) struct Incoming {
     state: State,
     /// Attempts since the last welcome.
@@ -75,15 +75,15 @@ impl Incoming {
         match &mut self.state {
             State::Making(making) => match making.await {
                 Ok(Channels { to_hub, from_hub }) => {
-                    self.state = State::Made(from_hub);
-                    Event::Made(to_hub)
+                    self.state = State::Linked(from_hub);
+                    Event::Linked(to_hub)
                 }
                 Err(error) => {
                     warn!(%error, attempt = self.attempts, "no link to the notifier, trying again");
                     Event::Lost
                 }
             },
-            State::Made(from_hub) => from_hub.recv().await.map_or(Event::Lost, Event::Batch),
+            State::Linked(from_hub) => from_hub.recv().await.map_or(Event::Lost, Event::Batch),
         }
     }
 
@@ -91,7 +91,7 @@ impl Incoming {
     pub(super) fn try_next(&mut self) -> Option<Event> {
         match &mut self.state {
             State::Making(_) => None,
-            State::Made(from_hub) => match from_hub.try_recv() {
+            State::Linked(from_hub) => match from_hub.try_recv() {
                 Ok(batch) => Some(Event::Batch(batch)),
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => Some(Event::Lost),

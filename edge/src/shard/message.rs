@@ -1,4 +1,4 @@
-//! What sockets tell their shard.
+//! Messages from sockets to their shard.
 
 use std::{
     borrow::Cow,
@@ -33,7 +33,7 @@ pub(crate) enum FromSocket {
     Request(SessionId, Request),
     /// Bytes that the protocol wants written: pongs, the answer to a close.
     Replies(SessionId, Bytes),
-    /// The client is to be told why, and closed.
+    /// The client is to be sent the reason, and closed.
     Fault {
         /// The session.
         session: SessionId,
@@ -93,7 +93,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// A refusal in the reason's own words.
+    /// A refusal with the reason's own sentence.
     pub(crate) fn refused(reason: Reason, field: &'static str) -> Self {
         Request::Bad {
             reason,
@@ -148,8 +148,8 @@ impl Opening {
     ) -> Self {
         let positions = &connect.positions;
         let from = |name: &str| {
-            let found = positions.iter().find(|(known, _)| known == name);
-            found.map(|(_, position)| *position)
+            let events = positions.iter().find(|(known, _)| known == name);
+            events.map(|(_, position)| *position)
         };
         let mut interests = Vec::with_capacity(2 + queues.len());
         let own: StreamName = format!("user:{}", user.id).into();

@@ -11,16 +11,16 @@ use delivery::{
     link::{Ephemeral, SessionId, ToEdge},
 };
 
-use super::{FromSocket, Request, Shard, sockets::Found};
+use super::{FromSocket, Request, Shard, sockets::SocketEvent};
 use crate::{
     clock, frame,
     metrics::ReasonLabel,
     protocol::{self, PublicStream, ServerFrame, StreamPosition, position_text},
 };
 
-/// What the rules and the encoder had counted when the metrics were last told.
+/// What the rules and the encoder had counted when the metrics were last updated.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct CountedStats {
     stats: delivery::edge::Stats,
     encoded: u64,
     unknown: u64,
@@ -91,7 +91,7 @@ impl Shard {
             offset: event.offset,
             check: event.check,
         };
-        let place = frame::Place {
+        let place = frame::EventPosition {
             stream,
             position: Some(position),
         };
@@ -99,7 +99,7 @@ impl Shard {
     }
 
     fn encode_ephemeral(&mut self, stream: &StreamName, event: &mut Ephemeral, unix_ms: i64) {
-        let place = frame::Place {
+        let place = frame::EventPosition {
             stream,
             position: None,
         };
@@ -108,7 +108,7 @@ impl Shard {
 
     // === from sockets ===
 
-    pub(super) fn hear_socket(&mut self, message: FromSocket) {
+    pub(super) fn on_socket_message(&mut self, message: FromSocket) {
         match message {
             FromSocket::Open(opening) => {
                 self.sockets.insert(&opening);
@@ -127,7 +127,7 @@ impl Shard {
             FromSocket::Request(session, request) => {
                 self.metrics.messages.inc();
                 if self.sockets.is_open(session) {
-                    self.hear_client(session, request);
+                    self.on_request(session, request);
                 }
             }
             FromSocket::Replies(session, bytes) => {
@@ -146,14 +146,14 @@ impl Shard {
                 self.gone(session);
             }
             FromSocket::Writable(session) => {
-                let mut found = Vec::new();
-                self.sockets.writable(session, &mut found);
-                self.learn(&mut found);
+                let mut events = Vec::new();
+                self.sockets.writable(session, &mut events);
+                self.on_socket_events(&mut events);
             }
         }
     }
 
-    fn hear_client(&mut self, session: SessionId, request: Request) {
+    fn on_request(&mut self, session: SessionId, request: Request) {
         match request {
             Request::Subscribe { stream, from } => {
                 self.feed(Input::Subscribe {
@@ -227,24 +227,24 @@ impl Shard {
 
     /// Carries out all decisions and writes every touched socket once.
     pub(super) fn execute(&mut self) {
-        let mut found = Vec::new();
+        let mut events = Vec::new();
         loop {
             self.apply();
-            self.sockets.flush(&mut found);
-            if found.is_empty() {
+            self.sockets.flush(&mut events);
+            if events.is_empty() {
                 return;
             }
             // What sockets did may lead to more decisions.
-            self.learn(&mut found);
+            self.on_socket_events(&mut events);
         }
     }
 
-    fn learn(&mut self, found: &mut Vec<Found>) {
-        for found in found.drain(..) {
-            match found {
-                Found::Blocked(session) => self.feed(Input::Blocked { session }),
-                Found::Writable(session) => self.feed(Input::Writable { session }),
-                Found::Dead(session) => self.feed(Input::Closed { session }),
+    fn on_socket_events(&mut self, events: &mut Vec<SocketEvent>) {
+        for event in events.drain(..) {
+            match event {
+                SocketEvent::Blocked(session) => self.feed(Input::Blocked { session }),
+                SocketEvent::Writable(session) => self.feed(Input::Writable { session }),
+                SocketEvent::Dead(session) => self.feed(Input::Closed { session }),
             }
         }
     }
@@ -256,7 +256,7 @@ impl Shard {
             match output {
                 Output::Write { session, frame } => self.sockets.push(session, frame),
                 Output::ToHub(message) => self.to_hub.push(message),
-                Output::Notify { session, notice } => self.tell(session, &notice),
+                Output::Notify { session, notice } => self.notify(session, &notice),
                 Output::Ping { session } => self.sockets.push(session, frame::PING),
                 Output::Close {
                     session,
@@ -270,8 +270,8 @@ impl Shard {
         self.outputs = outputs;
     }
 
-    fn tell(&mut self, session: SessionId, notice: &Notice) {
-        let Some((user, public_id)) = self.sockets.whose(session) else {
+    fn notify(&mut self, session: SessionId, notice: &Notice) {
+        let Some((user, public_id)) = self.sockets.identity(session) else {
             return;
         };
         let frame = match notice {
@@ -349,7 +349,7 @@ impl Shard {
         metrics
             .sessions
             .inc_by(new.sessions.cast_signed() - old.sessions.cast_signed());
-        self.counted = Counted {
+        self.counted = CountedStats {
             stats: new,
             encoded: self.encoder.encoded,
             unknown: self.encoder.unknown,

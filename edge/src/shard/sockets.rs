@@ -1,6 +1,6 @@
 //! The write sides of a shard's sockets.
 //!
-//! What always holds: a socket that was not told goodbye is open; one that was is
+//! What always holds: a socket that was not sent `bye` is open; one that was is
 //! cut after a while, whatever its client does; what waits for a socket that does
 //! not take data is bounded.
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a client may take to answer a close.
-const LINGER_MS: Millis = 5_000;
+const CLOSE_TIMEOUT_MS: Millis = 5_000;
 
 /// Bytes of notices that may wait for a blocked socket, beyond its events. More
 /// is a client that sends and never reads.
@@ -32,7 +32,7 @@ struct Socket {
     user: Arc<str>,
     public_id: Arc<str>,
     ends_unix_ms: i64,
-    /// It was told goodbye.
+    /// It was sent `bye`.
     closing: bool,
     /// It is among those to be flushed.
     touched: bool,
@@ -48,8 +48,8 @@ enum Blocked {
     Answered,
 }
 
-/// What a flush found out.
-pub(super) enum Found {
+/// What a flush events out.
+pub(super) enum SocketEvent {
     /// The socket has begun, or gone on, to take less than it was given.
     Blocked(SessionId),
     /// It took everything that had waited.
@@ -58,17 +58,17 @@ pub(super) enum Found {
     Dead(SessionId),
 }
 
-/// See the module's page.
+/// The state of one task.
 pub(super) struct Sockets {
-    known: HashMap<SessionId, Socket, BuildHasherDefault<Spread>>,
+    by_session: HashMap<SessionId, Socket, BuildHasherDefault<SessionHasher>>,
     touched: Vec<SessionId>,
-    lingering: VecDeque<(Millis, SessionId)>,
+    closing_until: VecDeque<(Millis, SessionId)>,
     most_waiting: usize,
-    tools: Tools,
+    context: WriteContext,
 }
 
 /// What it takes to write to any of them.
-struct Tools {
+struct WriteContext {
     /// Memory of queues that are empty now.
     spare: Vec<Vec<Bytes>>,
     wake: mpsc::Sender<FromSocket>,
@@ -82,11 +82,11 @@ impl Sockets {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            known: HashMap::default(),
+            by_session: HashMap::default(),
             touched: Vec::new(),
-            lingering: VecDeque::new(),
+            closing_until: VecDeque::new(),
             most_waiting: limits.queue_bytes + limits.write_bytes + NOTICE_BYTES,
-            tools: Tools {
+            context: WriteContext {
                 spare: Vec::new(),
                 wake,
                 metrics,
@@ -95,7 +95,7 @@ impl Sockets {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.by_session.is_empty()
     }
 
     /// Takes a socket over.
@@ -109,31 +109,34 @@ impl Sockets {
             touched: false,
             blocked: None,
         };
-        self.known.insert(opening.session, socket);
+        self.by_session.insert(opening.session, socket);
     }
 
     /// User and public id of an open socket.
-    pub(super) fn whose(&self, session: SessionId) -> Option<(Arc<str>, Arc<str>)> {
-        let socket = self.known.get(&session).filter(|socket| !socket.closing)?;
+    pub(super) fn identity(&self, session: SessionId) -> Option<(Arc<str>, Arc<str>)> {
+        let socket = self
+            .by_session
+            .get(&session)
+            .filter(|socket| !socket.closing)?;
         Some((Arc::clone(&socket.user), Arc::clone(&socket.public_id)))
     }
 
     /// How long the session's token lasts from now on, in milliseconds.
     pub(super) fn expires_in_ms(&self, session: SessionId, unix_ms: i64) -> u64 {
-        let ends_unix_ms = self.known.get(&session).map_or(0, |s| s.ends_unix_ms);
+        let ends_unix_ms = self.by_session.get(&session).map_or(0, |s| s.ends_unix_ms);
         u64::try_from(ends_unix_ms.saturating_sub(unix_ms)).unwrap_or(0)
     }
 
-    /// Whether the socket is here and was not told goodbye.
+    /// Whether the socket exists and was not sent `bye`.
     pub(super) fn is_open(&self, session: SessionId) -> bool {
-        self.known
+        self.by_session
             .get(&session)
             .is_some_and(|socket| !socket.closing)
     }
 
     /// Notes when a session ends now.
     pub(super) fn ends(&mut self, session: SessionId, unix_ms: i64) {
-        if let Some(socket) = self.known.get_mut(&session) {
+        if let Some(socket) = self.by_session.get_mut(&session) {
             socket.ends_unix_ms = unix_ms;
         }
     }
@@ -141,7 +144,7 @@ impl Sockets {
     /// Sessions whose token has ended by the wall clock.
     pub(super) fn ended_by(&self, unix_ms: i64) -> Vec<SessionId> {
         let ended = |socket: &Socket| !socket.closing && socket.ends_unix_ms <= unix_ms;
-        self.known
+        self.by_session
             .iter()
             .filter(|(_, s)| ended(s))
             .map(|(session, _)| *session)
@@ -152,11 +155,11 @@ impl Sockets {
     /// socket takes data again.
     pub(super) fn push(&mut self, session: SessionId, frame: Bytes) {
         if let Some(socket) = self
-            .known
+            .by_session
             .get_mut(&session)
             .filter(|socket| !socket.closing)
         {
-            socket.writer.push(frame, &mut self.tools.spare);
+            socket.writer.push(frame, &mut self.context.spare);
             if !socket.touched {
                 socket.touched = true;
                 self.touched.push(session);
@@ -167,13 +170,13 @@ impl Sockets {
     /// Adds what the protocol wants answered. A client that does not read gets
     /// one pong for many pings (RFC 6455 §5.5.3 allows it).
     pub(super) fn reply(&mut self, session: SessionId, bytes: Bytes) {
-        let Some(socket) = self.known.get_mut(&session) else {
+        let Some(socket) = self.by_session.get_mut(&session) else {
             return;
         };
         if let Some(blocked) = &mut socket.blocked
             && std::mem::replace(blocked, Blocked::Answered) == Blocked::Answered
         {
-            self.tools.metrics.pongs_dropped.inc();
+            self.context.metrics.pongs_dropped.inc();
             return;
         }
         self.push(session, bytes);
@@ -183,7 +186,7 @@ impl Sockets {
     /// client has to answer. Events that wait are dropped: they are in the log.
     pub(super) fn close(&mut self, session: SessionId, farewell: [Bytes; 2], now: Millis) {
         if let Some(socket) = self
-            .known
+            .by_session
             .get_mut(&session)
             .filter(|socket| !socket.closing)
         {
@@ -191,101 +194,107 @@ impl Sockets {
                 socket.writer.drop_waiting();
             }
             for frame in farewell {
-                socket.writer.push(frame, &mut self.tools.spare);
+                socket.writer.push(frame, &mut self.context.spare);
             }
             if !socket.touched {
                 socket.touched = true;
                 self.touched.push(session);
             }
             socket.closing = true;
-            self.lingering.push_back((now + LINGER_MS, session));
+            self.closing_until
+                .push_back((now + CLOSE_TIMEOUT_MS, session));
         }
     }
 
     /// Forgets a socket that has ended; says whether the rules still know it.
     pub(super) fn remove(&mut self, session: SessionId) -> bool {
-        let Some(mut socket) = self.known.remove(&session) else {
+        let Some(mut socket) = self.by_session.remove(&session) else {
             return false;
         };
         if socket.blocked.is_none() && !socket.writer.is_empty() {
             // The answer to a close may still wait here.
-            self.tools.write(&mut socket);
+            self.context.write(&mut socket);
         }
-        self.tools.unblock(&mut socket);
+        self.context.unblock(&mut socket);
         !socket.closing
     }
 
     /// Writes to every touched socket, once.
-    pub(super) fn flush(&mut self, found: &mut Vec<Found>) {
+    pub(super) fn flush(&mut self, events: &mut Vec<SocketEvent>) {
         for session in self.touched.drain(..) {
-            let Some(socket) = self.known.get_mut(&session) else {
+            let Some(socket) = self.by_session.get_mut(&session) else {
                 continue;
             };
             socket.touched = false;
             let lives = if socket.blocked.is_none() {
-                self.tools.flush(session, socket, found)
+                self.context.flush(session, socket, events)
             } else if socket.writer.bytes() > self.most_waiting {
-                self.tools.abort(session, socket, found);
+                self.context.abort(session, socket, events);
                 false
             } else {
                 true
             };
             if !lives {
-                self.known.remove(&session);
+                self.by_session.remove(&session);
             }
         }
     }
 
     /// A socket that was blocked takes data again.
-    pub(super) fn writable(&mut self, session: SessionId, found: &mut Vec<Found>) {
-        let Some(socket) = self.known.get_mut(&session) else {
+    pub(super) fn writable(&mut self, session: SessionId, events: &mut Vec<SocketEvent>) {
+        let Some(socket) = self.by_session.get_mut(&session) else {
             return;
         };
-        self.tools.unblock(socket);
+        self.context.unblock(socket);
         let before = socket.writer.bytes();
         let mut outcome = Vec::new();
-        if !self.tools.flush(session, socket, &mut outcome) {
-            self.known.remove(&session);
-            found.append(&mut outcome);
+        if !self.context.flush(session, socket, &mut outcome) {
+            self.by_session.remove(&session);
+            events.append(&mut outcome);
         } else if !socket.closing && socket.blocked.is_none() {
-            found.push(Found::Writable(session));
+            events.push(SocketEvent::Writable(session));
         } else if socket.writer.bytes() < before {
-            // Slow, not stopped: its time begins anew.
-            found.append(&mut outcome);
+            // Slow, not stopped: its time begins again.
+            events.append(&mut outcome);
         }
     }
 
     /// When [`Sockets::cut_overdue`] is due.
     pub(super) fn next_deadline(&self) -> Option<Millis> {
-        self.lingering.front().map(|(at, _)| *at)
+        self.closing_until.front().map(|(at, _)| *at)
     }
 
-    /// Cuts those that were told goodbye and did not go.
+    /// Cuts those that were sent `bye` and did not close.
     pub(super) fn cut_overdue(&mut self, now: Millis) {
-        while let Some((at, session)) = self.lingering.front().copied()
+        while let Some((at, session)) = self.closing_until.front().copied()
             && at <= now
         {
-            self.lingering.pop_front();
-            if let Some(mut socket) = self.known.remove(&session) {
-                self.tools.abort(session, &mut socket, &mut Vec::new());
+            self.closing_until.pop_front();
+            if let Some(mut socket) = self.by_session.remove(&session) {
+                self.context.abort(session, &mut socket, &mut Vec::new());
             }
         }
     }
 
     /// Cuts all; says how many there were.
     pub(super) fn cut_all(&mut self) -> usize {
-        let left = self.known.len();
-        for (session, mut socket) in self.known.drain() {
-            self.tools.abort(session, &mut socket, &mut Vec::new());
+        let left = self.by_session.len();
+        for (session, mut socket) in self.by_session.drain() {
+            self.context.abort(session, &mut socket, &mut Vec::new());
         }
-        self.lingering.clear();
+        self.closing_until.clear();
         left
     }
 }
 
-impl Tools {
+impl WriteContext {
     /// Says whether the socket lives.
-    fn flush(&mut self, session: SessionId, socket: &mut Socket, found: &mut Vec<Found>) -> bool {
+    fn flush(
+        &mut self,
+        session: SessionId,
+        socket: &mut Socket,
+        events: &mut Vec<SocketEvent>,
+    ) -> bool {
         match self.write(socket) {
             Flush::Done => {
                 if socket.closing {
@@ -303,13 +312,13 @@ impl Tools {
                     self.wake.clone(),
                 ));
                 if !socket.closing {
-                    found.push(Found::Blocked(session));
+                    events.push(SocketEvent::Blocked(session));
                 }
                 true
             }
             Flush::Dead => {
                 if !socket.closing {
-                    found.push(Found::Dead(session));
+                    events.push(SocketEvent::Dead(session));
                 }
                 false
             }
@@ -331,12 +340,12 @@ impl Tools {
         }
     }
 
-    fn abort(&self, session: SessionId, socket: &mut Socket, found: &mut Vec<Found>) {
+    fn abort(&self, session: SessionId, socket: &mut Socket, events: &mut Vec<SocketEvent>) {
         self.unblock(socket);
         self.metrics.aborted.inc();
         socket.writer.abort();
         if !socket.closing {
-            found.push(Found::Dead(session));
+            events.push(SocketEvent::Dead(session));
         }
     }
 }
@@ -345,9 +354,9 @@ impl Tools {
 /// multiplication (Fibonacci hashing) spreads them well enough; the default costs
 /// two per cent of a delivery.
 #[derive(Default)]
-struct Spread(u64);
+struct SessionHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for SessionHasher {
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.write_u64(self.0 ^ u64::from(*byte));

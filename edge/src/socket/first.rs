@@ -4,7 +4,7 @@
 //! [`FREE_BYTES`] of a first message, unless the budget that all of them share has
 //! room for the whole of it. Room is taken when a frame announces its length,
 //! before memory is allocated for it, and given back when the message has been
-//! dealt out or the connection ends.
+//! handled or the connection ends.
 
 use std::{io::Cursor, sync::Arc};
 
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader, coding::OpCode};
 
-use super::reader::{self, End, Heard, Reader};
+use super::reader::{self, ReadEnd, Reader, Received};
 use crate::protocol::{MAX_FIRST_MESSAGE_BYTES, MAX_MESSAGE_BYTES};
 
 /// Bytes of a first message that need no room in the budget.
@@ -44,7 +44,7 @@ pub(super) struct First {
     /// Its text.
     pub text: String,
     /// What came after it in the same read.
-    pub rest: Heard,
+    pub rest: Received,
     /// Reads what comes next, with the usual limits and a fresh buffer.
     pub reader: Reader,
     /// Its room in the budget: keep this as long as the message.
@@ -66,12 +66,16 @@ impl FirstMessage {
     }
 
     /// Waits for the whole message. `leftover` was read already.
-    pub(super) async fn read(mut self, leftover: &[u8], stream: &TcpStream) -> Result<First, End> {
+    pub(super) async fn read(
+        mut self,
+        leftover: &[u8],
+        stream: &TcpStream,
+    ) -> Result<First, ReadEnd> {
         if let Some(first) = self.feed(leftover, stream)? {
             return Ok(first);
         }
         loop {
-            stream.readable().await.map_err(|_| End::Io)?;
+            stream.readable().await.map_err(|_| ReadEnd::Io)?;
             if let Some(chunk) = reader::read_chunk(stream, |chunk| self.feed(chunk, stream))
                 && let Some(first) = chunk??
             {
@@ -80,15 +84,15 @@ impl FirstMessage {
         }
     }
 
-    fn feed(&mut self, input: &[u8], stream: &TcpStream) -> Result<Option<First>, End> {
-        let end = self.measure(input).map_err(End::Fault)?;
+    fn feed(&mut self, input: &[u8], stream: &TcpStream) -> Result<Option<First>, ReadEnd> {
+        let end = self.measure(input).map_err(ReadEnd::Fault)?;
         let (message, rest) = input.split_at(end.unwrap_or(input.len()));
-        let mut heard = self.reader.feed(message);
-        if !heard.replies.is_empty() {
+        let mut received = self.reader.feed(message);
+        if !received.replies.is_empty() {
             // Nothing else was written yet: a pong fits, or the client does not read.
-            let _ = stream.try_write(&heard.replies);
+            let _ = stream.try_write(&received.replies);
         }
-        if let Some(text) = heard.texts.pop_front() {
+        if let Some(text) = received.texts.pop_front() {
             let mut reader = Reader::new(MAX_MESSAGE_BYTES);
             return Ok(Some(First {
                 text,
@@ -97,7 +101,7 @@ impl FirstMessage {
                 reserved: self.reserved.take(),
             }));
         }
-        heard.end.map_or(Ok(None), Err)
+        received.end.map_or(Ok(None), Err)
     }
 
     /// Follows the frames through `input`; says where the message ends, if it does.

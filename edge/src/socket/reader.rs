@@ -38,24 +38,24 @@ pub(crate) fn accept_key(key: &[u8]) -> String {
 
 /// Why reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ReadEnd {
     /// The client closed, properly.
     Peer,
     /// The connection broke or just ended.
     Io,
-    /// The client broke the protocol: it is told why.
+    /// The client broke the protocol: it is sent the reason.
     Fault(Reason),
 }
 
 /// What one read brought.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct Received {
     /// Text messages, in order.
     pub texts: VecDeque<String>,
     /// Bytes to write: pongs, or the answer to a close.
     pub replies: Vec<u8>,
     /// Set if there is no more to come.
-    pub end: Option<End>,
+    pub end: Option<ReadEnd>,
     /// Whether there was any whole frame.
     pub alive: bool,
 }
@@ -81,49 +81,51 @@ impl Reader {
     }
 
     /// What is there already; `None` if nothing is.
-    pub(super) fn read_now(&mut self, stream: &TcpStream) -> Option<Heard> {
+    pub(super) fn read_now(&mut self, stream: &TcpStream) -> Option<Received> {
         let read = read_chunk(stream, |chunk| self.feed(chunk))?;
-        Some(read.unwrap_or_else(|end| Heard {
+        Some(read.unwrap_or_else(|end| Received {
             end: Some(end),
-            ..Heard::default()
+            ..Received::default()
         }))
     }
 
     /// What these bytes hold, with those that came before.
-    pub(super) fn feed(&mut self, input: &[u8]) -> Heard {
-        let mut heard = Heard::default();
+    pub(super) fn feed(&mut self, input: &[u8]) -> Received {
+        let mut received = Received::default();
         let mut memory = Memory {
             input,
             replies: Vec::new(),
         };
-        while heard.end.is_none() {
+        while received.end.is_none() {
             match self.context.read(&mut memory) {
                 Ok(Message::Text(text)) => {
-                    heard.alive = true;
-                    heard.texts.push_back(text.as_str().to_owned());
+                    received.alive = true;
+                    received.texts.push_back(text.as_str().to_owned());
                 }
-                Ok(Message::Binary(_)) => heard.end = Some(End::Fault(Reason::BinaryFrame)),
+                Ok(Message::Binary(_)) => received.end = Some(ReadEnd::Fault(Reason::BinaryFrame)),
                 Ok(Message::Close(_)) => {
                     // The next read writes the answer and reports the end.
-                    heard.alive = true;
+                    received.alive = true;
                 }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => heard.alive = true,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
+                    received.alive = true;
+                }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => heard.end = Some(end_of(&error)),
+                Err(error) => received.end = Some(end_of(&error)),
             }
         }
-        heard.replies = memory.replies;
-        heard
+        received.replies = memory.replies;
+        received
     }
 }
 
-fn end_of(error: &Error) -> End {
+fn end_of(error: &Error) -> ReadEnd {
     match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => End::Peer,
-        Error::Capacity(_) => End::Fault(Reason::TooBig),
-        Error::Utf8(_) => End::Fault(Reason::BadUtf8),
-        Error::Io(_) => End::Io,
-        _ => End::Fault(Reason::ProtocolError),
+        Error::ConnectionClosed | Error::AlreadyClosed => ReadEnd::Peer,
+        Error::Capacity(_) => ReadEnd::Fault(Reason::TooBig),
+        Error::Utf8(_) => ReadEnd::Fault(Reason::BadUtf8),
+        Error::Io(_) => ReadEnd::Io,
+        _ => ReadEnd::Fault(Reason::ProtocolError),
     }
 }
 
@@ -131,13 +133,13 @@ fn end_of(error: &Error) -> End {
 pub(super) fn read_chunk<T>(
     stream: &TcpStream,
     take: impl FnOnce(&[u8]) -> T,
-) -> Option<Result<T, End>> {
+) -> Option<Result<T, ReadEnd>> {
     let mut scratch = [0; SCRATCH_BYTES];
     match stream.try_read(&mut scratch) {
-        Ok(0) => Some(Err(End::Io)),
+        Ok(0) => Some(Err(ReadEnd::Io)),
         Ok(length) => Some(Ok(take(&scratch[..length]))),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(_) => Some(Err(End::Io)),
+        Err(_) => Some(Err(ReadEnd::Io)),
     }
 }
 
@@ -205,7 +207,7 @@ mod tests {
         frame
     }
 
-    fn feed(bytes: &[u8]) -> Heard {
+    fn feed(bytes: &[u8]) -> Received {
         Reader::new(MAX_MESSAGE_BYTES).feed(bytes)
     }
 
@@ -241,11 +243,11 @@ mod tests {
                 Reason::TooBig,
             ),
         ] {
-            assert_eq!(fault(&bytes), Some(End::Fault(reason)), "{what}");
+            assert_eq!(fault(&bytes), Some(ReadEnd::Fault(reason)), "{what}");
         }
         let mut fragments = frame(0x01, &[b'x'; 9_000]);
         fragments.extend(frame(0x80, &[b'x'; 9_000]));
-        assert_eq!(fault(&fragments), Some(End::Fault(Reason::TooBig)));
+        assert_eq!(fault(&fragments), Some(ReadEnd::Fault(Reason::TooBig)));
     }
 
     #[test]
@@ -256,28 +258,28 @@ mod tests {
         bytes.extend(frame(0x81, b"two"));
         for cut in 0..bytes.len() {
             let mut reader = Reader::new(MAX_MESSAGE_BYTES);
-            let mut heard = reader.feed(&bytes[..cut]);
+            let mut received = reader.feed(&bytes[..cut]);
             let second = reader.feed(&bytes[cut..]);
-            heard.texts.extend(second.texts);
-            heard.replies.extend(second.replies);
-            assert_eq!(heard.texts, ["grüße", "two"], "cut at {cut}");
-            assert_eq!(heard.replies, [0x8a, 1, b'p'], "cut at {cut}");
+            received.texts.extend(second.texts);
+            received.replies.extend(second.replies);
+            assert_eq!(received.texts, ["grüße", "two"], "cut at {cut}");
+            assert_eq!(received.replies, [0x8a, 1, b'p'], "cut at {cut}");
         }
     }
 
     #[test]
     fn a_close_is_answered_with_its_code() {
-        let heard = feed(&frame(0x88, &[0x03, 0xe8, b'b']));
-        assert_eq!(heard.end, Some(End::Peer));
-        assert_eq!(heard.replies, [0x88, 3, 0x03, 0xe8, b'b']);
+        let received = feed(&frame(0x88, &[0x03, 0xe8, b'b']));
+        assert_eq!(received.end, Some(ReadEnd::Peer));
+        assert_eq!(received.replies, [0x88, 3, 0x03, 0xe8, b'b']);
     }
 
     #[test]
     fn many_pings_in_one_read_make_no_more_than_they_are() {
         let pings: Vec<u8> = frame(0x89, b"").repeat(300);
-        let heard = feed(&pings);
-        assert!(heard.alive && heard.end.is_none());
-        assert!(heard.replies.len() <= pings.len());
-        assert_eq!(heard.replies[..2], [0x8a, 0]);
+        let received = feed(&pings);
+        assert!(received.alive && received.end.is_none());
+        assert!(received.replies.len() <= pings.len());
+        assert_eq!(received.replies[..2], [0x8a, 0]);
     }
 }

@@ -12,8 +12,8 @@ use delivery::{Position, StreamName, link::SessionId};
 use tokio::{net::TcpStream, sync::mpsc};
 
 use super::{
-    Context, Goodbye, Place,
-    reader::{self, End, Heard, Reader},
+    ConnectionPermit, Context, Goodbye,
+    reader::{self, ReadEnd, Reader, Received},
 };
 use crate::{
     auth::{Grants, Keys, User},
@@ -27,22 +27,22 @@ pub(super) struct Session {
     id: SessionId,
     user: Arc<str>,
     grants: Grants,
-    /// Queues asked for, so that a narrower token can take them away.
+    /// Queues subscribed to, so that a narrower token can take them away.
     queues: Vec<StreamName>,
     keys: Arc<Keys>,
     shard: mpsc::Sender<FromSocket>,
     reader: Reader,
-    receipts: Pace,
+    receipts: ReceiptRate,
 }
 
 /// How many `receipt` frames a client may send: they are not among its other
 /// messages, and not without a bound. 100 at once, ten a second after that.
-struct Pace {
+struct ReceiptRate {
     /// When the frames sent so far are paid for.
     paid: Instant,
 }
 
-impl Pace {
+impl ReceiptRate {
     const EACH: Duration = Duration::from_millis(100);
     const AT_ONCE: Duration = Duration::from_secs(10);
 
@@ -61,9 +61,10 @@ impl Pace {
 }
 
 impl Session {
-    /// Tells the shard of a session, with what its first frame asked for.
+    /// Opens the session at its shard, with what the first frame subscribes to.
     pub(super) async fn open(
-        (connect, user): (Connect, User),
+        connect: Connect,
+        user: User,
         reader: Reader,
         stream: &Arc<TcpStream>,
         context: &Context,
@@ -77,7 +78,7 @@ impl Session {
             keys: Arc::clone(&context.keys),
             shard,
             reader,
-            receipts: Pace {
+            receipts: ReceiptRate {
                 paid: Instant::now(),
             },
         });
@@ -115,8 +116,8 @@ impl Session {
     pub(super) async fn run(
         mut self: Box<Self>,
         stream: Arc<TcpStream>,
-        first: Heard,
-        place: Place,
+        first: Received,
+        permit: ConnectionPermit,
     ) {
         let mut messages = VecDeque::new();
         let mut end = self.digest(first, &mut messages);
@@ -132,28 +133,32 @@ impl Session {
             }
             messages = VecDeque::new();
             if stream.readable().await.is_err() {
-                end = Some(End::Io);
-            } else if let Some(heard) = self.reader.read_now(&stream) {
-                end = self.digest(heard, &mut messages);
+                end = Some(ReadEnd::Io);
+            } else if let Some(received) = self.reader.read_now(&stream) {
+                end = self.digest(received, &mut messages);
             }
         }
-        if matches!(end, Some(End::Fault(_))) {
+        if matches!(end, Some(ReadEnd::Fault(_))) {
             // The shard bounds this: it shuts the socket down after a while.
             reader::discard(&stream).await;
         }
-        // If the shard has ended there is nobody to tell.
+        // If the shard has ended nobody receives this.
         let _ = self.shard.send(FromSocket::Closed(self.id)).await;
-        drop(place);
+        drop(permit);
     }
 
     /// Makes messages for the shard of what was read.
-    fn digest(&mut self, heard: Heard, messages: &mut VecDeque<FromSocket>) -> Option<End> {
-        let Heard {
+    fn digest(
+        &mut self,
+        received: Received,
+        messages: &mut VecDeque<FromSocket>,
+    ) -> Option<ReadEnd> {
+        let Received {
             texts,
             replies,
             end,
             alive,
-        } = heard;
+        } = received;
         if alive && texts.is_empty() {
             messages.push_back(FromSocket::Received(self.id));
         }
@@ -166,18 +171,18 @@ impl Session {
         if !replies.is_empty() {
             messages.push_back(FromSocket::Replies(self.id, replies.into()));
         }
-        if let Some(End::Fault(reason)) = end {
+        if let Some(ReadEnd::Fault(reason)) = end {
             return Some(self.fault(reason, messages));
         }
         end
     }
 
-    fn fault(&self, reason: Reason, messages: &mut VecDeque<FromSocket>) -> End {
+    fn fault(&self, reason: Reason, messages: &mut VecDeque<FromSocket>) -> ReadEnd {
         messages.push_back(FromSocket::Fault {
             session: self.id,
             reason,
         });
-        End::Fault(reason)
+        ReadEnd::Fault(reason)
     }
 
     /// What a message asks of the shard; an error ends the connection.
@@ -193,7 +198,7 @@ impl Session {
                 let name = format!("queue:{queue}");
                 match self.queues.iter().position(|stream| **stream == *name) {
                     Some(at) => Request::Unsubscribe(self.queues.swap_remove(at)),
-                    // Nothing that exists is told by this: never asked for, or
+                    // Does not reveal whether the queue exists: never subscribed, or
                     // not granted, is all one.
                     None => Request::refused_queue(Reason::BadRequest, queue),
                 }
@@ -273,13 +278,13 @@ mod tests {
     #[test]
     fn a_hundred_receipt_frames_pass_at_once_and_then_ten_a_second() {
         let start = Instant::now();
-        let mut pace = Pace { paid: start };
+        let mut rate = ReceiptRate { paid: start };
         for _ in 0..100 {
-            assert_eq!(pace.spend(start), Ok(()));
+            assert_eq!(rate.spend(start), Ok(()));
         }
-        let wait = pace.spend(start).expect_err("the hundred are spent");
+        let wait = rate.spend(start).expect_err("the hundred are spent");
         assert_eq!(wait, Duration::from_millis(100));
-        assert_eq!(pace.spend(start + wait), Ok(()));
-        assert!(pace.spend(start + wait).is_err());
+        assert_eq!(rate.spend(start + wait), Ok(()));
+        assert!(rate.spend(start + wait).is_err());
     }
 }

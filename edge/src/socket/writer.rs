@@ -103,7 +103,7 @@ impl Writer {
 
     fn write(&self) -> Result<usize, Errno> {
         // Straight to the kernel: the runtime knows that a socket is writable
-        // only once it has been told, and a fresh one has not been yet.
+        // only after its first readiness event, which a fresh one has not had.
         match self.write_once() {
             Err(Errno::AGAIN) => {
                 // Once more under the runtime's eyes: if it still blocks, the

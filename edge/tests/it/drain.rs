@@ -1,4 +1,4 @@
-//! The end: not ready, nobody new, everybody told and moved off, and then quickly
+//! The end: not ready, nobody new, everybody notified and moved off, and then quickly
 //! gone.
 
 use std::time::{Duration, Instant};
@@ -27,9 +27,9 @@ async fn clients_are_moved_off_with_a_hint_and_the_edge_ends_in_time() {
     assert!(world.get("/livez").await.starts_with("HTTP/1.1 200"));
     let mut hints = Vec::new();
     for client in &mut clients {
-        let (heard, close) = client.end().await;
+        let (received, close) = client.end().await;
         assert_eq!(u16::from(close.unwrap().code), 1012);
-        hints.push(heard.last().unwrap()["retryAfterMs"].as_u64().unwrap());
+        hints.push(received.last().unwrap()["retryAfterMs"].as_u64().unwrap());
     }
     hints.sort_unstable();
     hints.dedup();

@@ -113,7 +113,7 @@ fn full_connect(unit: &str) -> String {
 async fn a_client_comes_back_with_everything_that_it_may_hold() {
     let mut world = World::start(|_| ()).await;
     let mut link = world.linked().await;
-    // All of them stay, so that only opens are asked of the notifier.
+    // All of them stay, so that the notifier sees nothing but opens.
     let mut clients = Vec::new();
     for unit in ["x", "é", "日本", "escaped"] {
         let mut client = world.client().await;
@@ -127,7 +127,7 @@ async fn a_client_comes_back_with_everything_that_it_may_hold() {
         let last = format!("queue:{}", long_name(127, unit).1);
         assert_eq!(&*interests[129].stream, last);
         link.answer(open, 41).await;
-        assert_eq!(client.hear().await["type"], "connected");
+        assert_eq!(client.receive().await["type"], "connected");
         clients.push(client);
     }
 }
@@ -180,15 +180,15 @@ async fn refusal_of(world: &World, link: &mut Link, first: &str) -> Option<Value
 #[tokio::test]
 async fn every_bad_token_gets_the_same_words() {
     let world = World::start(|_| ()).await;
-    let mut words = Vec::new();
+    let mut answers = Vec::new();
     for bad in ["", "x", "eyJhbGciOiJub25lIn0.e30."] {
         let mut client = world.client().await;
         client.say(&connect(bad)).await;
-        words.push(client.end().await.0);
+        answers.push(client.end().await.0);
     }
-    assert_eq!(words[0], words[1]);
-    assert_eq!(words[1], words[2]);
-    assert_eq!(words[0][0]["reconnect"], true);
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[1], answers[2]);
+    assert_eq!(answers[0][0]["reconnect"], true);
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn a_session_is_announced_with_what_the_client_has() {
             wanted("queue:eu-2", None),
         ]
     );
-    let error = client.hear().await;
+    let error = client.receive().await;
     assert_eq!(
         (&error["code"], &error["field"]),
         (&"forbidden".into(), &"queues".into())
@@ -258,7 +258,7 @@ async fn a_program_may_bring_its_token_in_a_header() {
     let mut client = crate::world::Client { socket };
     client.say(r#"{"type":"connect"}"#).await;
     link.open(0).await;
-    assert_eq!(client.hear().await["user"], "u9");
+    assert_eq!(client.receive().await["user"], "u9");
 }
 
 #[tokio::test]
@@ -279,5 +279,5 @@ async fn a_first_frame_cut_into_bytes_is_read_all_the_same() {
         stream.write_all(&[byte]).await.unwrap();
     }
     link.open(0).await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
 }

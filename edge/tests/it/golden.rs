@@ -9,7 +9,7 @@ use delivery::{
     link::{Gap, GapReason, Member, Presence},
 };
 use edge::{
-    frame::{self, Encoder, Place},
+    frame::{self, Encoder, EventPosition},
     protocol::{ServerFrame, StreamPosition, position_text},
 };
 use prost::Message as _;
@@ -92,7 +92,7 @@ fn envelope(body: Option<Body>) -> v1::Envelope {
 
 fn event(name: &str, stream: &str, stored: bool, envelope: &v1::Envelope) {
     let position = stored.then_some(POSITION);
-    let place = Place { stream, position };
+    let place = EventPosition { stream, position };
     check(
         name,
         &Encoder::default().event(&envelope.encode_to_vec(), place, NOW),
@@ -261,7 +261,7 @@ fn places_of_events_look_as_they_always_did() {
 
 #[test]
 fn an_envelope_that_cannot_be_read_keeps_its_place() {
-    let place = Place {
+    let place = EventPosition {
         stream: "user:u1",
         position: Some(POSITION),
     };
@@ -272,7 +272,7 @@ fn an_envelope_that_cannot_be_read_keeps_its_place() {
 
 #[test]
 fn answers_and_notices_look_as_they_always_did() {
-    let stands = || StreamPosition {
+    let position = || StreamPosition {
         position: position_text(POSITION),
     };
     let connected = ServerFrame::Connected {
@@ -281,7 +281,7 @@ fn answers_and_notices_look_as_they_always_did() {
         heartbeat_ms: 30_000,
         expires_in_ms: 3_600_000,
         streams: ["user", "everyone", "queue:support"]
-            .map(|s| (s.into(), stands()))
+            .map(|s| (s.into(), position()))
             .into(),
     };
     let subscribed = ServerFrame::Subscribed {
@@ -348,7 +348,7 @@ fn answers_and_notices_look_as_they_always_did() {
 }
 
 #[test]
-fn word_of_what_was_dealt_with_looks_as_it_always_did() {
+fn retracts_look_as_they_always_did() {
     for (name, read) in [("retract_read", true), ("retract_dismissed", false)] {
         let envelope = v1::Envelope {
             id: vec![2; 16].into(),
@@ -358,7 +358,7 @@ fn word_of_what_was_dealt_with_looks_as_it_always_did() {
             }),
             ..v1::Envelope::default()
         };
-        let place = Place {
+        let place = EventPosition {
             stream: "user:u1",
             position: None,
         };

@@ -181,19 +181,19 @@ async fn events_cross_processes_and_links_that_were_cut() {
     let mut client = world.client().await;
     client.say(&connect(&token("u1", &[]))).await;
     link.open().await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
     link.live(1, "one").await;
-    assert_eq!(client.hear().await["status"], "one");
+    assert_eq!(client.receive().await["status"], "one");
 
-    // The notifier ends the link; the edge makes another and says where it stands.
+    // The notifier ends the link; the edge makes another and sends its position.
     drop(link);
-    assert_eq!(client.hear().await["type"], "degraded");
+    assert_eq!(client.receive().await["type"], "degraded");
     let mut link = soon("another link", links.recv()).await.unwrap();
     link.welcome().await;
     link.open().await;
-    assert_eq!(client.hear().await["type"], "recovered");
+    assert_eq!(client.receive().await["type"], "recovered");
     link.live(2, "two").await;
-    assert_eq!(client.hear().await["offset"], 2);
+    assert_eq!(client.receive().await["offset"], 2);
 }
 
 #[tokio::test]
@@ -219,10 +219,10 @@ async fn an_edge_waits_for_a_notifier_that_starts_later() {
     let world = world(address).await;
     let mut client = world.client().await;
     client.say(&connect(&token("u1", &[]))).await;
-    assert_eq!(client.hear().await["type"], "degraded");
+    assert_eq!(client.receive().await["type"], "degraded");
     let (_, mut links, _serving) = gateway(&address.to_string()).await;
     let mut link = soon("a link", links.recv()).await.unwrap();
     link.welcome().await;
     link.open().await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
 }

@@ -29,7 +29,7 @@ async fn receipts_reach_the_notifier_once_each_answer_is_there() {
     client.say(&receipt("read")).await;
     // A message of another kind shows that both were taken in.
     client.say(r#"{"type":"ping"}"#).await;
-    assert_eq!(client.hear().await["type"], "pong");
+    assert_eq!(client.receive().await["type"], "pong");
     link.send(ToEdge::ReceiptsAcked { session }).await;
     let ToHub::Receipts { receipts, .. } = link.next().await else {
         panic!()
@@ -48,7 +48,7 @@ async fn receipts_are_not_counted_among_messages_but_have_a_pace_of_their_own() 
     }
     client.say(r#"{"type":"ping"}"#).await;
     loop {
-        let frame = client.hear().await;
+        let frame = client.receive().await;
         if frame["type"] == "pong" {
             break;
         }
@@ -68,7 +68,7 @@ async fn a_bad_receipt_is_named_and_the_connection_lives() {
     let mut link = world.linked().await;
     let mut client = world.connected(&mut link, "u1").await;
     client.say(&receipt("seen")).await;
-    let error = client.hear().await;
+    let error = client.receive().await;
     assert_eq!(
         (&error["type"], &error["code"], &error["field"]),
         (
@@ -108,21 +108,21 @@ async fn who_follows_a_queue_is_told_who_else_does() {
     let mut client = world.client().await;
     client.say(&connect(&token("u1", &["eu-*"]))).await;
     let session = link.open(0).await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
     let watch = |queue: &str, watch| {
         json!({"type": "presence", "queue": queue, "watch": watch}).to_string()
     };
-    // Not granted, and granted but not followed: an error each, and no word more.
+    // Not granted, and granted but not followed: an error each, and nothing more.
     client.say(&watch("us-1", true)).await;
-    assert_eq!(client.hear().await["code"], "forbidden");
+    assert_eq!(client.receive().await["code"], "forbidden");
     client.say(&watch("eu-1", true)).await;
-    assert_eq!(client.hear().await["code"], "bad_request");
+    assert_eq!(client.receive().await["code"], "bad_request");
 
     client.say(r#"{"type":"subscribe","queue":"eu-1"}"#).await;
     assert!(matches!(link.next().await, ToHub::Join { .. }));
     let joined = joined(("queue:eu-1", None), position(0), 0);
     link.send(ToEdge::Joined { session, joined }).await;
-    assert_eq!(client.hear().await["type"], "subscribed");
+    assert_eq!(client.receive().await["type"], "subscribed");
     client.say(&watch("eu-1", true)).await;
     assert!(matches!(link.next().await, ToHub::WatchPresence { .. }));
     let presence = |total, online| Presence {
@@ -143,12 +143,12 @@ async fn who_follows_a_queue_is_told_who_else_does() {
         ToEdge::Presence(presence(None, false)),
     ])
     .await;
-    let snapshot = client.hear().await;
+    let snapshot = client.receive().await;
     assert_eq!(
         (&snapshot["snapshot"], &snapshot["total"]),
         (&json!(true), &json!(1))
     );
-    let change = client.hear().await;
+    let change = client.receive().await;
     assert_eq!(change.get("snapshot"), None);
     assert_eq!(change["users"][0]["online"], json!(false));
 
@@ -177,7 +177,7 @@ async fn what_was_dealt_with_elsewhere_is_taken_away() {
         },
     })
     .await;
-    let retract = client.hear().await;
+    let retract = client.receive().await;
     assert_eq!(
         retract,
         json!({"type": "retract", "id": ID, "reason": "read"})

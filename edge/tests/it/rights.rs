@@ -60,7 +60,7 @@ async fn open(link: &mut Link, head: u64) -> u64 {
     session
 }
 
-/// The next request that is neither credit nor a page asked for.
+/// The next request that is neither credit nor a page request.
 async fn next_word(link: &mut Link) -> ToHub {
     loop {
         match link.next().await {
@@ -82,7 +82,7 @@ async fn all_before_marker(client: &mut Client, link: &Link) -> Vec<Value> {
     link.send(live("user:u1", 1, "marker")).await;
     let mut frames = Vec::new();
     loop {
-        let frame = client.hear().await;
+        let frame = client.receive().await;
         if frame["status"] == "marker" {
             return frames;
         }
@@ -117,7 +117,7 @@ async fn a_narrower_token_ends_a_replay_in_its_middle() {
     assert!(matches!(link.next().await, ToHub::Fetch { .. }));
     link.send(page(session, 0, 5, "old")).await;
     assert!(matches!(link.next().await, ToHub::Fetch { .. }));
-    // The next page is asked for, and on its way when the rights end.
+    // The next page is requested, and on its way when the rights end.
     refresh(&mut client, &["us-*"]).await;
     assert!(matches!(link.next().await, ToHub::Leave { .. }));
     link.send_all(vec![
@@ -165,14 +165,14 @@ async fn a_token_that_loses_every_queue_costs_one_message() {
     let connect = json!({"type": "connect", "token": token("u1", &["*"]), "queues": queues});
     client.say(&connect.to_string()).await;
     link.open(0).await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
     refresh(&mut client, &[]).await;
-    assert_eq!(client.hear().await["type"], "refreshed");
+    assert_eq!(client.receive().await["type"], "refreshed");
     for _ in 0..128 {
-        assert_eq!(client.hear().await["type"], "unsubscribed");
+        assert_eq!(client.receive().await["type"], "unsubscribed");
     }
     client.say(r#"{"type":"ping"}"#).await;
-    assert_eq!(client.hear().await["type"], "pong");
+    assert_eq!(client.receive().await["type"], "pong");
 }
 
 #[tokio::test]

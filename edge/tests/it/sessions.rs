@@ -21,13 +21,13 @@ async fn events_arrive_in_order_with_their_place() {
         live("user:u1", 2, "d"),
     ])
     .await;
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..4 {
-        let event = client.hear().await;
-        heard.push(json!([event["stream"], event["offset"], event["status"]]));
+        let event = client.receive().await;
+        received.push(json!([event["stream"], event["offset"], event["status"]]));
     }
     assert_eq!(
-        heard,
+        received,
         [
             json!(["user", 1, "a"]),
             json!(["everyone", 1, "b"]),
@@ -49,7 +49,7 @@ async fn an_event_for_everyone_reaches_every_socket() {
         .await;
     for client in &mut clients {
         for n in 1..=20 {
-            assert_eq!(client.hear().await["offset"], n);
+            assert_eq!(client.receive().await["offset"], n);
         }
     }
     let metrics = world.get("/metrics").await;
@@ -103,17 +103,17 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
     };
     link.send(ToEdge::Page(page)).await;
 
-    assert_eq!(client.hear().await["type"], "connected");
-    let gap = client.hear().await;
+    assert_eq!(client.receive().await["type"], "connected");
+    let gap = client.receive().await;
     assert_eq!(
         (&gap["type"], &gap["from"], &gap["to"]),
         (&json!("gap"), &json!(3), &json!(5))
     );
     for n in 6..=8 {
-        assert_eq!(client.hear().await["offset"], n);
+        assert_eq!(client.receive().await["offset"], n);
     }
     link.send(live("user:u1", 9, "live")).await;
-    assert_eq!(client.hear().await["offset"], 9);
+    assert_eq!(client.receive().await["offset"], 9);
 }
 
 #[tokio::test]
@@ -122,11 +122,11 @@ async fn when_the_notifier_goes_sockets_stay_and_are_told() {
     let mut link = world.linked().await;
     let mut client = world.connected(&mut link, "u1").await;
     link.send(live("user:u1", 1, "before")).await;
-    assert_eq!(client.hear().await["offset"], 1);
+    assert_eq!(client.receive().await["offset"], 1);
     drop(link);
-    assert_eq!(client.hear().await["type"], "degraded");
+    assert_eq!(client.receive().await["type"], "degraded");
     client.say(r#"{"type":"ping"}"#).await;
-    assert_eq!(client.hear().await["type"], "pong");
+    assert_eq!(client.receive().await["type"], "pong");
 
     let mut link = world.linked().await;
     let ToHub::Open {
@@ -138,7 +138,7 @@ async fn when_the_notifier_goes_sockets_stay_and_are_told() {
     assert_eq!(
         interests[0].from,
         Some(position(1)),
-        "announced from where it stands"
+        "announced with its position"
     );
     let own = joined(("user:u1", Some(position(1))), position(1), 1);
     let all = joined(("everyone", Some(position(0))), position(0), 0);
@@ -147,9 +147,9 @@ async fn when_the_notifier_goes_sockets_stay_and_are_told() {
         joined: vec![own, all],
     })
     .await;
-    assert_eq!(client.hear().await["type"], "recovered");
+    assert_eq!(client.receive().await["type"], "recovered");
     link.send(live("user:u1", 2, "after")).await;
-    assert_eq!(client.hear().await["offset"], 2);
+    assert_eq!(client.receive().await["offset"], 2);
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn queues_are_followed_and_left_by_grant() {
     let mut client = world.client().await;
     client.say(&connect(&token("u1", &["eu-*"]))).await;
     let session = link.open(0).await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
 
     client.say(r#"{"type":"subscribe","queue":"eu-1"}"#).await;
     let ToHub::Join { interest, .. } = link.next().await else {
@@ -172,12 +172,12 @@ async fn queues_are_followed_and_left_by_grant() {
         live("queue:eu-1", 5, "x"),
     ])
     .await;
-    let subscribed = client.hear().await;
+    let subscribed = client.receive().await;
     assert_eq!(
         (&subscribed["type"], &subscribed["queue"]),
         (&json!("subscribed"), &json!("eu-1"))
     );
-    let event = client.hear().await;
+    let event = client.receive().await;
     assert_eq!(
         (&event["stream"], &event["queue"], &event["offset"]),
         (&json!("queue"), &json!("eu-1"), &json!(5))
@@ -187,7 +187,7 @@ async fn queues_are_followed_and_left_by_grant() {
         client
             .say(&format!(r#"{{"type":"subscribe","queue":"{queue}"}}"#))
             .await;
-        let error = client.hear().await;
+        let error = client.receive().await;
         assert_eq!(
             (&error["type"], &error["code"]),
             (&json!("error"), &json!("forbidden")),
@@ -204,10 +204,10 @@ async fn queues_are_followed_and_left_by_grant() {
             token("u1", &["us"])
         ))
         .await;
-    let refreshed = client.hear().await;
+    let refreshed = client.receive().await;
     assert_eq!(refreshed["type"], "refreshed");
     assert!(refreshed["expiresInMs"].as_u64().is_some_and(|ms| ms > 0));
-    let left = client.hear().await;
+    let left = client.receive().await;
     assert_eq!(
         (&left["type"], &left["queue"]),
         (&json!("unsubscribed"), &json!("eu-1"))
@@ -269,7 +269,7 @@ async fn refused_messages_are_answered_and_too_many_end_it() {
         r#"{"type":"connect"}"#,
     ] {
         client.say(text).await;
-        let error = client.hear().await;
+        let error = client.receive().await;
         assert_eq!(
             (&error["type"], &error["code"]),
             (&json!("error"), &json!("bad_request")),
@@ -290,16 +290,19 @@ async fn too_many_messages_are_told_when_to_come_back() {
     for _ in 0..101 {
         client.say(r#"{"type":"ping"}"#).await;
     }
-    let (heard, close) = client.end().await;
+    let (received, close) = client.end().await;
     assert_eq!(u16::from(close.unwrap().code), 4029);
-    let bye = heard.last().unwrap();
+    let bye = received.last().unwrap();
     assert_eq!(bye["reconnect"], true);
     assert!(
         bye["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0),
         "{bye}"
     );
     assert_eq!(
-        heard.iter().filter(|frame| frame["type"] == "pong").count(),
+        received
+            .iter()
+            .filter(|frame| frame["type"] == "pong")
+            .count(),
         100
     );
 }
@@ -330,8 +333,8 @@ async fn a_ping_is_answered_and_a_close_too() {
     let pong = soon("a pong", client.socket.next()).await.unwrap().unwrap();
     assert_eq!(pong, Message::Pong("here".into()));
     client.socket.close(None).await.unwrap();
-    let (heard, close) = client.end().await;
-    assert!(heard.is_empty() && close.is_none_or(|close| u16::from(close.code) == 1000));
+    let (received, close) = client.end().await;
+    assert!(received.is_empty() && close.is_none_or(|close| u16::from(close.code) == 1000));
     assert!(matches!(link.next().await, ToHub::Close { .. }));
 }
 
@@ -367,11 +370,11 @@ async fn a_session_follows_a_queue_once_and_128_at_most() {
         ))
         .await;
     link.open(3).await;
-    let connected = client.hear().await;
+    let connected = client.receive().await;
     assert_eq!(connected["streams"].as_object().unwrap().len(), 130);
 
     client.say(r#"{"type":"subscribe","queue":"q7"}"#).await;
-    let again = client.hear().await;
+    let again = client.receive().await;
     assert_eq!(
         (&again["type"], &again["position"]),
         (
@@ -380,12 +383,12 @@ async fn a_session_follows_a_queue_once_and_128_at_most() {
         )
     );
     client.say(r#"{"type":"subscribe","queue":"q128"}"#).await;
-    let error = client.hear().await;
+    let error = client.receive().await;
     assert_eq!(error["code"], "too_many_subscriptions");
 
     // One less makes room for one more.
     client.say(r#"{"type":"unsubscribe","queue":"q7"}"#).await;
-    assert_eq!(client.hear().await["type"], "unsubscribed");
+    assert_eq!(client.receive().await["type"], "unsubscribed");
     assert!(matches!(link.next().await, ToHub::Leave { .. }));
     client.say(r#"{"type":"subscribe","queue":"q128"}"#).await;
     assert!(matches!(link.next().await, ToHub::Join { .. }));
@@ -405,7 +408,7 @@ async fn shards_share_the_users_and_each_has_its_link() {
             open = first.next() => { first.answer(open, 0).await; opened[0] += 1; }
             open = second.next() => { second.answer(open, 0).await; opened[1] += 1; }
         }
-        assert_eq!(client.hear().await["type"], "connected");
+        assert_eq!(client.receive().await["type"], "connected");
         clients.push(client);
     }
     assert!(opened[0] > 0 && opened[1] > 0, "{opened:?}");
@@ -413,6 +416,6 @@ async fn shards_share_the_users_and_each_has_its_link() {
         link.send(live("everyone", 1, "all")).await;
     }
     for client in &mut clients {
-        assert_eq!(client.hear().await["status"], "all");
+        assert_eq!(client.receive().await["status"], "all");
     }
 }

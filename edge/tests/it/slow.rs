@@ -14,7 +14,7 @@ async fn narrow(world: &World, link: &mut Link, user: &str) -> Client {
     let mut client = Client::over(stream, world.address).await;
     client.say(&connect(&token(user, &[]))).await;
     link.open(0).await;
-    assert_eq!(client.hear().await["type"], "connected");
+    assert_eq!(client.receive().await["type"], "connected");
     client
 }
 
@@ -35,7 +35,7 @@ async fn a_slow_client_misses_nothing_and_delays_nobody() {
     let last = 300;
     for n in 1..=last {
         link.send(live("everyone", n, &text)).await;
-        assert_eq!(quick.hear().await["offset"], n);
+        assert_eq!(quick.receive().await["offset"], n);
     }
     assert!(stalls(&world).await);
 
@@ -66,7 +66,7 @@ async fn a_slow_client_misses_nothing_and_delays_nobody() {
     };
     let read = async {
         for n in 1..=last {
-            let event = slow.hear().await;
+            let event = slow.receive().await;
             assert_eq!(
                 (event["offset"].as_u64(), event["status"].as_str()),
                 (Some(n), Some(&*text))
@@ -99,10 +99,10 @@ async fn a_client_that_reads_nothing_is_closed() {
             other => panic!("{other:?}"),
         }
     }
-    // It is told, if it reads within the time that it has for that.
-    let (heard, close) = stopped.end().await;
+    // It is sent the reason, if it reads within the time that it has for that.
+    let (received, close) = stopped.end().await;
     assert_eq!(u16::from(close.unwrap().code), 4008);
-    assert_eq!(heard.last().unwrap()["reason"], "slow_consumer");
+    assert_eq!(received.last().unwrap()["reason"], "slow_consumer");
 }
 
 #[tokio::test]

@@ -31,10 +31,10 @@ pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const EPOCH: u64 = 7;
 
 /// No condition that is waited for takes this long unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future)
+    timeout(WAIT_LIMIT, future)
         .await
         .unwrap_or_else(|_| panic!("{what} did not happen"))
 }
@@ -103,7 +103,7 @@ impl World {
         let mut client = self.client().await;
         client.say(&connect(&token(user, &[]))).await;
         link.open(0).await;
-        assert_eq!(client.hear().await["type"], "connected");
+        assert_eq!(client.receive().await["type"], "connected");
         client
     }
 
@@ -292,7 +292,7 @@ impl Client {
     }
 
     /// The next JSON frame.
-    pub(crate) async fn hear(&mut self) -> Value {
+    pub(crate) async fn receive(&mut self) -> Value {
         loop {
             match soon("a frame", self.socket.next()).await {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
@@ -304,26 +304,28 @@ impl Client {
 
     /// The close frame, and every JSON frame before it.
     pub(crate) async fn end(&mut self) -> (Vec<Value>, Option<CloseFrame>) {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             match soon("the end", self.socket.next()).await {
-                Some(Ok(Message::Text(text))) => heard.push(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Text(text))) => {
+                    received.push(serde_json::from_str(&text).unwrap());
+                }
                 Some(Ok(Message::Close(close))) => {
                     // Answers, and waits for the edge to hang up.
                     while let Some(Ok(_)) = soon("the end", self.socket.next()).await {}
-                    return (heard, close);
+                    return (received, close);
                 }
                 Some(Ok(_)) => {}
-                None | Some(Err(_)) => return (heard, None),
+                None | Some(Err(_)) => return (received, None),
             }
         }
     }
 
     /// The close code; the last frame before it must be the matching `bye`.
     pub(crate) async fn closed(&mut self) -> u16 {
-        let (heard, close) = self.end().await;
+        let (received, close) = self.end().await;
         let code = u16::from(close.expect("a close frame").code);
-        let bye = heard.last().expect("a bye");
+        let bye = received.last().expect("a bye");
         assert_eq!(
             (&bye["type"], &bye["code"]),
             (&"bye".into(), &code.into()),

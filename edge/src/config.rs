@@ -1,6 +1,6 @@
-//! What an edge is told before it starts.
+//! Settings of an edge: the one place of their defaults and checks.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use delivery::{InvalidLimit, Limits};
 
@@ -22,7 +22,7 @@ pub struct Config {
     /// Default: none.
     pub origins: Vec<String>,
     /// WebSocket connections at most; over it 503. Each idle one costs about
-    /// 4 KiB. Default 50,000.
+    /// 4 KiB. Default 100,000.
     pub max_connections: usize,
     /// Connections that are no WebSocket (yet) at most (handshakes, pages,
     /// probes); over it 503. Default 1,024.
@@ -36,7 +36,7 @@ pub struct Config {
     /// before they are authenticated; over it 1013. At least one largest frame
     /// (264 KiB). Default 16 MiB.
     pub first_frame_budget: usize,
-    /// How long an end may take, all told. Clients are moved off over most of it.
+    /// How long a shutdown may take in total. Clients are moved off over most of it.
     /// Default 10 s.
     pub drain: Duration,
     /// Bytes of each socket's send buffer in the kernel, which doubles it; `None`
@@ -47,7 +47,7 @@ pub struct Config {
     /// present it. Only on a loopback listener and without `origins`. Default: none.
     pub dev_key: Option<DevKey>,
     /// The WebSocket's address as the dashboard should use it; `None`: the host
-    /// that the page was asked from.
+    /// that served the page.
     pub public_ws_url: Option<String>,
     /// Where the dashboard reaches the processors, if it does.
     pub processors_url: Option<String>,
@@ -81,6 +81,22 @@ pub enum ConfigError {
     DevTokensWithOrigins,
 }
 
+/// Every setting that cannot work; at least one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
 impl Config {
     /// The defaults with these keys and this link.
     pub fn new(keys: Keys, notifier: NotifierLink) -> Self {
@@ -90,7 +106,7 @@ impl Config {
             notifier,
             limits: Limits::default(),
             origins: Vec::new(),
-            max_connections: 50_000,
+            max_connections: 100_000,
             max_http_connections: 1_024,
             shards: 1,
             first_frame: Duration::from_secs(10),
@@ -103,68 +119,61 @@ impl Config {
         }
     }
 
-    /// Says the first thing that cannot work on a listener at `address`.
-    pub fn check(&self, address: SocketAddr) -> Result<(), ConfigError> {
-        self.limits.check()?;
-        let range = |key, value: &dyn ToString, range| {
-            Err(ConfigError::Range {
-                key,
-                value: value.to_string(),
-                range,
-            })
+    /// Reports every setting that cannot work on a listener at `address`.
+    pub fn check(&self, address: SocketAddr) -> Result<(), ConfigErrors> {
+        let mut errors = Vec::new();
+        if let Err(limit) = self.limits.check() {
+            errors.push(limit.into());
+        }
+        let mut range = |valid: bool, key, value: &dyn ToString, range| {
+            if !valid {
+                let value = value.to_string();
+                errors.push(ConfigError::Range { key, value, range });
+            }
         };
-        if self.name.is_empty() || self.name.len() > 100 {
-            return range("name", &self.name, "1 to 100 bytes");
-        }
-        if self.max_connections == 0 || self.max_connections > self.limits.sessions {
-            return range(
-                "max_connections",
-                &self.max_connections,
-                "1 to `limits.sessions`",
-            );
-        }
-        if self.max_http_connections == 0 {
-            return range(
-                "max_http_connections",
-                &self.max_http_connections,
-                "at least 1",
-            );
-        }
-        if !(1..=64).contains(&self.shards) {
-            return range("shards", &self.shards, "1 to 64");
-        }
-        if !(MAX_FIRST_MESSAGE_BYTES..=1 << 30).contains(&self.first_frame_budget) {
-            return range(
-                "first_frame_budget",
-                &self.first_frame_budget,
-                "264 KiB to 1 GiB",
-            );
-        }
-        if self.send_buffer.is_some_and(|bytes| bytes < 4 << 10) {
-            return range(
-                "send_buffer",
-                &self.send_buffer.unwrap_or(0),
-                "at least 4 KiB",
-            );
-        }
+        let named = (1..=100).contains(&self.name.len());
+        range(named, "name", &self.name, "1 to 100 bytes");
+        range(
+            (1..=self.limits.sessions).contains(&self.max_connections),
+            "max_connections",
+            &self.max_connections,
+            "1 to `limits.sessions`",
+        );
+        range(
+            self.max_http_connections > 0,
+            "max_http_connections",
+            &self.max_http_connections,
+            "at least 1",
+        );
+        let shards = (1..=64).contains(&self.shards);
+        range(shards, "shards", &self.shards, "1 to 64");
+        range(
+            (MAX_FIRST_MESSAGE_BYTES..=1 << 30).contains(&self.first_frame_budget),
+            "first_frame_budget",
+            &self.first_frame_budget,
+            "264 KiB to 1 GiB",
+        );
+        let send_buffer = self.send_buffer.unwrap_or(usize::MAX);
+        range(
+            send_buffer >= 4 << 10,
+            "send_buffer",
+            &send_buffer,
+            "at least 4 KiB",
+        );
         for origin in &self.origins {
-            if !is_origin(origin) {
-                return range(
-                    "origins",
-                    origin,
-                    "scheme://host or scheme://host:port, lower case",
-                );
-            }
+            let rule = "scheme://host or scheme://host:port, lower case";
+            range(is_origin(origin), "origins", origin, rule);
         }
-        if self.dev_key.is_some() {
-            if !address.ip().is_loopback() {
-                return Err(ConfigError::DevTokensExposed(address));
-            }
-            if !self.origins.is_empty() {
-                return Err(ConfigError::DevTokensWithOrigins);
-            }
+        if self.dev_key.is_some() && !address.ip().is_loopback() {
+            errors.push(ConfigError::DevTokensExposed(address));
         }
-        Ok(())
+        if self.dev_key.is_some() && !self.origins.is_empty() {
+            errors.push(ConfigError::DevTokensWithOrigins);
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigErrors(errors))
     }
 }
 
@@ -201,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_named_with_its_value() {
+    fn every_setting_that_cannot_work_is_named_with_its_value() {
         assert_eq!(check(|_| ()), None);
         for (change, expected) in [
             (
@@ -220,6 +229,10 @@ mod tests {
                 |c| c.limits.page_events = 0,
                 "limit `page_events` must be at least 1",
             ),
+            (
+                |c| (c.shards, c.max_http_connections) = (65, 0),
+                "`max_http_connections` is 0, it must be at least 1; `shards` is 65, it must be 1 to 64",
+            ),
         ] {
             assert_eq!(check(change).as_deref(), Some(expected));
         }
@@ -231,11 +244,14 @@ mod tests {
         config.dev_key = Some(DevKey::random().unwrap());
         assert_eq!(config.check("[::1]:1".parse().unwrap()), Ok(()));
         let open = "0.0.0.0:8080".parse().unwrap();
-        assert_eq!(config.check(open), Err(ConfigError::DevTokensExposed(open)));
+        assert_eq!(
+            config.check(open),
+            Err(ConfigErrors(vec![ConfigError::DevTokensExposed(open)]))
+        );
         config.origins = vec!["https://app.test".into()];
         assert_eq!(
             config.check("127.0.0.1:1".parse().unwrap()),
-            Err(ConfigError::DevTokensWithOrigins)
+            Err(ConfigErrors(vec![ConfigError::DevTokensWithOrigins]))
         );
     }
 }

@@ -45,7 +45,7 @@ const DRAIN_MARGIN: Duration = Duration::from_millis(500);
 pub enum Error {
     /// A setting cannot work.
     #[error(transparent)]
-    Config(#[from] config::ConfigError),
+    Config(#[from] config::ConfigErrors),
     /// The link is described wrongly.
     #[error(transparent)]
     Link(#[from] link::LinkError),

@@ -4,6 +4,12 @@
 //! Nothing in here knows a browser: the public protocol belongs to the edge.
 
 pub mod address;
+pub mod backoff;
+pub mod event;
+#[cfg(feature = "identity")]
+pub mod identity;
+pub mod limits;
+pub mod name;
 pub mod publisher;
 pub mod reason;
 

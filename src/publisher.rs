@@ -11,13 +11,13 @@ pub mod event;
 mod pipeline;
 mod receipts;
 mod request;
-mod retry;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
 
+use self::error::{Failure, Kind};
 pub use self::{
     credential::Credential,
     error::{BadField, ConfigError, PublishError, Refusal, WatchError},
@@ -25,12 +25,8 @@ pub use self::{
     receipts::{ReceiptNews, Receipts, ReceiptsOf},
     request::{Publish, Published},
 };
-use self::{
-    error::{Failure, Kind},
-    retry::Backoff,
-};
-use crate::address;
 use crate::v1::{PublishRequest, notifier_client::NotifierClient};
+use crate::{address, backoff::Backoff};
 
 /// A thousand receipts of the longest names; what is larger is not a notifier.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -48,7 +44,7 @@ pub struct PublisherConfig {
     /// makes attempts fail that would have succeeded.
     pub attempt_timeout: Duration,
     /// Upper bound of the first pause between attempts; it doubles each time and
-    /// the pause is drawn evenly from zero to the bound. Default 100 ms.
+    /// the pause is drawn evenly from zero to the bound. Above 0, default 100 ms.
     pub first_pause: Duration,
     /// The largest upper bound of a pause. Default 5 s.
     pub longest_pause: Duration,
@@ -77,6 +73,7 @@ impl PublisherConfig {
 pub struct Publisher {
     client: NotifierClient<Channel>,
     config: Arc<PublisherConfig>,
+    backoff: Backoff,
 }
 
 impl Publisher {
@@ -92,12 +89,14 @@ impl Publisher {
         if config.in_flight == 0 || config.in_flight > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(ConfigError::InFlight(config.in_flight));
         }
+        let backoff = Backoff::new(config.first_pause, config.longest_pause)?;
         let endpoint = address::endpoint(&config.endpoint)?.connect_timeout(config.attempt_timeout);
         let client = NotifierClient::new(endpoint.connect_lazy())
             .max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self {
             client,
             config: Arc::new(config),
+            backoff,
         })
     }
 
@@ -109,7 +108,7 @@ impl Publisher {
     /// leaves open whether the event was published.
     pub async fn publish(&self, publish: Publish) -> Result<Published, PublishError> {
         let deadline = Instant::now() + self.config.deadline;
-        let mut backoff = Backoff::new(self.config.first_pause, self.config.longest_pause);
+        let mut backoff = self.backoff.clone();
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -121,7 +120,7 @@ impl Publisher {
                 Kind::Final => return Err(failure.into_final()),
                 Kind::Again { retry_after } => retry_after,
             };
-            let pause = backoff.next(retry_after);
+            let pause = backoff.next_pause_after(retry_after);
             if Instant::now() + pause >= deadline {
                 return Err(failure.into_gave_up(attempts, publish.key()));
             }

@@ -9,6 +9,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     address::AddressError,
+    backoff::BackoffError,
     reason::{Advice, Reason},
     v1::PublishRefusal,
 };
@@ -20,6 +21,9 @@ pub enum ConfigError {
     /// Not an address that a connection is opened to.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// Pauses that cannot be drawn.
+    #[error(transparent)]
+    Backoff(#[from] BackoffError),
     /// No publish could ever be under way, or more than can be counted.
     #[error("`in_flight` is {0}, give at least 1 and a number that fits in memory, such as 1024")]
     InFlight(usize),

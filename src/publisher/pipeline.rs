@@ -23,9 +23,10 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use super::{Failure, Kind, Publish, PublishError, Published, Publisher, retry::Backoff};
-use crate::v1::{
-    PublishStreamRequest, PublishStreamResponse, publish_stream_response::Answer as Wire,
+use super::{Failure, Kind, Publish, PublishError, Published, Publisher};
+use crate::{
+    backoff::Backoff,
+    v1::{PublishStreamRequest, PublishStreamResponse, publish_stream_response::Answer as Wire},
 };
 
 /// A stream of publishes. Dropping it lets what is under way finish in the
@@ -77,7 +78,7 @@ impl Pipeline {
         let (inbox, calls) = mpsc::channel(in_flight);
         let patience = publisher.config.deadline;
         let driver = Driver {
-            backoff: Backoff::new(publisher.config.first_pause, publisher.config.longest_pause),
+            backoff: publisher.backoff.clone(),
             publisher,
             calls,
             unanswered: VecDeque::new(),
@@ -157,7 +158,7 @@ impl Driver {
                     }
                 }
                 Kind::Again { retry_after } => {
-                    let pause = self.backoff.next(retry_after);
+                    let pause = self.backoff.next_pause_after(retry_after);
                     let resume = Instant::now() + pause;
                     self.give_up_before(resume, &failure);
                     if !self.unanswered.is_empty() {

@@ -14,16 +14,22 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Streaming;
 
-use super::{Publisher, WatchError, error::Failure, error::Kind, retry::Backoff};
-use crate::v1::{
-    EventIds, Receipt, WatchReceiptsRequest, WatchReceiptsResponse, watch_receipts_request::Subject,
+use super::{
+    Publisher, WatchError,
+    error::{Failure, Kind},
+};
+use crate::{
+    backoff::Backoff,
+    limits::RECEIPTS_PER_PART,
+    v1::{
+        EventIds, Receipt, WatchReceiptsRequest, WatchReceiptsResponse,
+        watch_receipts_request::Subject,
+    },
 };
 
 /// News that wait for the caller. Who reads no further is cut off by the notifier
 /// after a while, and hears everything known once it reads again.
 const NEWS: usize = 4;
-/// Receipts in each part of a snapshot but the last.
-const FULL_PART: usize = 1_000;
 
 /// Whose receipts.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +70,7 @@ pub struct ReceiptNews {
 impl ReceiptNews {
     /// Whether all that was known is told with this; it may hold nothing more.
     pub fn ends_snapshot(&self) -> bool {
-        self.snapshot && self.receipts.len() < FULL_PART
+        self.snapshot && self.receipts.len() < RECEIPTS_PER_PART
     }
 }
 
@@ -93,7 +99,7 @@ impl Publisher {
     pub fn watch_receipts(&self, of: ReceiptsOf) -> Receipts {
         let (to_caller, news) = mpsc::channel(NEWS);
         let watch = Watch {
-            backoff: Backoff::new(self.config.first_pause, self.config.longest_pause),
+            backoff: self.backoff.clone(),
             publisher: self.clone(),
             of,
             to_caller: to_caller.clone(),
@@ -128,7 +134,7 @@ impl Watch {
                     return;
                 }
                 Kind::Again { retry_after } => {
-                    let pause = self.backoff.next(retry_after);
+                    let pause = self.backoff.next_pause_after(retry_after);
                     tracing::warn!(?pause, error = %failure.message, "watching receipts again");
                     tokio::time::sleep(pause).await;
                 }

@@ -1,0 +1,113 @@
+//! What a token says, before anybody believes it.
+//!
+//! What always holds: a claim that is present has the type that the contract names;
+//! `null`, text and fractions are no numbers, and a claim that occurs twice refuses
+//! the token.
+
+use jsonwebtoken::{Algorithm, Validation};
+use serde::{Deserialize, Deserializer};
+
+use super::{Keys, LEEWAY, Role, TokenError};
+use crate::limits::MAX_TOKEN_BYTES;
+
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    pub(super) sub: String,
+    aud: Audience,
+    exp: u64,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    #[allow(dead_code, reason = "only its type is checked")]
+    iat: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) role: Option<Role>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) queues: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) events: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(super) targets: Option<Vec<String>>,
+}
+
+/// A claim may be absent, but if it is present it has a value.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self, audience: &str) -> bool {
+        match self {
+            Audience::One(one) => one == audience,
+            Audience::Many(many) => many.iter().any(|one| one == audience),
+        }
+    }
+}
+
+/// A signed token of the right audience, and when it ends.
+pub(super) struct Verified {
+    pub(super) claims: Claims,
+    /// `exp`, in Unix milliseconds.
+    pub(super) exp_unix_ms: i64,
+    /// `exp` and the leeway.
+    pub(super) ends_unix_ms: i64,
+}
+
+impl Verified {
+    /// Whether its time is over.
+    pub(super) fn is_expired(&self, now_unix_ms: i64) -> bool {
+        self.ends_unix_ms <= now_unix_ms
+    }
+}
+
+/// Checks everything but the subject, the grants and the expiry.
+pub(super) fn verify(
+    token: &str,
+    keys: &Keys,
+    audience: &str,
+    now_unix_ms: i64,
+) -> Result<Verified, TokenError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenError::NotAccepted);
+    }
+    let claims = keys.decoding.iter().find_map(|key| decode(token, key));
+    let claims = claims.ok_or(TokenError::NotAccepted)?;
+    let leeway_ms = LEEWAY.as_millis() as i64;
+    let nbf_ms = unix_ms(claims.nbf.unwrap_or(0)).ok_or(TokenError::NotAccepted)?;
+    let exp_unix_ms = unix_ms(claims.exp).ok_or(TokenError::NotAccepted)?;
+    if !claims.aud.names(audience) || nbf_ms > now_unix_ms.saturating_add(leeway_ms) {
+        return Err(TokenError::NotAccepted);
+    }
+    Ok(Verified {
+        claims,
+        exp_unix_ms,
+        ends_unix_ms: exp_unix_ms.saturating_add(leeway_ms),
+    })
+}
+
+fn decode(token: &str, key: &jsonwebtoken::DecodingKey) -> Option<Claims> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    // The library rounds fractions, reads only its own clock, and takes `null` for
+    // absent: the claims are checked by `verify`.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    let data = jsonwebtoken::decode::<Claims>(token, key, &validation).ok()?;
+    // RFC 7515 §4.1.11: an extension that must be understood, and is not.
+    // RFC 8725 §3.11: a token that was made for something else.
+    let typ = data.header.typ.as_deref().unwrap_or("jwt");
+    (data.header.crit.is_none() && typ.eq_ignore_ascii_case("jwt")).then_some(data.claims)
+}
+
+pub(super) fn unix_ms(unix_s: u64) -> Option<i64> {
+    i64::try_from(unix_s).ok()?.checked_mul(1_000)
+}

@@ -1,0 +1,172 @@
+//! Every token of the table gets its one answer, and what is signed is accepted.
+
+#[path = "../../tests/vectors/tokens.rs"]
+mod tokens;
+
+use proptest::prelude::*;
+
+use self::tokens::{Audience, PREVIOUS, ROWS, SECRET, Verdict};
+use super::*;
+
+const NOW_S: u64 = 1_761_652_800;
+const NOW_MS: i64 = NOW_S.cast_signed() * 1_000;
+const HOUR: Validity = Validity {
+    issued_at: NOW_S,
+    lifetime: Duration::from_hours(1),
+};
+
+fn users() -> UserKeys {
+    UserKeys::new(SECRET, Some(PREVIOUS)).unwrap()
+}
+
+fn services() -> ServiceKeys {
+    ServiceKeys::new(SECRET, Some(PREVIOUS)).unwrap()
+}
+
+#[test]
+fn every_token_of_the_table_gets_its_verdict() {
+    assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
+    for row in ROWS {
+        let token = row.token(Audience::User, NOW_S, [SECRET, PREVIOUS]);
+        let verdict = match users().verify(&token, NOW_MS) {
+            Ok(_) => Verdict::Accepted,
+            Err(TokenError::Expired) => Verdict::Expired,
+            Err(TokenError::NotAccepted) => Verdict::Refused,
+        };
+        assert_eq!(verdict, row.user, "user token: {}", row.name);
+        assert!(services().verify(&token, NOW_MS).is_err(), "{}", row.name);
+
+        let token = row.token(Audience::Service, NOW_S, [SECRET, PREVIOUS]);
+        let answer = services().verify(&token, NOW_MS);
+        let accepted = row.service == Verdict::Accepted;
+        assert_eq!(answer.is_ok(), accepted, "service token: {}", row.name);
+        if !accepted {
+            assert_eq!(answer.unwrap_err(), TokenError::NotAccepted, "{}", row.name);
+        }
+        assert!(users().verify(&token, NOW_MS).is_err(), "{}", row.name);
+    }
+}
+
+#[test]
+fn the_leeway_is_counted_once_and_the_close_is_out_within_five_seconds() {
+    let token = users().sign("u1", &[], HOUR).unwrap();
+    let exp_ms = NOW_MS + 3_600_000;
+    let user = users().verify(&token, exp_ms + 4_499).unwrap();
+    assert_eq!(user.ends_unix_ms - user.exp_unix_ms, 4_500);
+    let late = users().verify(&token, exp_ms + 4_500);
+    assert_eq!(late, Err(TokenError::Expired));
+}
+
+#[test]
+fn grants_of_queues_are_names_or_prefixes() {
+    let grants: QueueGrants = ["support".to_owned(), "eu-*".to_owned()]
+        .into_iter()
+        .collect();
+    for queue in ["support", "eu-", "eu-west"] {
+        assert!(grants.allow(queue).is_some(), "{queue}");
+    }
+    for queue in [
+        "",
+        "supportx",
+        "eu",
+        "us",
+        "eu-*",
+        "*",
+        "eu-\u{200b}",
+        "eu-\0",
+    ] {
+        assert!(grants.allow(queue).is_none(), "{queue:?}");
+    }
+    let all: QueueGrants = ["*".to_owned()].into_iter().collect();
+    assert!(all.allow(&"x".repeat(10_240)).is_none());
+}
+
+fn publisher(events: &[&str], targets: &[&str]) -> ServiceGrant {
+    let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+    ServiceGrant {
+        name: "images".to_owned(),
+        role: Role::Publisher,
+        events: owned(events),
+        targets: owned(targets),
+    }
+}
+
+#[test]
+fn a_publisher_may_do_what_its_token_lists() {
+    let grant = publisher(&["status_update"], &["user:", "queue:support"]);
+    let token = services().sign(&grant, HOUR).unwrap();
+    let service = services().verify(&token, NOW_MS).unwrap();
+    for (event, stream, allowed) in [
+        ("status_update", "user:u1", true),
+        ("status_update", "queue:support", true),
+        ("status_update", "queue:support-2", false),
+        ("status_update", "everyone", false),
+        ("custom", "user:u1", false),
+    ] {
+        assert_eq!(
+            service.may_publish(event, stream),
+            allowed,
+            "{event} {stream}"
+        );
+    }
+}
+
+#[test]
+fn grants_that_nothing_matches_are_not_signed() {
+    for (events, targets) in [
+        (&["image_*"][..], &["*"][..]),
+        (&["image_process"], &["*"]),
+        (&["*"], &["user:*"]),
+        (&["*"], &["u1"]),
+        (&["*"], &["queue:a*"]),
+    ] {
+        let error = services()
+            .sign(&publisher(events, targets), HOUR)
+            .unwrap_err();
+        assert!(matches!(error, SignError::Grant { .. }), "{error}");
+    }
+    for queue in ["a*b", "", "a\u{200b}", "**"] {
+        let error = users().sign("u1", &[queue.to_owned()], HOUR).unwrap_err();
+        assert!(
+            matches!(error, SignError::Grant { .. }),
+            "{queue:?}: {error}"
+        );
+    }
+    let much = vec!["x".repeat(100); 200];
+    assert!(matches!(
+        users().sign("u1", &much, HOUR),
+        Err(SignError::TooLong)
+    ));
+    let ever = Validity {
+        lifetime: Duration::MAX,
+        ..HOUR
+    };
+    assert!(matches!(
+        users().sign("u1", &[], ever),
+        Err(SignError::Lifetime)
+    ));
+}
+
+proptest! {
+    #[test]
+    fn what_is_signed_is_accepted(name in "\\PC{0,40}|.{0,140}", queue in ".{0,20}\\*?") {
+        let queues = [queue];
+        if let Ok(token) = users().sign(&name, &queues, HOUR) {
+            let user = users().verify(&token, NOW_MS).unwrap();
+            prop_assert_eq!(user.id.as_str(), &name);
+        }
+        let grant = ServiceGrant { name, ..publisher(&["*"], &["*"]) };
+        if let Ok(token) = services().sign(&grant, HOUR) {
+            let service = services().verify(&token, NOW_MS).unwrap();
+            prop_assert_eq!(service.name.as_str(), &grant.name);
+        }
+    }
+}
+
+#[test]
+fn short_secrets_are_refused_and_none_is_shown() {
+    let short = |bytes| Err(ShortSecret { bytes });
+    assert_eq!(UserKeys::new(&[1; 31], None).map(drop), short(31));
+    assert_eq!(ServiceKeys::new(SECRET, Some(&[1; 3])).map(drop), short(3));
+    assert_eq!(format!("{:?}", users()), "UserKeys(Keys(2 redacted))");
+}

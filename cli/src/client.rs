@@ -27,8 +27,6 @@ use crate::{
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// How long connecting may take, up to `connected`.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-/// Longest pause between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How long a token signed here works.
 const SIGNED_TTL: Duration = Duration::from_hours(1);
 
@@ -329,18 +327,6 @@ fn bye(raw: &str) -> ClientError {
     }
 }
 
-/// A pause before an attempt: random between nothing and 1 s · 2ⁿ, 30 s at most.
-pub(crate) fn backoff(attempt: u32) -> Duration {
-    let most = Duration::from_secs(1 << attempt.min(5)).min(MAX_BACKOFF);
-    most.mul_f64(random_part())
-}
-
-/// A number between 0 and 1, for spreading clients out, not for secrets.
-fn random_part() -> f64 {
-    let bits = uuid::Uuid::new_v4().as_u128() as u32;
-    f64::from(bits) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,13 +337,5 @@ mod tests {
         assert_eq!(stay.comes_back_after(), None);
         let back = bye(r#"{"type":"bye","code":1012,"reconnect":true,"retryAfterMs":700}"#);
         assert_eq!(back.comes_back_after(), Some(Duration::from_millis(700)));
-    }
-
-    #[test]
-    fn the_backoff_grows_and_ends_at_thirty_seconds() {
-        for attempt in 0..40 {
-            let most = Duration::from_secs(1 << attempt.min(5)).min(MAX_BACKOFF);
-            assert!(backoff(attempt) <= most);
-        }
     }
 }

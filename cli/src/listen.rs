@@ -13,12 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use belfry::backoff::Backoff;
 use clap::Args;
 use resume::{Positions, ResumeError, Verdict};
 
 use crate::{
     args::{Format, SecretsAt},
-    client::{ClientError, Connection, Credential, Frame, Hello, backoff},
+    client::{ClientError, Connection, Credential, Frame, Hello},
     config::units::any_duration,
     exit::Failure,
 };
@@ -113,7 +114,7 @@ pub(crate) async fn run(listen: Listen) -> Result<(), Failure> {
         format,
         printed: 0,
     };
-    let mut attempt = 0;
+    let mut backoff = Backoff::CLIENT;
     loop {
         let began = Instant::now();
         match listener.one_connection().await? {
@@ -121,12 +122,10 @@ pub(crate) async fn run(listen: Listen) -> Result<(), Failure> {
             End::Lost { cause, .. } if listener.listen.once => return Err(Failure::failed(cause)),
             End::Lost { cause, at_least } => {
                 // A connection that held is a fresh start for the backoff.
-                attempt = if began.elapsed() > HEARTBEAT {
-                    0
-                } else {
-                    attempt + 1
-                };
-                let pause = backoff(attempt).max(at_least);
+                if began.elapsed() > HEARTBEAT {
+                    backoff.reset();
+                }
+                let pause = backoff.next_pause().max(at_least);
                 eprintln!("belfry: {cause}; trying again in {} ms", pause.as_millis());
                 tokio::time::sleep(pause).await;
             }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use belfry::{
     address,
+    backoff::Backoff,
+    limits::USERS_PER_PART,
     v1::{PresenceChange, WatchPresenceRequest, WatchPresenceResponse, admin_client::AdminClient},
 };
 use clap::Args;
@@ -14,14 +16,10 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::{
     args::SecretsAt,
-    client::backoff,
     exit::Failure,
     publish::{At, BY_HAND},
     token::ServiceRole,
 };
-
-/// Users in each part of a snapshot but the last.
-const FULL_PART: usize = 1_000;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,12 +67,12 @@ pub(crate) async fn run(asked: Presence) -> Result<(), Failure> {
         left: asked.count.unwrap_or(u64::MAX),
         there: 0,
     };
-    let mut attempt = 0;
+    let mut backoff = Backoff::CLIENT;
     // It has to be there at first; later it may restart.
     let first = timeout(asked.at.within, async {
         loop {
             match connect(&asked).await {
-                Err(Lost::Passing(_)) => pause(&mut attempt).await,
+                Err(Lost::Passing(_)) => tokio::time::sleep(backoff.next_pause()).await,
                 other => return other,
             }
         }
@@ -83,7 +81,7 @@ pub(crate) async fn run(asked: Presence) -> Result<(), Failure> {
     loop {
         let lost = match connected {
             Ok(responses) => {
-                attempt = 0;
+                backoff.reset();
                 match printer.read(responses).await? {
                     None => return Ok(()),
                     Some(lost) => lost,
@@ -95,14 +93,9 @@ pub(crate) async fn run(asked: Presence) -> Result<(), Failure> {
             Lost::ForGood(failure) => return Err(failure),
             Lost::Passing(why) => eprintln!("belfry: {why}; trying again"),
         }
-        pause(&mut attempt).await;
+        tokio::time::sleep(backoff.next_pause()).await;
         connected = connect(&asked).await;
     }
-}
-
-async fn pause(attempt: &mut u32) {
-    tokio::time::sleep(backoff(*attempt)).await;
-    *attempt = attempt.saturating_add(1);
 }
 
 /// Why there is no watch.
@@ -197,7 +190,7 @@ impl Printer {
             return Ok(self.left == 0);
         }
         self.there += response.users.len();
-        let last = response.users.len() < FULL_PART;
+        let last = response.users.len() < USERS_PER_PART;
         if last && !self.json {
             let more = if response.settling {
                 ", and edges may still be coming back"

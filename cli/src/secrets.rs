@@ -8,10 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use belfry::identity::{MIN_SECRET_BYTES, check_secret};
 use thiserror::Error;
 
-/// Shortest secret that is accepted, in bytes.
-const MIN_BYTES: usize = 32;
 /// Longest key file that is read, in bytes.
 const MAX_BYTES: u64 = 8 << 10;
 
@@ -71,7 +70,7 @@ pub(crate) fn load(path: &Path) -> Result<Secret, SecretError> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     let trimmed = bytes.trim_ascii();
-    if trimmed.len() < MIN_BYTES || bytes.len() as u64 > MAX_BYTES {
+    if check_secret(trimmed).is_err() || bytes.len() as u64 > MAX_BYTES {
         let bytes = trimmed.len() as u64;
         return Err(SecretError::BadLength {
             path: path.to_owned(),
@@ -110,7 +109,7 @@ fn make(path: &Path) -> io::Result<()> {
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mut random = [0; MIN_BYTES];
+    let mut random = [0; MIN_SECRET_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     let text = random.map(|byte| format!("{byte:02x}")).concat();
     // Written aside and linked, so that nobody ever reads half a secret.
@@ -134,7 +133,7 @@ fn guessable(secret: &[u8]) -> bool {
     secret.windows(2).all(|pair| pair[0] == pair[1])
         || WORDS
             .iter()
-            .any(|word| text.replace(word, "").len() < MIN_BYTES / 2)
+            .any(|word| text.replace(word, "").len() < MIN_SECRET_BYTES / 2)
 }
 
 #[cfg(test)]

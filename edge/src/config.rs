@@ -4,7 +4,9 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use delivery::{InvalidLimit, Limits};
 
-use crate::{auth::Keys, dev_key::DevKey, link::NotifierLink, protocol::MAX_FIRST_MESSAGE_BYTES};
+use belfry::identity::UserKeys;
+
+use crate::{dev_key::DevKey, link::NotifierLink, protocol::MAX_FIRST_MESSAGE_BYTES};
 
 /// Settings of one edge. Every field has a default but the keys and the link.
 #[derive(Debug, Clone)]
@@ -12,7 +14,7 @@ pub struct Config {
     /// Name of the edge, unique among those of one notifier. Default `edge`.
     pub name: String,
     /// Keys that user tokens are checked with.
-    pub keys: Keys,
+    pub keys: UserKeys,
     /// Where the notifier is.
     pub notifier: NotifierLink,
     /// The bounds of the rules.
@@ -99,7 +101,7 @@ impl std::error::Error for ConfigErrors {}
 
 impl Config {
     /// The defaults with these keys and this link.
-    pub fn new(keys: Keys, notifier: NotifierLink) -> Self {
+    pub fn new(keys: UserKeys, notifier: NotifierLink) -> Self {
         Self {
             name: "edge".to_owned(),
             keys,
@@ -196,7 +198,7 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        let keys = Keys::new(&[1; 32], None).unwrap();
+        let keys = UserKeys::new(&[1; 32], None).unwrap();
         Config::new(keys, NotifierLink::Local(Arc::new(|_, _, _| None)))
     }
 

@@ -17,13 +17,11 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub mod auth;
 mod clock;
 pub mod config;
 mod dev_key;
 pub mod frame;
 mod http;
-mod ids;
 pub mod link;
 mod metrics;
 pub mod protocol;

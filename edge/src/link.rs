@@ -15,6 +15,7 @@ use std::{
 
 use belfry::{
     address::{self, AddressError},
+    limits::MAX_EVENT_BYTES,
     v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
 };
 use delivery::{
@@ -33,9 +34,6 @@ use tracing::{error, warn};
 /// Batches on their way to or from the notifier at most, beside those that the
 /// transport holds. What is in them is bounded by credit and request window.
 const BATCHES: usize = 64;
-
-/// An event at most, as the contract says.
-const MAX_EVENT_BYTES: usize = 64 << 10;
 
 /// How long an edge waits after another of its name took its link.
 const HOLD_OFF: Duration = Duration::from_secs(30);

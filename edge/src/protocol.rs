@@ -7,7 +7,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use belfry::reason::Reason;
+use belfry::{name::StreamRef, reason::Reason};
 use delivery::{
     Position,
     link::{Gap, GapReason, Presence},
@@ -85,26 +85,21 @@ pub struct PublicStream<'a> {
 impl<'a> PublicStream<'a> {
     /// Reads an internal name: `user:<id>`, `queue:<id>` or `everyone`.
     pub fn of(name: &'a str) -> Self {
-        match name.split_once(':') {
-            Some(("queue", queue)) => Self {
-                stream: "queue",
-                queue: Some(queue),
-            },
-            Some(_) => Self {
-                stream: "user",
-                queue: None,
-            },
-            None => Self {
-                stream: "everyone",
-                queue: None,
-            },
+        let stream = StreamRef::split(name).unwrap_or(StreamRef::Everyone);
+        let queue = match stream {
+            StreamRef::Queue(queue) => Some(queue),
+            StreamRef::User(_) | StreamRef::Everyone => None,
+        };
+        Self {
+            stream: stream.kind(),
+            queue,
         }
     }
 
     /// The name in maps: `user`, `everyone`, `queue:<id>`.
     pub fn key(self) -> Cow<'static, str> {
         match self.queue {
-            Some(queue) => Cow::Owned(format!("queue:{queue}")),
+            Some(queue) => Cow::Owned(StreamRef::Queue(queue).to_string()),
             None => Cow::Borrowed(self.stream),
         }
     }

@@ -11,7 +11,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use belfry::reason::Reason;
+use belfry::{identity::UserKeys, reason::Reason};
 use bytes::Bytes;
 use rustix::net::Shutdown;
 use tokio::{
@@ -22,7 +22,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::Keys,
     clock,
     metrics::{Metrics, ReasonLabel},
     protocol::{self, BadFrame, ClientFrame, ServerFrame},
@@ -47,7 +46,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What every socket of an edge shares.
 pub(crate) struct Context {
     /// Keys of user tokens.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<UserKeys>,
     /// Where sessions live.
     pub shards: Shards,
     /// How long the first frame may take.

@@ -1,6 +1,7 @@
 //! `Admin` over gRPC: what operators query.
 
 use belfry::{
+    limits::MAX_PRESENCE_USERS,
     reason::Reason,
     v1::{
         GetPresenceRequest, GetPresenceResponse, ListSessionsRequest, ListSessionsResponse,
@@ -14,7 +15,6 @@ use crate::{authenticate::caller, hub::Command, refusal::Refusal, watch};
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1_000;
-const MAX_USERS: usize = 100;
 
 /// `Admin` over gRPC.
 #[derive(Debug)]
@@ -110,9 +110,9 @@ impl Admin for Service {
         request: Request<GetPresenceRequest>,
     ) -> Result<Response<GetPresenceResponse>, Status> {
         let user_ids = request.into_inner().user_ids;
-        if user_ids.is_empty() || user_ids.len() > MAX_USERS {
+        if user_ids.is_empty() || user_ids.len() > MAX_PRESENCE_USERS {
             let count = user_ids.len();
-            let message = format!("has {count} ids, but it has to have 1 to {MAX_USERS}");
+            let message = format!("has {count} ids, but it has to have 1 to {MAX_PRESENCE_USERS}");
             return Err(bad("user_ids", message).into());
         }
         let users = user_ids.clone();
@@ -139,8 +139,11 @@ impl Admin for Service {
     ) -> Result<Response<Self::WatchPresenceStream>, Status> {
         let caller = caller(&mut request)?;
         let users = request.into_inner().user_ids;
-        if users.len() > MAX_USERS {
-            let message = format!("has {} ids, but it may have {MAX_USERS}", users.len());
+        if users.len() > MAX_PRESENCE_USERS {
+            let message = format!(
+                "has {} ids, but it may have {MAX_PRESENCE_USERS}",
+                users.len()
+            );
             return Err(bad("user_ids", message).into());
         }
         let (watch, watched) = watch::channel();

@@ -11,7 +11,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use belfry::reason::Reason;
+use belfry::{
+    identity::{Role, Service as Caller, ServiceKeys},
+    reason::Reason,
+};
 use futures_util::future::Either;
 use tonic::{
     Request, Status, body::Body, codegen::http, metadata::MetadataMap, server::NamedService,
@@ -19,23 +22,23 @@ use tonic::{
 use tower::{Layer, Service};
 
 use crate::{
-    auth::{Caller, Keys, Role},
+    auth::{authenticate, require},
     refusal::Refusal,
 };
 
 /// Who may call a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticate {
-    pub(crate) keys: Keys,
+    pub(crate) keys: ServiceKeys,
     /// The one role that may call it; `None`: the handlers check.
     pub(crate) role: Option<Role>,
 }
 
 impl Authenticate {
     fn check(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
-        let caller = self.keys.authenticate(metadata)?;
+        let caller = authenticate(&self.keys, metadata)?;
         if let Some(role) = self.role {
-            caller.require(role)?;
+            require(&caller, role)?;
         }
         Ok(caller)
     }

@@ -4,7 +4,9 @@ use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use delivery::Limits;
 
-use crate::{auth::Keys, log::embedded};
+use belfry::identity::ServiceKeys;
+
+use crate::log::embedded;
 
 /// Where events are kept.
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ pub struct Config {
     /// Every bound of delivery.
     pub limits: Limits,
     /// The secrets that service tokens are signed with.
-    pub service_keys: Keys,
+    pub service_keys: ServiceKeys,
     /// How long an orderly end may take: publishes in flight are answered, edges
     /// are notified, the log is synced. Default 10 s, 100 ms to 10 min.
     pub drain: Duration,
@@ -63,7 +65,7 @@ pub struct Config {
 
 impl Config {
     /// The defaults, for a store and keys.
-    pub fn new(store: Store, service_keys: Keys) -> Self {
+    pub fn new(store: Store, service_keys: ServiceKeys) -> Self {
         Self {
             store,
             limits: Limits::default(),
@@ -116,7 +118,7 @@ mod tests {
     use super::*;
 
     fn config(store: Store) -> Config {
-        Config::new(store, Keys::new([&[7_u8; 32][..]]).unwrap())
+        Config::new(store, ServiceKeys::new(&[7; 32], None).unwrap())
     }
 
     #[test]

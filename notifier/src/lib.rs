@@ -6,7 +6,7 @@
 //!                  ↕ log.rs
 //! ```
 
-pub mod auth;
+mod auth;
 pub mod log;
 
 mod admin;

@@ -4,6 +4,7 @@
 use std::{pin::Pin, time::Duration};
 
 use belfry::{
+    identity::Service as Caller,
     reason::Reason,
     v1::{
         AttachRequest, AttachResponse, EdgeMessage, Hello, edge_gateway_server::EdgeGateway,
@@ -20,7 +21,7 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use wire::DecodeError;
 
-use crate::{auth::Caller, authenticate::caller, hub::Command, refusal::Refusal};
+use crate::{authenticate::caller, hub::Command, refusal::Refusal};
 
 /// Batches from an edge that wait for the hub.
 const BATCHES_IN: usize = 16;

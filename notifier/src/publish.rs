@@ -5,13 +5,16 @@ pub(crate) mod event;
 mod time;
 
 use std::{
-    ops::RangeInclusive,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
 use belfry::{
+    event::EventKind,
+    identity::Service,
+    limits::{LEASE, MAX_IDEMPOTENCY_KEY_BYTES, MAX_USERS},
+    name::{self, NameError, QueueId, StreamName as Stream, StreamRef, UserId},
     reason::Reason,
     v1::{Durability, Envelope, PublishRequest, publish_request::Target},
 };
@@ -22,14 +25,7 @@ use delivery::{
 use prost::Message;
 use uuid::Uuid;
 
-use crate::{auth::Caller, refusal::Refusal};
-
-/// Largest event, encoded, in bytes.
-const MAX_EVENT_BYTES: usize = 64 << 10;
-const MAX_ID_BYTES: usize = 128;
-const MAX_KEY_BYTES: usize = 255;
-const MAX_USERS: usize = 100;
-const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+use crate::refusal::Refusal;
 
 /// Bad fields, as they are found.
 #[derive(Debug, Default)]
@@ -40,48 +36,39 @@ impl Violations {
         self.0.push((field.into(), description.into()));
     }
 
-    /// An id: 1 to 128 bytes that can be shown to people without tricks.
+    /// A name, see [`belfry::name`].
     fn check_id(&mut self, field: &str, id: &str) {
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
-            self.add(
-                field,
-                format!(
-                    "has {} bytes, but it has to have 1 to {MAX_ID_BYTES}",
-                    id.len()
-                ),
-            );
-        } else if id.chars().any(hidden) {
-            self.add(
-                field,
-                "has control or invisible characters, use printable ones",
-            );
+        if let Err(error) = name::check(id) {
+            self.add(field, error.to_string());
         }
     }
-}
 
-/// Control characters, line and paragraph separators, and Unicode's format
-/// characters (category Cf). Edges keep the same list: a name that only one side
-/// accepts would take events that nobody can follow.
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
-            | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+    /// The name of a stream, if it is one.
+    fn stream<N>(
+        &mut self,
+        field: &str,
+        id: Result<N, NameError>,
+        stream: impl FnOnce(N) -> Stream,
+    ) -> Option<StreamName> {
+        match id {
+            Ok(id) => Some(stream(id).to_arc()),
+            Err(error) => {
+                self.add(field, error.to_string());
+                None
+            }
+        }
+    }
 }
 
 /// Reads a request of `caller`, who is allowed what it asks.
 pub(crate) fn parse(
     request: PublishRequest,
-    caller: &Caller,
+    caller: &Service,
     now: SystemTime,
 ) -> Result<Publish, Refusal> {
     let mut bad = Violations::default();
     let streams = streams(request.target.as_ref(), &mut bad);
-    let about = event::check(request.event.as_ref(), &mut bad);
+    let event = event::check(request.event.as_ref(), &mut bad);
     let durability = Durability::try_from(request.durability);
     if durability.is_err() {
         let number = request.durability;
@@ -93,17 +80,17 @@ pub(crate) fn parse(
     let ephemeral = durability == Ok(Durability::Ephemeral);
     check_key(&request, ephemeral, &mut bad);
     check_collapse_key(&request, ephemeral, &mut bad);
-    let lease_ms = check_job(&request, (about.as_ref(), ephemeral), &mut bad);
+    let lease_ms = check_job(&request, event, ephemeral, &mut bad);
     let lives_ms = time_to_live_ms(&request, &mut bad);
-    let (Some(about), true) = (about, bad.0.is_empty()) else {
+    let (Some(event), true) = (event, bad.0.is_empty()) else {
         return Err(Refusal::bad_request(bad.0));
     };
-    allow(caller, about.name, &streams)?;
+    allow(caller, event.name(), &streams)?;
 
     let dedupe = dedupe_key(&request, caller);
     let published_at_ms = unix_ms(now);
     let id = Uuid::now_v7();
-    let ends_job = about.terminal || request.job.as_ref().is_some_and(|job| job.ends);
+    let ends_job = event.is_terminal() || request.job.as_ref().is_some_and(|job| job.ends);
     let job_id = request.job.map(|job| job.id).unwrap_or_default();
     let scoped_job = (!job_id.is_empty()).then(|| job_key(&caller.name, &job_id));
     let envelope = Envelope {
@@ -135,7 +122,7 @@ pub(crate) fn parse(
         check: check(id, &envelope),
         dedupe,
         envelope,
-        publisher: Arc::clone(&caller.name),
+        publisher: caller.name.to_arc(),
         job: scoped_job,
         lives_ms: lives_ms.map(i64::cast_unsigned),
         kind,
@@ -171,14 +158,14 @@ fn streams(target: Option<&Target>, bad: &mut Violations) -> Vec<StreamName> {
             Vec::new()
         }
         Some(Target::UserId(id)) => {
-            bad.check_id("user_id", id);
-            vec![format!("user:{id}").into()]
+            let user = bad.stream("user_id", UserId::parse(id.as_str()), Stream::User);
+            user.into_iter().collect()
         }
         Some(Target::Queue(id)) => {
-            bad.check_id("queue", id);
-            vec![format!("queue:{id}").into()]
+            let queue = bad.stream("queue", QueueId::parse(id.as_str()), Stream::Queue);
+            queue.into_iter().collect()
         }
-        Some(Target::Everyone(_)) => vec!["everyone".into()],
+        Some(Target::Everyone(_)) => vec![Stream::Everyone.to_arc()],
         Some(Target::Users(users)) => {
             let ids = &users.user_ids;
             if ids.is_empty() || ids.len() > MAX_USERS {
@@ -190,14 +177,15 @@ fn streams(target: Option<&Target>, bad: &mut Violations) -> Vec<StreamName> {
                 return Vec::new();
             }
             let mut seen = std::collections::BTreeSet::new();
+            let mut streams = Vec::with_capacity(ids.len());
             for (index, id) in ids.iter().enumerate() {
                 let field = format!("users.user_ids[{index}]");
-                bad.check_id(&field, id);
+                streams.extend(bad.stream(&field, UserId::parse(id.as_str()), Stream::User));
                 if !seen.insert(id) {
-                    bad.add(field, "is there twice, name each user once");
+                    bad.add(field, "occurs more than once, name each user once");
                 }
             }
-            ids.iter().map(|id| format!("user:{id}").into()).collect()
+            streams
         }
     }
 }
@@ -210,10 +198,11 @@ fn check_key(request: &PublishRequest, ephemeral: bool, bad: &mut Violations) {
             "is for STORED events only: nothing of an EPHEMERAL one is kept to compare with",
         );
     }
-    if key.len() > MAX_KEY_BYTES || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if key.len() > MAX_IDEMPOTENCY_KEY_BYTES || !key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    {
         bad.add(
             "idempotency_key",
-            format!("has to have 1 to {MAX_KEY_BYTES} printable ASCII characters, or be empty"),
+            format!("has to have 1 to {MAX_IDEMPOTENCY_KEY_BYTES} printable ASCII characters, or be empty"),
         );
     }
 }
@@ -235,7 +224,8 @@ fn check_collapse_key(request: &PublishRequest, ephemeral: bool, bad: &mut Viola
 /// The lease that a request opens or renews, in milliseconds.
 fn check_job(
     request: &PublishRequest,
-    (about, ephemeral): (Option<&event::About>, bool),
+    event: Option<EventKind>,
+    ephemeral: bool,
     bad: &mut Violations,
 ) -> Option<u64> {
     let job = request.job.as_ref()?;
@@ -250,14 +240,14 @@ fn check_job(
             "is for STORED events only: a lease has to survive a restart",
         );
     }
-    if job.ends || about.is_some_and(|about| about.terminal) {
+    if job.ends || event.is_some_and(EventKind::is_terminal) {
         bad.add(
             "job.lease",
             "cannot be opened by an event that ends its job",
         );
     }
     let lasts = time::length(lease).and_then(|lasts| {
-        let allowed = LEASES.contains(&lasts).then_some(lasts);
+        let allowed = LEASE.contains(&lasts).then_some(lasts);
         allowed.ok_or("has to be 1 s to 24 h")
     });
     match lasts {
@@ -284,7 +274,7 @@ fn time_to_live_ms(request: &PublishRequest, bad: &mut Violations) -> Option<i64
     }
 }
 
-fn allow(caller: &Caller, event: &str, streams: &[StreamName]) -> Result<(), Refusal> {
+fn allow(caller: &Service, event: &str, streams: &[StreamName]) -> Result<(), Refusal> {
     match streams
         .iter()
         .find(|stream| !caller.may_publish(event, stream))
@@ -292,8 +282,8 @@ fn allow(caller: &Caller, event: &str, streams: &[StreamName]) -> Result<(), Ref
         None => Ok(()),
         Some(stream) => {
             // The target may be a person: it is not logged.
-            let kind = stream.split(':').next().unwrap_or_default();
-            tracing::warn!(publisher = %caller.name, event, kind, "publish not allowed");
+            let kind = StreamRef::split(stream).map(StreamRef::kind);
+            tracing::warn!(publisher = %caller.name, event, ?kind, "publish not allowed");
             let message = format!(
                 "the service `{}` may not publish `{event}` to `{stream}`: its token has to list them",
                 caller.name
@@ -304,7 +294,7 @@ fn allow(caller: &Caller, event: &str, streams: &[StreamName]) -> Result<(), Ref
 }
 
 /// Digests of the key, which belongs to the publisher, and of all the rest.
-fn dedupe_key(request: &PublishRequest, caller: &Caller) -> Option<DedupeKey> {
+fn dedupe_key(request: &PublishRequest, caller: &Service) -> Option<DedupeKey> {
     if request.idempotency_key.is_empty() {
         return None;
     }

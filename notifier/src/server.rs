@@ -2,9 +2,12 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use belfry::v1::{
-    admin_server::AdminServer, edge_gateway_server::EdgeGatewayServer,
-    notifier_server::NotifierServer,
+use belfry::{
+    identity::Role,
+    v1::{
+        admin_server::AdminServer, edge_gateway_server::EdgeGatewayServer,
+        notifier_server::NotifierServer,
+    },
 };
 use tokio::{
     net::TcpListener,
@@ -20,7 +23,6 @@ use tower::Layer;
 
 use crate::{
     admin,
-    auth::Role,
     authenticate::Authenticate,
     config::{Config, InvalidConfig, Store},
     http,
@@ -140,10 +142,7 @@ impl Notifier {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
         match config.store.clone() {
-            Store::Memory => {
-                let epoch = (uuid::Uuid::new_v4().as_u128() >> 64) as u64;
-                Ok(Self::start_on(config, Memory::new(epoch)))
-            }
+            Store::Memory => Ok(Self::start_on(config, Memory::new(fastrand::u64(1..)))),
             Store::Embedded { dir, options } => {
                 // Reading the log back takes a while if it is long.
                 let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, options));

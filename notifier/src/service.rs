@@ -8,6 +8,7 @@ use std::{
 };
 
 use belfry::{
+    identity::{Role, Service as Caller},
     reason::Reason,
     v1::{
         Placement, Position, PublishRequest, PublishResponse, PublishStreamRequest,
@@ -23,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    auth::{Caller, Role},
+    auth::require,
     authenticate::caller,
     hub::{Command, PublishCall},
     publish,
@@ -108,11 +109,11 @@ impl Notifier for Service {
         mut request: Request<WatchReceiptsRequest>,
     ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
         let caller = caller(&mut request)?;
-        caller.require(Role::Publisher)?;
+        require(&caller, Role::Publisher)?;
         let subject = watch::subject(request.into_inner().subject, &caller)?;
         let (watch, watched) = watch::channel();
         let command = Command::WatchReceipts {
-            publisher: Arc::clone(&caller.name),
+            publisher: caller.name.to_arc(),
             subject,
             watch,
         };

@@ -4,6 +4,8 @@
 use std::{future::pending, sync::Arc, time::SystemTime};
 
 use belfry::{
+    identity::Service,
+    limits::MAX_WATCHED_EVENTS,
     reason::Reason,
     v1::{
         self, PresenceChange, WatchPresenceResponse, WatchReceiptsResponse, watch_receipts_request,
@@ -23,7 +25,6 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
-    auth::Caller,
     hub::Command,
     publish::{job_key, unix_ms},
     refusal::Refusal,
@@ -38,7 +39,6 @@ pub(crate) const ENTRIES: usize = 256;
 const RESPONSES: usize = 4;
 /// Entries in one response.
 const ENTRIES_PER_RESPONSE: usize = 1_000;
-const MAX_EVENTS: usize = 100;
 
 /// What a watch of receipts receives.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 /// hub when the caller has gone.
 pub(crate) fn responses<N, T, I>(
     watched: Watched<N>,
-    caller: Caller,
+    caller: Service,
     commands: mpsc::Sender<Command>,
     respond: impl Fn(N) -> I + Send + 'static,
 ) -> Responses<T>
@@ -143,7 +143,7 @@ where
 }
 
 /// Why a watch ends before its updates do.
-async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Caller) -> Status {
+async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Service) -> Status {
     let message = match timeout(caller.lasts(), ended).await {
         Ok(Ok(WatchEnd::TooMany)) => "there are too many watches, end some or try again later",
         Ok(Ok(WatchEnd::Behind)) => {
@@ -176,7 +176,7 @@ async fn send<N, T, I: Iterator<Item = T>>(
 /// Reads which receipts are requested.
 pub(crate) fn subject(
     subject: Option<watch_receipts_request::Subject>,
-    caller: &Caller,
+    caller: &Service,
 ) -> Result<Subject, Refusal> {
     let bad = |field: &str, description: String| {
         Err(Refusal::bad_request(vec![(field.to_owned(), description)]))
@@ -192,9 +192,9 @@ pub(crate) fn subject(
         },
         Some(watch_receipts_request::Subject::Events(events)) => {
             let ids = events.event_ids;
-            if ids.is_empty() || ids.len() > MAX_EVENTS {
+            if ids.is_empty() || ids.len() > MAX_WATCHED_EVENTS {
                 let count = ids.len();
-                let rule = format!("has {count} ids, but it has to have 1 to {MAX_EVENTS}");
+                let rule = format!("has {count} ids, but it has to have 1 to {MAX_WATCHED_EVENTS}");
                 return bad("events.event_ids", rule);
             }
             let mut read = Vec::with_capacity(ids.len());

@@ -4,7 +4,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
-use crate::auth::unix_s;
+/// Seconds since 1970.
+pub(crate) fn unix_s() -> i64 {
+    unix_ms() / 1000
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
 
 /// Unix seconds at which something ends that begins now.
 pub(crate) fn expiry_s(lifetime: Duration) -> i64 {

@@ -3,10 +3,8 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use belfry::publisher::Credential;
+use belfry::{identity::MIN_SECRET_BYTES, limits::LEASE, name::is_visible, publisher::Credential};
 use url::Url;
-
-use crate::auth::is_visible;
 
 /// Bytes that nobody may see. `Debug` hides them.
 #[derive(Clone, Default)]
@@ -14,7 +12,7 @@ pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// The fewest bytes that are accepted.
-    pub const MIN_BYTES: usize = 32;
+    pub const MIN_BYTES: usize = MIN_SECRET_BYTES;
 
     /// A secret of at least [`Secret::MIN_BYTES`]; [`Config::check`] counts them.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
@@ -342,8 +340,7 @@ impl Config {
                 ));
             }
         }
-        // What the notifier takes as a lease.
-        if !(Duration::from_secs(1)..=Duration::from_hours(24)).contains(&self.lease) {
+        if !LEASE.contains(&self.lease) {
             faults.push(format!(
                 "`lease` is {:?}, allowed is 1 s to 24 h",
                 self.lease
@@ -388,7 +385,7 @@ impl Config {
             _ => {}
         }
         let types = &self.document_types;
-        let named = |name: &String| (1..=64).contains(&name.len()) && is_visible(name);
+        let named = |name: &String| (1..=64).contains(&name.len()) && name.chars().all(is_visible);
         if !(1..=64).contains(&types.len()) || !types.iter().all(named) {
             faults.push(format!(
                 "`document_types` is {types:?}, allowed are 1 to 64 names of 1 to 64 visible bytes"

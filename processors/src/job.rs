@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use belfry::publisher::Publish;
+use belfry::{limits::MAX_EVENT_BYTES, publisher::Publish};
 use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -43,8 +43,6 @@ const MAX_BEGUN: i64 = 10;
 /// Events in the outbox beyond which no new job is let in: the notifier has been
 /// away for long.
 const MAX_BEHIND: u64 = 100_000;
-/// What the notifier takes as one event.
-const MAX_EVENT_BYTES: usize = 64 << 10;
 /// Between two attempts to write a job's end while the database does not answer.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 

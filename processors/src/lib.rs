@@ -24,6 +24,7 @@ mod transcription;
 
 use std::{sync::Arc, time::Duration};
 
+use belfry::identity::ShortSecret;
 use belfry::publisher::{self, Publisher, PublisherConfig};
 use outbox::{Outbox, Relay};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
@@ -61,6 +62,9 @@ pub enum Error {
     /// The configuration cannot work: every fault of it. Exit code 2.
     #[error("the configuration is not valid: {}", .0.join("; "))]
     Config(Vec<String>),
+    /// A secret is too short. Exit code 2.
+    #[error("the configuration is not valid: {0}")]
+    Secret(#[from] ShortSecret),
     /// The notifier's address cannot work. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Publisher(#[from] publisher::ConfigError),
@@ -171,8 +175,8 @@ fn assemble(
     let app = App {
         fetcher,
         config: Arc::clone(config),
-        users: Users::new(config),
-        operators: Operators::new(config),
+        users: Users::new(config)?,
+        operators: Operators::new(config)?,
         signer,
         files,
         metrics: Arc::clone(&metrics),

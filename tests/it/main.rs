@@ -15,6 +15,7 @@ mod many_pictures;
 mod postgres;
 mod silent_jobs;
 mod store;
+mod tokens;
 mod vectors;
 mod watches;
 #[allow(

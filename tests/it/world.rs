@@ -193,7 +193,7 @@ impl World {
         Process::start("processors", &[self.common(), listen, words(more)].concat())
     }
 
-    fn secret(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn secret(&self, name: &str) -> Vec<u8> {
         let path: PathBuf = self.dir().join("secrets").join(name);
         std::fs::read(path).expect("a secret").trim_ascii().to_vec()
     }
@@ -315,7 +315,7 @@ fn publisher(grpc: &str, token: String) -> Publisher {
     Publisher::connect(config).expect("a publisher")
 }
 
-fn now_s() -> i64 {
+pub(crate) fn now_s() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("after 1970").as_secs().cast_signed()
 }

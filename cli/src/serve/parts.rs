@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use belfry::publisher::Credential;
+use belfry::{
+    event::EventKind,
+    identity::{ServiceKeys, UserKeys},
+    publisher::Credential,
+};
 use delivery::Limits;
 use edge::{DevKey, NotifierLink};
 use tokio::net::TcpListener;
@@ -82,7 +86,7 @@ impl Notifier {
     pub(super) async fn bind(config: &Config, services: Secret) -> Result<Self, Failure> {
         let (grpc, grpc_at) = bind("grpc-listen", config.grpc_listen).await?;
         let (http, http_at) = bind("notifier-http-listen", config.notifier_http_listen).await?;
-        let keys = notifier::auth::Keys::new([services.bytes()]).map_err(Failure::usage)?;
+        let keys = ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?;
         let store = if config.store_on_disk {
             notifier::Store::Embedded {
                 dir: config.data_dir.join("log"),
@@ -161,7 +165,7 @@ impl Edge {
         processors_url: Option<String>,
     ) -> Result<Self, Failure> {
         let (listener, address) = bind("edge-listen", config.edge_listen).await?;
-        let keys = edge::auth::Keys::new(users.bytes(), None).map_err(Failure::usage)?;
+        let keys = UserKeys::new(users.bytes(), None).map_err(Failure::usage)?;
         let ours = edge::Config {
             name: config.edge_name.clone(),
             limits: limits(config),
@@ -326,16 +330,14 @@ fn own_token(
     // operator has them say.
     let (events, targets) = match role {
         ServiceRole::Publisher => {
-            let events = ["image_", "pdf_", "transcription_"]
+            let events = EventKind::ALL
                 .iter()
-                .flat_map(|prefix| {
-                    crate::token::EVENTS
-                        .iter()
-                        .filter(move |event| event.starts_with(prefix))
-                });
-            let mut events: Vec<_> = events.map(|&event| event.to_owned()).collect();
-            events.extend(["job_progress".to_owned(), "status_update".to_owned()]);
-            (events, vec!["user:".to_owned(), "everyone".to_owned()])
+                .filter(|kind| **kind != EventKind::Custom)
+                .map(|kind| kind.name().to_owned());
+            (
+                events.collect(),
+                vec!["user:".to_owned(), "everyone".to_owned()],
+            )
         }
         ServiceRole::Edge | ServiceRole::Operator => (Vec::new(), Vec::new()),
     };

@@ -4,6 +4,9 @@
 //! requests that present it, name this machine as `Host`, come from a listed origin
 //! and passed no proxy.
 
+use std::time::Duration;
+
+use belfry::identity::Validity;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -14,7 +17,7 @@ use hyper::{
 use serde::Deserialize;
 
 use super::{Answer, Site, plain, typed, with_header};
-use crate::{DevKey, clock, ids};
+use crate::{DevKey, clock};
 
 /// Lifetime of a development token.
 const TIME_TO_LIVE_S: u64 = 3_600;
@@ -82,11 +85,15 @@ impl Site {
 
     fn sign(&self, body: &Bytes) -> Option<Answer> {
         let TokenRequest { user, queues } = serde_json::from_slice(body).ok()?;
-        if !ids::is_valid(&user) || queues.len() > MAX_QUEUES {
+        if queues.len() > MAX_QUEUES {
             return None;
         }
-        let exp_s = u64::try_from(clock::unix_ms() / 1_000).ok()? + TIME_TO_LIVE_S;
-        let token = self.config.keys.sign(&user, &queues, exp_s).ok()?;
+        let validity = Validity {
+            issued_at: u64::try_from(clock::unix_ms() / 1_000).ok()?,
+            lifetime: Duration::from_secs(TIME_TO_LIVE_S),
+        };
+        let exp_s = validity.issued_at + TIME_TO_LIVE_S;
+        let token = self.config.keys.sign(&user, &queues, validity).ok()?;
         let expires_at = clock::rfc3339(i64::try_from(exp_s * 1_000).ok()?)?;
         let answer = serde_json::json!({ "token": token, "expiresAt": expires_at, "user": user });
         let answer = typed(

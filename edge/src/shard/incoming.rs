@@ -4,6 +4,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use belfry::backoff::Backoff;
 use delivery::link::{ToEdge, ToHub};
 use tokio::{
     sync::mpsc::{self, error::TryRecvError},
@@ -12,9 +13,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::link::{Channels, LinkError, Linker};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What became of the link.
 pub(super) enum Event {
@@ -38,6 +36,7 @@ pub(super) struct Incoming {
     state: State,
     /// Attempts since the last welcome.
     attempts: u32,
+    backoff: Backoff,
     welcomed: bool,
 }
 
@@ -46,6 +45,7 @@ impl Incoming {
         Self {
             state: State::Making(make(linker, Duration::ZERO)),
             attempts: 0,
+            backoff: Backoff::DEFAULT,
             welcomed: false,
         }
     }
@@ -55,6 +55,7 @@ impl Incoming {
         info!("linked to the notifier");
         self.welcomed = true;
         self.attempts = 0;
+        self.backoff.reset();
     }
 
     /// Whether the notifier had accepted this link.
@@ -65,7 +66,7 @@ impl Incoming {
     /// Gives the link up and makes another, after a pause.
     pub(super) fn start_over(&mut self, linker: Arc<Linker>) {
         self.welcomed = false;
-        let pause = pause(self.attempts) + linker.hold_off();
+        let pause = self.backoff.next_pause() + linker.hold_off();
         self.state = State::Making(make(linker, pause));
         self.attempts = self.attempts.saturating_add(1);
     }
@@ -105,30 +106,4 @@ fn make(linker: Arc<Linker>, pause: Duration) -> Making {
         sleep(pause).await;
         linker.attach().await
     })
-}
-
-fn pause(attempts: u32) -> Duration {
-    let longest = FIRST_PAUSE
-        .saturating_mul(1 << attempts.min(10))
-        .min(LONGEST_PAUSE);
-    // A random number from the one source of randomness that is here anyway.
-    let random = uuid::Uuid::new_v4().as_u128() as u32;
-    longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_limit_and_differ() {
-        let mut most = Duration::ZERO;
-        for attempts in 0..100 {
-            let pause = pause(attempts);
-            assert!(pause <= FIRST_PAUSE.saturating_mul(1 << attempts.min(10)));
-            most = most.max(pause);
-        }
-        assert!(most <= LONGEST_PAUSE && most > FIRST_PAUSE);
-        assert_ne!(pause(50), pause(50));
-    }
 }

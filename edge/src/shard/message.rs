@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use belfry::reason::Reason;
+use belfry::{identity::User, name, reason::Reason};
 use bytes::Bytes;
 use delivery::{
     EventId, Position, StreamName,
@@ -18,7 +18,7 @@ use delivery::{
 use tokio::{net::TcpStream, sync::mpsc};
 use uuid::Uuid;
 
-use crate::{auth::User, protocol::Connect};
+use crate::protocol::Connect;
 
 /// Bytes of a queue's name at most.
 const MAX_QUEUE_BYTES: usize = 128;
@@ -152,7 +152,7 @@ impl Opening {
             events.map(|(_, position)| *position)
         };
         let mut interests = Vec::with_capacity(2 + queues.len());
-        let own: StreamName = format!("user:{}", user.id).into();
+        let own = name::StreamName::User(user.id.clone()).to_arc();
         interests.push(Interest {
             stream: own,
             from: from("user"),
@@ -170,7 +170,7 @@ impl Opening {
         let public_id: Arc<str> = Uuid::now_v7().to_string().into();
         Self {
             session,
-            user: Arc::clone(&user.id),
+            user: user.id.to_arc(),
             device: match &connect.device {
                 Some(device) => device.as_str().into(),
                 None => Arc::clone(&public_id),

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use belfry::reason::Reason;
+use belfry::{
+    identity::{QueueGrants, User, UserKeys},
+    name::{self, StreamRef},
+    reason::Reason,
+};
 use delivery::{Position, StreamName, link::SessionId};
 use tokio::{net::TcpStream, sync::mpsc};
 
@@ -16,7 +20,6 @@ use super::{
     reader::{self, ReadEnd, Reader, Received},
 };
 use crate::{
-    auth::{Grants, Keys, User},
     clock,
     protocol::{self, BadFrame, ClientFrame, Connect},
     shard::{FromSocket, Opening, Request},
@@ -26,10 +29,10 @@ use crate::{
 pub(super) struct Session {
     id: SessionId,
     user: Arc<str>,
-    grants: Grants,
+    grants: QueueGrants,
     /// Queues subscribed to, so that a narrower token can take them away.
     queues: Vec<StreamName>,
-    keys: Arc<Keys>,
+    keys: Arc<UserKeys>,
     shard: mpsc::Sender<FromSocket>,
     reader: Reader,
     receipts: ReceiptRate,
@@ -72,7 +75,7 @@ impl Session {
         let (id, shard) = context.shards.place(&user.id);
         let mut session = Box::new(Self {
             id,
-            user: Arc::clone(&user.id),
+            user: user.id.to_arc(),
             grants: user.queues.clone(),
             queues: Vec::new(),
             keys: Arc::clone(&context.keys),
@@ -195,7 +198,7 @@ impl Session {
                 None => Request::refused_queue(Reason::Forbidden, queue),
             },
             Ok(ClientFrame::Unsubscribe { queue }) => {
-                let name = format!("queue:{queue}");
+                let name = StreamRef::Queue(&queue).to_string();
                 match self.queues.iter().position(|stream| **stream == *name) {
                     Some(at) => Request::Unsubscribe(self.queues.swap_remove(at)),
                     // Does not reveal whether the queue exists: never subscribed, or
@@ -242,16 +245,17 @@ impl Session {
     /// it does not grant are left (guarantee G16).
     fn refresh(&mut self, token: &str) -> Result<Request, Reason> {
         let user = self.keys.verify(token, clock::unix_ms())?;
-        if user.id != self.user {
+        if *user.id != *self.user {
             return Err(Reason::Unauthenticated);
         }
         self.grants = user.queues;
         let mut revoked = Vec::new();
         let grants = &self.grants;
         self.queues.retain(|stream| {
-            let keep = stream
-                .strip_prefix("queue:")
-                .is_some_and(|queue| grants.allow(queue));
+            let keep = match StreamRef::split(stream) {
+                Some(StreamRef::Queue(queue)) => grants.allow(queue).is_some(),
+                _ => false,
+            };
             if !keep {
                 revoked.push(StreamName::clone(stream));
             }
@@ -265,9 +269,8 @@ impl Session {
     }
 
     fn granted(&self, queue: &str) -> Option<StreamName> {
-        self.grants
-            .allow(queue)
-            .then(|| format!("queue:{queue}").into())
+        let queue = self.grants.allow(queue)?;
+        Some(name::StreamName::Queue(queue).to_arc())
     }
 }
 

@@ -113,7 +113,7 @@ async fn a_request_for_a_development_token_names_one_user() {
 #[tokio::test]
 async fn an_edge_that_could_sign_for_strangers_does_not_start() {
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let keys = edge::auth::Keys::new(&[1; 32], None).unwrap();
+    let keys = belfry::identity::UserKeys::new(&[1; 32], None).unwrap();
     let nobody = edge::NotifierLink::Local(std::sync::Arc::new(|_, _, _| None));
     let mut config = edge::Config::new(keys, nobody);
     config.dev_key = Some(DevKey::random().unwrap());

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use belfry::identity::{UserKeys, Validity};
 use belfry::v1;
 use bytes::Bytes;
 use delivery::{
@@ -10,7 +11,7 @@ use delivery::{
     link::{Ephemeral, Joined, ToEdge, ToHub},
 };
 pub(crate) use edge::protocol::position_text;
-use edge::{Channels, Config, NotifierLink, auth::Keys};
+use edge::{Channels, Config, NotifierLink};
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
 use serde_json::Value;
@@ -57,7 +58,7 @@ impl World {
             ends.try_send((from_edge, to_edge)).ok()?;
             Some(Channels { to_hub, from_hub })
         };
-        let keys = Keys::new(SECRET, None).unwrap();
+        let keys = UserKeys::new(SECRET, None).unwrap();
         let mut config = Config::new(keys, NotifierLink::Local(Arc::new(attach)));
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -255,10 +256,14 @@ pub(crate) fn token_until(user: &str, queues: &[&str], seconds: i64) -> String {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
-    let exp = now.as_secs().checked_add_signed(seconds).unwrap();
-    Keys::new(SECRET, None)
+    // A token lives for a second at least: one that has ended was made before that.
+    let validity = Validity {
+        issued_at: now.as_secs().checked_add_signed(seconds - 3_600).unwrap(),
+        lifetime: Duration::from_hours(1),
+    };
+    UserKeys::new(SECRET, None)
         .unwrap()
-        .sign(user, &queues, exp)
+        .sign(user, &queues, validity)
         .unwrap()
 }
 

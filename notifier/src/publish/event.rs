@@ -1,27 +1,19 @@
 //! What every kind of event must have.
 
-use belfry::v1::{
-    Event, Failure, JobProgress, SignedUrl, StatusUpdate, TranscriptionComplete, event::Body,
+use belfry::{
+    event::EventKind,
+    limits::{MAX_CUSTOM_NAME_BYTES, MAX_EVENT_BYTES, MAX_FAILURE_CODE_BYTES, MAX_URL_BYTES},
+    v1::{
+        Event, Failure, JobProgress, SignedUrl, StatusUpdate, TranscriptionComplete, event::Body,
+    },
 };
 use prost::Message;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{MAX_EVENT_BYTES, Violations, time};
+use super::{Violations, time};
 
-const MAX_URL_BYTES: usize = 2_048;
-const MAX_CODE_BYTES: usize = 64;
-
-/// What the rest of the notifier wants to know of an event.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct About {
-    /// As the contract names it, in snake case.
-    pub(super) name: &'static str,
-    /// Whether it ends its job.
-    pub(super) terminal: bool,
-}
-
-pub(super) fn check(event: Option<&Event>, bad: &mut Violations) -> Option<About> {
+pub(super) fn check(event: Option<&Event>, bad: &mut Violations) -> Option<EventKind> {
     let Some(body) = event.and_then(|event| event.body.as_ref()) else {
         bad.add("event.body", "is missing: set exactly one kind of event");
         return None;
@@ -33,32 +25,9 @@ pub(super) fn check(event: Option<&Event>, bad: &mut Violations) -> Option<About
             format!("has {bytes} bytes encoded, but it may have {MAX_EVENT_BYTES}"),
         );
     }
-    let about = about(body);
-    check_body(&format!("event.{}", about.name), body, bad);
-    Some(about)
-}
-
-/// The event's kind, as the contract names it.
-pub(crate) fn name(body: &Body) -> &'static str {
-    about(body).name
-}
-
-fn about(body: &Body) -> About {
-    let (name, terminal) = match body {
-        Body::ImageProcessingStarted(_) => ("image_processing_started", false),
-        Body::ImageProcessed(_) => ("image_processed", true),
-        Body::ImageProcessingFailed(_) => ("image_processing_failed", true),
-        Body::PdfGenerationStarted(_) => ("pdf_generation_started", false),
-        Body::PdfGenerated(_) => ("pdf_generated", true),
-        Body::PdfGenerationFailed(_) => ("pdf_generation_failed", true),
-        Body::TranscriptionStarted(_) => ("transcription_started", false),
-        Body::TranscriptionComplete(_) => ("transcription_complete", true),
-        Body::TranscriptionFailed(_) => ("transcription_failed", true),
-        Body::JobProgress(_) => ("job_progress", false),
-        Body::StatusUpdate(_) => ("status_update", false),
-        Body::Custom(_) => ("custom", false),
-    };
-    About { name, terminal }
+    let kind = EventKind::of(body);
+    check_body(&format!("event.{}", kind.name()), body, bad);
+    Some(kind)
 }
 
 fn check_body(at: &str, body: &Body, bad: &mut Violations) {
@@ -109,7 +78,8 @@ fn check_body(at: &str, body: &Body, bad: &mut Violations) {
         Body::JobProgress(e) => check_progress(at, e, bad),
         Body::StatusUpdate(e) => check_status(at, e, bad),
         Body::Custom(e) => {
-            let name_ok = e.name.split('.').all(is_snake_case) && e.name.len() <= 128;
+            let name_ok =
+                e.name.split('.').all(is_snake_case) && e.name.len() <= MAX_CUSTOM_NAME_BYTES;
             if !name_ok {
                 bad.add(
                     format!("{at}.name"),
@@ -152,8 +122,8 @@ fn check_failure(at: &str, failure: Option<&Failure>, bad: &mut Violations) {
         );
         return;
     };
-    if !is_snake_case(&failure.code) || failure.code.len() > MAX_CODE_BYTES {
-        let rule = format!("has to be lower snake case, 1 to {MAX_CODE_BYTES} bytes");
+    if !is_snake_case(&failure.code) || failure.code.len() > MAX_FAILURE_CODE_BYTES {
+        let rule = format!("has to be lower snake case, 1 to {MAX_FAILURE_CODE_BYTES} bytes");
         bad.add(format!("{at}.failure.code"), rule);
     }
     if failure.message.is_empty() {

@@ -1,5 +1,6 @@
 //! Every bad field is named; what is allowed is allowed.
 
+use belfry::limits::MAX_EVENT_BYTES;
 use belfry::v1::{
     Event, Everyone, Failure, ImageProcessed, ImageProcessingFailed, Job, JobProgress,
     PdfGenerated, SignedUrl, StatusUpdate, TranscriptSegment, TranscriptionComplete, Users,
@@ -10,11 +11,11 @@ use serde_json::json;
 use tonic::metadata::MetadataMap;
 
 use super::*;
-use crate::auth::Keys;
+use crate::auth::authenticate;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
 
-fn caller(name: &str, targets: &[&str]) -> Caller {
+fn caller(name: &str, targets: &[&str]) -> Service {
     let exp = unix_ms(SystemTime::now()) / 1_000 + 60;
     let claims = json!({"sub": name, "aud": "belfry-internal", "exp": exp, "role": "publisher",
                         "events": ["*"], "targets": targets});
@@ -26,10 +27,11 @@ fn caller(name: &str, targets: &[&str]) -> Caller {
     .unwrap();
     let mut metadata = MetadataMap::new();
     metadata.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    Keys::new([SECRET])
-        .unwrap()
-        .authenticate(&metadata)
-        .unwrap()
+    authenticate(
+        &belfry::identity::ServiceKeys::new(SECRET, None).unwrap(),
+        &metadata,
+    )
+    .unwrap()
 }
 
 fn status() -> Body {

@@ -12,15 +12,15 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use super::*;
-use crate::{
-    auth::Keys,
-    hub::tests::{Scripted, Step},
-};
+use crate::hub::tests::{Scripted, Step};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
 
 fn config() -> Config {
-    Config::new(Store::Memory, Keys::new([SECRET]).unwrap())
+    Config::new(
+        Store::Memory,
+        belfry::identity::ServiceKeys::new(SECRET, None).unwrap(),
+    )
 }
 
 fn request() -> Request<PublishRequest> {
@@ -66,7 +66,7 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
         draining: CancellationToken::new(),
     };
     let mut request = request();
-    let caller = config().service_keys.authenticate(request.metadata());
+    let caller = crate::auth::authenticate(&config().service_keys, request.metadata());
     request.extensions_mut().insert(caller.unwrap());
     let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use belfry::identity::ServiceKeys;
 use belfry::v1::{
     Event, PublishRequest, StatusUpdate, event::Body, notifier_client::NotifierClient,
     publish_request::Target,
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
-use notifier::{Config, Gateway, Listeners, Notifier, RunError, Store, auth::Keys};
+use notifier::{Config, Gateway, Listeners, Notifier, RunError, Store};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -67,7 +68,7 @@ pub(crate) fn bearer(name: &str, role: &str) -> Bearer {
 }
 
 pub(crate) fn config(store: Store) -> Config {
-    Config::new(store, Keys::new([SECRET]).unwrap())
+    Config::new(store, ServiceKeys::new(SECRET, None).unwrap())
 }
 
 impl World {

@@ -22,7 +22,7 @@ use http_range_header::parse_range_header;
 use serde::Deserialize;
 
 use super::App;
-use crate::{auth::unix_s, image::sniff, problem::Problem, report::REPORTS};
+use crate::{clock::unix_s, image::sniff, problem::Problem, report::REPORTS};
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");

@@ -9,12 +9,12 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use belfry::{publisher::Publish, v1::StatusUpdate};
+use belfry::{name, publisher::Publish, v1::StatusUpdate};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::App;
-use crate::{auth::is_id, problem::Problem};
+use crate::problem::Problem;
 
 const MAX_JSON_BYTES: usize = 48 << 10;
 /// The notifier takes 255, and some are for telling these keys from others.
@@ -89,7 +89,7 @@ fn publish(asked: Asked) -> Result<Publish, Problem> {
         ("resource", &asked.resource),
         ("status", &asked.status),
     ] {
-        if !is_id(value) {
+        if name::check(value).is_err() {
             let detail = format!("`{field}` has to be 1 to 128 bytes, all of them visible");
             return Err(Problem::bad_request(detail));
         }
@@ -104,7 +104,7 @@ fn publish(asked: Asked) -> Result<Publish, Problem> {
         error: asked.error.unwrap_or_default(),
     };
     match (asked.user, asked.everyone) {
-        (Some(user), false) if is_id(&user) => Ok(Publish::to_user(user, update)),
+        (Some(user), false) if name::check(&user).is_ok() => Ok(Publish::to_user(user, update)),
         (Some(_), false) => {
             let detail = "`user` has to be 1 to 128 bytes, all of them visible";
             Err(Problem::bad_request(detail))

@@ -17,13 +17,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use belfry::name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::App;
 use crate::{
-    auth::is_id,
     config::Secret,
     failure::Failure,
     image::{Images, Input},
@@ -133,7 +133,9 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
         |code, detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
     let typeform = &app.config.typeform;
     let user = submitted.hidden.get(&typeform.user_field);
-    let user = user.and_then(Value::as_str).filter(|user| is_id(user));
+    let user = user
+        .and_then(Value::as_str)
+        .filter(|user| name::check(user).is_ok());
     let user = user.ok_or_else(|| {
         let field = &typeform.user_field;
         let detail = format!(

@@ -10,7 +10,7 @@ use belfry::publisher::Publish;
 use outbox::{Database, Outbox};
 use sqlx::{FromRow, Row as _, any::AnyRow};
 
-use crate::{auth::unix_ms, failure::Failure};
+use crate::{clock::unix_ms, failure::Failure};
 
 /// How many records a list has at most.
 pub(crate) const LIST_MAX: i64 = 100;

@@ -135,8 +135,7 @@ fn create(
 
 /// Random, and never 0.
 pub(super) fn random_u64() -> u64 {
-    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    (high.rotate_left(32) ^ low).max(1)
+    fastrand::u64(1..)
 }
 
 /// Cuts a torn tail, and hands over what was found.

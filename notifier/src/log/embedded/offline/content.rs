@@ -1,7 +1,7 @@
 //! What a record holds, beyond its bytes: the event, for those who read a
 //! directory offline.
 
-use belfry::v1::Envelope;
+use belfry::{event::EventKind, v1::Envelope};
 use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
@@ -43,7 +43,7 @@ impl Content {
             .event
             .as_ref()
             .and_then(|event| event.body.as_ref());
-        let kind = body.map_or("unknown", publish::event::name);
+        let kind = body.map_or("unknown", |body| EventKind::of(body).name());
         Ok(Self { envelope, kind })
     }
 }

@@ -348,7 +348,10 @@ async fn a_message_that_is_invalid_whenever_it_comes_is_an_invalid_argument() {
         ("open.user_id", open(&|open| open.user_id.clear())),
         ("open.session_id", open(&|open| open.session_id.clear())),
         ("open.device", open(&|open| open.device = "d".repeat(129))),
-        ("stream", open(&|open| open.interests.push(interest("x")))),
+        (
+            "open.interests.stream",
+            open(&|open| open.interests.push(interest("x"))),
+        ),
         (
             "join.interest",
             batch(Body::Join(v1::JoinStream {

@@ -295,7 +295,7 @@ impl<'a> ServerFrame<'a> {
     }
 }
 
-// serde hands fields over by reference.
+// serde passes fields by reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn gap_reason<S: Serializer>(reason: &GapReason, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match reason {

@@ -58,7 +58,7 @@ pub(crate) fn inbox() -> (mpsc::Sender<FromSocket>, mpsc::Receiver<FromSocket>) 
     mpsc::channel(INBOX)
 }
 
-/// What a shard is made of.
+/// Limits, link and channels of a new shard.
 pub(crate) struct ShardConfig {
     /// The bounds of the rules.
     pub limits: Limits,
@@ -305,7 +305,7 @@ impl Shard {
         }
     }
 
-    /// Hands an input to the rules.
+    /// Passes an input to the rules.
     fn feed(&mut self, input: Input) {
         self.edge.handle(input, self.clock.now(), &mut self.outputs);
     }

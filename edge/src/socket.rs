@@ -1,7 +1,7 @@
 //! One browser's socket: a task that reads it, and a write side that its shard
 //! owns.
 //!
-//! Until the first frame is accepted the task has both sides. Then it hands the
+//! Until the first frame is accepted the task has both sides. Then it gives the
 //! write side over and only reads: nothing a client sends is answered here, so
 //! that all frames of a socket leave in one order. What it reads goes into the
 //! shard's bounded inbox; while that is full the task does not read on, and TCP

@@ -365,7 +365,7 @@ fn duration_ms(duration: &Duration) -> u64 {
     u64::try_from(ms).unwrap_or(0)
 }
 
-// serde hands fields over by reference.
+// serde passes fields by reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u32) -> bool {
     *n == 0

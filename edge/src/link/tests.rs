@@ -1,4 +1,4 @@
-//! What a linker makes of the end of a link.
+//! How a linker reacts to the end of a link.
 
 use std::pin::Pin;
 
@@ -47,7 +47,7 @@ async fn hold_off_after(code: Code) -> Duration {
 }
 
 #[tokio::test]
-async fn an_edge_whose_name_was_taken_does_not_take_it_back_at_once() {
+async fn an_edge_waits_after_another_took_its_name() {
     assert_eq!(hold_off_after(Code::Aborted).await, HOLD_OFF);
     assert_eq!(hold_off_after(Code::Unavailable).await, Duration::ZERO);
 }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::link::{Channels, LinkError, Linker};
 
-/// What became of the link.
+/// A change of the link, or a batch from it.
 pub(super) enum Event {
     /// It is made; this is the way out.
     Linked(mpsc::Sender<Vec<ToHub>>),

@@ -68,15 +68,15 @@ pub(crate) enum Request {
         /// Streams that it does not grant any more.
         revoked: Vec<StreamName>,
     },
-    /// What became of events on the device.
+    /// Receipts of events on the device.
     Receipts(Vec<(EventId, ReceiptState)>),
     /// More receipts than are taken; come back after so many milliseconds.
     TooManyReceipts(u64),
-    /// Tell who follows a stream, or no longer.
+    /// Start or stop watching who follows a stream.
     Presence {
         /// The stream.
         stream: StreamName,
-        /// Tell, or no longer.
+        /// Start (`true`) or stop.
         watch: bool,
     },
     /// It was refused.
@@ -120,13 +120,13 @@ impl Request {
 pub(crate) struct Opening {
     /// The session.
     pub session: SessionId,
-    /// Whose it is.
+    /// The user that it belongs to.
     pub user: Arc<str>,
     /// Its public id.
     pub public_id: Arc<str>,
     /// What its device is called in receipts.
     pub device: Arc<str>,
-    /// What it follows.
+    /// Streams that it follows, each with its position.
     pub interests: Vec<Interest>,
     /// When it ends, in Unix milliseconds.
     pub ends_unix_ms: i64,

@@ -1,4 +1,4 @@
-//! What the shard does: takes in what sockets say, puts frames in place of
+//! What the shard does: handles messages of sockets, puts frames in place of
 //! envelopes, and carries out what the rules decide.
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -18,7 +18,7 @@ use crate::{
     protocol::{self, PublicStream, ServerFrame, StreamPosition, position_text},
 };
 
-/// What the rules and the encoder had counted when the metrics were last updated.
+/// Counts of rules and encoder at the last update of the metrics.
 #[derive(Debug, Default)]
 pub(super) struct CountedStats {
     stats: delivery::edge::Stats,
@@ -234,7 +234,7 @@ impl Shard {
             if events.is_empty() {
                 return;
             }
-            // What sockets did may lead to more decisions.
+            // Events of sockets may lead to more decisions.
             self.on_socket_events(&mut events);
         }
     }

@@ -48,7 +48,7 @@ enum Blocked {
     Answered,
 }
 
-/// What a flush events out.
+/// A change of a socket that a flush noticed.
 pub(super) enum SocketEvent {
     /// The socket has begun, or gone on, to take less than it was given.
     Blocked(SessionId),
@@ -67,7 +67,7 @@ pub(super) struct Sockets {
     context: WriteContext,
 }
 
-/// What it takes to write to any of them.
+/// Shared by all writes.
 struct WriteContext {
     /// Memory of queues that are empty now.
     spare: Vec<Vec<Bytes>>,
@@ -141,7 +141,7 @@ impl Sockets {
         }
     }
 
-    /// Sessions whose token has ended by the wall clock.
+    /// Sessions with a token that has ended by the wall clock.
     pub(super) fn ended_by(&self, unix_ms: i64) -> Vec<SessionId> {
         let ended = |socket: &Socket| !socket.closing && socket.ends_unix_ms <= unix_ms;
         self.by_session
@@ -374,7 +374,7 @@ impl Hasher for SessionHasher {
     }
 }
 
-/// Tells the shard once a socket takes data again, or is gone.
+/// Notifies the shard once a socket takes data again, or is gone.
 async fn wait(session: SessionId, stream: Arc<TcpStream>, wake: mpsc::Sender<FromSocket>) {
     // An error means that it is gone; the flush will find that out.
     let _ = stream.writable().await;

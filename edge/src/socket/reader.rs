@@ -47,7 +47,7 @@ pub(super) enum ReadEnd {
     Fault(Reason),
 }
 
-/// What one read brought.
+/// Messages and replies of one read.
 #[derive(Debug, Default)]
 pub(super) struct Received {
     /// Text messages, in order.
@@ -80,7 +80,7 @@ impl Reader {
         }
     }
 
-    /// What is there already; `None` if nothing is.
+    /// Messages in the bytes that have arrived; `None` if none have.
     pub(super) fn read_now(&mut self, stream: &TcpStream) -> Option<Received> {
         let read = read_chunk(stream, |chunk| self.feed(chunk))?;
         Some(read.unwrap_or_else(|end| Received {
@@ -129,7 +129,7 @@ fn end_of(error: &Error) -> ReadEnd {
     }
 }
 
-/// Hands over the bytes that are there already; `None` if none are.
+/// Passes on the bytes that have arrived; `None` if none have.
 pub(super) fn read_chunk<T>(
     stream: &TcpStream,
     take: impl FnOnce(&[u8]) -> T,

@@ -188,7 +188,7 @@ impl Session {
         ReadEnd::Fault(reason)
     }
 
-    /// What a message asks of the shard; an error ends the connection.
+    /// The request that a message makes; an error ends the connection.
     fn request(&mut self, text: &str) -> Result<Request, Reason> {
         Ok(match protocol::parse(text) {
             Ok(ClientFrame::Ping) => Request::Ping,

@@ -178,7 +178,7 @@ async fn refusal_of(world: &World, link: &mut Link, first: &str) -> Option<Value
 }
 
 #[tokio::test]
-async fn every_bad_token_gets_the_same_words() {
+async fn every_bad_token_gets_the_same_message() {
     let world = World::start(|_| ()).await;
     let mut answers = Vec::new();
     for bad in ["", "x", "eyJhbGciOiJub25lIn0.e30."] {

@@ -18,7 +18,7 @@ use crate::world::{EPOCH, World, connect, soon, status, token};
 
 type Answers = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
 
-/// A gateway that hands every link to the test.
+/// A gateway that passes every link to the test.
 struct Gateway {
     links: mpsc::Sender<Attached>,
 }
@@ -197,7 +197,7 @@ async fn events_cross_processes_and_links_that_were_cut() {
 }
 
 #[tokio::test]
-async fn a_notifier_that_sends_nonsense_is_left_and_asked_again() {
+async fn a_link_with_invalid_messages_is_replaced() {
     let (address, mut links, _serving) = gateway("127.0.0.1:0").await;
     let _world = world(address).await;
     let mut link = soon("a link", links.recv()).await.unwrap();

@@ -38,7 +38,7 @@ async fn receipts_reach_the_notifier_once_each_answer_is_there() {
 }
 
 #[tokio::test]
-async fn receipts_are_not_counted_among_messages_but_have_a_pace_of_their_own() {
+async fn receipts_are_not_counted_among_messages_but_have_a_rate_limit_of_their_own() {
     let mut world = World::start(|_| ()).await;
     let mut link = world.linked().await;
     let mut client = world.connected(&mut link, "u1").await;
@@ -102,7 +102,7 @@ async fn a_device_is_called_as_its_client_says() {
 }
 
 #[tokio::test]
-async fn who_follows_a_queue_is_told_who_else_does() {
+async fn a_follower_of_a_queue_is_sent_who_else_follows_it() {
     let mut world = World::start(|_| ()).await;
     let mut link = world.linked().await;
     let mut client = world.client().await;

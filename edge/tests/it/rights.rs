@@ -61,7 +61,7 @@ async fn open(link: &mut Link, head: u64) -> u64 {
 }
 
 /// The next request that is neither credit nor a page request.
-async fn next_word(link: &mut Link) -> ToHub {
+async fn next_change(link: &mut Link) -> ToHub {
     loop {
         match link.next().await {
             ToHub::Credit { .. } | ToHub::Fetch { .. } => {}
@@ -147,7 +147,7 @@ async fn a_narrower_token_takes_away_what_waits_for_a_slow_client() {
         }
     }
     refresh(&mut client, &[]).await;
-    assert!(matches!(next_word(&mut link).await, ToHub::Leave { .. }));
+    assert!(matches!(next_change(&mut link).await, ToHub::Leave { .. }));
     link.send_all(vec![live(QUEUE, 21, "too late"), ToEdge::Done { session }])
         .await;
     let frames = all_before_marker(&mut client, &link).await;
@@ -187,7 +187,7 @@ async fn nothing_of_a_replay_follows_the_end_of_the_token() {
     link.send(page(session, 0, 50, &text)).await;
     until_it_waits(&world).await;
     link.send(live(QUEUE, 101, "too late")).await;
-    assert!(matches!(next_word(&mut link).await, ToHub::Close { .. }));
+    assert!(matches!(next_change(&mut link).await, ToHub::Close { .. }));
     link.send_all(vec![
         page(session, 50, 60, "too late"),
         live(QUEUE, 102, "too late"),

@@ -117,7 +117,7 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
 }
 
 #[tokio::test]
-async fn when_the_notifier_goes_sockets_stay_and_are_told() {
+async fn when_the_notifier_goes_sockets_stay_and_are_notified() {
     let mut world = World::start(|_| ()).await;
     let mut link = world.linked().await;
     let mut client = world.connected(&mut link, "u1").await;
@@ -283,7 +283,7 @@ async fn refused_messages_are_answered_and_too_many_end_it() {
 }
 
 #[tokio::test]
-async fn too_many_messages_are_told_when_to_come_back() {
+async fn too_many_messages_are_closed_with_a_retry_time() {
     let mut world = World::start(|_| ()).await;
     let mut link = world.linked().await;
     let mut client = world.connected(&mut link, "u1").await;

@@ -177,11 +177,15 @@ impl Link {
     }
 }
 
-/// Answers who asked for a stream from some position.
-pub(crate) fn joined((stream, asked): (&str, Option<Position>), at: Position, head: u64) -> Joined {
+/// The answer to a join: stream and position that were requested, and the result.
+pub(crate) fn joined(
+    (stream, requested_from): (&str, Option<Position>),
+    at: Position,
+    head: u64,
+) -> Joined {
     Joined {
         stream: stream.into(),
-        requested_from: asked,
+        requested_from,
         at,
         head,
         gap: None,
@@ -210,7 +214,7 @@ pub(crate) fn envelope(body: v1::event::Body) -> Bytes {
     envelope.encode_to_vec().into()
 }
 
-/// A status update whose `status` is the given text.
+/// A status update with this `status`.
 pub(crate) fn status(status: &str) -> Bytes {
     envelope(v1::event::Body::StatusUpdate(v1::StatusUpdate {
         update_type: "test".into(),

@@ -17,18 +17,17 @@ use alloc::{
     vec::Vec,
 };
 
-pub use self::messages::{CloseReason, Input, Notice, Output, Stats};
+pub use self::messages::{ClientMessage, CloseReason, Input, Notice, Output, Stats};
 
 use crate::{
-    Limits, Millis, StreamName,
-    link::{Interest, SessionId},
+    EventId, Limits, Millis, StreamName,
+    link::{Interest, ReceiptState, SessionId},
     session::{Around, Session, Want},
 };
 
-/// Drains close some sessions at each of these steps.
+/// A drain closes a share of the sessions at each of these steps: resolution, not
+/// a bound.
 const DRAIN_STEP_MS: Millis = 50;
-/// Clients that are moved off come back within this time, spread evenly.
-const DRAIN_SPREAD_MS: u64 = 5_000;
 
 #[derive(Debug)]
 struct Drain {
@@ -36,7 +35,7 @@ struct Drain {
     next: Millis,
 }
 
-/// All sessions of one link. See the module's page.
+/// All sessions of one link.
 #[derive(Debug)]
 pub struct Edge {
     limits: Limits,
@@ -80,7 +79,7 @@ impl Edge {
         let before = out.len();
         match input {
             Input::FromHub { message, charged } => {
-                self.hear_hub(message, charged, out);
+                self.on_hub_message(message, charged, out);
             }
             Input::LinkDown => self.link_down(out),
             Input::Open {
@@ -98,7 +97,7 @@ impl Edge {
             Input::Closed { session } => self.forget(session),
             Input::Received { session } => {
                 if let Some(session) = self.sessions.get_mut(&session) {
-                    session.heard(now);
+                    session.received(now);
                 }
             }
             Input::Blocked { session } => {
@@ -110,13 +109,7 @@ impl Edge {
             Input::Writable { session } => {
                 self.with(session, out, Session::writable);
             }
-            Input::Receipts { session, receipts } => {
-                self.stats.receipts += receipts.len() as u64;
-                if let Some(known) = self.sessions.get_mut(&session) {
-                    known.heard(now);
-                }
-                self.with(session, out, |s, around| s.reported(receipts, around));
-            }
+            Input::Receipts { session, receipts } => self.report(session, receipts, now, out),
             Input::Revoked { session, streams } => {
                 for stream in &streams {
                     self.unsubscribe(session, stream, out);
@@ -129,7 +122,9 @@ impl Edge {
                 });
             }
             Input::Deadline => self.deadline(now, out),
-            message => self.hear_client(message, now, out),
+            Input::Client { session, message } => {
+                self.on_client_message(session, message, now, out);
+            }
         }
         self.ask(out);
         let added = out.get(before..).unwrap_or_default();
@@ -238,7 +233,7 @@ impl Edge {
             out.push(Output::Close {
                 session: id,
                 reason: CloseReason::Restart,
-                retry_after_ms: Some(spread(id)),
+                retry_after_ms: Some(self.reconnect_after(id)),
             });
             return;
         }
@@ -287,17 +282,35 @@ impl Edge {
 
     // === clients ===
 
-    fn hear_client(&mut self, message: Input, now: Millis, out: &mut Vec<Output>) {
-        let (Input::Subscribe { session: id, .. }
-        | Input::Unsubscribe { session: id, .. }
-        | Input::WatchPresence { session: id, .. }
-        | Input::UnwatchPresence { session: id, .. }
-        | Input::Ping { session: id }
-        | Input::Refresh { session: id, .. }
-        | Input::Invalid { session: id }) = message
-        else {
+    fn report(
+        &mut self,
+        id: SessionId,
+        receipts: Vec<(EventId, ReceiptState)>,
+        now: Millis,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        match session.spend_receipts(&self.limits, now) {
+            Ok(()) => {
+                self.stats.receipts += receipts.len() as u64;
+                self.with(id, out, |s, around| s.reported(receipts, around));
+            }
+            Err(retry_after_ms) => {
+                let notice = Notice::TooManyReceipts { retry_after_ms };
+                self.with(id, out, |s, around| s.notice(notice, around));
+            }
+        }
+    }
+
+    fn on_client_message(
+        &mut self,
+        id: SessionId,
+        message: ClientMessage,
+        now: Millis,
+        out: &mut Vec<Output>,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -306,7 +319,7 @@ impl Edge {
             return;
         }
         match message {
-            Input::Subscribe { stream, from, .. } => {
+            ClientMessage::Subscribe { stream, from } => {
                 let interest = Interest {
                     stream: stream.clone(),
                     from,
@@ -319,27 +332,28 @@ impl Edge {
                     self.followers.entry(stream).or_default().insert(id);
                 }
             }
-            Input::Unsubscribe { stream, .. } => self.unsubscribe(id, &stream, out),
-            Input::WatchPresence { stream, .. } => {
+            ClientMessage::Unsubscribe { stream } => self.unsubscribe(id, &stream, out),
+            ClientMessage::WatchPresence { stream } => {
                 let mut watches = false;
                 self.with(id, out, |s, around| watches = s.watch(&stream, around));
                 if watches {
                     self.watchers.entry(stream).or_default().insert(id);
                 }
             }
-            Input::UnwatchPresence { stream, .. } => {
+            ClientMessage::UnwatchPresence { stream } => {
                 self.with(id, out, |s, around| s.unwatch(&stream, around));
                 unfollow(&mut self.watchers, &stream, id);
             }
-            Input::Ping { .. } => self.with(id, out, Session::pong),
-            Input::Refresh { ends_at, .. } => {
+            ClientMessage::Ping => self.with(id, out, Session::pong),
+            ClientMessage::Refresh { ends_at } => {
                 session.refresh(ends_at);
                 self.note_deadline(id);
             }
-            Input::Invalid { .. } if session.bad(&self.limits, now) => {
-                self.close(id, (CloseReason::BadRequest, None), out);
+            ClientMessage::Invalid => {
+                if session.bad(&self.limits, now) {
+                    self.close(id, (CloseReason::BadRequest, None), out);
+                }
             }
-            _ => {}
         }
     }
 
@@ -349,6 +363,12 @@ impl Edge {
         });
         unfollow(&mut self.followers, stream, id);
         unfollow(&mut self.watchers, stream, id);
+    }
+
+    /// When a client that is moved off reconnects: session numbers in a row are
+    /// far apart.
+    fn reconnect_after(&self, id: SessionId) -> Millis {
+        500 + id.wrapping_mul(2_654_435_761) % self.limits.drain_spread_ms.max(1)
     }
 
     // === time ===
@@ -400,7 +420,11 @@ impl Edge {
         let share = self.sessions.len().div_ceil(steps);
         let ids: Vec<SessionId> = self.sessions.keys().copied().take(share).collect();
         for id in ids {
-            self.close(id, (CloseReason::Restart, Some(spread(id))), out);
+            self.close(
+                id,
+                (CloseReason::Restart, Some(self.reconnect_after(id))),
+                out,
+            );
         }
     }
 }
@@ -416,9 +440,4 @@ fn unfollow(
             followers.remove(stream);
         }
     }
-}
-
-/// When a client that is moved off comes back: numbers in a row are far apart.
-fn spread(id: SessionId) -> u64 {
-    500 + id.wrapping_mul(2_654_435_761) % DRAIN_SPREAD_MS
 }

@@ -48,7 +48,7 @@ use crate::{Limits, Lsn, Millis, Record, Recovered, StreamName, link::ToEdge};
 struct Unsynced {
     record: Record,
     ticket: Ticket,
-    twins: Vec<Ticket>,
+    coalesced: Vec<Ticket>,
     publisher: Arc<str>,
     job: Option<Arc<str>>,
     /// It ends its job, whether there is a lease or not.
@@ -64,12 +64,13 @@ enum Phase {
     Failed,
 }
 
-/// All delivery state of a notifier. See the module's page.
+/// All delivery state of a notifier.
 #[derive(Debug)]
 pub struct Hub {
     limits: Limits,
     epoch: u64,
     phase: Phase,
+    started: Millis,
     streams: BTreeMap<StreamName, Stream>,
     dedupe: Window,
     latest: Latest,
@@ -113,6 +114,7 @@ impl Hub {
         Self {
             epoch: recovered.epoch,
             phase: Phase::Running,
+            started: now,
             streams: streams
                 .map(|s| (s.stream.clone(), Stream::recovered(s)))
                 .collect(),
@@ -157,7 +159,7 @@ impl Hub {
                 self.attach(link, name, (deliveries, bytes), (now, out));
             }
             Input::Detach { link } => self.detach(link, now),
-            Input::FromEdge { link, message } => self.hear_edge(link, message, now, out),
+            Input::FromEdge { link, message } => self.on_edge_message(link, message, now, out),
             Input::WatchReceipts {
                 watch,
                 publisher,
@@ -166,7 +168,7 @@ impl Hub {
                 let whose = (&*publisher, subject);
                 self.receipts.watch(watch, whose, &self.limits, out);
             }
-            Input::WatchPresence { watch, users } => self.watch_presence(watch, users, out),
+            Input::WatchPresence { watch, users } => self.watch_presence(watch, users, now, out),
             Input::Unwatch { watch } => {
                 self.receipts.unwatch(watch);
                 self.presence_watches.remove(&watch);
@@ -182,7 +184,10 @@ impl Hub {
             self.route_ephemeral(&stream, &event, out);
         }
         self.latest.expire(now);
-        let lapsed = self.leases.lapse(now).into_iter();
+        let lapsed = self
+            .leases
+            .lapse(now, self.limits.lease_retry_ms)
+            .into_iter();
         out.extend(lapsed.map(Output::Announce));
         self.receipts.expire(now, out);
         self.expire_presence(now, out);

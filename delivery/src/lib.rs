@@ -15,7 +15,7 @@
 //! | --- | --- | --- |
 //! | [`hub::Hub`] | all streams of a notifier | the hub's task |
 //! | [`edge::Edge`] | all sessions of one link, each a [`session::Session`] | the edge's task |
-//! | [`client::Client`] | the reference for every SDK | the simulator, `belfry listen` |
+//! | [`client::Client`] | the reference for every SDK | the simulator, and tests over shared vectors |
 //!
 //! Payloads cross as opaque shared bytes. Every bound stands in [`Limits`].
 
@@ -32,7 +32,7 @@ mod position;
 mod record;
 pub mod session;
 
-pub use limits::{InvalidLimit, Limits};
+pub use limits::{InvalidLimit, InvalidLimits, Limits, MAX_EVENT_BYTES};
 pub use position::Position;
 pub use record::{
     DedupeKey, EventId, JobChange, JobMark, Lsn, Placement, Record, Recovered, RecoveredKey,

@@ -1,5 +1,11 @@
 //! Every bound of the system in one checked place.
 
+use alloc::vec::Vec;
+
+/// The largest envelope of an event, in bytes, as the contract says. Whatever holds
+/// events holds at least some of this size.
+pub const MAX_EVENT_BYTES: usize = 64 << 10;
+
 /// The bounds that the rules keep. Channels around the machines take their
 /// capacities from here: what a credit allows always fits, so a full channel is a
 /// bug and never a reason to wait.
@@ -74,8 +80,26 @@ pub struct Limits {
     pub client_messages: u32,
     /// The window in which `client_messages` are allowed again, in milliseconds.
     pub client_window_ms: u64,
-    /// Bad messages of a client in ten seconds before it is closed (4000).
+    /// Frames of receipts of a client at once. They are not among its messages.
+    pub receipt_frames: u32,
+    /// The window in which `receipt_frames` are allowed again, in milliseconds.
+    pub receipt_window_ms: u64,
+    /// Invalid messages of a client in one window before it is closed (4000).
     pub client_errors: u32,
+    /// The window in which `client_errors` are too many, in milliseconds.
+    pub client_errors_window_ms: u64,
+    /// The failure of a job that could not be stored is announced again after
+    /// this, in milliseconds.
+    pub lease_retry_ms: u64,
+    /// Clients that a drain moves off reconnect within this time, spread evenly,
+    /// in milliseconds.
+    pub drain_spread_ms: u64,
+    /// How long a client may take to answer a close before its socket is cut, in
+    /// milliseconds.
+    pub close_delay_ms: u64,
+    /// Bytes of notices that may wait for a blocked socket, beyond its events.
+    /// More is a client that sends and never reads.
+    pub notice_bytes: usize,
 }
 
 impl Default for Limits {
@@ -113,7 +137,14 @@ impl Default for Limits {
             stale_after_ms: 60_000,
             client_messages: 100,
             client_window_ms: 60_000,
+            receipt_frames: 100,
+            receipt_window_ms: 10_000,
             client_errors: 10,
+            client_errors_window_ms: 10_000,
+            lease_retry_ms: 1_000,
+            drain_spread_ms: 5_000,
+            close_delay_ms: 5_000,
+            notice_bytes: 64 << 10,
         }
     }
 }
@@ -135,59 +166,184 @@ impl core::fmt::Display for InvalidLimit {
 
 impl core::error::Error for InvalidLimit {}
 
+/// All bounds that cannot work; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidLimits(pub Vec<InvalidLimit>);
+
+impl core::fmt::Display for InvalidLimits {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (index, limit) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{limit}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for InvalidLimits {}
+
+/// The longest time that a bound may name: a year. Sums of times stay far from the
+/// end of [`Millis`](crate::Millis).
+const MAX_MS: u64 = 365 * 24 * 3_600_000;
+
 impl Limits {
-    /// Says which bound cannot work, if one cannot.
-    pub fn check(&self) -> Result<(), InvalidLimit> {
-        const MAX_EVENT: usize = 64 << 10;
-        let rules: [(bool, &'static str, &'static str); 16] = [
-            (self.unsynced_records > 0, "unsynced_records", "at least 1"),
-            (
-                self.unsynced_bytes >= 2 * MAX_EVENT,
-                "unsynced_bytes",
-                "at least 128 KiB",
-            ),
+    /// Says which bounds cannot work: all of them, in the order of the fields.
+    ///
+    /// # Errors
+    /// If there is one.
+    pub fn check(&self) -> Result<(), InvalidLimits> {
+        let faults = self.counts().into_iter().chain(self.times());
+        let faults: Vec<_> = faults.chain(self.sizes()).collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidLimits(faults))
+        }
+    }
+
+    /// Bounds in number; 0 would let nothing through.
+    fn counts(&self) -> Vec<InvalidLimit> {
+        let at_least_1 = [
+            (self.unsynced_records, "unsynced_records"),
+            (self.dedupe_keys, "dedupe_keys"),
+            (self.latest_events, "latest_events"),
+            (self.leases, "leases"),
+            (self.tracked_events, "tracked_events"),
+            (self.receipts, "receipts"),
+            (self.receipt_devices, "receipt_devices"),
+            (self.watches, "watches"),
+            (self.sessions, "sessions"),
+            (self.page_events, "page_events"),
+            (self.queue_events, "queue_events"),
+            (self.client_messages as usize, "client_messages"),
+            (self.receipt_frames as usize, "receipt_frames"),
+            (self.client_errors as usize, "client_errors"),
+        ];
+        let zero = at_least_1.into_iter().filter(|(limit, _)| *limit == 0);
+        let rules = [
             (
                 self.retained_per_stream > 0,
                 "retained_per_stream",
                 "at least 1",
-            ),
-            (self.dedupe_keys > 0, "dedupe_keys", "at least 1"),
-            (self.request_window >= 4, "request_window", "at least 4"),
-            (
-                (1..=256).contains(&self.session_receipts),
-                "session_receipts",
-                "1 to 256",
             ),
             (
                 (1..=1_000).contains(&self.presence_members),
                 "presence_members",
                 "1 to 1,000",
             ),
-            (self.edge_deliveries >= 2, "edge_deliveries", "at least 2"),
             (
-                self.edge_bytes >= 4 * MAX_EVENT as u64,
+                (1..=256).contains(&self.session_receipts),
+                "session_receipts",
+                "1 to 256",
+            ),
+            (self.request_window >= 4, "request_window", "at least 4"),
+            (self.edge_deliveries >= 2, "edge_deliveries", "at least 2"),
+            (self.session_streams >= 2, "session_streams", "at least 2"),
+        ];
+        zero.map(|(_, field)| InvalidLimit {
+            field,
+            rule: "at least 1",
+        })
+        .chain(broken(rules))
+        .collect()
+    }
+
+    /// Bounds in milliseconds.
+    fn times(&self) -> Vec<InvalidLimit> {
+        let times = [
+            (self.dedupe_window_ms, "dedupe_window_ms"),
+            (self.latest_ms, "latest_ms"),
+            (self.collapse_window_ms, "collapse_window_ms"),
+            (self.write_stall_ms, "write_stall_ms"),
+            (self.ping_every_ms, "ping_every_ms"),
+            (self.client_window_ms, "client_window_ms"),
+            (self.receipt_window_ms, "receipt_window_ms"),
+            (self.client_errors_window_ms, "client_errors_window_ms"),
+            (self.lease_retry_ms, "lease_retry_ms"),
+            (self.drain_spread_ms, "drain_spread_ms"),
+            (self.close_delay_ms, "close_delay_ms"),
+        ];
+        let outside = times
+            .into_iter()
+            .filter(|(limit, _)| !(1..=MAX_MS).contains(limit));
+        let rules = [
+            (
+                self.presence_grace_ms <= MAX_MS,
+                "presence_grace_ms",
+                "at most a year",
+            ),
+            (
+                (self.ping_every_ms.saturating_add(1)..=MAX_MS).contains(&self.stale_after_ms),
+                "stale_after_ms",
+                "more than ping_every_ms, and at most a year",
+            ),
+        ];
+        outside
+            .map(|(_, field)| InvalidLimit {
+                field,
+                rule: "1 ms to a year",
+            })
+            .chain(broken(rules))
+            .collect()
+    }
+
+    /// Bounds in bytes. [`Limits::recent_bytes`] may be 0: nothing is kept then.
+    fn sizes(&self) -> Vec<InvalidLimit> {
+        let rules = [
+            (
+                self.unsynced_bytes >= 2 * MAX_EVENT_BYTES,
+                "unsynced_bytes",
+                "at least 128 KiB",
+            ),
+            (
+                self.edge_bytes >= 4 * MAX_EVENT_BYTES as u64,
                 "edge_bytes",
                 "at least 256 KiB",
             ),
-            (self.session_streams >= 2, "session_streams", "at least 2"),
-            (self.page_events > 0, "page_events", "at least 1"),
-            (self.queue_events > 0, "queue_events", "at least 1"),
+            (self.page_bytes > 0, "page_bytes", "at least 1"),
             (
-                self.queue_bytes >= 2 * MAX_EVENT,
+                self.queue_bytes >= 2 * MAX_EVENT_BYTES,
                 "queue_bytes",
                 "at least 128 KiB",
             ),
-            (self.ping_every_ms > 0, "ping_every_ms", "at least 1"),
-            (
-                self.stale_after_ms > self.ping_every_ms,
-                "stale_after_ms",
-                "more than ping_every_ms",
-            ),
-            (self.client_messages > 0, "client_messages", "at least 1"),
+            (self.write_bytes > 0, "write_bytes", "at least 1"),
+            (self.notice_bytes >= 4_096, "notice_bytes", "at least 4 KiB"),
         ];
-        match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, field, rule)) => Err(InvalidLimit { field, rule }),
-            None => Ok(()),
-        }
+        broken(rules).collect()
+    }
+}
+
+fn broken<const N: usize>(
+    rules: [(bool, &'static str, &'static str); N],
+) -> impl Iterator<Item = InvalidLimit> {
+    let broken = rules.into_iter().filter(|(holds, ..)| !holds);
+    broken.map(|(_, field, rule)| InvalidLimit { field, rule })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bounds_that_cannot_work_are_reported_at_once() {
+        let limits = Limits {
+            unsynced_records: 0,
+            write_stall_ms: 0,
+            queue_bytes: 1,
+            stale_after_ms: 1,
+            ..Limits::default()
+        };
+        let InvalidLimits(faults) = limits.check().expect_err("four cannot work");
+        let fields: Vec<_> = faults.iter().map(|fault| fault.field).collect();
+        assert_eq!(
+            fields,
+            [
+                "unsynced_records",
+                "write_stall_ms",
+                "stale_after_ms",
+                "queue_bytes"
+            ]
+        );
+        assert_eq!(Limits::default().check(), Ok(()));
     }
 }

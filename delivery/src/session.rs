@@ -70,7 +70,7 @@ pub(crate) struct Around<'a> {
     pub(crate) receipts_dropped: &'a mut u64,
 }
 
-/// One socket at the edge. See the module's page.
+/// One socket at the edge.
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
@@ -91,7 +91,7 @@ pub struct Session {
     receipts_sent: Vec<(EventId, ReceiptState)>,
     /// Streams whose presence it watches.
     watching: Vec<(StreamName, Told)>,
-    heard_at: Millis,
+    received_at: Millis,
     pinged_at: Millis,
     ends_at: Millis,
     allowance: Allowance,
@@ -126,7 +126,7 @@ impl Session {
             receipts: Vec::new(),
             receipts_sent: Vec::new(),
             watching: Vec::new(),
-            heard_at: now,
+            received_at: now,
             pinged_at: now,
             ends_at,
             allowance: Allowance::new(now),
@@ -188,7 +188,7 @@ impl Session {
 
     /// Notices keep their place among the events. They are few: a session causes
     /// at most some for each of its streams, and its own messages are limited.
-    fn notice(&mut self, notice: Notice, around: &mut Around<'_>) {
+    pub(crate) fn notice(&mut self, notice: Notice, around: &mut Around<'_>) {
         if self.blocked_since.is_none() {
             around.out.push(Output::Notify {
                 session: self.id,
@@ -214,14 +214,21 @@ impl Session {
 
     // === the client's side ===
 
-    pub(crate) fn heard(&mut self, now: Millis) {
-        self.heard_at = now;
+    pub(crate) fn received(&mut self, now: Millis) {
+        self.received_at = now;
     }
 
     /// Takes a message off the client's allowance, or says how long to wait.
     pub(crate) fn spend(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
-        self.heard_at = now;
+        self.received_at = now;
         self.allowance.spend(limits, now)
+    }
+
+    /// Takes a frame of receipts off the client's allowance for them, or says how
+    /// long to wait.
+    pub(crate) fn spend_receipts(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
+        self.received_at = now;
+        self.allowance.spend_receipts(limits, now)
     }
 
     /// Counts a bad message; true if there were too many.
@@ -297,7 +304,7 @@ impl Session {
         if self.stalled_at(limits).is_some_and(|at| now >= at) {
             return Some(CloseReason::SlowConsumer);
         }
-        (now >= self.heard_at + limits.stale_after_ms).then_some(CloseReason::Timeout)
+        (now >= self.received_at + limits.stale_after_ms).then_some(CloseReason::Timeout)
     }
 
     fn stalled_at(&self, limits: &Limits) -> Option<Millis> {
@@ -316,7 +323,7 @@ impl Session {
 
     pub(crate) fn deadline(&self, limits: &Limits) -> Millis {
         let stalled = self.stalled_at(limits).unwrap_or(Millis::MAX);
-        let stale = self.heard_at + limits.stale_after_ms;
+        let stale = self.received_at + limits.stale_after_ms;
         let ping = self.pinged_at + limits.ping_every_ms;
         self.ends_at.min(stalled).min(stale).min(ping)
     }

@@ -2,7 +2,7 @@
 
 use delivery::{
     Limits, Millis,
-    edge::{CloseReason, Edge, Input, Output},
+    edge::{ClientMessage, CloseReason, Edge, Input, Output},
     link::ToEdge,
 };
 
@@ -95,9 +95,9 @@ fn a_client_that_answers_pings_stays() {
 fn a_session_ends_with_its_token_unless_it_is_refreshed() {
     let mut edge = edge_with(2, 10_000);
     edge.handle(
-        Input::Refresh {
+        Input::Client {
             session: 2,
-            ends_at: 25_000,
+            message: ClientMessage::Refresh { ends_at: 25_000 },
         },
         9_000,
         &mut Vec::new(),
@@ -162,13 +162,27 @@ fn more_than_a_hundred_messages_in_a_minute_are_too_many() {
     let mut edge = edge_with(1, Millis::MAX);
     let mut out = Vec::new();
     for _ in 0..100 {
-        edge.handle(Input::Ping { session: 1 }, 1_000, &mut out);
+        edge.handle(
+            Input::Client {
+                session: 1,
+                message: ClientMessage::Ping,
+            },
+            1_000,
+            &mut out,
+        );
     }
     assert!(
         !out.iter()
             .any(|output| matches!(output, Output::Close { .. }))
     );
-    edge.handle(Input::Ping { session: 1 }, 1_000, &mut out);
+    edge.handle(
+        Input::Client {
+            session: 1,
+            message: ClientMessage::Ping,
+        },
+        1_000,
+        &mut out,
+    );
     let reason = CloseReason::RateLimited;
     let last = Output::Close {
         session: 1,

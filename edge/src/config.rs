@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use delivery::{InvalidLimit, Limits};
+use delivery::{InvalidLimits, Limits};
 
 use belfry::identity::UserKeys;
 
@@ -70,7 +70,7 @@ pub enum ConfigError {
     },
     /// A bound of the rules.
     #[error(transparent)]
-    Limit(#[from] InvalidLimit),
+    Limit(#[from] InvalidLimits),
     /// Development tokens on a listener that other machines reach.
     #[error(
         "development tokens are on and the edge listens on {0}: others could sign in as anyone; listen on 127.0.0.1 or turn them off"

@@ -19,7 +19,7 @@ use belfry::{
     v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
 };
 use delivery::{
-    Limits,
+    Limits, MAX_EVENT_BYTES,
     link::{ToEdge, ToHub},
 };
 use tokio::sync::mpsc;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use delivery::{
     Limits, Millis,
-    edge::{Edge, Input, Output},
+    edge::{ClientMessage, Edge, Input, Output},
     link::{SessionId, ToEdge, ToHub},
 };
 use tokio::{
@@ -296,10 +296,8 @@ impl Shard {
         self.wall_offset = offset;
         if stepped {
             for session in self.sockets.ended_by(clock::unix_ms()) {
-                let over = Input::Refresh {
-                    session,
-                    ends_at: now,
-                };
+                let message = ClientMessage::Refresh { ends_at: now };
+                let over = Input::Client { session, message };
                 self.edge.handle(over, now, &mut self.outputs);
             }
         }

@@ -1,7 +1,8 @@
-// When to come back after a connection ended: full jitter under a doubling ceiling.
+// The wait before a reconnect: full jitter under a ceiling that doubles.
 //
-// Promise: pure. The wait is always between what the server asked for and the
-// larger of that and the ceiling; randomness comes in as an argument.
+// Promise: pure. A wait is never shorter than what the server asked for, nor longer
+// than the larger of that and the ceiling; randomness is an argument.
+// `tests/vectors/backoff.json` pins it for every client.
 
 /** The ceiling of the first wait, in milliseconds. */
 export const BASE_MS = 1_000;
@@ -10,7 +11,7 @@ export const MAX_MS = 30_000;
 /** A server's hint beyond this is cut to it, in milliseconds: a page must not sleep for days. */
 export const MAX_HINT_MS = 600_000;
 
-/** Counts failures and turns them into waits. */
+/** Counts failures in a row and turns them into waits. */
 export class Backoff {
   #failures = 0;
 
@@ -28,7 +29,7 @@ export class Backoff {
     return Math.max(Math.floor(ceiling * random), hint, 0);
   }
 
-  /** The connection works: the next wait starts from the bottom again. */
+  /** The connection works: the next failure is the first one again. */
   succeeded() {
     this.#failures = 0;
   }

@@ -1,15 +1,15 @@
-// One WebSocket's life: first frame, heartbeat, watchdog, and exactly one end.
+// One WebSocket connection: first frame, heartbeat, watchdog, and exactly one end.
 //
-// Promise: `onEnd` is called once and nothing is reported after it; every wait in
-// here has a limit; no more than `MAX_BUFFERED_BYTES` wait for the network.
+// Promise: `onEnd` is called once and nothing is reported after it; every wait has a
+// limit; at most `MAX_BUFFERED_BYTES` are buffered for the network.
 
-/** Bytes that may wait in the browser for the network. */
+/** Bytes that the browser may buffer for the network. */
 const MAX_BUFFERED_BYTES = 64 * 1024;
-/** Characters of one frame; the edge sends far less. */
+/** Characters of one frame from the edge, which sends far less. */
 const MAX_FRAME_CHARS = 8 * 1024 * 1024;
 
 /**
- * The world around a connection, so that tests can bring their own.
+ * The environment of a connection; tests bring their own.
  *
  * @typedef {object} World
  * @property {new (url: string) => WebSocket} WebSocket
@@ -19,10 +19,21 @@ const MAX_FRAME_CHARS = 8 * 1024 * 1024;
  * @property {() => number} random from 0 to 1
  */
 
+/** @returns {World} of this browser */
+export function defaultWorld() {
+  return {
+    WebSocket: globalThis.WebSocket,
+    setTimeout: (run, ms) => setTimeout(run, ms),
+    clearTimeout: (timer) => clearTimeout(timer),
+    now: () => performance.now(),
+    random: Math.random,
+  };
+}
+
 /**
  * @typedef {object} Timing
  * @property {number} heartbeatMs between two pings
- * @property {number} pongTimeoutMs silence after a ping that means death
+ * @property {number} pongTimeoutMs how long a pong may take
  * @property {number} connectTimeoutMs from opening to `connected`
  */
 
@@ -31,16 +42,16 @@ const MAX_FRAME_CHARS = 8 * 1024 * 1024;
  *
  * @typedef {object} End
  * @property {number} code the close code; 1006 if there was none
- * @property {string} reason what is known of the cause
- * @property {Record<string, any> | null} bye the edge's goodbye, if it said one
+ * @property {string} reason the close reason, or why this side ended it
+ * @property {Record<string, any> | null} bye the edge's last frame, if it was one
  */
 
 /**
  * @typedef {object} Hooks
  * @property {() => Record<string, unknown>} firstFrame
  * @property {(frame: Record<string, any>) => void} onFrame every frame but `pong` and `bye`
- * @property {() => void} onPing a ping went out
- * @property {() => void} onPong and was answered
+ * @property {() => void} onPing a ping was sent
+ * @property {() => void} onPong its pong was received
  * @property {(end: End) => void} onEnd
  */
 
@@ -55,7 +66,7 @@ function parseFrame(data) {
   }
 }
 
-/** One attempt at being connected. */
+/** One attempt to connect, and the connection that it becomes. */
 export class Connection {
   #ended = false;
   /** @type {Record<string, any> | null} */
@@ -88,18 +99,18 @@ export class Connection {
     this.#watch(timing.connectTimeoutMs, "the edge did not answer in time");
   }
 
-  /** @returns {number} bytes that wait in the browser for the network */
+  /** @returns {number} bytes that the browser buffers for the network */
   get buffered() {
     return this.#socket.bufferedAmount;
   }
 
-  /** The edge said `connected`: from now on the heartbeat watches. */
+  /** The edge sent `connected`: the heartbeat begins. */
   established() {
     this.#disarm();
     this.#nextPing();
   }
 
-  /** Asks now whether the other side is alive, instead of at the next heartbeat. */
+  /** Pings now instead of at the next heartbeat. */
   check() {
     if (this.#watchdog !== null || this.#ended) return;
     this.#world.clearTimeout(this.#heartbeat);
@@ -108,12 +119,12 @@ export class Connection {
 
   /**
    * @param {Record<string, unknown>} frame
-   * @returns {boolean} false if it did not go out; the connection is then over
+   * @returns {boolean} false if it was not sent; the connection is over then
    */
   send(frame) {
     if (this.#ended || this.#socket.readyState !== 1) return false;
     if (this.#socket.bufferedAmount > MAX_BUFFERED_BYTES) {
-      this.abandon("the network takes nothing any more");
+      this.abandon("the send buffer is full");
       return false;
     }
     this.#socket.send(JSON.stringify(frame));
@@ -124,7 +135,7 @@ export class Connection {
    * Ends it from this side, at once: a dead network must not delay the end.
    *
    * @param {string} reason
-   * @param {number} [code] 1000 if it is wanted, 4000 else
+   * @param {number} [code] 1000 for a normal close, otherwise 4000
    */
   abandon(reason, code = 4000) {
     if (this.#ended) return;
@@ -136,7 +147,7 @@ export class Connection {
   #received(data) {
     if (this.#ended) return;
     const frame = parseFrame(data);
-    if (frame === null) return this.abandon("the edge sent something that is no frame");
+    if (frame === null) return this.abandon("the edge sent an invalid frame");
     if (frame.type === "bye") {
       this.#bye = frame;
     } else if (frame.type === "pong") {
@@ -155,7 +166,7 @@ export class Connection {
 
   #ping() {
     if (!this.send({ type: "ping" })) return;
-    this.#watch(this.#timing.pongTimeoutMs, "no pong came in time");
+    this.#watch(this.#timing.pongTimeoutMs, "no pong within the timeout");
     this.#hooks.onPing();
   }
 

@@ -65,10 +65,9 @@ export class QueuesPanel {
     client.on("unsubscribed", ({ queue }) => {
       if (this.#queues.has(queue)) this.#drop(queue, `You may not follow ${queue} any more.`);
     });
-    client.on("error", ({ field, message }) => {
-      // The edge does not say which queue it refused; it answers in order.
-      const asked = [...this.#queues].find(([, { live }]) => !live)?.[0];
-      if (field === "queue" && asked !== undefined) this.#drop(asked, `${asked} cannot be followed: ${message}`);
+    client.on("error", ({ field, queue, message }) => {
+      const refused = field === "queue" && this.#queues.get(queue)?.live === false;
+      if (refused) this.#drop(queue, `${queue} cannot be followed: ${message}`);
     });
     client.on("presence", ({ queue }) => this.#draw(queue));
     client.on("state", ({ state }) => {

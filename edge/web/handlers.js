@@ -1,9 +1,9 @@
-// Who wants to hear what.
+// The handlers of a client, by event type.
 //
-// Promise: a handler that throws harms no other and is reported as `error`; no
-// type has more than `MAX_HANDLERS`; a handler may come or go while others run.
+// Promise: a handler that throws harms no other and is reported as `error`; no type
+// has more than `MAX_HANDLERS`; handlers may be added and removed while others run.
 
-/** Handlers of one type. */
+/** Handlers of one type at most. */
 const MAX_HANDLERS = 256;
 
 /** @typedef {(detail: any) => unknown} Handler */
@@ -16,13 +16,13 @@ export class Handlers {
   /**
    * @param {string} type
    * @param {Handler} handler
-   * @returns {() => void} stops it
+   * @returns {() => void} removes the handler
    * @throws {RangeError} at the 257th handler of a type
    */
   on(type, handler) {
     const handlers = this.#handlers.get(type) ?? new Set();
     if (handlers.size >= MAX_HANDLERS) {
-      throw new RangeError(`\`${type}\` has ${MAX_HANDLERS} handlers already: call what \`on\` returned when one is done`);
+      throw new RangeError(`\`${type}\` has ${MAX_HANDLERS} handlers already: call the function that \`on\` returned to remove one`);
     }
     handlers.add(handler);
     this.#handlers.set(type, handlers);

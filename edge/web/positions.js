@@ -1,21 +1,24 @@
-// Where a client stands in each stream, and what that says about the next event.
+// The client's position in each stream, and what it says about the next event.
 //
-// Promise: pure. A position moves only by `commit` (after the handlers ran), by
-// what the edge states (`connected`, `subscribed`) and by an honest `gap`; so a
-// page that dies in between sees an event again, never a hole.
+// Promise: pure. A position moves only by `commit` (after the handlers ran), by what
+// the edge states (`connected`, `subscribed`) and by a `gap`: a page that dies in
+// between sees an event again, never a hole. A position that finds no room is
+// reported, never dropped in silence.
+
+import { MAX_QUEUES } from "./limits.js";
 
 /** @typedef {"deliver" | "duplicate" | "hole"} Verdict */
 
 /**
- * @typedef {object} Place
+ * @typedef {object} StreamPosition
  * @property {string} position opaque, sent back as it came
- * @property {number | null} offset null until a frame has told it
+ * @property {number | null} offset null until a frame has named it
  */
 
 /**
- * The parts of a frame that say where an event stands.
+ * The fields of a frame that say which stream it belongs to, and where in it.
  *
- * @typedef {object} Placed
+ * @typedef {object} Placement
  * @property {string} [stream] `user`, `everyone` or `queue`
  * @property {string} [queue]
  * @property {number} [offset]
@@ -23,15 +26,15 @@
  * @property {number} [to]
  */
 
-/** Streams one client may follow; the edge allows 128 queues, the user and everyone. */
-export const MAX_STREAMS = 130;
-/** A packed position is 27 characters; a server of tomorrow may need more. */
+/** Streams of one client: its queues, the user's and everyone's. */
+export const MAX_STREAMS = MAX_QUEUES + 2;
+/** Characters of a position. A packed one has 27; newer servers may need more. */
 const MAX_POSITION_CHARS = 256;
 
 /**
  * The key of a frame's stream: `user`, `everyone` or `queue:<id>`.
  *
- * @param {Placed} frame
+ * @param {Placement} frame
  * @returns {string}
  */
 export function streamKey(frame) {
@@ -48,83 +51,90 @@ function isOffset(offset) {
   return Number.isSafeInteger(offset) && Number(offset) >= 0;
 }
 
-/** The places of one client in all of its streams. */
+/** The positions of one client, by stream. */
 export class Positions {
-  /** @type {Map<string, Place>} */
-  #places = new Map();
+  /** @type {Map<string, StreamPosition>} */
+  #streams = new Map();
+  /** Of an earlier page, until `resume` claims them; @type {Map<string, StreamPosition>} */
+  #saved = new Map();
 
   /**
    * What the next event is. Changes nothing.
    *
-   * @param {Placed} event
+   * @param {Placement} event
    * @returns {Verdict}
    */
-  judge(event) {
+  check(event) {
     if (event.offset === undefined && event.position === undefined) return "deliver";
     if (!isOffset(event.offset) || !isPosition(event.position)) return "hole";
-    const last = this.#places.get(streamKey(event))?.offset ?? null;
+    const last = this.#streams.get(streamKey(event))?.offset ?? null;
     if (last === null) return "deliver";
     if (event.offset <= last) return "duplicate";
     return event.offset === last + 1 ? "deliver" : "hole";
   }
 
   /**
-   * The event was handed on: go on from it. Ephemeral events move nothing.
+   * The event was delivered: go on from it. Ephemeral events move nothing.
    *
-   * @param {Placed} event
+   * @param {Placement} event
+   * @returns {boolean} false if there is no room for its stream
    */
   commit(event) {
-    if (isOffset(event.offset) && isPosition(event.position)) {
-      this.#set(streamKey(event), { position: event.position, offset: event.offset });
-    }
+    if (!isOffset(event.offset) || !isPosition(event.position)) return true;
+    return this.#set(streamKey(event), { position: event.position, offset: event.offset });
   }
 
   /**
-   * The edge states where the client stands. An offset that is already known
-   * stays if it belongs to that very position.
+   * The edge states a stream's position. An offset that is known already stays if
+   * it belongs to that very position.
    *
    * @param {string} key
    * @param {unknown} position
+   * @returns {boolean} false if there is no room for the stream
    */
   stated(key, position) {
-    if (!isPosition(position)) return;
-    const known = this.#places.get(key);
-    this.#set(key, { position, offset: known?.position === position ? known.offset : null });
+    if (!isPosition(position)) return true;
+    const known = this.#streams.get(key);
+    return this.#set(key, { position, offset: known?.position === position ? known.offset : null });
   }
 
   /**
    * Events are missing for good: go on after them.
    *
-   * @param {Placed} gap
+   * @param {Placement} gap
+   * @returns {boolean} false if there is no room for its stream
    */
   gap(gap) {
-    if (!isPosition(gap.position)) return;
-    this.#set(streamKey(gap), { position: gap.position, offset: isOffset(gap.to) ? gap.to : null });
+    if (!isPosition(gap.position)) return true;
+    return this.#set(streamKey(gap), { position: gap.position, offset: isOffset(gap.to) ? gap.to : null });
   }
 
-  /** @param {string} key */
+  /** The stream is not followed any more. @param {string} key */
   forget(key) {
-    this.#places.delete(key);
+    this.#streams.delete(key);
+    this.#saved.delete(key);
   }
 
   /** @param {string} key @returns {string | undefined} */
   position(key) {
-    return this.#places.get(key)?.position;
+    return this.#streams.get(key)?.position;
   }
 
   /** @returns {Record<string, string>} what `connect` sends */
   toSend() {
-    return Object.fromEntries([...this.#places].map(([key, place]) => [key, place.position]));
+    return Object.fromEntries([...this.#streams].map(([key, { position }]) => [key, position]));
   }
 
   /** @returns {string} for `restore`, by another page of the same user */
   save() {
-    return JSON.stringify([...this.#places].map(([key, { position, offset }]) => [key, position, offset]));
+    const rows = [...this.#streams, ...this.#saved].slice(0, MAX_STREAMS);
+    return JSON.stringify(rows.map(([key, { position, offset }]) => [key, position, offset]));
   }
 
   /**
-   * Takes what `save` gave. Whatever is not well formed is left out: a store
-   * that people can edit must not be able to break a page.
+   * Takes what `save` gave. Whatever is not well formed is left out: a storage that
+   * people can edit must not be able to break a page. A stream has its position
+   * back once it is followed: see `resume`.
    *
    * @param {string | null} saved
    */
@@ -139,14 +149,25 @@ export class Positions {
     for (const row of rows.slice(0, MAX_STREAMS)) {
       const [key, position, offset] = Array.isArray(row) ? row : [];
       if (typeof key === "string" && isPosition(position)) {
-        this.#set(key, { position, offset: isOffset(offset) ? offset : null });
+        this.#saved.set(key, { position, offset: isOffset(offset) ? offset : null });
       }
     }
   }
 
-  /** @param {string} key @param {Place} place */
-  #set(key, place) {
-    if (this.#places.size >= MAX_STREAMS && !this.#places.has(key)) return;
-    this.#places.set(key, place);
+  /** The stream is followed from now on: goes on where an earlier page was. @param {string} key */
+  resume(key) {
+    const saved = this.#saved.get(key);
+    if (saved && !this.#streams.has(key) && this.#set(key, saved)) this.#saved.delete(key);
+  }
+
+  /**
+   * @param {string} key
+   * @param {StreamPosition} position
+   * @returns {boolean} false if there is no room
+   */
+  #set(key, position) {
+    if (this.#streams.size >= MAX_STREAMS && !this.#streams.has(key)) return false;
+    this.#streams.set(key, position);
+    return true;
   }
 }

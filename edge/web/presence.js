@@ -1,22 +1,21 @@
-// Who is there, by queue.
+// The users who follow a queue.
 //
 // Promise: pure. A snapshot replaces everything; a change that is not newer than
-// what is known of its user changes nothing; no more than `MAX_USERS` are known
-// by name, the rest is counted.
+// what is known of its user changes nothing; at most `MAX_PRESENCE_USERS` are known
+// by name, the others are counted.
 
-/** Users that are remembered by name; a snapshot names no more. */
-const MAX_USERS = 1_000;
+import { MAX_PRESENCE_USERS } from "./limits.js";
 
 /**
  * @typedef {object} Member
  * @property {string} user
  * @property {boolean} online
- * @property {number} generation rises with every change: the higher one is newer
+ * @property {number} generation rises with every change
  */
 
 /**
  * @typedef {object} PresenceView
- * @property {number} total how many are there
+ * @property {number} total how many users follow the queue
  * @property {string[]} users their ids, sorted; fewer than `total` in a large queue
  */
 
@@ -27,19 +26,19 @@ function isMember(member) {
 
 /** The presence of one queue. */
 export class Presence {
-  /** Also who has left, so that late news of them is known as such; @type {Map<string, Member>} */
+  /** Includes users who left, so that late changes of them are recognized; @type {Map<string, Member>} */
   #members = new Map();
   #total = 0;
 
   /** @returns {PresenceView} */
   view() {
-    const here = [...this.#members.values()].filter((member) => member.online);
-    return { total: this.#total, users: here.map((member) => member.user).sort() };
+    const online = [...this.#members.values()].filter((member) => member.online);
+    return { total: this.#total, users: online.map((member) => member.user).sort() };
   }
 
   /**
    * @param {Record<string, any>} frame `presence`, of this queue
-   * @returns {Member[]} what was news
+   * @returns {Member[]} the entries that changed something
    */
   apply(frame) {
     const members = (Array.isArray(frame.users) ? frame.users : []).filter(isMember);
@@ -57,7 +56,7 @@ export class Presence {
   #change(member) {
     const known = this.#members.get(member.user);
     if (known && member.generation <= known.generation) return false;
-    // Whoever leaves without having been named was counted all the same.
+    // A user who was counted but never named can leave too.
     const was = known?.online ?? !member.online;
     if (was !== member.online) this.#total = Math.max(0, this.#total + (member.online ? 1 : -1));
     this.#remember(member);
@@ -67,23 +66,23 @@ export class Presence {
   /** @param {Member} member */
   #remember(member) {
     this.#members.delete(member.user);
-    if (this.#members.size >= MAX_USERS) {
-      const gone = [...this.#members.values()].find((known) => !known.online);
-      if (!gone) return;
-      this.#members.delete(gone.user);
+    if (this.#members.size >= MAX_PRESENCE_USERS) {
+      const offline = [...this.#members.values()].find((known) => !known.online);
+      if (!offline) return;
+      this.#members.delete(offline.user);
     }
     this.#members.set(member.user, { user: member.user, online: member.online, generation: member.generation });
   }
 }
 
-/** The presence of every queue that is watched. */
-export class PresenceBook {
+/** The presence of every watched queue. */
+export class PresenceTable {
   /** @type {Map<string, Presence>} */
   #queues = new Map();
 
   /**
    * @param {Record<string, any>} frame `presence`
-   * @returns {Record<string, unknown> | null} what to tell the program, if it is news
+   * @returns {Record<string, unknown> | null} the update for the program; null if nothing changed
    */
   apply(frame) {
     const { queue } = frame;

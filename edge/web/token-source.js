@@ -1,27 +1,30 @@
-// Where a client's tokens come from, and how long each of them lasts.
+// Where a client's tokens come from, and when the next one is due.
 //
-// Promise: an answer or an error within `TIMEOUT_MS`; the token is kept nowhere
-// else and is never part of an error.
+// Promise: a token or an error within `TIMEOUT_MS`; a token is kept nowhere else and
+// is never part of an error. A device's clock that is wrong costs at most one token
+// a minute.
 
 /** A token function that does not answer within this has failed, in milliseconds. */
 const TIMEOUT_MS = 20_000;
-/** A new token is asked for this long before the old one ends, in milliseconds. */
+/** A token is refreshed this long before it expires, in milliseconds. */
 const REFRESH_BEFORE_MS = 60_000;
-/** And never sooner than this, in milliseconds. */
-const REFRESH_AFTER_MS = 1_000;
+/** The shortest time between two refreshes, in milliseconds. */
+const MIN_REFRESH_MS = 1_000;
+/** The same where only this device's clock says how long the token lasts. */
+const MIN_CLOCK_REFRESH_MS = 60_000;
 /** Timers of browsers hold 31 bits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Why a token is asked for: `connect` at first, `refresh` before the old one
- * ends, `expired` or `rejected` if the edge did not take the last one.
+ * Why a token is needed: `connect` at first, `refresh` before the old one expires,
+ * `expired` or `rejected` if the edge did not accept the last one.
  *
  * @typedef {"connect" | "refresh" | "expired" | "rejected"} TokenCause
  */
 
 /** @typedef {string | ((cause: TokenCause) => Promise<string>)} TokenOption */
 
-/** Gives tokens. */
+/** Supplies tokens. */
 export class TokenSource {
   #option;
   #world;
@@ -59,20 +62,32 @@ export class TokenSource {
   }
 
   /**
-   * When to ask for the next one, in milliseconds from now; `null`: never.
+   * When to ask for the next token of a connection whose edge accepted this one, in
+   * milliseconds from now; `null`: never, the edge will say when it has expired.
    *
    * @param {string} token
+   * @param {unknown} [expiresInMs] what the edge said of it
    * @returns {number | null}
    */
-  refreshInMs(token) {
-    const leftMs = lifetimeMs(token);
-    if (this.fixed || leftMs === null) return null;
-    return Math.min(MAX_TIMER_MS, Math.max(leftMs - REFRESH_BEFORE_MS, leftMs / 2, REFRESH_AFTER_MS));
+  refreshInMs(token, expiresInMs) {
+    if (this.fixed) return null;
+    const { exp, iat } = claimsOf(token);
+    const edgeMs = typeof expiresInMs === "number" ? expiresInMs : typeof iat === "number" ? (exp - iat) * 1_000 : NaN;
+    if (Number.isFinite(edgeMs)) return refreshMs(edgeMs, MIN_REFRESH_MS);
+    // An older edge, and a token that names only its end. The edge accepted it, so it
+    // has not expired: a clock that says otherwise is wrong.
+    const clockMs = exp * 1_000 - Date.now();
+    return clockMs > 0 ? refreshMs(clockMs, MIN_CLOCK_REFRESH_MS) : null;
   }
 }
 
+/** @param {number} leftMs @param {number} minMs */
+function refreshMs(leftMs, minMs) {
+  return Math.min(MAX_TIMER_MS, Math.max(leftMs - REFRESH_BEFORE_MS, leftMs / 2, minMs));
+}
+
 /**
- * What a token says about itself; nobody has checked it. Empty if it cannot be read.
+ * What a token says about itself; nobody has verified it. Empty if it cannot be read.
  *
  * @param {string} token
  * @returns {Record<string, any>}
@@ -86,16 +101,4 @@ export function claimsOf(token) {
   } catch {
     return {};
   }
-}
-
-/**
- * How long a token lasts by its own words: `exp` less `iat`, so that a wrong
- * clock here does not matter. `null` if it does not say.
- *
- * @param {string} token
- */
-function lifetimeMs(token) {
-  const { exp, iat } = claimsOf(token);
-  const seconds = exp - (iat ?? Date.now() / 1000);
-  return Number.isFinite(seconds) ? seconds * 1000 : null;
 }

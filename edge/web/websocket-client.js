@@ -2,23 +2,28 @@
 //
 // Promise: every handler sees each retained event of a stream once, in order, or
 // one `gap` that names what is missing; a position counts only after the handlers
-// of its event ran, and `delivered` is reported only after that. It comes back by
-// itself unless that can only fail again, and nothing in it grows without a bound.
+// of its event ran, and `delivered` is reported only after that; a stream that is
+// not followed has no position. It reconnects by itself unless that can only fail
+// again, and nothing in it grows without a bound.
 
 import { Backoff } from "./backoff.js";
-import { Connection } from "./connection.js";
-import { judgeEnd } from "./ending.js";
+import { closePolicy } from "./close-policy.js";
+import { Connection, defaultWorld } from "./connection.js";
+import { DesiredState } from "./desired-state.js";
 import { Handlers } from "./handlers.js";
-import { PageSignals } from "./page-signals.js";
+import { PageLifecycle } from "./page-lifecycle.js";
 import { Positions, streamKey } from "./positions.js";
-import { PresenceBook } from "./presence.js";
-import { isId } from "./receipts.js";
-import { Reporter } from "./reporter.js";
+import { PresenceTable } from "./presence.js";
+import { ReceiptSender } from "./receipt-sender.js";
+import { isEventId } from "./receipts.js";
+import { SavedState } from "./saved-state.js";
 import { TokenSource } from "./token-source.js";
-import { Wishes } from "./wishes.js";
 
-/** Between two writes of positions to the storage, in milliseconds. */
-const SAVE_EVERY_MS = 250;
+/** A connection that lived this long works, even if it ended before its first pong, in milliseconds. */
+const STABLE_AFTER_MS = 10_000;
+
+/** Frames after which there may be something to request. */
+const REQUESTS_AFTER = new Set(["subscribed", "unsubscribed", "refreshed"]);
 
 /** @typedef {"disconnected" | "connecting" | "connected"} ClientState */
 
@@ -32,29 +37,31 @@ const SAVE_EVERY_MS = 250;
  * @property {string} url `ws://…/ws` or `wss://…/ws`
  * @property {import("./token-source.js").TokenOption} token a JWT, or where to get a fresh one for each connection
  * @property {string[]} [queues] followed from the start
- * @property {number} [heartbeatMs] between two pings, 25,000 by default: with `pongTimeoutMs` a dead edge is noticed within 35 s
- * @property {number} [pongTimeoutMs] silence after a ping that means death, 10,000 by default
+ * @property {number} [heartbeatMs] between two pings, 25,000 by default: with `pongTimeoutMs` a dead edge is detected within 35 s
+ * @property {number} [pongTimeoutMs] how long a pong may take, 10,000 by default
  * @property {number} [connectTimeoutMs] from opening to `connected`, 15,000 by default
  * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps positions over a reload, for example `sessionStorage`; use another `storageKey` for each user
  * @property {string} [storageKey] `belfry.positions` by default
  * @property {string} [device] names this device in receipts: 1 to 64 printable ASCII characters; the session's id by default
- * @property {boolean} [receipts] `false`: nothing is reported of what becomes of events
+ * @property {boolean} [receipts] `false`: no receipts are sent
  * @property {Partial<import("./connection.js").World>} [world] clock, timers, randomness and sockets, for tests
  */
 
-/** Keeps one user connected with an edge. */
+/** Keeps one user connected to an edge. */
 export class DashboardWebSocketClient {
   #handlers = new Handlers();
   /** @type {ClientState} */
   #state = "disconnected";
   #positions = new Positions();
   #backoff = new Backoff();
-  #wishes = new Wishes();
-  #presence = new PresenceBook();
+  #desired = new DesiredState();
+  #presence = new PresenceTable();
   /** @type {Connection | null} */
   #connection = null;
   /** Counts attempts, so that a late token of an old one is dropped. */
   #attempt = 0;
+  /** When the edge said `connected`; null before. @type {number | null} */
+  #connectedAt = null;
   /** @type {TokenCause} */
   #cause = "connect";
   #token = "";
@@ -65,36 +72,26 @@ export class DashboardWebSocketClient {
   /** @type {unknown} */
   #refreshTimer = null;
   /** @type {unknown} */
-  #askTimer = null;
-  /** @type {unknown} */
-  #saveTimer = null;
+  #requestTimer = null;
   #options;
   #world;
   #tokens;
-  #reporter;
-  #signals = new PageSignals({ onBack: () => this.#back(), onLeave: () => this.#leave() });
+  #receiptSender;
+  #saved;
+  #lifecycle = new PageLifecycle({ onResume: () => this.#onResume(), onHide: () => this.#onHide() });
 
   /** @param {Options} options */
   constructor(options) {
     this.#options = { heartbeatMs: 25_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", receipts: true, ...options };
-    this.#world = {
-      WebSocket: globalThis.WebSocket,
-      setTimeout: (/** @type {() => void} */ run, /** @type {number} */ ms) => setTimeout(run, ms),
-      clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
-      now: () => performance.now(),
-      random: Math.random,
-      ...options.world,
-    };
+    this.#world = { ...defaultWorld(), ...options.world };
     this.#tokens = new TokenSource(options.token, this.#world);
-    // `delivered` says that the position was kept: so it is kept before.
-    this.#reporter = new Reporter(this.#world, () => this.#saveTimer !== null && this.#save());
-    for (const queue of options.queues ?? []) this.#wishes.follow(queue);
-    try {
-      this.#positions.restore(options.storage?.getItem(this.#options.storageKey) ?? null);
-      if (this.#options.receipts) this.#reporter.restore(options.storage?.getItem(this.#receiptsKey) ?? null);
-    } catch {
-      // A storage that is switched off costs the resume over reloads, nothing else.
-    }
+    this.#saved = new SavedState(this.#world, options.storage);
+    // `delivered` says that the position is kept, so it is saved first.
+    this.#receiptSender = new ReceiptSender(this.#world, () => this.#saved.flush());
+    this.#saved.keep(this.#options.storageKey, this.#positions);
+    if (this.#options.receipts) this.#saved.keep(`${this.#options.storageKey}.receipts`, this.#receiptSender);
+    for (const stream of ["user", "everyone"]) this.#positions.resume(stream);
+    for (const queue of options.queues ?? []) this.#follow(queue);
   }
 
   /** @returns {ClientState} `connecting` includes waiting for the next attempt */
@@ -108,9 +105,9 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * Where the client stands in a stream: `user`, `everyone` or `queue:<id>`.
+   * The client's position in a stream, `undefined` if it does not follow it.
    *
-   * @param {string} stream
+   * @param {string} stream `user`, `everyone` or `queue:<id>`
    * @returns {string | undefined}
    */
   position(stream) {
@@ -121,11 +118,11 @@ export class DashboardWebSocketClient {
    * Calls `handler` for an event type, for `event` (all of them), or for `state`,
    * `gap`, `degraded`, `recovered`, `error`, `bye`, `connected`, `subscribed`,
    * `unsubscribed`, `refreshed`, `retract`, `presence`. What a handler throws is
-   * reported as `error` with code `handler_failed`; promises are not waited for.
+   * reported as `error` with code `handler_failed`; promises are not awaited.
    *
    * @param {string} type
    * @param {Handler} handler
-   * @returns {() => void} stops it
+   * @returns {() => void} removes the handler
    * @throws {RangeError} at the 257th handler of a type
    */
   on(type, handler) {
@@ -133,7 +130,7 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * The same for the next time only.
+   * The same, for the next time only.
    *
    * @param {string} type
    * @param {Handler} handler
@@ -147,59 +144,60 @@ export class DashboardWebSocketClient {
     return off;
   }
 
-  /** Connects, and stays so. Twice is the same as once. */
+  /** Connects, and reconnects until `close`. Calling it again changes nothing. */
   connect() {
     if (this.#state !== "disconnected") return;
     this.#cause = "connect";
-    this.#signals.listen(true);
+    this.#lifecycle.listen(true);
     this.#setState("connecting", {});
     void this.#open();
   }
 
-  /** Ends the connection and comes back no more. */
+  /** Ends the connection and does not reconnect. */
   close() {
-    this.#stop("closed as asked");
+    this.#stop("closed by the page");
   }
 
   /**
-   * Follows a queue, over reconnects too. Twice is the same as once.
+   * Follows a queue, over reconnects too. Calling it again changes nothing, unless
+   * the edge refused the queue or took it back: then it is requested again.
    *
    * @param {string} queue
    * @throws {RangeError} at the 129th queue
    */
   subscribe(queue) {
-    this.#wishes.follow(queue);
-    this.#ask();
+    this.#follow(queue);
+    this.#request();
   }
 
-  /** @param {string} queue */
+  /** Leaves a queue and forgets its position. @param {string} queue */
   unsubscribe(queue) {
-    this.#wishes.leave(queue);
+    this.#desired.unfollow(queue);
     this.#positions.forget(`queue:${queue}`);
-    this.#ask();
+    this.#request();
   }
 
   /**
-   * Tells `presence` who else follows a queue: all of them first, then whoever
-   * comes or goes. Begins when the queue is followed, and again whenever it is.
+   * Emits `presence` with the users who follow a queue: all of them first, then
+   * each one who joins or leaves. Starts whenever the queue becomes active.
    *
    * @param {string} queue one that is followed, or will be
    * @throws {RangeError} at the 129th queue
    */
   watchPresence(queue) {
-    this.#wishes.watch(queue);
-    this.#ask();
+    this.#desired.watch(queue);
+    this.#request();
   }
 
   /** @param {string} queue */
   unwatchPresence(queue) {
-    this.#wishes.unwatch(queue);
+    this.#desired.unwatch(queue);
     this.#presence.forget(queue);
-    this.#ask();
+    this.#request();
   }
 
   /**
-   * Who follows a queue, as far as the edge has said.
+   * The users who follow a queue, as far as the edge has sent them.
    *
    * @param {string} queue
    * @returns {PresenceView | undefined}
@@ -209,37 +207,41 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * Reports what became of a stored event on this device: `displayed` when it was
-   * in front of the person's eyes, `dismissed` when they closed it unopened,
-   * `read` when they opened it. The last two take it away from their other
-   * devices. `delivered` is reported without being told. Twice is the same as
-   * once; it is kept over a reconnect.
+   * Reports the state of a stored event on this device: `displayed` when the person
+   * could see it, `dismissed` when they closed it unopened, `read` when they opened
+   * it. The last two retract it on their other devices. The client reports
+   * `delivered` by itself. Receipts are idempotent and survive a reconnect.
    *
    * @param {string} id the event's
    * @param {ReceiptState} state
-   * @throws {RangeError} if there is no such state, or the id is none
+   * @throws {RangeError} if the state or the id is not valid
    */
   receipt(id, state) {
-    if (this.#options.receipts && this.#reporter.report(id, state)) this.#saveSoon();
+    if (this.#options.receipts && this.#receiptSender.report(id, state)) this.#saved.saveSoon();
   }
 
-  /** @returns {number} receipts that were given up because too many waited */
+  /** @returns {number} receipts that were dropped because too many waited */
   get droppedReceipts() {
-    return this.#reporter.dropped;
+    return this.#receiptSender.dropped;
   }
 
-  /** Brings what the edge was asked for in line with what is wanted, at its pace. */
-  #ask() {
-    this.#world.clearTimeout(this.#askTimer);
+  /** @param {string} queue */
+  #follow(queue) {
+    if (this.#desired.follow(queue)) this.#positions.resume(`queue:${queue}`);
+  }
+
+  /** Sends the requests that make the active state the desired one, within the rate limit. */
+  #request() {
+    this.#world.clearTimeout(this.#requestTimer);
     while (this.#state === "connected") {
-      const next = this.#wishes.next(this.#world.now(), (stream) => this.#positions.position(stream));
+      const next = this.#desired.next(this.#world.now(), (stream) => this.#positions.position(stream));
       if (next === null) return;
       if ("inMs" in next) {
-        this.#askTimer = this.#world.setTimeout(() => this.#ask(), next.inMs);
+        this.#requestTimer = this.#world.setTimeout(() => this.#request(), next.inMs);
         return;
       }
       if (!this.#connection?.send(next.frame)) return;
-      this.#wishes.sent(next.frame);
+      this.#desired.sent(next.frame);
     }
   }
 
@@ -250,23 +252,23 @@ export class DashboardWebSocketClient {
     } catch (cause) {
       if (attempt !== this.#attempt) return;
       this.#emit("error", { type: "error", code: "token_failed", message: String(cause) });
-      return this.#comeBack({ reason: "no token could be had" });
+      return this.#reconnect({ reason: "the token function failed" });
     }
     if (attempt !== this.#attempt) return;
-    this.#wishes.begin(this.#world.now());
+    this.#desired.begin(this.#world.now());
     try {
       this.#connection = new Connection(this.#options.url, this.#world, this.#options, {
         firstFrame: () => this.#firstFrame(),
         onFrame: (frame) => this.#onFrame(frame),
-        onPing: () => this.#reporter.pinged(),
+        onPing: () => this.#receiptSender.pingSent(),
         onPong: () => {
           this.#backoff.succeeded();
-          this.#reporter.answered();
+          this.#receiptSender.pongReceived();
         },
         onEnd: (end) => this.#onEnd(end),
       });
     } catch (cause) {
-      // A URL that is none, or `ws:` from an `https:` page: it stays so.
+      // Not a URL, or `ws:` from an `https:` page: trying again cannot help.
       this.#emit("error", { type: "error", code: "bad_url", message: `cannot connect to \`${this.#options.url}\`: ${cause}` });
       this.#stop("bad_url");
     }
@@ -274,7 +276,7 @@ export class DashboardWebSocketClient {
 
   #firstFrame() {
     const { device } = this.#options;
-    return { type: "connect", token: this.#token, ...(device && { device }), ...this.#wishes.first(this.#positions.toSend()) };
+    return { type: "connect", token: this.#token, ...(device && { device }), ...this.#desired.firstRequest(this.#positions.toSend()) };
   }
 
   /** @param {Record<string, any>} frame */
@@ -286,37 +288,35 @@ export class DashboardWebSocketClient {
         for (const event of Array.isArray(frame.events) ? frame.events : []) this.#onEvent(event);
         return;
       case "subscribed":
-        this.#positions.stated(`queue:${frame.queue}`, frame.position);
-        this.#wishes.granted(frame.queue);
+        // It was left before the edge answered.
+        if (!this.#follows(`queue:${frame.queue}`)) return;
+        this.#kept(this.#positions.stated(`queue:${frame.queue}`, frame.position), `queue:${frame.queue}`);
+        this.#desired.activated(frame.queue);
         break;
       case "unsubscribed":
-        this.#wishes.ended(frame.queue);
+        this.#desired.deactivated(frame.queue);
         break;
       case "gap":
-        this.#positions.gap(frame);
-        this.#saveSoon();
+        if (!this.#follows(streamKey(frame))) return;
+        this.#kept(this.#positions.gap(frame), streamKey(frame));
+        this.#saved.saveSoon();
         break;
       case "degraded":
       case "recovered":
         this.#degraded = frame.type === "degraded";
         break;
       case "refreshed":
-        this.#refreshLater();
+        this.#refreshLater(frame.expiresInMs);
+        this.#desired.rightsChanged();
         break;
       case "presence": {
-        // Perhaps on its way when the watch was given up.
-        const news = this.#wishes.watches(frame.queue) ? this.#presence.apply(frame) : null;
-        if (news !== null) this.#emit("presence", news);
+        // Perhaps on its way when the watch ended.
+        const update = this.#desired.watches(frame.queue) ? this.#presence.apply(frame) : null;
+        if (update !== null) this.#emit("presence", update);
         return;
       }
       case "error":
-        // An edge that is too old refuses the kinds of frames it does not know.
-        if (frame.code === "bad_request" && frame.field === "type") {
-          this.#reporter.end();
-          this.#wishes.withoutPresence();
-        }
-        // Of what can be too much, only receipts are refused: the rest ends the connection.
-        if (frame.code === "rate_limited") this.#reporter.refused(frame.retryAfterMs);
+        this.#onError(frame);
         break;
       case "retract":
         break;
@@ -324,61 +324,93 @@ export class DashboardWebSocketClient {
         return this.#onEvent(frame);
     }
     this.#emit(frame.type, frame);
-    if (frame.type === "subscribed") this.#ask();
+    if (REQUESTS_AFTER.has(frame.type)) this.#request();
+  }
+
+  /** A request was refused; the connection lives. @param {Record<string, any>} frame */
+  #onError({ code, field, queue, retryAfterMs }) {
+    // An edge that is too old refuses the types of frames that it does not know.
+    if (code === "bad_request" && field === "type") {
+      this.#receiptSender.end();
+      this.#desired.withoutPresence();
+    }
+    // `bad_request` refuses to leave what is not followed, or its presence.
+    if (field === "queue" && code !== "bad_request" && typeof queue === "string") this.#desired.refused(queue);
+    // Only receipts are refused for their rate: any other excess ends the connection.
+    if (code === "rate_limited") this.#receiptSender.refused(retryAfterMs);
   }
 
   /** @param {Record<string, any>} frame */
   #onConnected(frame) {
     for (const [key, at] of Object.entries(frame.streams ?? {})) {
-      this.#positions.stated(key, at?.position);
-      if (key.startsWith("queue:")) this.#wishes.granted(key.slice(6));
+      if (this.#follows(key)) this.#kept(this.#positions.stated(key, at?.position), key);
+      if (key.startsWith("queue:")) this.#desired.activated(key.slice(6));
     }
-    this.#saveSoon();
+    this.#saved.saveSoon();
     this.#degraded = false;
     this.#connection?.established();
+    this.#connectedAt = this.#world.now();
     this.#cause = "connect";
-    this.#refreshLater();
+    this.#refreshLater(frame.expiresInMs);
     this.#setState("connected", {});
     this.#emit("connected", frame);
-    this.#ask();
-    this.#reporter.begin(this.#connection);
+    this.#request();
+    this.#receiptSender.begin(this.#connection);
+  }
+
+  /** @param {string} key of a stream */
+  #follows(key) {
+    return key.startsWith("queue:") ? this.#desired.followOf(key.slice(6)) !== undefined : key === "user" || key === "everyone";
+  }
+
+  /** Reports a position that found no room. @param {boolean} kept @param {string} key */
+  #kept(kept, key) {
+    if (kept) return;
+    const message = `the position of \`${key}\` is not kept, its events are lost after a reconnect: reload what the page shows of it`;
+    this.#emit("error", { type: "error", code: "position_not_kept", message });
   }
 
   /** @param {Record<string, any>} event */
   #onEvent(event) {
     // A handler of an earlier event of the batch may have closed the client.
     if (this.#connection === null) return;
-    // What has neither id nor stream is a frame of a newer protocol.
+    // A frame without id or stream is one of a newer protocol.
     if (typeof event?.id !== "string" || typeof event.stream !== "string" || typeof event.type !== "string") return;
-    // On its way when the queue was given up.
-    if (event.stream === "queue" && !this.#wishes.follows(event.queue)) return;
-    const verdict = this.#positions.judge(event);
+    const key = streamKey(event);
+    const follow = event.stream === "queue" ? this.#desired.followOf(event.queue) : 0;
+    // On its way when the queue was left.
+    if (follow === undefined) return;
+    const verdict = this.#positions.check(event);
     if (verdict === "duplicate") return;
     if (verdict === "hole") {
-      const message = `offset ${event.offset} of \`${streamKey(event)}\` does not follow: coming back with the last good position`;
+      const message = `offset ${event.offset} of \`${key}\` does not follow the last one: reconnecting with the last good position`;
       this.#emit("error", { type: "error", code: "order_broken", message });
       return this.#connection.abandon("order broken");
     }
     this.#emit(event.type, event);
     this.#emit("event", event);
-    this.#positions.commit(event);
+    // A handler may have left the queue, or followed it again from another position.
+    const current = event.stream === "queue" ? this.#desired.followOf(event.queue) : 0;
+    if (follow === current && this.#follows(key)) this.#kept(this.#positions.commit(event), key);
     if (event.offset !== undefined) {
       this.#backoff.succeeded();
-      this.#saveSoon();
-      if (isId(event.id)) this.receipt(event.id, "delivered");
+      this.#saved.saveSoon();
+      if (isEventId(event.id)) this.receipt(event.id, "delivered");
     }
   }
 
   /** @param {import("./connection.js").End} end */
   #onEnd(end) {
     this.#connection = null;
-    this.#reporter.end();
+    this.#receiptSender.end();
     this.#world.clearTimeout(this.#refreshTimer);
-    const { comeBack, retryAfterMs, cause, detail } = judgeEnd(end, this.#tokens.fixed);
+    if (this.#connectedAt !== null && this.#world.now() - this.#connectedAt >= STABLE_AFTER_MS) this.#backoff.succeeded();
+    this.#connectedAt = null;
+    const { reconnect, retryAfterMs, cause, detail } = closePolicy(end, this.#tokens.fixed);
     this.#cause = cause;
     if (end.bye !== null) this.#emit("bye", end.bye);
     if (this.#state === "disconnected") return;
-    if (comeBack) this.#comeBack(detail, retryAfterMs);
+    if (reconnect) this.#reconnect(detail, retryAfterMs);
     else this.#stop(detail.reason, detail);
   }
 
@@ -386,7 +418,7 @@ export class DashboardWebSocketClient {
    * @param {Record<string, unknown>} detail
    * @param {number} [retryAfterMs]
    */
-  #comeBack(detail, retryAfterMs) {
+  #reconnect(detail, retryAfterMs) {
     const waitMs = this.#backoff.next(this.#world.random(), retryAfterMs);
     this.#notBefore = this.#world.now() + (retryAfterMs ?? 0);
     this.#degraded = false;
@@ -410,23 +442,24 @@ export class DashboardWebSocketClient {
   #stop(reason, detail = {}) {
     if (this.#state === "disconnected") return;
     this.#attempt += 1;
-    this.#reporter.flush();
-    this.#signals.listen(false);
-    for (const timer of [this.#retryTimer, this.#refreshTimer, this.#askTimer]) this.#world.clearTimeout(timer);
+    this.#receiptSender.flush();
+    this.#lifecycle.listen(false);
+    for (const timer of [this.#retryTimer, this.#refreshTimer, this.#requestTimer]) this.#world.clearTimeout(timer);
     this.#retryTimer = null;
-    this.#save();
+    this.#saved.save();
     this.#setState("disconnected", { reason, ...detail });
     this.#connection?.abandon(reason, 1000);
   }
 
-  #refreshLater() {
+  /** @param {unknown} expiresInMs what the edge said of the token */
+  #refreshLater(expiresInMs) {
     this.#world.clearTimeout(this.#refreshTimer);
-    const inMs = this.#tokens.refreshInMs(this.#token);
+    const inMs = this.#tokens.refreshInMs(this.#token, expiresInMs);
     if (inMs === null) return;
     this.#refreshTimer = this.#world.setTimeout(() => void this.#refresh(), inMs);
   }
 
-  /** Without a new token the edge ends the connection, and the way back asks again. */
+  /** If it fails, the edge ends the connection in time and the reconnect asks for a token again. */
   async #refresh() {
     const attempt = this.#attempt;
     this.#cause = "refresh";
@@ -451,36 +484,15 @@ export class DashboardWebSocketClient {
     this.#handlers.emit(type, detail);
   }
 
-  /** Where receipts wait for the next page. */
-  get #receiptsKey() {
-    return `${this.#options.storageKey}.receipts`;
-  }
-
-  #saveSoon() {
-    if (!this.#options.storage || this.#saveTimer !== null) return;
-    this.#saveTimer = this.#world.setTimeout(() => this.#save(), SAVE_EVERY_MS);
-  }
-
-  #save() {
-    this.#world.clearTimeout(this.#saveTimer);
-    this.#saveTimer = null;
-    try {
-      this.#options.storage?.setItem(this.#options.storageKey, this.#positions.save());
-      if (this.#options.receipts) this.#options.storage?.setItem(this.#receiptsKey, this.#reporter.save());
-    } catch {
-      // Full or switched off: the next page sees some events again, none is lost.
-    }
-  }
-
-  /** Do not sit out a long wait, but never come earlier than the server asked for. */
-  #back() {
+  /** Skips the rest of a backoff, but never what the edge asked for. */
+  #onResume() {
     this.#connection?.check();
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));
   }
 
-  #leave() {
-    this.#reporter.flush();
-    this.#save();
+  #onHide() {
+    this.#receiptSender.flush();
+    this.#saved.save();
   }
 }
 

@@ -94,6 +94,9 @@ struct Socket {
     kernel: VecDeque<(Message, usize)>,
     remainder: VecDeque<(Message, usize)>,
     blocked: bool,
+    opened_at: u64,
+    /// Frames of receipts that the edge accepted.
+    receipt_frames: u64,
 }
 
 struct EdgeProcess {
@@ -106,6 +109,10 @@ struct EdgeProcess {
 struct Person {
     client: Client,
     user: u64,
+    /// The one queue that it follows, now and then none.
+    queue: Option<StreamName>,
+    /// It has read `connected` on this connection.
+    connected: bool,
     session: Option<(usize, SessionId)>,
     /// Rises with each connection, so that reads of an old one do nothing.
     connection: u64,
@@ -156,6 +163,7 @@ pub(crate) struct World {
     disk: Disk,
     incarnation: u64,
     hub: Option<HubProcess>,
+    hub_started: u64,
     links: BTreeMap<u64, Link>,
     edges: Vec<EdgeProcess>,
     people: Vec<Person>,
@@ -196,6 +204,8 @@ impl World {
             collapse_window_ms: WINDOW_MS,
             presence_grace_ms: 300,
             session_receipts: 8,
+            receipt_frames: random.between(2, 60) as u32,
+            receipt_window_ms: 1_000,
             receipt_devices: random.between(1, 6) as usize,
             ..Limits::default()
         };
@@ -211,6 +221,7 @@ impl World {
             disk: Disk::new(random.next()),
             incarnation: 0,
             hub: None,
+            hub_started: 0,
             links: BTreeMap::new(),
             edges: Vec::new(),
             people: Vec::new(),
@@ -250,8 +261,12 @@ impl World {
         }
         for index in 0..CLIENTS {
             self.people.push(Person {
-                client: Client::new(Vec::new()),
+                // Its user's stream, `everyone` and one queue: no stream that was
+                // left may take a place.
+                client: Client::new(Vec::new()).with_max_streams(3),
                 user: index as u64 % USERS,
+                queue: Some(Arc::from("queue:q")),
+                connected: false,
                 session: None,
                 connection: 0,
                 pace: if self.random.chance(30) {
@@ -343,11 +358,14 @@ impl World {
         }
     }
 
-    fn stream_names(user: u64) -> [StreamName; 3] {
-        [
-            Arc::from(format!("user:{user}")),
+    /// The streams that a client follows.
+    fn followed(&self, person: usize) -> Vec<StreamName> {
+        let person = &self.people[person];
+        let mut streams = vec![
+            Arc::from(format!("user:{}", person.user)),
             Arc::from("everyone"),
-            Arc::from("queue:q"),
-        ]
+        ];
+        streams.extend(person.queue.clone());
+        streams
     }
 }

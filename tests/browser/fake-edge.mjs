@@ -195,7 +195,7 @@ export class FakeEdge {
   }
 
   #watch(session, { queue, watch }, answer) {
-    if (!session.follows.has(`queue:${queue}`)) return answer({ type: "error", code: "forbidden", message: "not followed", field: "queue" });
+    if (!session.follows.has(`queue:${queue}`)) return answer({ type: "error", code: "forbidden", message: "not followed", field: "queue", queue });
     if (!watch) return session.watches.delete(queue);
     session.watches.add(queue);
     const users = this.#presenceOf(queue);
@@ -246,7 +246,7 @@ export class FakeEdge {
     if (frame.type === "presence") return this.#watch(session, frame, answer);
     if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
     if (frame.type === "subscribe") {
-      if (!grants(session.claims, frame.queue) || this.refuses.has(frame.queue)) return answer({ type: "error", code: "forbidden", message: "the credential does not allow this", field: "queue" });
+      if (!grants(session.claims, frame.queue) || this.refuses.has(frame.queue)) return answer({ type: "error", code: "forbidden", message: "the credential does not allow this", field: "queue", queue: frame.queue });
       const key = `queue:${frame.queue}`;
       const { at, frames } = this.#join(session, key, frame.position);
       answer({ type: "subscribed", queue: frame.queue, position: at });

@@ -47,54 +47,20 @@ pub enum Input {
         /// The session.
         session: SessionId,
     },
-    /// The client wants one more stream, and its token allows it.
-    Subscribe {
+    /// A message of the client, counted against its allowance.
+    Client {
         /// The session.
         session: SessionId,
-        /// The stream.
-        stream: StreamName,
-        /// Where the client stands in it.
-        from: Option<Position>,
+        /// The message.
+        message: ClientMessage,
     },
-    /// The client wants a stream no longer.
-    Unsubscribe {
-        /// The session.
-        session: SessionId,
-        /// The stream.
-        stream: StreamName,
-    },
-    /// The client wants to know who else follows a stream that it follows.
-    WatchPresence {
-        /// The session.
-        session: SessionId,
-        /// The stream.
-        stream: StreamName,
-    },
-    /// And no longer.
-    UnwatchPresence {
-        /// The session.
-        session: SessionId,
-        /// The stream.
-        stream: StreamName,
-    },
-    /// What the client reports of events. Not counted against its messages.
+    /// What the client reports of events. Not counted against its messages, but
+    /// against [`Limits::receipt_frames`](crate::Limits::receipt_frames).
     Receipts {
         /// The session.
         session: SessionId,
         /// Event and state.
         receipts: Vec<(EventId, ReceiptState)>,
-    },
-    /// The client's own ping.
-    Ping {
-        /// The session.
-        session: SessionId,
-    },
-    /// The client has a new token.
-    Refresh {
-        /// The session.
-        session: SessionId,
-        /// When the new token ends.
-        ends_at: Millis,
     },
     /// The client's token allows these streams no longer. Nothing that it said,
     /// so not counted against its messages.
@@ -103,11 +69,6 @@ pub enum Input {
         session: SessionId,
         /// The streams.
         streams: Vec<StreamName>,
-    },
-    /// The client sent something that was refused.
-    Invalid {
-        /// The session.
-        session: SessionId,
     },
     /// The socket took something, but not everything, or nothing for the first
     /// time.
@@ -127,6 +88,42 @@ pub enum Input {
     },
     /// [`Edge::next_deadline`](super::Edge::next_deadline) has come.
     Deadline,
+}
+
+/// A message of a client, parsed and authorized.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientMessage {
+    /// The client wants one more stream, and its token allows it.
+    Subscribe {
+        /// The stream.
+        stream: StreamName,
+        /// Where the client stands in it.
+        from: Option<Position>,
+    },
+    /// The client wants a stream no longer.
+    Unsubscribe {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The client wants to know who else follows a stream that it follows.
+    WatchPresence {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The client no longer wants to know.
+    UnwatchPresence {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The client's own ping.
+    Ping,
+    /// The client has a new token.
+    Refresh {
+        /// When the new token ends.
+        ends_at: Millis,
+    },
+    /// The client sent something that was refused.
+    Invalid,
 }
 
 /// What an edge decides.
@@ -197,6 +194,11 @@ pub enum Notice {
     NotFollowed {
         /// The stream.
         stream: StreamName,
+    },
+    /// Receipts were refused: there were too many frames of them.
+    TooManyReceipts {
+        /// When the next frame is accepted.
+        retry_after_ms: Millis,
     },
     /// The notifier is away.
     Degraded,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Edge {
-    pub(super) fn hear_hub(&mut self, message: ToEdge, charged: u64, out: &mut Vec<Output>) {
+    pub(super) fn on_hub_message(&mut self, message: ToEdge, charged: u64, out: &mut Vec<Output>) {
         match message {
             ToEdge::Welcome { request_window, .. } => self.link_up(request_window),
             ToEdge::Opened { session, joined } => {

@@ -38,18 +38,18 @@ impl Hub {
         let Unsynced {
             record,
             ticket,
-            twins,
+            coalesced,
             publisher,
             job,
             ends_job,
             expires,
         } = unsynced;
-        self.waiting -= 1 + twins.len();
+        self.waiting -= 1 + coalesced.len();
         self.unsynced_bytes -= record.envelope.len();
         self.stats.stored += 1;
-        self.stats.duplicates += twins.len() as u64;
+        self.stats.duplicates += coalesced.len() as u64;
         let first = core::iter::once((ticket, false));
-        for (ticket, duplicate) in first.chain(twins.into_iter().map(|twin| (twin, true))) {
+        for (ticket, duplicate) in first.chain(coalesced.into_iter().map(|ticket| (ticket, true))) {
             let reply = Reply::Accepted {
                 id: record.id,
                 placements: record.placements.clone(),
@@ -143,7 +143,7 @@ impl Hub {
             let Unsynced {
                 record,
                 ticket,
-                twins,
+                coalesced,
                 ..
             } = unsynced;
             if let Some(dedupe) = record.dedupe {
@@ -159,8 +159,8 @@ impl Hub {
                 }
                 self.forget_if_idle(&placement.stream);
             }
-            self.stats.refused += 1 + twins.len() as u64;
-            for ticket in core::iter::once(ticket).chain(twins) {
+            self.stats.refused += 1 + coalesced.len() as u64;
+            for ticket in core::iter::once(ticket).chain(coalesced) {
                 out.push(Output::Reply {
                     ticket,
                     reply: reply.clone(),

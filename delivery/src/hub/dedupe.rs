@@ -2,7 +2,7 @@
 //!
 //! A key is found from the moment its record is given to the log until the window
 //! ends, or until so many newer keys came that the window holds no more
-//! (guarantee G5). Twins of a publish in flight find it too.
+//! (guarantee G5). Duplicates of a publish in flight find it too.
 
 use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 

@@ -17,9 +17,6 @@ use bytes::Bytes;
 use super::messages::Announcement;
 use crate::{JobChange, Millis, RecoveredLease, StreamName};
 
-/// A failure that could not be published is tried again after this.
-const AGAIN_MS: Millis = 1_000;
-
 #[derive(Debug)]
 struct Lease {
     lasts_ms: u64,
@@ -139,7 +136,7 @@ impl Leases {
     }
 
     /// Says which jobs were silent for too long.
-    pub(super) fn lapse(&mut self, now: Millis) -> Vec<Announcement> {
+    pub(super) fn lapse(&mut self, now: Millis, retry_ms: Millis) -> Vec<Announcement> {
         let mut lapsed = Vec::new();
         while self.by_end.first().is_some_and(|(noted, _)| *noted <= now)
             && let Some((_, job)) = self.by_end.pop_first()
@@ -149,7 +146,7 @@ impl Leases {
             };
             if lease.ends <= now {
                 // Until its failure is durable, it is asked for again and again.
-                lease.ends = now + AGAIN_MS;
+                lease.ends = now + retry_ms;
                 let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
                 if !ending {
                     lease.announced = true;

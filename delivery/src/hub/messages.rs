@@ -194,6 +194,10 @@ pub enum Output {
         members: Arc<[Member]>,
         /// Whether this is the first.
         snapshot: bool,
+        /// In a snapshot: the hub started less than
+        /// [`presence_grace_ms`](crate::Limits::presence_grace_ms) ago, so users who
+        /// have not reconnected yet may be missing.
+        settling: bool,
     },
     /// There are too many watches; the hub has forgotten this one.
     EndWatch {

@@ -126,7 +126,7 @@ impl Hub {
         self.unsynced.push_back(Unsynced {
             record,
             ticket,
-            twins: Vec::new(),
+            coalesced: Vec::new(),
             publisher,
             job,
             ends_job: change == Some(JobChange::Ended),
@@ -174,7 +174,7 @@ impl Hub {
             }
             let index = (known.lsn - self.synced - 1) as usize;
             if let Some(first) = self.unsynced.get_mut(index) {
-                first.twins.push(ticket);
+                first.coalesced.push(ticket);
                 self.waiting += 1;
             }
             return Ok(());

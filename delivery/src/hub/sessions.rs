@@ -66,7 +66,7 @@ impl Hub {
         out.push(Output::End { link, fault });
     }
 
-    pub(super) fn hear_edge(
+    pub(super) fn on_edge_message(
         &mut self,
         link: LinkId,
         message: ToHub,
@@ -112,7 +112,7 @@ impl Hub {
                 self.fetch(link, request, (after, None), out)
             }
             ToHub::Receipts { session, receipts } => {
-                self.hear_receipts(link, session, &receipts, (now, out))
+                self.on_receipts(link, session, &receipts, (now, out))
             }
             ToHub::WatchPresence { session, stream } => {
                 self.watch_stream(link, session, &stream, out)
@@ -320,7 +320,7 @@ impl Hub {
         Ok(())
     }
 
-    fn hear_receipts(
+    fn on_receipts(
         &mut self,
         link: LinkId,
         number: SessionId,

@@ -73,6 +73,7 @@ impl Hub {
         &mut self,
         watch: WatchId,
         users: BTreeSet<Arc<str>>,
+        now: Millis,
         out: &mut Vec<Output>,
     ) {
         if self.presence_watches.len() >= self.limits.watches {
@@ -92,6 +93,8 @@ impl Hub {
             watch,
             members,
             snapshot: true,
+            // Users may not have come back to their edges yet.
+            settling: now < self.started + self.limits.presence_grace_ms,
         });
     }
 
@@ -107,6 +110,7 @@ impl Hub {
                     watch: *watch,
                     members,
                     snapshot: false,
+                    settling: false,
                 });
             }
         }

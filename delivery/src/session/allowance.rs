@@ -1,34 +1,28 @@
-//! How much a client may say: a token bucket for its messages, and a count of
-//! its bad ones.
+//! How much a client may send: token buckets for its messages and its frames of
+//! receipts, and a count of its invalid messages.
 
 use crate::{Limits, Millis};
 
-/// The time in which [`Limits::client_errors`] are too many.
-const ERRORS_WINDOW_MS: Millis = 10_000;
-
+/// A token bucket: `count` at once, and as many again in each window.
 #[derive(Debug)]
-pub(super) struct Allowance {
-    /// What is spent of the bucket, in milliseconds of the window.
+struct Bucket {
+    /// What is spent, in milliseconds of the window.
     spent_ms: Millis,
     spent_at: Millis,
-    errors: u32,
-    errors_since: Millis,
 }
 
-impl Allowance {
-    pub(super) fn new(now: Millis) -> Self {
+impl Bucket {
+    fn new(now: Millis) -> Self {
         Self {
             spent_ms: 0,
             spent_at: now,
-            errors: 0,
-            errors_since: now,
         }
     }
 
-    /// Takes a message off the allowance, or says how long to wait.
-    pub(super) fn spend(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
-        let cost = (limits.client_window_ms / u64::from(limits.client_messages)).max(1);
-        let all = cost * u64::from(limits.client_messages);
+    /// Takes one, or says how long to wait.
+    fn spend(&mut self, count: u32, window_ms: Millis, now: Millis) -> Result<(), Millis> {
+        let cost = (window_ms / u64::from(count)).max(1);
+        let all = cost * u64::from(count);
         let passed = now.saturating_sub(self.spent_at);
         self.spent_ms = self.spent_ms.saturating_sub(passed);
         self.spent_at = now;
@@ -39,10 +33,41 @@ impl Allowance {
         self.spent_ms = after;
         Ok(())
     }
+}
+
+#[derive(Debug)]
+pub(super) struct Allowance {
+    messages: Bucket,
+    receipts: Bucket,
+    errors: u32,
+    errors_since: Millis,
+}
+
+impl Allowance {
+    pub(super) fn new(now: Millis) -> Self {
+        Self {
+            messages: Bucket::new(now),
+            receipts: Bucket::new(now),
+            errors: 0,
+            errors_since: now,
+        }
+    }
+
+    /// Takes a message off the allowance, or says how long to wait.
+    pub(super) fn spend(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
+        let (count, window_ms) = (limits.client_messages, limits.client_window_ms);
+        self.messages.spend(count, window_ms, now)
+    }
+
+    /// The same for a frame of receipts.
+    pub(super) fn spend_receipts(&mut self, limits: &Limits, now: Millis) -> Result<(), Millis> {
+        let (count, window_ms) = (limits.receipt_frames, limits.receipt_window_ms);
+        self.receipts.spend(count, window_ms, now)
+    }
 
     /// Counts a bad message; true if there were too many.
     pub(super) fn bad(&mut self, limits: &Limits, now: Millis) -> bool {
-        if now.saturating_sub(self.errors_since) >= ERRORS_WINDOW_MS {
+        if now.saturating_sub(self.errors_since) >= limits.client_errors_window_ms {
             self.errors = 0;
             self.errors_since = now;
         }
@@ -56,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_of_messages_passes_at_once_and_the_next_one_is_told_when() {
+    fn a_window_of_messages_passes_at_once_and_the_next_one_waits() {
         let limits = Limits::default();
         let mut allowance = Allowance::new(0);
         for _ in 0..limits.client_messages {
@@ -74,6 +99,19 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_receipt_frames_pass_at_once_and_then_ten_a_second() {
+        let limits = Limits::default();
+        let mut allowance = Allowance::new(0);
+        for _ in 0..100 {
+            assert_eq!(allowance.spend_receipts(&limits, 0), Ok(()));
+        }
+        assert_eq!(allowance.spend_receipts(&limits, 0), Err(100));
+        assert_eq!(allowance.spend_receipts(&limits, 100), Ok(()));
+        assert!(allowance.spend_receipts(&limits, 100).is_err());
+        assert_eq!(allowance.spend(&limits, 100), Ok(()));
+    }
+
+    #[test]
     fn an_honest_rhythm_never_runs_out() {
         let limits = Limits::default();
         let mut allowance = Allowance::new(0);
@@ -83,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_bad_messages_in_ten_seconds_are_too_many_and_later_ones_count_anew() {
+    fn ten_bad_messages_in_ten_seconds_are_too_many_and_later_ones_count_again() {
         let limits = Limits::default();
         let mut allowance = Allowance::new(0);
         assert!((0..9).all(|_| !allowance.bad(&limits, 100)));

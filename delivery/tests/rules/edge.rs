@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use delivery::{
     Limits, Position, StoredEvent,
-    edge::{Edge, Input, Notice, Output},
+    edge::{ClientMessage, Edge, Input, Notice, Output},
     link::{
         Ephemeral, Gap, GapReason, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge,
         ToHub,
@@ -182,7 +182,10 @@ fn receipts_that_wait_are_bounded_and_the_oldest_go_first() {
 fn presence_is_watched_again_on_the_next_link() {
     let mut driver = Driver::new(Limits::default());
     let stream = queue();
-    driver.feed(Input::WatchPresence { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::WatchPresence { stream },
+    });
     assert_eq!(driver.watches(), 1);
     driver.feed(Input::LinkDown);
     driver.welcome();
@@ -194,7 +197,10 @@ fn presence_is_watched_again_on_the_next_link() {
 fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
     let mut driver = Driver::new(Limits::default());
     let stream = queue();
-    driver.feed(Input::WatchPresence { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::WatchPresence { stream },
+    });
     driver.watches();
     let now = ToEdge::PresenceSnapshot {
         session: 1,
@@ -215,7 +221,7 @@ fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
     assert!(driver.presence().is_empty());
     driver.feed(Input::Blocked { session: 1 });
     driver.feed(Input::Writable { session: 1 });
-    assert_eq!(driver.watches(), 0, "it was requested_from for already");
+    assert_eq!(driver.watches(), 0, "it was requested already");
     driver.hear(now);
     assert_eq!(driver.presence(), [presence(Some(1))]);
 }
@@ -223,18 +229,26 @@ fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
 #[test]
 fn presence_of_a_queue_that_is_not_followed_is_refused_and_unwatched_is_unwatched() {
     let mut driver = Driver::new(Limits::default());
-    driver.feed(Input::WatchPresence {
+    driver.feed(Input::Client {
         session: 1,
-        stream: "queue:other".into(),
+        message: ClientMessage::WatchPresence {
+            stream: "queue:other".into(),
+        },
     });
     assert!(matches!(
         driver.told.pop(),
         Some(Notice::NotFollowed { .. })
     ));
     let stream = queue();
-    driver.feed(Input::WatchPresence { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::WatchPresence { stream },
+    });
     let stream = queue();
-    driver.feed(Input::UnwatchPresence { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::UnwatchPresence { stream },
+    });
     driver.hear(ToEdge::Presence(presence(None)));
     assert!(driver.presence().is_empty());
 }
@@ -269,13 +283,15 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
     let (stream, head) = (queue(), 9);
     driver.hear(ToEdge::Behind { stream, head });
     let stream = queue();
-    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::Unsubscribe { stream },
+    });
     let from = Some(Position::start(1));
     let stream = queue();
-    driver.feed(Input::Subscribe {
+    driver.feed(Input::Client {
         session: 1,
-        stream,
-        from,
+        message: ClientMessage::Subscribe { stream, from },
     });
     let joined = Joined {
         stream: queue(),
@@ -294,13 +310,13 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
         },
         ..joined.clone()
     };
-    // The older of two answers says that it stands at the head: not what was requested_from.
+    // The older of two answers says that it stands at the head: not what was requested.
     for joined in [other, joined] {
         driver.hear(ToEdge::Joined { session: 1, joined });
     }
     driver.to_hub.clear();
     driver.hear(page(0, 1));
-    // Now the second page was requested_from for; the first one's twin comes.
+    // Now the second page was requested; the first one's duplicate comes.
     driver.hear(page(0, 1));
     assert_eq!(driver.written, [1]);
     let stands = driver.edge.session(1).and_then(|s| s.position("queue:q"));
@@ -329,9 +345,15 @@ fn nothing_of_a_stream_that_was_left_follows_once_the_client_reads_again() {
             envelope: Bytes::from_static(b"progress"),
         },
     });
-    driver.feed(Input::Ping { session: 1 });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::Ping,
+    });
     assert!(driver.edge.session(1).is_some_and(|s| s.queued_bytes() > 0));
-    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::Unsubscribe { stream },
+    });
     driver.told.clear();
     assert_eq!(driver.edge.session(1).map(Session::queued_bytes), Some(0));
     // Live events that were on the way come too late.
@@ -351,10 +373,12 @@ fn nothing_of_a_stream_that_was_left_follows_once_the_client_reads_again() {
 #[test]
 fn what_waits_of_other_streams_stays_when_one_is_left() {
     let mut driver = Driver::new(Limits::default());
-    driver.feed(Input::Subscribe {
+    driver.feed(Input::Client {
         session: 1,
-        stream: "queue:other".into(),
-        from: None,
+        message: ClientMessage::Subscribe {
+            stream: "queue:other".into(),
+            from: None,
+        },
     });
     let at = Position::start(1);
     driver.hear(ToEdge::Joined {
@@ -371,7 +395,10 @@ fn what_waits_of_other_streams_stays_when_one_is_left() {
     driver.feed(Input::Blocked { session: 1 });
     driver.hear(live(1));
     let stream = "queue:other".into();
-    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::Unsubscribe { stream },
+    });
     driver.feed(Input::Writable { session: 1 });
     assert_eq!(driver.written, [1]);
 }
@@ -409,7 +436,10 @@ fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
         }],
     });
     let stream = queue();
-    driver.feed(Input::Unsubscribe { session: 1, stream });
+    driver.feed(Input::Client {
+        session: 1,
+        message: ClientMessage::Unsubscribe { stream },
+    });
     driver.feed(Input::Writable { session: 1 });
     // The client never had event 1: a gap from there would hide it.
     assert_eq!(driver.written, [0_u64; 0]);

@@ -154,6 +154,7 @@ impl World {
                 watch,
                 members,
                 snapshot,
+                ..
             } => heard.presence.push((watch, members.to_vec(), snapshot)),
             Output::EndWatch { watch } => heard.ended_watches.push(watch),
             Output::Read { .. } | Output::Trim { .. } => {}

@@ -7,7 +7,7 @@ use belfry::reason::Reason;
 use bytes::Bytes;
 use delivery::{
     Position, StoredEvent, StreamName,
-    edge::{CloseReason, Input, Notice, Output},
+    edge::{ClientMessage, CloseReason, Input, Notice, Output},
     link::{Ephemeral, SessionId, ToEdge},
 };
 
@@ -154,16 +154,21 @@ impl Shard {
     }
 
     fn on_request(&mut self, session: SessionId, request: Request) {
-        match request {
-            Request::Subscribe { stream, from } => {
-                self.feed(Input::Subscribe {
-                    session,
-                    stream,
-                    from,
-                });
+        let message = match request {
+            Request::Subscribe { stream, from } => ClientMessage::Subscribe { stream, from },
+            Request::Unsubscribe(stream) => ClientMessage::Unsubscribe { stream },
+            Request::Ping => ClientMessage::Ping,
+            Request::Presence {
+                stream,
+                watch: true,
+            } => ClientMessage::WatchPresence { stream },
+            Request::Presence {
+                stream,
+                watch: false,
+            } => ClientMessage::UnwatchPresence { stream },
+            Request::Receipts(receipts) => {
+                return self.feed(Input::Receipts { session, receipts });
             }
-            Request::Unsubscribe(stream) => self.feed(Input::Unsubscribe { session, stream }),
-            Request::Ping => self.feed(Input::Ping { session }),
             Request::Refresh {
                 exp_unix_ms,
                 ends_unix_ms,
@@ -171,7 +176,8 @@ impl Shard {
             } => {
                 let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
                 let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
-                self.feed(Input::Refresh { session, ends_at });
+                let message = ClientMessage::Refresh { ends_at };
+                self.feed(Input::Client { session, message });
                 // Frames leave in the order of decisions: carry those out first.
                 self.apply();
                 self.sockets.ends(session, ends_unix_ms);
@@ -181,26 +187,7 @@ impl Shard {
                 };
                 self.sockets.push(session, frame::text(&refreshed));
                 // In one step with it, so that nothing of those streams follows.
-                self.feed(Input::Revoked { session, streams });
-            }
-            Request::Receipts(receipts) => self.feed(Input::Receipts { session, receipts }),
-            Request::TooManyReceipts(wait_ms) => {
-                self.apply();
-                let error = ServerFrame::Error {
-                    code: protocol::code(Reason::RateLimited),
-                    message: "too many receipts, send several in one frame".into(),
-                    field: Some("receipts".into()),
-                    queue: None,
-                    retry_after_ms: Some(wait_ms),
-                };
-                self.sockets.push(session, frame::text(&error));
-            }
-            Request::Presence { stream, watch } => {
-                self.feed(if watch {
-                    Input::WatchPresence { session, stream }
-                } else {
-                    Input::UnwatchPresence { session, stream }
-                });
+                return self.feed(Input::Revoked { session, streams });
             }
             Request::Bad {
                 reason,
@@ -218,9 +205,10 @@ impl Shard {
                     retry_after_ms: None,
                 };
                 self.sockets.push(session, frame::text(&error));
-                self.feed(Input::Invalid { session });
+                ClientMessage::Invalid
             }
-        }
+        };
+        self.feed(Input::Client { session, message });
     }
 
     // === what the rules decide ===
@@ -297,6 +285,13 @@ impl Shard {
                 field: Some("queue".into()),
                 queue: Some(queue_of(stream).into()),
                 retry_after_ms: None,
+            },
+            Notice::TooManyReceipts { retry_after_ms } => ServerFrame::Error {
+                code: protocol::code(Reason::RateLimited),
+                message: "too many receipts, send several in one frame".into(),
+                field: Some("receipts".into()),
+                queue: None,
+                retry_after_ms: Some(*retry_after_ms),
             },
             Notice::Degraded => ServerFrame::Degraded {
                 since: clock::rfc3339(self.degraded_since),

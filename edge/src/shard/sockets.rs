@@ -20,13 +20,6 @@ use crate::{
     socket::{Flush, Writer},
 };
 
-/// How long a client may take to answer a close.
-const CLOSE_TIMEOUT_MS: Millis = 5_000;
-
-/// Bytes of notices that may wait for a blocked socket, beyond its events. More
-/// is a client that sends and never reads.
-const NOTICE_BYTES: usize = 64 << 10;
-
 struct Socket {
     writer: Writer,
     user: Arc<str>,
@@ -64,6 +57,7 @@ pub(super) struct Sockets {
     touched: Vec<SessionId>,
     closing_until: VecDeque<(Millis, SessionId)>,
     most_waiting: usize,
+    close_delay_ms: Millis,
     context: WriteContext,
 }
 
@@ -85,7 +79,8 @@ impl Sockets {
             by_session: HashMap::default(),
             touched: Vec::new(),
             closing_until: VecDeque::new(),
-            most_waiting: limits.queue_bytes + limits.write_bytes + NOTICE_BYTES,
+            close_delay_ms: limits.close_delay_ms,
+            most_waiting: limits.queue_bytes + limits.write_bytes + limits.notice_bytes,
             context: WriteContext {
                 spare: Vec::new(),
                 wake,
@@ -202,7 +197,7 @@ impl Sockets {
             }
             socket.closing = true;
             self.closing_until
-                .push_back((now + CLOSE_TIMEOUT_MS, session));
+                .push_back((now + self.close_delay_ms, session));
         }
     }
 

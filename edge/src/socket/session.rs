@@ -1,11 +1,7 @@
 //! The reading half of a session: what a client says becomes a message for its
 //! shard, checked and authorized, or the reason to end it.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use belfry::{
     identity::{QueueGrants, User, UserKeys},
@@ -35,32 +31,6 @@ pub(super) struct Session {
     keys: Arc<UserKeys>,
     shard: mpsc::Sender<FromSocket>,
     reader: Reader,
-    receipts: ReceiptRate,
-}
-
-/// How many `receipt` frames a client may send: they are not among its other
-/// messages, and not without a bound. 100 at once, ten a second after that.
-struct ReceiptRate {
-    /// When the frames sent so far are paid for.
-    paid: Instant,
-}
-
-impl ReceiptRate {
-    const EACH: Duration = Duration::from_millis(100);
-    const AT_ONCE: Duration = Duration::from_secs(10);
-
-    /// Takes one frame, or says how long to wait.
-    fn spend(&mut self, now: Instant) -> Result<(), Duration> {
-        let paid = self.paid.max(now) + Self::EACH;
-        let ahead = paid.duration_since(now);
-        match ahead.checked_sub(Self::AT_ONCE) {
-            Some(wait) if !wait.is_zero() => Err(wait),
-            _ => {
-                self.paid = paid;
-                Ok(())
-            }
-        }
-    }
 }
 
 impl Session {
@@ -81,9 +51,6 @@ impl Session {
             keys: Arc::clone(&context.keys),
             shard,
             reader,
-            receipts: ReceiptRate {
-                paid: Instant::now(),
-            },
         });
         let mut refused = 0_usize;
         for queue in &connect.queues {
@@ -207,13 +174,7 @@ impl Session {
                 }
             }
             Ok(ClientFrame::Refresh { token }) => self.refresh(&token)?,
-            Ok(ClientFrame::Receipt { receipts }) => match self.receipts.spend(Instant::now()) {
-                Ok(()) => Request::Receipts(receipts),
-                Err(wait) => {
-                    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    Request::TooManyReceipts(wait_ms.max(1))
-                }
-            },
+            Ok(ClientFrame::Receipt { receipts }) => Request::Receipts(receipts),
             Ok(ClientFrame::Presence { queue, watch }) => match self.granted(&queue) {
                 Some(stream) => Request::Presence { stream, watch },
                 None if self.grants.is_empty() => return Err(Reason::Forbidden),
@@ -271,23 +232,5 @@ impl Session {
     fn granted(&self, queue: &str) -> Option<StreamName> {
         let queue = self.grants.allow(queue)?;
         Some(name::StreamName::Queue(queue).to_arc())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hundred_receipt_frames_pass_at_once_and_then_ten_a_second() {
-        let start = Instant::now();
-        let mut rate = ReceiptRate { paid: start };
-        for _ in 0..100 {
-            assert_eq!(rate.spend(start), Ok(()));
-        }
-        let wait = rate.spend(start).expect_err("the hundred are spent");
-        assert_eq!(wait, Duration::from_millis(100));
-        assert_eq!(rate.spend(start + wait), Ok(()));
-        assert!(rate.spend(start + wait).is_err());
     }
 }

@@ -47,9 +47,9 @@ impl<L: Log> HubTask<L> {
                 watch,
                 members,
                 snapshot,
+                settling,
             } => {
                 let now = self.now();
-                let settling = snapshot && now < self.limits.presence_grace_ms;
                 let news = PresenceUpdate {
                     members,
                     snapshot,

@@ -1,5 +1,5 @@
 //! What the processors and the typesetting child say to each other over its standard
-//! streams: one line of JSON, then bytes whose lengths the line states.
+//! streams: one line of JSON that states lengths, then bytes of those lengths.
 
 use serde::{Deserialize, Serialize};
 

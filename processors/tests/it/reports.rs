@@ -372,7 +372,7 @@ async fn malformed_requests_and_pictures_of_others_are_refused_and_leave_nothing
 }
 
 #[tokio::test]
-async fn a_report_whose_picture_is_gone_fails_with_its_code_and_leaves_no_file() {
+async fn a_report_without_its_picture_fails_with_its_code_and_leaves_no_file() {
     let world = World::started().await;
     let (image, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&image).await;

@@ -26,7 +26,7 @@ fn report() -> Value {
 }
 
 impl World {
-    /// A world whose reports are set by a shell script. The CPU seconds are its `$1`.
+    /// A world in which a shell script sets the reports. The CPU seconds are its `$1`.
     async fn typesetting_by(script: &str, job_timeout: Duration) -> Self {
         let mut world = World::new().await;
         world.config.typeset_command = ["/bin/sh", "-c", script, "typesetter"]
@@ -170,7 +170,7 @@ async fn a_report_that_takes_all_memory_or_cpu_is_stopped_by_its_limits() {
     assert_eq!(code_of_input(&long, "1").await, "timeout");
 }
 
-/// The code that a report fails with whose input is this file instead of its own.
+/// The code that a report fails with if its input is replaced by this file.
 async fn code_of_input(file: &Path, cpu_seconds: &str) -> String {
     let script = format!("exec {TYPESETTER} {cpu_seconds} < {}", file.display());
     let world = World::typesetting_by(&script, Duration::from_mins(2)).await;

@@ -75,6 +75,8 @@ report! {
     aged,
     /// Streams left and joined again.
     resubscribed,
+    /// Queues left for another, or for none.
+    switched,
     /// Jobs begun.
     jobs,
     /// Jobs that failed because nothing was heard of them.

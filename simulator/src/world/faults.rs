@@ -28,6 +28,7 @@ impl World {
             }
             14 => self.edge_dies(edge),
             15 | 16 => self.resubscribe(person),
+            17 | 18 => self.switch_queue(person),
             _ => {}
         }
         let pause = self.random.between(20, 200);

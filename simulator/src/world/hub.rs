@@ -14,6 +14,7 @@ impl World {
     pub(super) fn hub_start(&mut self) {
         let recovered = self.disk.recover(self.now);
         let hub = Hub::new(self.limits.clone(), recovered, self.now);
+        self.hub_started = self.now;
         self.hub = Some(HubProcess {
             hub,
             gathered: Vec::new(),
@@ -198,8 +199,17 @@ impl World {
                 }
             }
             Output::Presence {
-                members, snapshot, ..
+                members,
+                snapshot,
+                settling,
+                ..
             } => {
+                let young = self.now < self.hub_started + self.limits.presence_grace_ms;
+                assert_eq!(
+                    settling,
+                    snapshot && young,
+                    "a snapshot is whole, or says so"
+                );
                 if snapshot {
                     self.presence.snapshot(&members);
                 } else {

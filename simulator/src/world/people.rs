@@ -43,6 +43,7 @@ impl World {
         let random = self.random.next() as u32;
         let known = &mut self.people[person];
         known.session = None;
+        known.connected = false;
         known.connection += 1;
         let closed = Input::Closed {
             reconnect: true,
@@ -78,6 +79,7 @@ impl World {
                     let seen = self.people[person].seen.get_mut(&stream).expect("followed");
                     seen.gap(&stream, gap, &self.disk);
                 }
+                Output::TooManyStreams { stream } => panic!("{stream}: the table is full"),
                 Output::Abandon {
                     stream,
                     expected,
@@ -93,7 +95,11 @@ impl World {
         let edge = self.random.below(EDGES as u64) as usize;
         let session = self.number();
         let user = self.people[person].user;
-        let interests = World::stream_names(user).map(|stream| {
+        let followed = self.followed(person);
+        for (stream, _) in positions {
+            assert!(followed.contains(stream), "{stream}: left, with a position");
+        }
+        let interests = followed.into_iter().map(|stream| {
             let from = positions
                 .iter()
                 .find(|(name, _)| *name == stream)
@@ -103,6 +109,7 @@ impl World {
         self.people[person].session = Some((edge, session));
         let socket = Socket {
             person,
+            opened_at: self.now,
             ..Socket::default()
         };
         self.edges[edge].sockets.insert(session, socket);
@@ -113,7 +120,7 @@ impl World {
                 user: Arc::from(format!("{user}")),
                 public_id: Arc::from(format!("session-{session}")),
                 device: Arc::from(format!("device-{person}")),
-                interests: interests.to_vec(),
+                interests: interests.collect(),
                 ends_at: u64::MAX,
             },
         );
@@ -185,6 +192,7 @@ impl World {
                     let seen = seen.or_insert_with(|| Seen::from(stream, *at, &self.disk));
                     assert_eq!(seen.last, *at, "{stream}: it stands where it stood");
                 }
+                self.people[person].connected = true;
                 let connected = Input::Connected { streams };
                 self.people[person].client.handle(connected, now, &mut out);
             }
@@ -194,12 +202,22 @@ impl World {
                     .handle(Input::Gap { stream, gap }, now, &mut out);
             }
             Message::Notice(Notice::Subscribed { stream, at }) => {
-                let seen = self.people[person].seen.entry(stream.clone());
-                let seen = seen.or_insert_with(|| Seen::from(&stream, at, &self.disk));
-                assert_eq!(seen.last, at, "{stream}: it stands where it stood");
-                self.people[person]
-                    .client
-                    .handle(Input::Subscribed { stream, at }, now, &mut out);
+                let known = &mut self.people[person];
+                let subscribed = Input::Subscribed {
+                    stream: stream.clone(),
+                    at,
+                };
+                known.client.handle(subscribed, now, &mut out);
+                if let Some(at) = known.client.position(&stream) {
+                    let seen = known.seen.entry(stream.clone());
+                    let seen = seen.or_insert_with(|| Seen::from(&stream, at, &self.disk));
+                    assert_eq!(seen.last, at, "{stream}: it stands where it stood");
+                }
+            }
+            Message::Notice(Notice::Unsubscribed { stream }) => {
+                let unsubscribed = Input::Unsubscribed { stream };
+                let client = &mut self.people[person].client;
+                client.handle(unsubscribed, now, &mut out);
             }
             Message::Notice(_) => {}
             Message::Ping => {
@@ -235,45 +253,96 @@ impl World {
         for (event, state) in &receipts {
             self.receipts.reports(*event, Arc::clone(&device), *state);
         }
+        let before = self.edges[edge].edge.stats().receipts;
         self.edge(edge, edge::Input::Receipts { session, receipts });
+        let accepted = self.edges[edge].edge.stats().receipts > before;
+        let (now, limits) = (self.now, &self.limits);
+        if let Some(socket) = self.edges[edge].sockets.get_mut(&session) {
+            socket.receipt_frames += u64::from(accepted);
+            let count = u64::from(limits.receipt_frames);
+            let cost = (limits.receipt_window_ms / count).max(1);
+            let allowed = count + (now - socket.opened_at) / cost;
+            assert!(
+                socket.receipt_frames <= allowed,
+                "more receipts than allowed"
+            );
+        }
     }
 
-    /// A client leaves the queue and joins it again, in the middle of whatever is
+    /// A client leaves its queue and joins it again, in the middle of whatever is
     /// going on.
     pub(super) fn resubscribe(&mut self, person: usize) {
-        let Some((edge, session)) = self.people[person].session else {
+        let known = &self.people[person];
+        let Some(stream) = known.queue.clone().filter(|_| known.connected) else {
             return;
         };
-        let stream: StreamName = Arc::from("queue:q");
-        // A frame that was under way when the queue was left would be of the old
-        // subscription: a client that has one waits, as browsers do by one socket.
-        let open = &self.edges[edge].sockets;
-        let idle = open
-            .get(&session)
-            .is_some_and(|socket| socket.kernel.is_empty() && socket.remainder.is_empty());
-        let Some(from) = self.people[person].client.position(&stream) else {
+        let Some(from) = known.client.position(&stream) else {
             return;
         };
-        if !idle || !self.people[person].seen.contains_key(&stream) {
+        if known.seen.contains_key(&stream) {
+            self.report.resubscribed += 1;
+            self.leave_queue(person, &stream);
+            self.join_queue(person, stream, Some(from));
+        }
+    }
+
+    /// A client leaves its queue for another, or for none; or joins one.
+    pub(super) fn switch_queue(&mut self, person: usize) {
+        if !self.people[person].connected {
             return;
         }
-        self.report.resubscribed += 1;
-        self.edge(
-            edge,
-            edge::Input::Unsubscribe {
+        if let Some(stream) = self.people[person].queue.take() {
+            self.report.switched += 1;
+            self.leave_queue(person, &stream);
+            self.people[person].seen.remove(&stream);
+            if self.random.chance(30) {
+                return;
+            }
+        }
+        let queue = ["queue:q", "queue:r"][self.random.below(2) as usize];
+        self.people[person].queue = Some(Arc::from(queue));
+        self.join_queue(person, Arc::from(queue), None);
+    }
+
+    fn leave_queue(&mut self, person: usize, stream: &StreamName) {
+        let stream = stream.clone();
+        let unsubscribe = Input::Unsubscribe {
+            stream: stream.clone(),
+        };
+        let (now, known) = (self.now, &mut self.people[person]);
+        let mut out = Vec::new();
+        known.client.handle(unsubscribe, now, &mut out);
+        assert_eq!(known.client.position(&stream), None, "{stream} was left");
+        let session = known.session;
+        self.client_outputs(person, out);
+        if let Some((edge, session)) = session {
+            self.edge(
+                edge,
+                edge::Input::Client {
+                    session,
+                    message: edge::ClientMessage::Unsubscribe { stream },
+                },
+            );
+        }
+    }
+
+    fn join_queue(&mut self, person: usize, stream: StreamName, from: Option<Position>) {
+        let subscribe = Input::Subscribe {
+            stream: stream.clone(),
+            from,
+        };
+        let (now, known) = (self.now, &mut self.people[person]);
+        let mut out = Vec::new();
+        known.client.handle(subscribe, now, &mut out);
+        let session = known.session;
+        self.client_outputs(person, out);
+        if let Some((edge, session)) = session {
+            let subscribe = edge::Input::Client {
                 session,
-                stream: stream.clone(),
-            },
-        );
-        let from = Some(from);
-        self.edge(
-            edge,
-            edge::Input::Subscribe {
-                session,
-                stream,
-                from,
-            },
-        );
+                message: edge::ClientMessage::Subscribe { stream, from },
+            };
+            self.edge(edge, subscribe);
+        }
     }
 
     /// All is told: every publish is acked, every client is at every head.
@@ -298,7 +367,7 @@ impl World {
             if !self.presence.is_online(&person.user.to_string()) {
                 let _ = write!(words, "client {number} is not there for who watches; ");
             }
-            for stream in World::stream_names(person.user) {
+            for stream in self.followed(number) {
                 let head = self.disk.head(&stream);
                 let last = person.seen.get(&stream).map(|seen| seen.last.offset);
                 if last != Some(head) {

@@ -28,7 +28,8 @@ impl World {
             0..=4 => vec![Arc::from(format!("user:{user}"))],
             5 | 6 => vec![Arc::from("everyone")],
             7 => vec![Arc::from("user:0"), Arc::from("user:1")],
-            _ => vec![Arc::from("queue:q")],
+            8 => vec![Arc::from("queue:q")],
+            _ => vec![Arc::from("queue:r")],
         };
         self.report.published += 1;
         self.publishing.insert(

@@ -80,6 +80,17 @@ test("only what the token grants can be followed, and a refusal is said", async 
   await follow("orders-us");
   await note("orders-us cannot be followed");
   assert.equal(await page.locator(".queue").count(), 1);
+  // Two requests in flight, the second one is refused: the first one stays.
+  await page.evaluate(() => {
+    const input = document.querySelector("#queue-name");
+    for (const queue of ["support", "orders-us"]) {
+      input.value = queue;
+      input.form.requestSubmit();
+    }
+  });
+  await note("orders-us cannot be followed");
+  await row("support").getByText("1 here").waitFor();
+  await page.getByRole("button", { name: "Leave support" }).click();
   edge.send({ type: "unsubscribed", queue: "orders-eu" });
   await note("may not follow orders-eu any more");
   assert.equal(await page.locator(".queue").count(), 0);

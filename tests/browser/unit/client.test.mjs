@@ -1,10 +1,11 @@
-// The client against a pretend edge and a pretend clock.
+// The client against a fake edge and a fake clock.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Positions } from "../../../edge/web/positions.js";
 import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
 import { packPosition } from "../fake-edge.mjs";
-import { PretendWorld, settle } from "./world.mjs";
+import { FakeWorld, settle } from "./world.mjs";
 
 const at = (offset) => packPosition(1, offset);
 const event = (offset, rest = {}) => ({ type: "image_processed", id: `e${offset}`, stream: "user", offset, position: at(offset), ...rest });
@@ -12,7 +13,7 @@ const connected = (offset = 0) => ({ type: "connected", session: "s", user: "u",
 
 /** A client that is connected, and everything that it told. */
 async function start(options = {}) {
-  const world = new PretendWorld();
+  const world = new FakeWorld();
   const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "fresh", receipts: false, world, ...options });
   const seen = [];
   for (const type of ["event", "gap", "degraded", "recovered", "error", "bye", "connected", "subscribed"]) {
@@ -26,7 +27,7 @@ async function start(options = {}) {
 
 async function establish(options) {
   const all = await start(options);
-  all.world.socket.tell(connected());
+  all.world.socket.receive(connected());
   all.seen.length = 0;
   return all;
 }
@@ -44,7 +45,7 @@ test("the first frame is connect, with token, queues and no position of a new pa
   const { world, client } = await start({ queues: ["support"] });
   assert.equal(client.state, "connecting");
   assert.deepEqual(world.socket.sent, [{ type: "connect", token: "fresh", positions: {}, queues: ["support"] }]);
-  world.socket.tell(connected());
+  world.socket.receive(connected());
   assert.equal(client.state, "connected");
 });
 
@@ -55,7 +56,7 @@ test("a device that has a name says it", async () => {
 
 test("a batch is unpacked and a reconnect resumes after its last event", async () => {
   const { world, client, seen } = await establish();
-  world.socket.tell({ type: "batch", events: [event(1), event(2)] }, event(3));
+  world.socket.receive({ type: "batch", events: [event(1), event(2)] }, event(3));
   assert.deepEqual(seen, ["event 1", "event 2", "event 3"]);
   assert.equal(client.position("user"), at(3));
   world.socket.end();
@@ -65,16 +66,16 @@ test("a batch is unpacked and a reconnect resumes after its last event", async (
 
 test("duplicates at the seam are dropped", async () => {
   const { world, seen } = await establish();
-  world.socket.tell(event(1), event(2));
+  world.socket.receive(event(1), event(2));
   world.socket.end();
   await reconnect(world);
-  world.socket.tell(connected(2), { type: "batch", events: [event(2), event(3)] });
+  world.socket.receive(connected(2), { type: "batch", events: [event(2), event(3)] });
   assert.deepEqual(seen.filter((entry) => entry.startsWith("event")), ["event 1", "event 2", "event 3"]);
 });
 
 test("a hole is a protocol error: back with the last good position", async () => {
   const { world, client, seen } = await establish();
-  world.socket.tell({ type: "batch", events: [event(1), event(3), event(4)] });
+  world.socket.receive({ type: "batch", events: [event(1), event(3), event(4)] });
   assert.deepEqual(seen, ["event 1", "error order_broken"]);
   assert.equal(client.state, "connecting");
   assert.equal((await reconnect(world)).positions.user, at(1));
@@ -89,7 +90,7 @@ test("a position counts only after the handlers of its event ran, even one that 
   });
   const { error } = console;
   console.error = () => {};
-  world.socket.tell(event(1));
+  world.socket.receive(event(1));
   console.error = error;
   assert.deepEqual(during, [at(0)]);
   assert.equal(client.position("user"), at(1));
@@ -99,17 +100,17 @@ test("a position counts only after the handlers of its event ran, even one that 
 test("a handler that closes the client in the middle of a batch hears no more", async () => {
   const { world, client, seen } = await establish();
   client.once("image_processed", () => client.close());
-  world.socket.tell({ type: "batch", events: [event(1), event(2)] });
+  world.socket.receive({ type: "batch", events: [event(1), event(2)] });
   assert.deepEqual(seen, ["event 1"]);
   assert.equal(client.state, "disconnected");
-  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: "closed as asked" });
+  assert.deepEqual(world.socket.closedWith, { code: 1000, reason: "closed by the page" });
   await world.pass(120_000);
   assert.equal(world.sockets.length, 1);
 });
 
 test("a gap moves the position and is told", async () => {
   const { world, client, seen } = await establish();
-  world.socket.tell({ type: "gap", stream: "user", reason: "trimmed", from: 0, to: 40, position: at(40) }, event(41));
+  world.socket.receive({ type: "gap", stream: "user", reason: "trimmed", from: 0, to: 40, position: at(40) }, event(41));
   assert.deepEqual(seen, ["gap", "event 41"]);
   assert.equal(client.position("user"), at(41));
 });
@@ -118,7 +119,7 @@ test("the heartbeat pings, and 10 s without a pong end the connection", async ()
   const { world, client } = await establish();
   await world.pass(25_000);
   assert.deepEqual(world.socket.sent.at(-1), { type: "ping" });
-  world.socket.tell({ type: "pong" });
+  world.socket.receive({ type: "pong" });
   await world.pass(25_000);
   assert.equal(world.socket.sent.filter((frame) => frame.type === "ping").length, 2);
   await world.pass(9_999);
@@ -132,7 +133,7 @@ test("an edge that goes silent at the worst moment is noticed within 35 s", asyn
   const { world, client } = await establish();
   await world.pass(25_000);
   // Dead right after this one: the longest that silence can go unnoticed.
-  world.socket.tell({ type: "pong" });
+  world.socket.receive({ type: "pong" });
   await world.pass(34_999);
   assert.equal(client.state, "connected");
   await world.pass(1);
@@ -148,7 +149,7 @@ test("an edge that never says connected is given up after 15 s", async () => {
 
 test("bye with reconnect false ends it", async () => {
   const { world, client, seen } = await establish();
-  world.socket.tell({ type: "bye", code: 4003, reason: "forbidden", message: "no", reconnect: false });
+  world.socket.receive({ type: "bye", code: 4003, reason: "forbidden", message: "no", reconnect: false });
   world.socket.end(4003);
   assert.deepEqual(seen, ["bye 4003"]);
   assert.equal(client.state, "disconnected");
@@ -165,7 +166,7 @@ test("a close code that can only fail again ends it without a bye too", async ()
 test("retryAfterMs is waited for", async () => {
   const { world } = await establish();
   world.random = () => 0;
-  world.socket.tell({ type: "bye", code: 1012, reason: "restart", message: "", reconnect: true, retryAfterMs: 7_000 });
+  world.socket.receive({ type: "bye", code: 1012, reason: "restart", message: "", reconnect: true, retryAfterMs: 7_000 });
   world.socket.end(1012);
   await world.pass(6_999);
   assert.equal(world.sockets.length, 1);
@@ -177,7 +178,7 @@ test("an expired token is replaced by a fresh one, and the cause is told", async
   const causes = [];
   const token = async (cause) => `token ${causes.push(cause)}`;
   const { world } = await establish({ token });
-  world.socket.tell({ type: "bye", code: 4002, reason: "token_expired", message: "", reconnect: true });
+  world.socket.receive({ type: "bye", code: 4002, reason: "token_expired", message: "", reconnect: true });
   world.socket.end(4002);
   const first = await reconnect(world);
   assert.equal(first.token, "token 2");
@@ -186,7 +187,7 @@ test("an expired token is replaced by a fresh one, and the cause is told", async
 
 test("a fixed token that is refused is not sent again", async () => {
   const { world, client } = await establish({ token: "fixed" });
-  world.socket.tell({ type: "bye", code: 4001, reason: "unauthenticated", message: "", reconnect: true });
+  world.socket.receive({ type: "bye", code: 4001, reason: "unauthenticated", message: "", reconnect: true });
   world.socket.end(4001);
   assert.equal(client.state, "disconnected");
 });
@@ -217,17 +218,86 @@ test("queues are asked for once, resumed with their position, and given up", asy
   client.subscribe("support");
   client.subscribe("support");
   assert.deepEqual(world.socket.sent.slice(1), [{ type: "subscribe", queue: "support" }]);
-  world.socket.tell({ type: "subscribed", queue: "support", position: at(5) });
-  world.socket.tell(event(6, { stream: "queue", queue: "support" }));
+  world.socket.receive({ type: "subscribed", queue: "support", position: at(5) });
+  world.socket.receive(event(6, { stream: "queue", queue: "support" }));
   world.socket.end();
   const first = await reconnect(world);
   assert.deepEqual(first.queues, ["support"]);
   assert.equal(first.positions["queue:support"], at(6));
-  world.socket.tell(connected());
+  world.socket.receive(connected());
   client.unsubscribe("support");
   assert.deepEqual(world.socket.sent.at(-1), { type: "unsubscribe", queue: "support" });
-  world.socket.tell(event(7, { stream: "queue", queue: "support" }));
+  world.socket.receive(event(7, { stream: "queue", queue: "support" }));
   assert.equal(client.position("queue:support"), undefined);
+});
+
+const queued = (queue, offset) => event(offset, { stream: "queue", queue });
+
+test("a queue that a handler leaves while its event is handled has no position any more", async () => {
+  const { world, client } = await establish();
+  client.subscribe("q");
+  world.socket.receive({ type: "subscribed", queue: "q", position: at(0) });
+  client.once("event", () => client.unsubscribe("q"));
+  world.socket.receive(queued("q", 1));
+  assert.equal(client.position("queue:q"), undefined);
+  // Frames that were on their way say nothing of a queue that is not followed.
+  world.socket.receive({ type: "subscribed", queue: "q", position: at(2) });
+  world.socket.receive({ type: "gap", stream: "queue", queue: "q", reason: "trimmed", from: 1, to: 4, position: at(4) });
+  assert.equal(client.position("queue:q"), undefined);
+  assert.deepEqual(client.position("queue:undefined"), undefined);
+});
+
+test("a queue that a handler leaves and follows again starts from what the edge says next", async () => {
+  const { world, client } = await establish();
+  client.subscribe("q");
+  world.socket.receive({ type: "subscribed", queue: "q", position: at(0) });
+  client.once("event", () => {
+    client.unsubscribe("q");
+    client.subscribe("q");
+  });
+  world.socket.receive(queued("q", 1));
+  assert.equal(client.position("queue:q"), undefined);
+  world.socket.receive({ type: "unsubscribed", queue: "q" }, { type: "subscribed", queue: "q", position: at(5) }, queued("q", 6));
+  assert.equal(client.position("queue:q"), at(6));
+});
+
+test("after hundreds of queues came and went, the next one is resumed after a reconnect", async () => {
+  const { world, client, seen } = await establish();
+  for (let n = 0; n < 300; n += 1) {
+    client.subscribe(`q${n}`);
+    client.once("event", () => client.unsubscribe(`q${n}`));
+    world.socket.receive({ type: "subscribed", queue: `q${n}`, position: at(0) }, queued(`q${n}`, 1), { type: "pong" });
+    await world.pass(2_000);
+  }
+  client.subscribe("last");
+  world.socket.receive({ type: "subscribed", queue: "last", position: at(0) }, queued("last", 1));
+  assert.equal(client.position("queue:last"), at(1));
+  world.socket.end();
+  assert.equal((await reconnect(world)).positions["queue:last"], at(1));
+  assert.ok(!seen.some((entry) => entry.startsWith("error")), String(seen.at(-1)));
+});
+
+test("what an earlier page followed takes no room, and is resumed if it is followed again", async () => {
+  const kept = new Map([["belfry.positions", JSON.stringify([["user", at(3), 3], ...Array.from({ length: 129 }, (_, n) => [`queue:old${n}`, at(1), 1])])]]);
+  const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
+  const { world, client } = await establish({ storage });
+  assert.equal(client.position("queue:old7"), undefined);
+  client.subscribe("new");
+  client.subscribe("old7");
+  assert.deepEqual(world.socket.sent.slice(1), [{ type: "subscribe", queue: "new" }, { type: "subscribe", queue: "old7", position: at(1) }]);
+  world.socket.receive({ type: "subscribed", queue: "new", position: at(8) });
+  await world.pass(1_000);
+  const saved = JSON.parse(kept.get("belfry.positions"));
+  assert.equal(saved.length, 130);
+  assert.deepEqual(saved.filter(([key]) => key === "queue:new" || key === "queue:old7").map(([key, position]) => [key, position]), [["queue:old7", at(1)], ["queue:new", at(8)]]);
+});
+
+test("a position without room is an error, never silence", () => {
+  const positions = new Positions();
+  for (let n = 0; n < 130; n += 1) assert.equal(positions.stated(`queue:q${n}`, at(1)), true);
+  assert.equal(positions.commit(queued("one-more", 1)), false);
+  assert.equal(positions.commit(queued("q7", 2)), true);
+  assert.equal(positions.gap({ ...queued("one-more", 1), to: 1 }), false);
 });
 
 test("128 queues: a small first frame, the rest at the edge's pace, after a reconnect again, no 129th", async () => {
@@ -237,11 +307,11 @@ test("128 queues: a small first frame, the rest at the edge's pace, after a reco
   for (let connection = 0; connection < 2; connection += 1) {
     const { socket } = world;
     assert.ok(JSON.stringify(socket.sent[0]).length < 4_096);
-    socket.tell(connected());
+    socket.receive(connected());
     assert.ok(socket.sent.length <= 81, `${socket.sent.length} messages at once`);
     for (let round = 0; round < 5; round += 1) {
       await world.pass(10_000);
-      socket.tell({ type: "pong" });
+      socket.receive({ type: "pong" });
     }
     const later = socket.sent.slice(1).filter((frame) => frame.type === "subscribe");
     assert.deepEqual([...socket.sent[0].queues, ...later.map((frame) => frame.queue)], queues);
@@ -254,7 +324,7 @@ test("a queue that is given up before the edge was asked for it is never asked f
   const { world, client } = await start();
   client.subscribe("support");
   client.unsubscribe("support");
-  world.socket.tell(connected());
+  world.socket.receive(connected());
   assert.equal(world.socket.sent.length, 1);
 });
 
@@ -262,7 +332,7 @@ test("a pong proves a connection: the next wait starts from the bottom", async (
   const { world } = await establish();
   world.socket.end();
   await reconnect(world);
-  world.socket.tell(connected(), { type: "pong" });
+  world.socket.receive(connected(), { type: "pong" });
   world.socket.end();
   await world.pass(1_000);
   assert.equal(world.sockets.length, 3);
@@ -281,16 +351,16 @@ test("closed while the token is on its way: no connection is opened", async () =
 
 test("degraded and recovered are told and kept", async () => {
   const { world, client, seen } = await establish();
-  world.socket.tell({ type: "degraded", since: "2026-01-01T00:00:00.000Z" });
+  world.socket.receive({ type: "degraded", since: "2026-01-01T00:00:00.000Z" });
   assert.equal(client.degraded, true);
-  world.socket.tell({ type: "recovered" });
+  world.socket.receive({ type: "recovered" });
   assert.equal(client.degraded, false);
   assert.deepEqual(seen, ["degraded", "recovered"]);
 });
 
 test("frames that are none end the connection, unknown ones do not", async () => {
   const { world, client, seen } = await establish();
-  world.socket.tell({ type: "from_the_future", x: 1 }, { type: "unknown", id: "e", stream: "user", offset: 1, position: at(1) });
+  world.socket.receive({ type: "from_the_future", x: 1 }, { type: "unknown", id: "e", stream: "user", offset: 1, position: at(1) });
   assert.equal(client.position("user"), at(1));
   assert.deepEqual(seen, ["event 1"]);
   world.socket.onmessage({ data: "{" });
@@ -301,7 +371,7 @@ test("positions outlive the page in a storage, and rubbish in it is ignored", as
   const kept = new Map();
   const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
   const { world, client } = await establish({ storage });
-  world.socket.tell(event(1));
+  world.socket.receive(event(1));
   await world.pass(250);
   client.close();
   const second = await start({ storage });
@@ -334,10 +404,10 @@ test("waits double while nothing works and start over once it does", async () =>
     while (world.sockets.length === sockets) await world.pass(100);
     waits.push(world.now() - before);
     world.socket.open();
-    world.socket.tell(connected());
+    world.socket.receive(connected());
   }
   assert.deepEqual(waits, [1_000, 2_000, 4_000]);
-  world.socket.tell(event(1));
+  world.socket.receive(event(1));
   world.socket.end();
   await world.pass(1_000);
   assert.equal(world.sockets.length, 5);

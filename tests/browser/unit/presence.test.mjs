@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { Presence } from "../../../edge/web/presence.js";
 import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
 import { packPosition } from "../fake-edge.mjs";
-import { PretendWorld, settle } from "./world.mjs";
+import { FakeWorld, settle } from "./world.mjs";
 
 const at = packPosition(1, 0);
 const connected = (...queues) => ({ type: "connected", session: "s", user: "u", streams: Object.fromEntries(["user", ...queues.map((queue) => `queue:${queue}`)].map((key) => [key, { position: at }])) });
@@ -15,7 +15,7 @@ const change = (queue, ...users) => ({ type: "presence", queue, users });
 const asked = (socket) => socket.sent.slice(1).map(({ type, queue, watch }) => [type, queue, watch].filter((part) => part !== undefined).join(" "));
 
 async function start(options = {}) {
-  const world = new PretendWorld();
+  const world = new FakeWorld();
   const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "t", world, ...options });
   const seen = [];
   client.on("presence", ({ queue, snapshot: whole, total, users }) => {
@@ -30,11 +30,11 @@ async function start(options = {}) {
 test("a watch goes out when the queue is followed, not before", async () => {
   const { world, client } = await start();
   client.watchPresence("support");
-  world.socket.tell(connected());
+  world.socket.receive(connected());
   assert.deepEqual(asked(world.socket), []);
   client.subscribe("support");
   assert.deepEqual(asked(world.socket), ["subscribe support"]);
-  world.socket.tell({ type: "subscribed", queue: "support", position: at });
+  world.socket.receive({ type: "subscribed", queue: "support", position: at });
   client.watchPresence("support");
   assert.deepEqual(asked(world.socket), ["subscribe support", "presence support true"]);
 });
@@ -42,26 +42,26 @@ test("a watch goes out when the queue is followed, not before", async () => {
 test("it is asked for again after a reconnect, and after following anew", async () => {
   const { world, client } = await start({ queues: ["support"] });
   client.watchPresence("support");
-  world.socket.tell(connected("support"));
+  world.socket.receive(connected("support"));
   assert.deepEqual(asked(world.socket), ["presence support true"]);
   world.socket.end();
   while (world.sockets.length === 1) await world.pass(100);
   world.socket.open();
-  world.socket.tell(connected("support"));
+  world.socket.receive(connected("support"));
   assert.deepEqual(asked(world.socket), ["presence support true"]);
   client.unsubscribe("support");
   client.subscribe("support");
-  world.socket.tell({ type: "unsubscribed", queue: "support" }, { type: "subscribed", queue: "support", position: at });
+  world.socket.receive({ type: "unsubscribed", queue: "support" }, { type: "subscribed", queue: "support", position: at });
   assert.deepEqual(asked(world.socket), ["presence support true", "unsubscribe support", "subscribe support", "presence support true"]);
 });
 
 test("giving up is asked for once, and late news of it are dropped", async () => {
   const { world, client, seen } = await start({ queues: ["support"] });
   client.watchPresence("support");
-  world.socket.tell(connected("support"), snapshot("support", member("u1", true, 1)));
+  world.socket.receive(connected("support"), snapshot("support", member("u1", true, 1)));
   client.unwatchPresence("support");
   client.unwatchPresence("support");
-  world.socket.tell(change("support", member("u2", true, 2)));
+  world.socket.receive(change("support", member("u2", true, 2)));
   assert.deepEqual(asked(world.socket), ["presence support true", "presence support false"]);
   assert.deepEqual(seen, ["support all 1: +u1"]);
   assert.equal(client.presence("support"), undefined);
@@ -70,33 +70,33 @@ test("giving up is asked for once, and late news of it are dropped", async () =>
 test("a watch that was given up while away is not asked for, nor given up again", async () => {
   const { world, client } = await start({ queues: ["support"] });
   client.watchPresence("support");
-  world.socket.tell(connected("support"));
+  world.socket.receive(connected("support"));
   world.socket.end();
   client.unwatchPresence("support");
   while (world.sockets.length === 1) await world.pass(100);
   world.socket.open();
-  world.socket.tell({ ...connected(), streams: {} });
+  world.socket.receive({ ...connected(), streams: {} });
   assert.deepEqual(asked(world.socket), []);
 });
 
 test("a snapshot and then changes; what is older than what is known is ignored", async () => {
   const { world, client, seen } = await start({ queues: ["support"] });
   client.watchPresence("support");
-  world.socket.tell(connected("support"), snapshot("support", member("u1", true, 7)));
-  world.socket.tell(change("support", member("u2", true, 8), member("u1", false, 6)));
-  world.socket.tell(change("support", member("u1", false, 9)), change("support", member("u1", true, 8)));
+  world.socket.receive(connected("support"), snapshot("support", member("u1", true, 7)));
+  world.socket.receive(change("support", member("u2", true, 8), member("u1", false, 6)));
+  world.socket.receive(change("support", member("u1", false, 9)), change("support", member("u1", true, 8)));
   assert.deepEqual(seen, ["support all 1: +u1", "support 2: +u2", "support 1: -u1"]);
   assert.deepEqual(client.presence("support"), { total: 1, users: ["u2"] });
   // Another run of the notifier counts from the bottom: its snapshot is the truth.
-  world.socket.tell(snapshot("support", member("u1", true, 1)));
+  world.socket.receive(snapshot("support", member("u1", true, 1)));
   assert.deepEqual(client.presence("support"), { total: 1, users: ["u1"] });
 });
 
 test("an edge of before presence is asked once and no more", async () => {
   const { world, client } = await start({ queues: ["a", "b"] });
   client.watchPresence("a");
-  world.socket.tell(connected("a", "b"));
-  world.socket.tell({ type: "error", code: "bad_request", field: "type", message: "" });
+  world.socket.receive(connected("a", "b"));
+  world.socket.receive({ type: "error", code: "bad_request", field: "type", message: "" });
   client.watchPresence("b");
   assert.deepEqual(asked(world.socket), ["presence a true"]);
 });

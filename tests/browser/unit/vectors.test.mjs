@@ -23,7 +23,7 @@ function take(positions, frame) {
       positions.gap(frame);
       return "moved";
     default: {
-      const verdict = positions.judge(frame);
+      const verdict = positions.check(frame);
       if (verdict === "deliver") positions.commit(frame);
       return verdict;
     }
@@ -61,19 +61,21 @@ function run(name, make, step) {
 }
 
 run("receipts", () => new Receipts(), (receipts, { do: what, id, state }) => {
-  if (what === "report") return { news: receipts.report(id, state) };
+  if (what === "report") return { changed: receipts.report(id, state) };
   if (what === "send") return { receipts: receipts.take() };
-  receipts[what]();
+  if (what === "ping") receipts.pingSent();
+  else if (what === "pong") receipts.pongReceived();
+  else receipts.lost();
   return {};
 });
 
 run("presence", () => new Presence(), (presence, frame) => {
-  const news = presence.apply(frame).map(({ user }) => user);
-  return { news, ...presence.view() };
+  const changed = presence.apply(frame).map(({ user }) => user);
+  return { changed, ...presence.view() };
 });
 
 run("jobs", () => new Jobs(), (jobs, event) => {
-  const told = jobs.take(event);
+  const changed = jobs.take(event);
   const phase = jobs.get(event.jobId)?.phase;
-  return { told, ...(phase && { phase }) };
+  return { changed, ...(phase && { phase }) };
 });

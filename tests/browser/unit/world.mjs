@@ -1,7 +1,7 @@
 // A world without a network and with a clock that only tests move.
 
-/** One pretend socket; the test plays the edge. */
-export class PretendSocket {
+/** One fake socket; the test plays the edge. */
+export class FakeSocket {
   readyState = 0;
   bufferedAmount = 0;
   sent = [];
@@ -22,7 +22,7 @@ export class PretendSocket {
   }
 
   /** The edge sends frames. */
-  tell(...frames) {
+  receive(...frames) {
     for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
   }
 
@@ -34,7 +34,7 @@ export class PretendSocket {
 }
 
 /** Clock, timers, randomness and the sockets that were opened. */
-export class PretendWorld {
+export class FakeWorld {
   sockets = [];
   random = () => 1;
   #now = 0;
@@ -43,7 +43,7 @@ export class PretendWorld {
 
   constructor() {
     const world = this;
-    this.WebSocket = class extends PretendSocket {
+    this.WebSocket = class extends FakeSocket {
       constructor(url) {
         super();
         this.url = url;

@@ -8,7 +8,7 @@ use parley::Alignment;
 use super::{
     flow::{BODY, Cell, CellLine, Column, Flow, RowLook, Rule},
     page::{BODY_HEIGHT, Ink, Meaning, NodeId, Pages, Role, Structure, WIDTH},
-    text::{Line, Setter, Style},
+    text::{Setter, Style, TextLine},
 };
 use crate::report::request::{ReportRequest, Row, Severity, readable_time};
 
@@ -71,7 +71,7 @@ impl Composer<'_> {
     }
 
     /// A text of our own.
-    fn own(&mut self, text: &str, style: Style) -> Option<Line> {
+    fn own(&mut self, text: &str, style: Style) -> Option<TextLine> {
         self.setter.one_line(text, style, WIDTH, self.start)
     }
 
@@ -368,7 +368,7 @@ fn paragraphs(text: &str) -> impl Iterator<Item = String> {
     paragraphs.into_iter()
 }
 
-fn cell_lines(lines: Vec<Line>, ink: Ink, node: NodeId) -> Vec<CellLine> {
+fn cell_lines(lines: Vec<TextLine>, ink: Ink, node: NodeId) -> Vec<CellLine> {
     let meaning = Meaning::Content(node);
     let lines = lines.into_iter();
     lines.map(|line| CellLine { line, ink, meaning }).collect()

@@ -9,7 +9,7 @@ use super::{
         BODY_HEIGHT, Bookmark, Ink, Item, MARGIN, Meaning, NodeId, PAGE_WIDTH, Pages, Shape,
         Structure, TOP, WIDTH,
     },
-    text::Line,
+    text::TextLine,
 };
 
 /// A row that fits on the next page moves there if it is not higher than this.
@@ -38,7 +38,7 @@ pub(super) struct Cell {
 /// A line of a cell.
 #[derive(Debug, Clone)]
 pub(super) struct CellLine {
-    pub(super) line: Line,
+    pub(super) line: TextLine,
     pub(super) ink: Ink,
     pub(super) meaning: Meaning,
 }
@@ -107,7 +107,7 @@ impl Flow {
     }
 
     /// Places lines below each other.
-    pub(super) fn lines(&mut self, lines: Vec<Line>, ink: Ink, node: NodeId) {
+    pub(super) fn lines(&mut self, lines: Vec<TextLine>, ink: Ink, node: NodeId) {
         for line in lines {
             self.need(line.height);
             let height = line.height;
@@ -118,7 +118,7 @@ impl Flow {
 
     /// Places a heading together with `next` points of what follows, and adds it to the
     /// outline.
-    pub(super) fn heading(&mut self, line: Line, ink: Ink, node: NodeId, next: f32) {
+    pub(super) fn heading(&mut self, line: TextLine, ink: Ink, node: NodeId, next: f32) {
         self.need(line.height + next);
         self.pages.outline.push(Bookmark {
             text: line.text.to_string(),
@@ -140,7 +140,7 @@ impl Flow {
     }
 
     /// Paints a line of text at the current height without moving on.
-    pub(super) fn text(&mut self, column: Column, line: Line, ink: Ink, meaning: Meaning) {
+    pub(super) fn text(&mut self, column: Column, line: TextLine, ink: Ink, meaning: Meaning) {
         let baseline = line.baseline;
         self.paint(column, baseline, Shape::Text { line, ink }, meaning);
     }
@@ -172,7 +172,7 @@ impl Flow {
     }
 
     /// Places a row. One that does not fit goes on at the top of the next page: whole if
-    /// it is low, else in parts.
+    /// it is low, else broken between lines.
     pub(super) fn row(&mut self, mut cells: Vec<Cell>, look: RowLook) {
         loop {
             let height = cells.iter().map(Cell::height).fold(0.0, f32::max) + 2.0 * look.padding;
@@ -186,8 +186,8 @@ impl Flow {
                 self.need(BODY_HEIGHT);
                 continue;
             }
-            let parts: Vec<Cell> = cells.iter_mut().map(|cell| cell.take(room)).collect();
-            self.row_part(parts, look);
+            let fitting: Vec<Cell> = cells.iter_mut().map(|cell| cell.take(room)).collect();
+            self.place_row(fitting, look);
             if cells.iter().all(|cell| cell.lines.is_empty()) {
                 return;
             }
@@ -195,7 +195,7 @@ impl Flow {
         }
     }
 
-    fn row_part(&mut self, cells: Vec<Cell>, look: RowLook) {
+    fn place_row(&mut self, cells: Vec<Cell>, look: RowLook) {
         let height = cells.iter().map(Cell::height).fold(0.0, f32::max) + 2.0 * look.padding;
         if let Some(ink) = look.background {
             self.decoration(BODY, height, 0.0, ink);
@@ -223,7 +223,7 @@ impl Flow {
         self.pages.sheets.push(Vec::new());
         self.y = 0.0;
         if let Some((header, look)) = self.table_header.clone() {
-            self.row_part(header, look);
+            self.place_row(header, look);
         }
     }
 

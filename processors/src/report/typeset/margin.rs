@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::{
     body::{one_line, start_of, style},
     page::{Ink, Item, MARGIN, Meaning, PAGE_HEIGHT, Pages, Shape, WIDTH},
-    text::{Line, Setter, Style},
+    text::{Setter, Style, TextLine},
 };
 use crate::report::request::{ReportRequest, readable};
 
@@ -67,7 +67,7 @@ fn header(
     request: &ReportRequest,
     (start, end): (Alignment, Alignment),
     setter: &mut Setter,
-) -> Vec<Line> {
+) -> Vec<TextLine> {
     let reference = one_line(&request.reference);
     let reference_width = setter.shape(&reference, SMALL).natural_width();
     let reference_width = reference_width.min(REFERENCE_WIDTH) + 1.0;
@@ -84,7 +84,7 @@ fn header(
     lines
 }
 
-fn text(line: Line, y: f32, meaning: Meaning) -> Item {
+fn text(line: TextLine, y: f32, meaning: Meaning) -> Item {
     Item {
         x: MARGIN,
         y: y + line.baseline,

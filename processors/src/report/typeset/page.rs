@@ -3,7 +3,7 @@
 //!
 //! Invariant: every item is either a leaf of the structure or an artifact.
 
-use super::text::Line;
+use super::text::TextLine;
 
 pub(super) const PAGE_WIDTH: f32 = 595.28;
 pub(super) const PAGE_HEIGHT: f32 = 841.89;
@@ -49,7 +49,7 @@ pub(super) struct Item {
 #[derive(Debug)]
 pub(super) enum Shape {
     /// A line of text; `y` of its item is the baseline.
-    Text { line: Line, ink: Ink },
+    Text { line: TextLine, ink: Ink },
     /// A filled rectangle.
     Box {
         width: f32,

@@ -33,7 +33,7 @@ use time::OffsetDateTime;
 use super::{
     body::is_right_to_left,
     page::{Ink, Item, Meaning, NodeId, PAGE_HEIGHT, PAGE_WIDTH, Pages, Role, Shape, Structure},
-    text::{GlyphRun, Line},
+    text::{GlyphRun, TextLine},
 };
 
 /// Control points of a quarter circle, in radii from the corner.
@@ -171,7 +171,7 @@ impl Painter<'_> {
         &mut self,
         surface: &mut Surface<'_>,
         (x, y): (f32, f32),
-        line: &Line,
+        line: &TextLine,
         ink: Ink,
     ) -> Result<(), PdfError> {
         surface.set_fill(Some(fill(ink)));

@@ -26,7 +26,7 @@ pub(super) struct Style {
 
 /// A line of text.
 #[derive(Debug, Clone)]
-pub(super) struct Line {
+pub(super) struct TextLine {
     /// From the left edge of its column to the right end of what is printed.
     pub(super) right: f32,
     pub(super) height: f32,
@@ -101,7 +101,7 @@ impl Setter {
         style: Style,
         width: f32,
         align: Alignment,
-    ) -> Vec<Line> {
+    ) -> Vec<TextLine> {
         let shaped = self.shape(text, style);
         self.break_lines(shaped, width, align)
     }
@@ -113,7 +113,7 @@ impl Setter {
         style: Style,
         width: f32,
         align: Alignment,
-    ) -> Option<Line> {
+    ) -> Option<TextLine> {
         let text = self.fitting(text, style, width);
         self.lines(&text, style, width, align).into_iter().next()
     }
@@ -156,7 +156,7 @@ impl Setter {
         mut shaped: Shaped,
         width: f32,
         align: Alignment,
-    ) -> Vec<Line> {
+    ) -> Vec<TextLine> {
         shaped.layout.break_all_lines(Some(width));
         let widest = widest(&shaped.layout);
         if widest > width + 0.01 {
@@ -316,7 +316,7 @@ fn widest(layout: &Layout<()>) -> f32 {
     widths.fold(0.0, f32::max)
 }
 
-fn extract(line: &parley::Line<'_, ()>, text: &Rc<str>) -> Line {
+fn extract(line: &parley::Line<'_, ()>, text: &Rc<str>) -> TextLine {
     let metrics = line.metrics();
     let mut x = metrics.offset;
     let mut runs = Vec::new();
@@ -355,7 +355,7 @@ fn extract(line: &parley::Line<'_, ()>, text: &Rc<str>) -> Line {
             glyphs,
         });
     }
-    Line {
+    TextLine {
         right,
         height: metrics.line_height,
         baseline: metrics.baseline - metrics.block_min_coord,

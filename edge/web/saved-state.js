@@ -1,0 +1,60 @@
+// Keeps a client's positions and unsent receipts over a reload of the page.
+//
+// Promise: written at most every `SAVE_EVERY_MS`, and before a receipt says that an
+// event is kept; a storage that is full or switched off costs the resume, nothing
+// else.
+
+/** Between two writes to the storage, in milliseconds. */
+const SAVE_EVERY_MS = 250;
+
+/** @typedef {{save: () => string, restore: (saved: string | null) => void}} Part */
+
+/** Writes parts of a client's state to a storage, each under a key of its own. */
+export class SavedState {
+  #world;
+  #storage;
+  /** By key; @type {Map<string, Part>} */
+  #parts = new Map();
+  /** @type {unknown} */
+  #timer = null;
+
+  /**
+   * @param {import("./connection.js").World} world
+   * @param {Pick<Storage, "getItem" | "setItem"> | undefined} storage
+   */
+  constructor(world, storage) {
+    this.#world = world;
+    this.#storage = storage;
+  }
+
+  /** Restores a part and saves it from now on. @param {string} key @param {Part} part */
+  keep(key, part) {
+    this.#parts.set(key, part);
+    try {
+      part.restore(this.#storage?.getItem(key) ?? null);
+    } catch {
+      // The page begins without what an earlier one left.
+    }
+  }
+
+  /** Something changed. */
+  saveSoon() {
+    if (!this.#storage || this.#timer !== null) return;
+    this.#timer = this.#world.setTimeout(() => this.save(), SAVE_EVERY_MS);
+  }
+
+  /** Saves now if something has changed since the last time. */
+  flush() {
+    if (this.#timer !== null) this.save();
+  }
+
+  save() {
+    this.#world.clearTimeout(this.#timer);
+    this.#timer = null;
+    try {
+      for (const [key, part] of this.#parts) this.#storage?.setItem(key, part.save());
+    } catch {
+      // The next page sees some events again, none is lost.
+    }
+  }
+}

@@ -1,12 +1,12 @@
 // The list of documents: one row each, drawn from what the processors list and
-// what events tell.
+// events.
 //
 // Promise: a document that is ready stays so, and one that has ended never looks
 // pending again, whichever of list and event comes first; at most `MAX_ROWS` rows;
 // text only, and only http links.
 
 import { drawRow, MAX_ROWS, merged, onCancel, webUrl } from "./dashboard-row.js";
-import { typeName } from "./dashboard-words.js";
+import { typeName } from "./dashboard-announcements.js";
 
 /** @typedef {import("./dashboard-upload.js").DocumentRecord} DocumentRecord */
 
@@ -60,8 +60,8 @@ export class DocumentList {
   }
 
   /**
-   * Rows that the list does not know yet are the newest. What stands right is not
-   * moved: a moved element would lose the focus.
+   * Rows that the list does not know yet are the newest. An element in
+   * its place is not moved: it would lose the focus.
    *
    * @param {string[]} ids
    */
@@ -87,7 +87,7 @@ export class DocumentList {
     this.#draw(row);
   }
 
-  /** Its job was silent and now is not. @param {string} documentId */
+  /** Its job reports again. @param {string} documentId */
   revive(documentId) {
     const row = this.#rows.get(documentId);
     if (row?.record.status !== "stalled") return;

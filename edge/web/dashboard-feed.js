@@ -1,6 +1,6 @@
-// The activity feed and the bell's count of what was not looked at yet.
+// The activity feed and the bell's count of unread events.
 //
-// Promise: an event is in it once, and a job with its last word only; at most
+// Promise: an event is in it once, and a job with its latest state only; at most
 // `MAX_ENTRIES` entries; both survive a reload of the page, and whatever a storage
 // holds cannot break it.
 
@@ -23,7 +23,7 @@ const MAX_SHOWN_COUNT = 99;
  */
 
 /**
- * @typedef {object} Parts
+ * @typedef {object} Elements
  * @property {HTMLElement} list
  * @property {HTMLElement} empty
  * @property {HTMLElement} bell the button
@@ -42,24 +42,24 @@ export class Feed {
   /** Ids, oldest first; @type {Set<string>} */
   #unread = new Set();
   #title = document.title;
-  #parts;
+  #elements;
   #storage;
   #key;
 
   /**
-   * @param {Parts} parts
+   * @param {Elements} elements
    * @param {Storage} storage
    * @param {string} key one for each user
    */
-  constructor(parts, storage, key) {
-    this.#parts = parts;
+  constructor(elements, storage, key) {
+    this.#elements = elements;
     this.#storage = storage;
     this.#key = key;
     this.#restore();
     this.#draw();
   }
 
-  /** @returns {string[]} ids of what was not looked at, oldest first */
+  /** @returns {string[]} ids of unread events, oldest first */
   get unread() {
     return [...this.#unread];
   }
@@ -83,13 +83,13 @@ export class Feed {
     return true;
   }
 
-  /** Somebody dealt with one of them. @param {string} id */
-  settle(id) {
+  /** One of them was acknowledged. @param {string} id */
+  acknowledge(id) {
     if (this.#unread.delete(id)) this.#changed();
   }
 
-  /** Everything was looked at. */
-  settleAll() {
+  /** All of them were read. */
+  acknowledgeAll() {
     this.#unread.clear();
     this.#changed();
   }
@@ -100,7 +100,7 @@ export class Feed {
   }
 
   #draw() {
-    this.#parts.empty.hidden = this.#entries.length > 0;
+    this.#elements.empty.hidden = this.#entries.length > 0;
     const items = this.#entries.map((entry) => {
       const item = document.createElement("li");
       item.dataset.kind = entry.kind;
@@ -116,12 +116,12 @@ export class Feed {
       item.append(what, time);
       return item;
     });
-    this.#parts.list.replaceChildren(...items);
+    this.#elements.list.replaceChildren(...items);
     this.#count();
   }
 
   #count() {
-    const { bell, badge } = this.#parts;
+    const { bell, badge } = this.#elements;
     const count = this.#unread.size;
     badge.hidden = count === 0;
     badge.textContent = count > MAX_SHOWN_COUNT ? `${MAX_SHOWN_COUNT}+` : String(count);
@@ -133,7 +133,7 @@ export class Feed {
     try {
       this.#storage.setItem(this.#key, JSON.stringify({ unread: [...this.#unread], entries: this.#entries }));
     } catch {
-      // Full or switched off: the feed then begins anew after a reload.
+      // Full or switched off: the feed is empty after a reload then.
     }
   }
 

@@ -1,20 +1,20 @@
 // The queues that a person follows, and who else is there.
 //
-// Promise: only queues that the token grants are asked for; a queue is shown as
+// Promise: only queues that the token grants are requested; a queue is shown as
 // followed when the edge says so; the choice survives a reload of the page; at
 // most `MAX_QUEUES` queues and `MAX_NAMES` names of each.
 
-/** Queues that are followed here; a session may have more. */
+import { MAX_QUEUE_BYTES, utf8Length } from "./limits.js";
+
+/** Queues that this page follows; a session may follow more. */
 const MAX_QUEUES = 20;
 /** Names that are shown of one queue; the rest is counted. */
 const MAX_NAMES = 8;
-/** Bytes of a queue's name. */
-const MAX_NAME_BYTES = 128;
 
 /** @typedef {import("./websocket-client.js").DashboardWebSocketClient} Client */
 
 /**
- * @typedef {object} QueueParts
+ * @typedef {object} QueueElements
  * @property {HTMLElement} panel hidden while the token grants no queue
  * @property {HTMLFormElement} form
  * @property {HTMLInputElement} input
@@ -32,35 +32,35 @@ function allows(grant, queue) {
 
 /** Follows queues for a person. */
 export class QueuesPanel {
-  /** By name: the row, and whether the edge has granted it; @type {Map<string, {element: HTMLElement, live: boolean}>} */
+  /** By name: the row, and whether the edge has confirmed it; @type {Map<string, {element: HTMLElement, live: boolean}>} */
   #queues = new Map();
   #user = "";
   #client;
   #session;
-  #parts;
+  #elements;
   #storage;
   #key;
 
   /**
    * @param {Client} client
    * @param {import("./dashboard-session.js").Session} session
-   * @param {QueueParts} parts
+   * @param {QueueElements} elements
    * @param {Storage} storage
    */
-  constructor(client, session, parts, storage) {
+  constructor(client, session, elements, storage) {
     this.#client = client;
     this.#session = session;
-    this.#parts = parts;
+    this.#elements = elements;
     this.#storage = storage;
     this.#key = `belfry.queues.${session.user}`;
-    parts.form.addEventListener("submit", (event) => {
+    elements.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (this.#follow(parts.input.value.trim())) parts.input.value = "";
+      if (this.#follow(elements.input.value.trim())) elements.input.value = "";
     });
-    client.on("subscribed", ({ queue }) => this.#granted(queue));
+    client.on("subscribed", ({ queue }) => this.#activated(queue));
     client.on("connected", ({ streams, user }) => {
       this.#user = user;
-      for (const queue of this.#queues.keys()) if (streams?.[`queue:${queue}`]) this.#granted(queue);
+      for (const queue of this.#queues.keys()) if (streams?.[`queue:${queue}`]) this.#activated(queue);
     });
     client.on("unsubscribed", ({ queue }) => {
       if (this.#queues.has(queue)) this.#drop(queue, `You may not follow ${queue} any more.`);
@@ -71,15 +71,15 @@ export class QueuesPanel {
     });
     client.on("presence", ({ queue }) => this.#draw(queue));
     client.on("state", ({ state }) => {
-      parts.list.toggleAttribute("data-stale", state !== "connected");
+      elements.list.toggleAttribute("data-stale", state !== "connected");
     });
   }
 
   /** There is a token: follows what was followed before the reload. */
   start() {
     const { grants } = this.#session;
-    this.#parts.panel.hidden = grants.length === 0;
-    this.#parts.choices.replaceChildren(
+    this.#elements.panel.hidden = grants.length === 0;
+    this.#elements.choices.replaceChildren(
       ...grants
         .filter((grant) => !grant.endsWith("*"))
         .slice(0, MAX_QUEUES)
@@ -105,34 +105,34 @@ export class QueuesPanel {
       this.#say(cause instanceof Error ? cause.message : String(cause));
       return false;
     }
-    const element = /** @type {HTMLElement} */ (this.#parts.template.content.cloneNode(true)).querySelector("li");
+    const element = /** @type {HTMLElement} */ (this.#elements.template.content.cloneNode(true)).querySelector("li");
     if (!element) throw new Error("the queue's template has no `li`");
     text(element, ".queue-name", queue);
     const leave = element.querySelector("button");
     leave?.setAttribute("aria-label", `Leave ${queue}`);
     leave?.addEventListener("click", () => {
       this.#drop(queue, "");
-      this.#parts.input.focus();
+      this.#elements.input.focus();
     });
     this.#queues.set(queue, { element, live: false });
-    this.#parts.list.append(element);
+    this.#elements.list.append(element);
     this.#draw(queue);
     this.#save();
     return true;
   }
 
-  /** What speaks against following a queue, if something does. @param {string} queue */
+  /** Why a queue cannot be followed; null if it can. @param {string} queue */
   #fault(queue) {
     if (queue === "") return "Write the name of a queue.";
     if (this.#queues.has(queue)) return `You follow ${queue} already.`;
     if (this.#queues.size >= MAX_QUEUES) return `You follow ${MAX_QUEUES} queues already. Leave one first.`;
-    const tooLong = new TextEncoder().encode(queue).length > MAX_NAME_BYTES;
+    const tooLong = utf8Length(queue) > MAX_QUEUE_BYTES;
     if (tooLong || queue.includes("*") || !this.#isGranted(queue)) return `Your token does not grant the queue ${queue.slice(0, 40)}.`;
     return null;
   }
 
   /** @param {string} queue */
-  #granted(queue) {
+  #activated(queue) {
     const entry = this.#queues.get(queue);
     if (!entry) return;
     entry.live = true;
@@ -145,7 +145,7 @@ export class QueuesPanel {
     this.#queues.delete(queue);
     this.#client.unwatchPresence(queue);
     this.#client.unsubscribe(queue);
-    this.#parts.empty.hidden = this.#queues.size > 0;
+    this.#elements.empty.hidden = this.#queues.size > 0;
     this.#say(why);
     this.#save();
   }
@@ -154,12 +154,12 @@ export class QueuesPanel {
   #draw(queue) {
     const entry = this.#queues.get(queue);
     if (!entry) return;
-    this.#parts.empty.hidden = true;
+    this.#elements.empty.hidden = true;
     const { element, live } = entry;
-    const here = this.#client.presence(queue);
-    const total = here?.total ?? 0;
-    text(element, ".queue-count", !live ? "joining …" : here ? `${total} here` : "following");
-    const named = (here?.users ?? []).slice(0, MAX_NAMES).map((user) => {
+    const presence = this.#client.presence(queue);
+    const total = presence?.total ?? 0;
+    text(element, ".queue-count", !live ? "joining …" : presence ? `${total} here` : "following");
+    const named = (presence?.users ?? []).slice(0, MAX_NAMES).map((user) => {
       const item = document.createElement("li");
       item.textContent = user === this.#user ? `${user} (you)` : user;
       return item;
@@ -175,7 +175,7 @@ export class QueuesPanel {
 
   /** @param {string} sentence */
   #say(sentence) {
-    this.#parts.note.textContent = sentence;
+    this.#elements.note.textContent = sentence;
   }
 
   #save() {

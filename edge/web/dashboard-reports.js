@@ -1,12 +1,12 @@
-// Incident reports: the form that asks for one, and the rows of what became of it.
+// Incident reports: the form that requests one, and the rows of the results.
 //
 // Promise: what the processors would refuse for its length cannot be typed; a form
 // that was refused keeps what was written.
 
 import { text, webUrl } from "./dashboard-row.js";
 import { SAMPLE_REPORT } from "./dashboard-samples.js";
-import { typeName } from "./dashboard-words.js";
-import { WorkList } from "./dashboard-works.js";
+import { typeName } from "./dashboard-announcements.js";
+import { RecordList } from "./dashboard-records.js";
 
 /** Rows of the table in the form. */
 const MAX_TABLE_ROWS = 20;
@@ -32,7 +32,7 @@ const LINES = /** @type {const} */ (["title", "reference", "reporter", "location
  */
 
 /**
- * @typedef {object} ReportParts
+ * @typedef {object} ReportElements
  * @property {HTMLElement} list
  * @property {HTMLElement} empty
  * @property {HTMLTemplateElement} template
@@ -45,8 +45,8 @@ const LINES = /** @type {const} */ (["title", "reference", "reporter", "location
  * @property {HTMLElement} note
  */
 
-/** @type {import("./dashboard-works.js").Look} */
-const LOOK = {
+/** @type {import("./dashboard-records.js").RecordView} */
+const VIEW = {
   id: "reportId",
   name: ({ title }) => title || "Report",
   facts: ({ pages, bytes }) => [pages && `${pages} ${pages === 1 ? "page" : "pages"}`, size(bytes)].filter(Boolean).join(" · "),
@@ -57,7 +57,7 @@ const LOOK = {
     link.hidden = url === null;
     if (url === null) link.removeAttribute("href");
     else link.href = url;
-    link.setAttribute("aria-label", `Open the PDF: ${LOOK.name(record)}`);
+    link.setAttribute("aria-label", `Open the PDF: ${VIEW.name(record)}`);
   },
 };
 
@@ -76,28 +76,28 @@ function localMinute(at) {
 /** The section for reports. */
 export class ReportsPanel {
   list;
-  #parts;
+  #elements;
   #send;
   /** What the choice of pictures was drawn from. */
   #offered = "";
 
   /**
-   * @param {ReportParts} parts
+   * @param {ReportElements} elements
    * @param {(report: Report) => Promise<void>} send throws what a person should know
    * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(parts, send, cancel) {
-    this.#parts = parts;
+  constructor(elements, send, cancel) {
+    this.#elements = elements;
     this.#send = send;
-    this.list = new WorkList(parts, LOOK, cancel);
+    this.list = new RecordList(elements, VIEW, cancel);
     for (let n = 0; n < FIRST_ROWS; n += 1) this.#addRow();
     this.#field("occurredAt").value = localMinute(new Date());
-    parts.form.addEventListener("submit", (event) => {
+    elements.form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#submit();
     });
-    parts.addRow.addEventListener("click", () => this.#addRow()?.querySelector("input")?.focus());
-    parts.sample.addEventListener("click", () => this.#fill(SAMPLE_REPORT));
+    elements.addRow.addEventListener("click", () => this.#addRow()?.querySelector("input")?.focus());
+    elements.sample.addEventListener("click", () => this.#fill(SAMPLE_REPORT));
   }
 
   /**
@@ -112,8 +112,8 @@ export class ReportsPanel {
     this.#offered = key;
     const chosen = new Set(this.#chosen().map(({ value }) => value));
     const labels = offered.map((record, place) => this.#choice(record, place, chosen.has(record.documentId)));
-    const none = Object.assign(document.createElement("p"), { className: "hint", textContent: "Pictures that are ready can be chosen here." });
-    this.#parts.pictures.replaceChildren(...(labels.length > 0 ? labels : [none]));
+    const none = Object.assign(document.createElement("p"), { className: "hint", textContent: "Processed pictures can be attached here." });
+    this.#elements.pictures.replaceChildren(...(labels.length > 0 ? labels : [none]));
   }
 
   /** @param {import("./dashboard-upload.js").DocumentRecord} record @param {number} place @param {boolean} checked */
@@ -131,19 +131,19 @@ export class ReportsPanel {
 
   /** @returns {HTMLInputElement[]} */
   #chosen() {
-    return [...this.#parts.pictures.querySelectorAll("input")].filter(({ checked }) => checked);
+    return [...this.#elements.pictures.querySelectorAll("input")].filter(({ checked }) => checked);
   }
 
   /** @param {string} name @returns {HTMLInputElement} */
   #field(name) {
-    const field = this.#parts.form.elements.namedItem(name);
+    const field = this.#elements.form.elements.namedItem(name);
     if (field === null) throw new Error(`the form of reports has no \`${name}\``);
     return /** @type {HTMLInputElement} */ (field);
   }
 
   /** @returns {Element | null} null if there are as many as there may be */
   #addRow() {
-    const { rows, rowTemplate, addRow } = this.#parts;
+    const { rows, rowTemplate, addRow } = this.#elements;
     if (rows.children.length >= MAX_TABLE_ROWS) return null;
     rows.append(rowTemplate.content.cloneNode(true));
     const row = rows.lastElementChild;
@@ -156,18 +156,18 @@ export class ReportsPanel {
   #fill(sample) {
     for (const name of LINES) this.#field(name).value = sample[name];
     this.#field("occurredAt").value = localMinute(new Date());
-    while (this.#parts.rows.children.length < sample.rows.length) if (this.#addRow() === null) break;
-    [...this.#parts.rows.children].forEach((row, place) => {
+    while (this.#elements.rows.children.length < sample.rows.length) if (this.#addRow() === null) break;
+    [...this.#elements.rows.children].forEach((row, place) => {
       for (const name of COLUMNS) cell(row, name).value = sample.rows[place]?.[name] ?? "";
     });
-    this.#parts.note.textContent = "Filled in. Change what you like, then make the report.";
-    this.#parts.note.dataset.kind = "info";
+    this.#elements.note.textContent = "Filled in. Change what you like, then create the report.";
+    this.#elements.note.dataset.kind = "info";
   }
 
   /** @returns {Report} */
   #read() {
     const lines = Object.fromEntries(LINES.map((name) => [name, this.#field(name).value.trim()]));
-    const rows = [...this.#parts.rows.children].map((row) => ({ time: cell(row, "time").value.trim(), what: cell(row, "what").value.trim(), who: cell(row, "who").value.trim() }));
+    const rows = [...this.#elements.rows.children].map((row) => ({ time: cell(row, "time").value.trim(), what: cell(row, "what").value.trim(), who: cell(row, "who").value.trim() }));
     const images = this.#chosen().map((box) => ({ id: box.value, caption: box.dataset.caption ?? "" }));
     const occurredAt = new Date(this.#field("occurredAt").value).toISOString();
     // The form has them all.
@@ -176,7 +176,7 @@ export class ReportsPanel {
   }
 
   async #submit() {
-    const { form, note } = this.#parts;
+    const { form, note } = this.#elements;
     const button = form.querySelector("button.primary");
     if (button?.getAttribute("aria-disabled") === "true") return;
     button?.setAttribute("aria-disabled", "true");
@@ -184,7 +184,7 @@ export class ReportsPanel {
     try {
       await this.#send(this.#read());
       note.dataset.kind = "info";
-      text(form, ".note", "On its way: its row is below.");
+      text(form, ".note", "Requested. Its row is below.");
     } catch (cause) {
       note.dataset.kind = "error";
       text(form, ".note", cause instanceof Error ? cause.message : String(cause));

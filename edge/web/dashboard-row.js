@@ -3,13 +3,13 @@
 // Promise: what is ready stays so, and what has ended never looks pending again;
 // text only, and only http links.
 
-import { FAILED, STALLED } from "./dashboard-words.js";
+import { FAILED, STALLED } from "./dashboard-announcements.js";
 import { mayFollow } from "./jobs.js";
 
 /**
- * What the processors tell of anything that a job makes.
+ * A result of a job, as the processors list it.
  *
- * @typedef {object} WorkRecord
+ * @typedef {object} JobRecord
  * @property {string} status
  * @property {string | null} [jobId]
  * @property {string} [createdAt]
@@ -40,40 +40,40 @@ const PHASES = new Map([
 export function mayBecome(now, next) {
   const phase = PHASES.get(next);
   if (now === next || phase === undefined) return true;
-  // The list does not know that nothing is heard of a job; `revive` is for signs of life.
+  // The list does not know that a job is stalled; `revive` is for jobs that report again.
   return phase === "running" ? now === "pending" : mayFollow(PHASES.get(now), phase);
 }
 
 /**
- * What is known, with what is told now.
+ * A record with an update.
  *
- * @template {WorkRecord} R
+ * @template {JobRecord} R
  * @param {R} before
- * @param {R} told
+ * @param {R} update
  * @returns {R}
  */
-export function merged(before, told) {
-  const known = Object.entries(told).filter(([, value]) => value !== undefined && value !== null);
+export function merged(before, update) {
+  const known = Object.entries(update).filter(([, value]) => value !== undefined && value !== null);
   const fields = Object.fromEntries(known);
-  if (!mayBecome(before.status, told.status)) for (const field of ["status", "error", "errorCode"]) delete fields[field];
+  if (!mayBecome(before.status, update.status)) for (const field of ["status", "error", "errorCode"]) delete fields[field];
   return { ...before, ...fields };
 }
 
-/** @param {WorkRecord} record */
+/** @param {JobRecord} record */
 export function statusName({ status, errorCode }) {
   if (status === "failed" && errorCode === "cancelled") return "Cancelled";
   return STATUS_NAMES.get(status) ?? status;
 }
 
-/** Why there is no result, for a person; `null` if nothing is wrong. @param {WorkRecord} record */
-export function troubleOf({ status, errorCode, error }) {
+/** Why there is no result, for a person; `null` if nothing is wrong. @param {JobRecord} record */
+export function failureText({ status, errorCode, error }) {
   if (status === "stalled") return STALLED;
   if (status !== "failed") return null;
-  if (errorCode === "cancelled") return "It was cancelled.";
+  if (errorCode === "cancelled") return "Cancelled before it finished.";
   return error || FAILED;
 }
 
-/** The code of a failure, for those who look after the processors. @param {WorkRecord} record */
+/** The code of a failure, for those who view after the processors. @param {JobRecord} record */
 export function codeOf({ status, errorCode }) {
   return status === "failed" && errorCode && errorCode !== "cancelled" ? errorCode : "";
 }
@@ -111,13 +111,13 @@ function drawTime(element, createdAt) {
   time.title = at.toLocaleString();
 }
 
-/** Calls a job off; says so itself if that fails. @typedef {(jobId: string) => Promise<void>} Cancel */
+/** Cancels a job; reports a failure itself. @typedef {(jobId: string) => Promise<void>} Cancel */
 
 /**
  * Makes a row's button work.
  *
  * @param {HTMLElement} element
- * @param {() => WorkRecord} record
+ * @param {() => JobRecord} record
  * @param {Cancel} cancel
  */
 export function onCancel(element, record, cancel) {
@@ -125,7 +125,7 @@ export function onCancel(element, record, cancel) {
   button?.addEventListener("click", async () => {
     const { jobId } = record();
     if (!jobId || button.getAttribute("aria-disabled") === "true") return;
-    // `disabled` would take the focus away from whoever pressed it.
+    // `disabled` would take the focus away from the person's button.
     button.setAttribute("aria-disabled", "true");
     await cancel(jobId);
     button.removeAttribute("aria-disabled");
@@ -133,10 +133,10 @@ export function onCancel(element, record, cancel) {
 }
 
 /**
- * Shows the button while there is something to call off.
+ * Shows the button while there is something to cancel.
  *
  * @param {HTMLElement} element
- * @param {WorkRecord} record
+ * @param {JobRecord} record
  * @param {string} name what the button cancels
  */
 function cancelButton(element, record, name) {
@@ -144,7 +144,7 @@ function cancelButton(element, record, name) {
   if (!button) return;
   const useful = Boolean(record.jobId) && (record.status === "pending" || record.status === "stalled");
   button.setAttribute("aria-label", `Cancel: ${name}`);
-  // Who waits on the button is not thrown back to the top of the page.
+  // The focus stays in the row instead of going to the top of the page.
   if (!useful && button === document.activeElement) element.focus({ preventScroll: true });
   button.hidden = !useful;
 }
@@ -153,18 +153,18 @@ function cancelButton(element, record, name) {
  * Draws what the rows of all kinds have.
  *
  * @param {HTMLElement} element
- * @param {WorkRecord} record
+ * @param {JobRecord} record
  * @param {{percent?: number, stage?: string}} progress
- * @param {{name: string, facts: string}} told what it is called, and what is to be said of it once it is ready
+ * @param {{name: string, facts: string}} row its name, and its details once it is ready
  */
 export function drawRow(element, record, progress, { name, facts }) {
   const pending = record.status === "pending";
-  const working = progress.stage ? `${progress.stage} …` : "waiting for its turn …";
+  const working = progress.stage ? `${progress.stage} …` : "queued …";
   element.dataset.status = record.status;
   text(element, ".doc-name", name);
   text(element, ".doc-status", statusName(record));
   text(element, ".doc-duration", duration(record.processingDuration));
-  text(element, ".doc-detail", troubleOf(record) ?? (pending ? working : facts));
+  text(element, ".doc-detail", failureText(record) ?? (pending ? working : facts));
   text(element, ".doc-code", codeOf(record));
   drawTime(element, record.createdAt);
   const bar = element.querySelector("progress");

@@ -8,7 +8,7 @@ import { claimsOf } from "./token-source.js";
 
 /** A token with less than this left is not used for something new, in milliseconds. */
 const SPARE_MS = 30_000;
-/** Queues that a token for trying out may be asked to grant. */
+/** Queues that a development token may request. */
 const MAX_WANTED_QUEUES = 16;
 /** Where this tab keeps the key that gets it development tokens. */
 const DEV_KEY = "belfry.devKey";
@@ -69,7 +69,7 @@ function takeDevKey() {
 /** The user of this page and their token. */
 export class Session {
   /** @type {{token: string, endsAt: number} | null} */
-  #held = null;
+  #current = null;
   /** One request at a time; @type {Promise<string> | null} */
   #pending = null;
   /** Shown to the edge for development tokens; empty if the page has none. */
@@ -87,11 +87,11 @@ export class Session {
         if (takeDevKey() !== this.#devKey) location.reload();
       });
     }
-    const asked = new URLSearchParams(location.search);
+    const params = new URLSearchParams(location.search);
     /** The user, as far as the page knows: the edge decides by the token. */
-    this.user = asked.get("user") || "demo";
-    /** What a token for trying out should grant: `?queues=support,orders-*`. */
-    this.#wantedQueues = (asked.get("queues") ?? "*").split(",").filter((queue) => queue !== "").slice(0, MAX_WANTED_QUEUES);
+    this.user = params.get("user") || "demo";
+    /** The queues that a development token should grant: `?queues=support,orders-*`. */
+    this.#wantedQueues = (params.get("queues") ?? "*").split(",").filter((queue) => queue !== "").slice(0, MAX_WANTED_QUEUES);
   }
 
   /** Whether the edge gives this page its tokens; otherwise a person does. */
@@ -106,7 +106,7 @@ export class Session {
    * @returns {string[]}
    */
   get grants() {
-    const { queues } = claimsOf(this.#held?.token ?? "");
+    const { queues } = claimsOf(this.#current?.token ?? "");
     return (Array.isArray(queues) ? queues : []).filter((queue) => typeof queue === "string");
   }
 
@@ -117,8 +117,8 @@ export class Session {
    * @returns {Promise<string>}
    */
   token(refused = false) {
-    if (refused) this.#held = null;
-    if (this.#held && this.#held.endsAt - Date.now() > SPARE_MS) return Promise.resolve(this.#held.token);
+    if (refused) this.#current = null;
+    if (this.#current && this.#current.endsAt - Date.now() > SPARE_MS) return Promise.resolve(this.#current.token);
     this.#pending ??= this.#fetch(refused).finally(() => {
       this.#pending = null;
     });
@@ -142,7 +142,7 @@ export class Session {
     if (!answer.ok) throw new Error(`/dev/token answered ${answer.status} for user ${this.user}`);
     const { token, expiresAt } = await answer.json();
     const endsAt = Date.parse(expiresAt);
-    this.#held = { token, endsAt: Number.isFinite(endsAt) ? endsAt : 0 };
+    this.#current = { token, endsAt: Number.isFinite(endsAt) ? endsAt : 0 };
     return String(token);
   }
 
@@ -150,7 +150,7 @@ export class Session {
   async #given(refused) {
     const set = /** @type {{BELFRY_TOKEN?: unknown}} */ (window).BELFRY_TOKEN;
     const token = typeof set === "string" && !refused ? set : await askForToken();
-    this.#held = { token, endsAt: Infinity };
+    this.#current = { token, endsAt: Infinity };
     return token;
   }
 }

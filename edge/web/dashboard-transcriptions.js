@@ -1,9 +1,9 @@
-// Recordings and what was said in them.
+// Recordings and their transcripts.
 //
 // Promise: what is shown of a transcript is bounded, however long it is.
 
 import { text } from "./dashboard-row.js";
-import { WorkList } from "./dashboard-works.js";
+import { RecordList } from "./dashboard-records.js";
 
 /** Characters of a transcript that are shown. */
 const MAX_TEXT_CHARS = 4_000;
@@ -13,7 +13,7 @@ const MAX_SEGMENTS = 200;
 const MAX_FILE_BYTES = 200_000_000;
 
 /**
- * @typedef {object} TranscriptionParts
+ * @typedef {object} TranscriptionElements
  * @property {HTMLElement} list
  * @property {HTMLElement} empty
  * @property {HTMLTemplateElement} template
@@ -40,16 +40,16 @@ export function languageName(tag) {
   }
 }
 
-/** @type {import("./dashboard-works.js").Look} */
-const LOOK = {
+/** @type {import("./dashboard-records.js").RecordView} */
+const VIEW = {
   id: "transcriptionId",
   name: ({ fileName }) => fileName || "Recording",
   facts: ({ durationMs, language }) => [durationMs !== undefined && `${clock(durationMs)} long`, languageName(language)].filter(Boolean).join(" · "),
   draw(element, record) {
     const ready = record.status === "completed";
-    const said = ready ? String(record.text ?? "") : "";
-    const quote = said.length > MAX_TEXT_CHARS ? `${said.slice(0, MAX_TEXT_CHARS)} …` : said;
-    text(element, ".transcript", ready && said === "" ? "Nothing was said." : quote);
+    const transcript = ready ? String(record.text ?? "") : "";
+    const quote = transcript.length > MAX_TEXT_CHARS ? `${transcript.slice(0, MAX_TEXT_CHARS)} …` : transcript;
+    text(element, ".transcript", ready && transcript === "" ? "No speech was found." : quote);
     drawSegments(element, ready && Array.isArray(record.segments) ? record.segments : []);
   },
 };
@@ -60,7 +60,7 @@ function drawSegments(element, segments) {
   const list = details?.querySelector("ol");
   if (!details || !list) return;
   details.hidden = segments.length === 0;
-  // They are told once and do not change: nothing is drawn twice.
+  // Segments come once and do not change.
   if (list.childElementCount > 0 || segments.length === 0) return;
   const items = segments.slice(0, MAX_SEGMENTS).map((segment) => {
     const item = document.createElement("li");
@@ -77,23 +77,23 @@ function drawSegments(element, segments) {
 /** The section for transcriptions. */
 export class TranscriptionsPanel {
   list;
-  #parts;
+  #elements;
   #send;
 
   /**
-   * @param {TranscriptionParts} parts
+   * @param {TranscriptionElements} elements
    * @param {(file: File, language: string) => Promise<void>} send throws what a person should know
    * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(parts, send, cancel) {
-    this.#parts = parts;
+  constructor(elements, send, cancel) {
+    this.#elements = elements;
     this.#send = send;
-    this.list = new WorkList(parts, LOOK, cancel);
-    const { file, choose, sample } = parts;
+    this.list = new RecordList(elements, VIEW, cancel);
+    const { file, choose, sample } = elements;
     choose.addEventListener("click", () => file.click());
     file.addEventListener("change", () => {
       const [first] = file.files ?? [];
-      if (first) void this.#take(first, parts.language.value);
+      if (first) void this.#take(first, elements.language.value);
       file.value = "";
     });
     sample.addEventListener("click", () => void this.#takeSample());
@@ -118,6 +118,6 @@ export class TranscriptionsPanel {
 
   /** @param {string} what */
   #say(what) {
-    this.#parts.note.textContent = what;
+    this.#elements.note.textContent = what;
   }
 }

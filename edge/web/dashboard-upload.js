@@ -1,4 +1,4 @@
-// What a person sends to the processors, and the lists on their way back.
+// Requests to the processors: uploads, reports, cancellations and lists.
 //
 // Promise: every failure is an `Error` whose message a person can act on; a
 // token that is refused once is replaced and the request made once more.
@@ -7,7 +7,7 @@
 const PARALLEL = 2;
 /** Pictures of one drop. */
 export const MAX_FILES = 20;
-/** Pictures that wait for their turn. */
+/** Pictures that wait for an upload. */
 const MAX_WAITING = 60;
 /** How long a request may take, in milliseconds. */
 const TIMEOUT_MS = 60_000;
@@ -33,7 +33,7 @@ const TIMEOUT_MS = 60_000;
  * @property {string | null} [jobId]
  */
 
-/** Speaks with the processors for one user. */
+/** Calls the processors for one user. */
 export class Processors {
   #url;
   #session;
@@ -58,7 +58,7 @@ export class Processors {
   }
 
   /**
-   * Asks for a report.
+   * Requests a report.
    *
    * @param {import("./dashboard-reports.js").Report} report
    * @returns {Promise<{reportId: string, jobId: string}>}
@@ -84,7 +84,7 @@ export class Processors {
     return answer.json();
   }
 
-  /** Calls a job off; that it has ended already is no failure. @param {string} jobId */
+  /** Cancels a job; one that has ended already is no failure. @param {string} jobId */
   async cancel(jobId) {
     await this.#request(`/jobs/${encodeURIComponent(jobId)}`, { method: "DELETE" }, [409]);
   }
@@ -97,7 +97,7 @@ export class Processors {
    * @returns {Promise<{documentId: string, jobId: string}>}
    */
   async upload(file, documentType) {
-    await this.#turn();
+    await this.#acquire();
     try {
       const form = new FormData();
       form.append("documentType", documentType);
@@ -110,7 +110,7 @@ export class Processors {
     }
   }
 
-  async #turn() {
+  async #acquire() {
     if (this.#queue.length >= MAX_WAITING) throw new Error(`${MAX_WAITING} pictures wait already. Try again when some are done.`);
     if (this.#running >= PARALLEL) await new Promise((resolve) => this.#queue.push(() => resolve(null)));
     this.#running += 1;
@@ -143,8 +143,8 @@ export class Processors {
 async function problem(answer) {
   try {
     const { title, detail } = await answer.json();
-    const told = detail || title;
-    if (typeof told === "string" && told !== "") return told;
+    const text = detail || title;
+    if (typeof text === "string" && text !== "") return text;
   } catch {
     // Not a problem document: the status has to do.
   }

@@ -7,14 +7,14 @@
 import { DocumentList } from "./dashboard-documents.js";
 import { Feed } from "./dashboard-feed.js";
 import { Notices } from "./dashboard-notices.js";
-import { byId, queueParts, reportParts, transcriptionParts } from "./dashboard-parts.js";
+import { byId, queueElements, reportElements, transcriptionElements } from "./dashboard-elements.js";
 import { QueuesPanel } from "./dashboard-queues.js";
 import { ReportsPanel } from "./dashboard-reports.js";
 import { SAMPLE_SPEECH } from "./dashboard-samples.js";
 import { deviceName, loadConfig, Session } from "./dashboard-session.js";
 import { TranscriptionsPanel } from "./dashboard-transcriptions.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
-import { nameOf, typeName, wordsFor } from "./dashboard-words.js";
+import { subjectName, typeName, announcementFor } from "./dashboard-announcements.js";
 import { isJobId, Jobs } from "./jobs.js";
 import { ToastNotifications } from "./toast-notifications.js";
 import { DashboardWebSocketClient } from "./websocket-client.js";
@@ -23,7 +23,7 @@ import { DashboardWebSocketClient } from "./websocket-client.js";
 const RELOAD_EVERY_MS = 2_000;
 /** Between two drawings of progress, in milliseconds. */
 const DRAW_EVERY_MS = 100;
-/** Jobs whose progress waits to be drawn; of more, the oldest wait for their next. */
+/** Jobs whose progress waits to be drawn; beyond, the oldest are skipped. */
 const MAX_MOVING = 100;
 
 /** @type {Notices | undefined} */
@@ -46,7 +46,7 @@ function drawPill(detail, degraded) {
   byId("reconnect").hidden = state !== "disconnected";
 }
 
-/** Swings the bell in the header, unless people asked for stillness (CSS decides). */
+/** Swings the bell in the header, unless motion is reduced (CSS decides). */
 function ring() {
   const bell = byId("bell");
   bell.classList.remove("ringing");
@@ -64,7 +64,7 @@ class Dashboard {
   #queues;
   #jobs = new Jobs();
   #jobsKey;
-  /** What jobs make, by job; @type {Map<string, string>} */
+  /** Names of results, by job; @type {Map<string, string>} */
   #names = new Map();
   /** Progress that is drawn next, by job; @type {Map<string, any>} */
   #moving = new Map();
@@ -81,8 +81,8 @@ class Dashboard {
     byId("user").textContent = session.user;
     this.#processors = new Processors(config.processorsUrl, session);
     this.#documents = new DocumentList(byId("documents"), byId("documents-empty"), byId("document-row"), () => this.#reloadSoon(), (jobId) => this.#cancel(jobId));
-    this.#reports = new ReportsPanel(reportParts(), (report) => this.#askReport(report), (jobId) => this.#cancel(jobId));
-    this.#transcriptions = new TranscriptionsPanel(transcriptionParts(), (file, language) => this.#transcribe(file, language), (jobId) => this.#cancel(jobId));
+    this.#reports = new ReportsPanel(reportElements(), (report) => this.#requestReport(report), (jobId) => this.#cancel(jobId));
+    this.#transcriptions = new TranscriptionsPanel(transcriptionElements(), (file, language) => this.#transcribe(file, language), (jobId) => this.#cancel(jobId));
     byId("audio-sample-text").textContent = SAMPLE_SPEECH;
     this.#client = new DashboardWebSocketClient({
       url: config.wsUrl,
@@ -91,11 +91,11 @@ class Dashboard {
       storageKey: `belfry.positions.${session.user}`,
       device: deviceName(),
     });
-    const parts = { list: byId("feed"), empty: byId("feed-empty"), bell: byId("bell"), badge: byId("badge") };
-    const feed = new Feed(parts, sessionStorage, `belfry.feed.${session.user}`);
+    const elements = { list: byId("feed"), empty: byId("feed-empty"), bell: byId("bell"), badge: byId("badge") };
+    const feed = new Feed(elements, sessionStorage, `belfry.feed.${session.user}`);
     this.#notices = notices = new Notices({ toasts, feed, client: this.#client, now: config.now, ring, showFeed: () => byId("feed-title").focus() });
     byId("bell").addEventListener("click", () => this.#notices.readAll());
-    this.#queues = new QueuesPanel(this.#client, session, queueParts(), sessionStorage);
+    this.#queues = new QueuesPanel(this.#client, session, queueElements(), sessionStorage);
     this.#jobsKey = `belfry.jobs.${session.user}`;
     this.#jobs.restore(sessionStorage.getItem(this.#jobsKey));
     this.#listen();
@@ -127,7 +127,7 @@ class Dashboard {
     try {
       return await session.token(cause !== "connect");
     } catch (failure) {
-      // A person who said no is not asked over and over.
+      // The dialog is not shown again to a person who declined.
       if (!again && cause !== "refresh") this.#client.close();
       throw failure;
     }
@@ -164,7 +164,7 @@ class Dashboard {
 
   /** @param {any} event */
   #onEvent(event) {
-    // Something late, that a later word of the job has overtaken.
+    // A late event that a later one of the job has overtaken.
     if (!this.#jobs.take(event)) return;
     if (event.type === "job_progress") return this.#moves(event);
     if (isJobId(event.jobId)) this.#turns(event);
@@ -174,17 +174,17 @@ class Dashboard {
       return place.list.revive(place.id);
     }
     if (place) this.#ended(event, place);
-    const words = wordsFor(event, this.#nameOf(event, place));
-    if (words === null) return;
+    const announcement = announcementFor(event, this.#nameOf(event, place));
+    if (announcement === null) return;
     const known = place?.list.get(place.id) !== undefined;
-    this.#notices.tell(event, words, known ? () => place.list.reveal(place.id) : undefined);
+    this.#notices.announce(event, announcement, known ? () => place.list.reveal(place.id) : undefined);
   }
 
   /**
    * The row that an event is about.
    *
    * @param {any} event
-   * @returns {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string} | undefined}
+   * @returns {{list: DocumentList | import("./dashboard-records.js").RecordList, id: string} | undefined}
    */
   #placeOf({ type, documentId, reportId, transcriptionId }) {
     const started = String(type);
@@ -197,7 +197,7 @@ class Dashboard {
   /** A job began or ended: what was drawn of it until now is past. @param {any} event */
   #turns(event) {
     this.#moving.delete(`job ${event.jobId}`);
-    const name = nameOf(event);
+    const name = subjectName(event);
     if (this.#jobs.get(event.jobId)?.phase === "running" && name !== undefined) this.#names.set(event.jobId, name);
     for (const id of this.#names.keys()) if (this.#jobs.get(id)?.phase !== "running" && id !== event.jobId) this.#names.delete(id);
     try {
@@ -212,7 +212,7 @@ class Dashboard {
    * of its job. An event that names neither has only what it says itself.
    *
    * @param {any} event
-   * @param {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string} | undefined} place
+   * @param {{list: DocumentList | import("./dashboard-records.js").RecordList, id: string} | undefined} place
    */
   #nameOf({ jobId }, place) {
     return (isJobId(jobId) ? this.#names.get(jobId) : undefined) ?? place?.list.nameOf(place.id);
@@ -249,7 +249,7 @@ class Dashboard {
    * job works on it.
    *
    * @param {any} event
-   * @returns {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string} | undefined}
+   * @returns {{list: DocumentList | import("./dashboard-records.js").RecordList, id: string} | undefined}
    */
   #rowOf({ jobId, resourceId }) {
     for (const list of this.#lists()) {
@@ -265,11 +265,11 @@ class Dashboard {
     return [this.#documents, this.#reports.list, this.#transcriptions.list];
   }
 
-  /** @param {any} event @param {{list: DocumentList | import("./dashboard-works.js").WorkList, id: string}} place */
+  /** @param {any} event @param {{list: DocumentList | import("./dashboard-records.js").RecordList, id: string}} place */
   #ended(event, { list, id }) {
-    const told = { ...pick(event), ...(event.errorCode === "stalled" && { status: "stalled" }) };
+    const update = { ...pick(event), ...(event.errorCode === "stalled" && { status: "stalled" }) };
     const known = list.get(id) !== undefined;
-    list.put(known ? told : { ...told, createdAt: event.timestamp });
+    list.put(known ? update : { ...update, createdAt: event.timestamp });
     const name = known ? list.nameOf(id) : undefined;
     if (name && isJobId(event.jobId)) this.#names.set(event.jobId, name);
     if (list === this.#documents) this.#reports.offer(this.#documents.ready());
@@ -309,7 +309,7 @@ class Dashboard {
     }
   }
 
-  /** The list does not know that nothing is heard of a job. @param {import("./dashboard-row.js").WorkRecord} record */
+  /** The list does not know that a job is stalled. @param {import("./dashboard-row.js").JobRecord} record */
   #withStalled(record) {
     const stalled = record.status === "pending" && this.#jobs.get(record.jobId)?.phase === "stalled";
     return stalled ? { ...record, status: "stalled" } : record;
@@ -365,17 +365,17 @@ class Dashboard {
     }
   }
 
-  /** Draws what was accepted, unless its event came first. @param {any} record @param {string} name @param {DocumentList | import("./dashboard-works.js").WorkList} list @param {string} id */
+  /** Draws what was accepted, unless its event came first. @param {any} record @param {string} name @param {DocumentList | import("./dashboard-records.js").RecordList} list @param {string} id */
   #accepted(record, name, list, id) {
     const known = list.get(id);
     list.put({ ...record, status: "pending", ...(!known && { createdAt: new Date().toISOString() }) });
     if (!isJobId(record.jobId)) return;
     const job = this.#jobs.get(record.jobId);
-    if (!job || (job.phase === "running" && job.percent === undefined)) toasts.progress(record.jobId, 0, "waiting for its turn", name);
+    if (!job || (job.phase === "running" && job.percent === undefined)) toasts.progress(record.jobId, 0, "queued", name);
   }
 
   /** @param {import("./dashboard-reports.js").Report} report */
-  async #askReport(report) {
+  async #requestReport(report) {
     const { reportId, jobId } = await this.#processors.report(report);
     this.#accepted({ reportId, jobId, title: report.title }, report.title, this.#reports.list, reportId);
   }

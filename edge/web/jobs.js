@@ -1,11 +1,10 @@
-// What is known of each job, and which of its events still say something new.
+// The phase of each job, and which of its events still change something.
 //
-// Promise: pure. A success is the last word, whatever came before; a failure gives
-// way to a success only; a stalled job lives again with its next sign of life;
-// nothing else revives one that ended. Progress never runs backwards. The newest
-// `MAX_JOBS` jobs are known.
+// Promise: pure. A success is final, whatever came before; a failure gives way to a
+// success only; a stalled job runs again with its next event; nothing else revives a
+// job that ended. Progress never runs backwards. The latest `MAX_JOBS` jobs are known.
 
-/** Jobs that are remembered; those that were heard of last stay. */
+/** Jobs that are remembered; those with the latest events stay. */
 const MAX_JOBS = 500;
 /** Jobs that are remembered over a reload: ended or stalled ones. */
 const MAX_SAVED = 200;
@@ -64,7 +63,7 @@ export function mayFollow(now, next) {
 
 /** The jobs of one page. */
 export class Jobs {
-  /** Heard of longest ago first; @type {Map<string, Job>} */
+  /** Oldest event first; @type {Map<string, Job>} */
   #jobs = new Map();
 
   /**

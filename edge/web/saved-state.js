@@ -7,14 +7,14 @@
 /** Between two writes to the storage, in milliseconds. */
 const SAVE_EVERY_MS = 250;
 
-/** @typedef {{save: () => string, restore: (saved: string | null) => void}} Part */
+/** @typedef {{save: () => string, restore: (saved: string | null) => void}} Stored */
 
-/** Writes parts of a client's state to a storage, each under a key of its own. */
+/** Writes the state of a client to a storage, each piece under a key of its own. */
 export class SavedState {
   #world;
   #storage;
-  /** By key; @type {Map<string, Part>} */
-  #parts = new Map();
+  /** By key; @type {Map<string, Stored>} */
+  #stored = new Map();
   /** @type {unknown} */
   #timer = null;
 
@@ -27,11 +27,11 @@ export class SavedState {
     this.#storage = storage;
   }
 
-  /** Restores a part and saves it from now on. @param {string} key @param {Part} part */
-  keep(key, part) {
-    this.#parts.set(key, part);
+  /** Restores a piece of state and saves it from now on. @param {string} key @param {Stored} stored */
+  keep(key, stored) {
+    this.#stored.set(key, stored);
     try {
-      part.restore(this.#storage?.getItem(key) ?? null);
+      stored.restore(this.#storage?.getItem(key) ?? null);
     } catch {
       // The page begins without what an earlier one left.
     }
@@ -52,7 +52,7 @@ export class SavedState {
     this.#world.clearTimeout(this.#timer);
     this.#timer = null;
     try {
-      for (const [key, part] of this.#parts) this.#storage?.setItem(key, part.save());
+      for (const [key, stored] of this.#stored) this.#storage?.setItem(key, stored.save());
     } catch {
       // The next page sees some events again, none is lost.
     }

@@ -13,11 +13,11 @@ import { drawToast, makeToast } from "./toast-element.js";
 const MAX_VISIBLE = 5;
 /** Toasts that wait for room. The oldest gives way; errors last. */
 const MAX_WAITING = 20;
-/** Jobs whose progress the person does not want to see any more. */
+/** Jobs whose progress toast the person closed. */
 const MAX_MUTED = 100;
 /** How long a toast stays by default, in milliseconds; 0: until dismissed or replaced. */
 const STAYS_MS = { info: 6_000, success: 7_000, error: 15_000, progress: 0 };
-/** What is left at least after somebody looked at it, in milliseconds. */
+/** The least time that is left after the pointer or focus was on it, in milliseconds. */
 const LEAST_LEFT_MS = 1_500;
 
 /** @typedef {"info" | "success" | "error" | "progress"} ToastKind */
@@ -32,7 +32,7 @@ const LEAST_LEFT_MS = 1_500;
  * @property {string} [key] so does a later one with the same key
  * @property {number} [percent] 0 to 100, for `progress`
  * @property {number} [stayMs] overrides the default of its kind
- * @property {string} [eventId] what `onReceipt` is told about it
+ * @property {string} [eventId] the event that `onReceipt` reports
  * @property {() => void} [open] what a click on it does, beside being `read`
  */
 
@@ -49,7 +49,7 @@ const LEAST_LEFT_MS = 1_500;
 
 /**
  * @typedef {object} ToastOptions
- * @property {(eventId: string, state: ToastState) => void} [onReceipt] hears what became of toasts with an `eventId`
+ * @property {(eventId: string, state: ToastState) => void} [onReceipt] receives the state of toasts with an `eventId`
  */
 
 /** Shows toasts in one place of the page. */
@@ -170,7 +170,7 @@ export class ToastNotifications {
   }
 
   /**
-   * Takes away the toast of an event that was dealt with elsewhere; nothing is
+   * Removes the toast of an event that was acknowledged elsewhere; nothing is
    * reported. The toast of a later event of the same job stays.
    *
    * @param {string} eventId
@@ -207,7 +207,7 @@ export class ToastNotifications {
   /** @param {Shown} shown */
   #remove(shown) {
     clearTimeout(shown.timer);
-    // Whoever works by keyboard goes on to the next toast; a click does not leave a
+    // A keyboard user goes on to the next toast; a click does not leave a
     // focus behind that would hold the others.
     const byKeyboard = shown.element.querySelector(":focus-visible") !== null;
     const neighbour = shown.element.nextElementSibling ?? shown.element.previousElementSibling;
@@ -278,7 +278,7 @@ export class ToastNotifications {
   }
 
   /**
-   * Somebody looks at the toasts, or nobody can: time stands still meanwhile.
+   * Timers pause while the pointer or focus is on the toasts, or the page is hidden.
    *
    * @param {{hovered?: boolean, focused?: boolean}} now
    */

@@ -1,4 +1,4 @@
-// A pretend edge and pretend processors that do what a test tells them.
+// A fake edge and fake processors that do what a test tells them.
 //
 // Promise: frames as edge/PROTOCOL.md has them, a log per stream with real
 // positions, the edge's own CSP; everything wrong that it does was asked for.
@@ -141,12 +141,12 @@ export class FakeEdge {
     this.#documents = documents;
   }
 
-  /** Cuts every connection without a word. */
+  /** Cuts every connection without a bye. */
   cut() {
     for (const { ws } of this.#sessions) ws.terminate();
   }
 
-  /** Says goodbye as an edge does. */
+  /** Sends `bye` and closes, as an edge does. */
   bye(code, reason, rest = {}) {
     for (const { ws } of this.#sessions) {
       ws.send(JSON.stringify({ type: "bye", code, reason, message: reason, ...rest }));
@@ -171,16 +171,16 @@ export class FakeEdge {
     return log;
   }
 
-  /** Somebody else comes to a queue, or goes: told to who watches. */
+  /** Somebody else comes to a queue, or goes: sent to sessions that watch. */
   guest(queue, user, online, generation = ++this.#generation) {
     const guests = this.#guests.get(queue) ?? new Map();
     this.#guests.set(queue, guests);
     if (online) guests.set(user, generation);
     else guests.delete(user);
-    this.#tellPresence(queue, { user, online, generation });
+    this.#sendPresence(queue, { user, online, generation });
   }
 
-  #tellPresence(queue, member) {
+  #sendPresence(queue, member) {
     for (const session of this.#sessions) {
       if (session.watches.has(queue)) session.ws.send(JSON.stringify({ type: "presence", queue, users: [member] }));
     }
@@ -222,7 +222,7 @@ export class FakeEdge {
       for (const key of session.follows) {
         const queue = /^queue:(.*)$/.exec(key)?.[1];
         const still = queue === undefined || this.#presenceOf(queue).some(({ user }) => user === session.claims.sub);
-        if (!still) this.#tellPresence(queue, { user: session.claims.sub, online: false, generation: ++this.#generation });
+        if (!still) this.#sendPresence(queue, { user: session.claims.sub, online: false, generation: ++this.#generation });
       }
     };
     ws.on("close", gone);
@@ -320,7 +320,7 @@ export class FakeEdge {
     const { user, queues } = JSON.parse((await bodyOf(request)) || "{}");
     const now = Math.floor(Date.now() / 1_000);
     const claims = { sub: user ?? "demo", queues, iat: now, exp: now + 3_600 };
-    const token = `pretend.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.${this.tokens}`;
+    const token = `fake.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.${this.tokens}`;
     json(response, 200, { token, expiresAt: new Date(claims.exp * 1_000).toISOString(), user: claims.sub });
   }
 
@@ -369,5 +369,5 @@ function json(response, status, value) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const edge = await FakeEdge.start();
-  console.log(`the dashboard, with a pretend edge behind it: ${edge.url}`);
+  console.log(`the dashboard, with a fake edge behind it: ${edge.url}`);
 }

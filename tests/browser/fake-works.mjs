@@ -1,4 +1,4 @@
-// Reports and transcriptions of the pretend processors.
+// Reports and transcriptions of the fake processors.
 //
 // Promise: answers and events as the real ones have them; a job ends at once, or
 // when a test that `holds` says so.
@@ -10,7 +10,7 @@ const PDF = "%PDF-1.7\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type
 /** What differs between the kinds. */
 const KINDS = {
   reports: { id: "reportId", started: "pdf_generation_started", done: "pdf_generated", failed: "pdf_generation_failed", stage: "setting the table" },
-  transcriptions: { id: "transcriptionId", started: "transcription_started", done: "transcription_complete", failed: "transcription_failed", stage: "hearing segment 1 of 2" },
+  transcriptions: { id: "transcriptionId", started: "transcription_started", done: "transcription_complete", failed: "transcription_failed", stage: "segment 1 of 2" },
 };
 
 export class FakeWorks {
@@ -23,7 +23,7 @@ export class FakeWorks {
   /** What was asked for, as it came. */
   asked = [];
   cancelled = [];
-  /** Heard in recordings. */
+  /** Transcripts of recordings. */
   said = [
     { startMs: 0, endMs: 1_200, text: "The bell rings" },
     { startMs: 1_200, endMs: 2_400, text: "when your work is done." },
@@ -101,6 +101,6 @@ export class FakeWorks {
     this.cancelled.push(jobId);
     if (!this.#running.has(jobId)) return json(409, { title: "Too late", detail: "the job has ended before" });
     json(202, { jobId, status: "failed" });
-    this.end(jobId, { errorCode: "cancelled", error: "It was called off." });
+    this.end(jobId, { errorCode: "cancelled", error: "It was cancelled." });
   }
 }

@@ -4,7 +4,9 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use belfry::reason::Reason;
-use edge::protocol::{PUBLIC_REASONS, RESERVED_REASONS, code};
+use edge::protocol::{
+    MAX_FIRST_MESSAGE_BYTES, MAX_QUEUES, MAX_RECEIPTS, PUBLIC_REASONS, RESERVED_REASONS, code,
+};
 
 fn compare(path: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -92,6 +94,20 @@ fn the_browsers_client_has_the_table_of_reasons() {
     }
     file.push_str("];\n");
     compare("web/reasons.js", &file);
+}
+
+#[test]
+fn the_browsers_client_has_the_edges_limits() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/limits.js");
+    let script = fs::read_to_string(path).unwrap().replace('_', "");
+    for (name, limit) in [
+        ("MAXQUEUES", MAX_QUEUES),
+        ("MAXRECEIPTS", MAX_RECEIPTS),
+        ("MAXFIRSTFRAMEBYTES", MAX_FIRST_MESSAGE_BYTES),
+    ] {
+        let line = format!("export const {name} = {limit};");
+        assert!(script.contains(&line), "web/limits.js lacks `{line}`");
+    }
 }
 
 #[test]

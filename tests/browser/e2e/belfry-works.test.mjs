@@ -13,7 +13,7 @@ let engine;
 /** Answers wait for this. */
 let mayAnswer = Promise.resolve();
 
-/** Speaks as OpenAI's service does, and hears what the sample says. */
+/** Answers as OpenAI's service does, and answers with the sample's transcript. */
 async function startEngine() {
   const server = createServer(async (request, response) => {
     for await (const chunk of request) void chunk;
@@ -46,7 +46,7 @@ test("a report with a picture becomes a PDF that opens", async () => {
   await page.getByText("Write an incident report").click();
   await page.locator("#report-sample").click();
   await page.getByRole("checkbox", { name: "Driving license picture 1" }).check();
-  await page.getByRole("button", { name: "Make the report" }).click();
+  await page.getByRole("button", { name: "Create report" }).click();
   await page.locator('#reports li[data-status="completed"]').waitFor();
   assert.match(await page.locator("#reports .doc-detail").textContent(), /^\d+ pages? · [\d.]+ [kM]B$/);
   const file = await page.request.get(await page.locator("#reports a.open").getAttribute("href"));
@@ -75,7 +75,7 @@ test("the sample recording becomes its text", async () => {
   await close();
 });
 
-test("a recording that is being heard can be cancelled", async () => {
+test("a recording that is being transcribed can be cancelled", async () => {
   const { page, close } = await open("canceller");
   let answer;
   mayAnswer = new Promise((resolve) => {

@@ -121,7 +121,7 @@ test("a damaged picture fails in its row too", async () => {
   await close();
 });
 
-test("two devices of a user hear the same, another user nothing", async () => {
+test("two devices of a user receive the same, another user nothing", async () => {
   const [one, two, other] = await Promise.all([open("pair"), open("pair"), open("stranger")]);
   await one.page.locator("#sample").click();
   await Promise.all([one, two].map(({ page }) => rowWithPicture(page, row(page))));

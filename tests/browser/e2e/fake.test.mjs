@@ -1,4 +1,4 @@
-// The dashboard in Chromium against the pretend edge: what a real one does too
+// The dashboard in Chromium against the fake edge: what a real one does too
 // rarely to wait for.
 
 import assert from "node:assert/strict";
@@ -102,7 +102,7 @@ test("an edge that went silent is noticed by the watchdog", async () => {
     client.close();
     return states;
   }, url);
-  assert.deepEqual(seen.slice(0, 3), ["connecting", "connected", "connecting: no pong came in time"]);
+  assert.deepEqual(seen.slice(0, 3), ["connecting", "connected", "connecting: no pong within the timeout"]);
 });
 
 test("coming back to the page asks for a sign of life at once", async () => {
@@ -191,7 +191,7 @@ test("pictures that are dropped are sent, and a drop beside the zone does no har
 
 test("a toast goes by itself, but not under the focus", async () => {
   const { page } = open;
-  // From here on time moves only as told.
+  // From here on time moves only as the test lets it.
   const now = await page.evaluate(() => Date.now());
   await page.clock.install({ time: now });
   await page.clock.pauseAt(now + 3_000);
@@ -237,7 +237,7 @@ test("without tokens for trying out the page asks for one, and takes no for an a
   const { page, close } = await chromium.dashboard(edge.url, { waits: false });
   const before = edge.connects.length;
   await page.locator("#token-input").fill("a-token-of-mine");
-  await page.getByRole("button", { name: "Use it" }).click();
+  await page.getByRole("button", { name: "Sign in" }).click();
   await state(page, "connected");
   assert.equal(edge.connects[before].token, "a-token-of-mine");
   edge.bye(4001, "unauthenticated", { reconnect: true });
@@ -245,7 +245,7 @@ test("without tokens for trying out the page asks for one, and takes no for an a
   await state(page, "disconnected");
   await page.getByRole("button", { name: "Reconnect" }).click();
   await page.locator("#token-input").fill("another");
-  await page.getByRole("button", { name: "Use it" }).click();
+  await page.getByRole("button", { name: "Sign in" }).click();
   await state(page, "connected");
   await close();
 });

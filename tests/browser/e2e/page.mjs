@@ -8,7 +8,7 @@ import { launch } from "../chromium.mjs";
 
 const OUT = new URL("../out/", import.meta.url);
 /** How long a condition may take, in milliseconds. */
-export const PATIENCE_MS = 20_000;
+export const TIMEOUT_MS = 20_000;
 
 export async function openBrowser() {
   const browser = await launch();
@@ -18,7 +18,7 @@ export async function openBrowser() {
     async dashboard(url, options = {}) {
       const context = await browser.newContext({ viewport: { width: 1180, height: 900 }, ...options.context });
       const page = await context.newPage();
-      page.setDefaultTimeout(PATIENCE_MS);
+      page.setDefaultTimeout(TIMEOUT_MS);
       const faults = [];
       page.on("pageerror", (error) => faults.push(String(error)));
       page.on("console", (message) => {
@@ -55,11 +55,11 @@ export async function rowWithPicture(page, row) {
 
 /** Waits until `condition` gives something truthy. */
 export async function until(condition, what) {
-  const giveUpAt = Date.now() + PATIENCE_MS;
+  const giveUpAt = Date.now() + TIMEOUT_MS;
   for (;;) {
     const value = await condition();
     if (value) return value;
-    assert.ok(Date.now() < giveUpAt, `waited ${PATIENCE_MS} ms for: ${what}`);
+    assert.ok(Date.now() < giveUpAt, `waited ${TIMEOUT_MS} ms for: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

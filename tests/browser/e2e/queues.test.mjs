@@ -139,7 +139,7 @@ test("a stalled job says so, lives again with progress, and a late success wins"
   await page.locator('.doc progress[value="30"]').waitFor();
   fail("stalled");
   await status("stalled");
-  assert.match(await page.locator(".doc-detail").textContent(), /^Nothing was heard of it/);
+  assert.match(await page.locator(".doc-detail").textContent(), /^There has been no progress/);
   await page.locator(".toast", { hasText: "Passport picture is stuck" }).waitFor();
   assert.ok(await page.locator(".doc progress").isHidden());
   move(10);
@@ -151,7 +151,7 @@ test("a stalled job says so, lives again with progress, and a late success wins"
   await status("completed");
   await page.locator('.toast[data-kind="success"]', { hasText: "Passport picture is ready" }).waitFor();
   assert.equal(await page.locator(".toast").count(), 1);
-  assert.deepEqual(await page.locator("#feed li span").allTextContents(), ["Passport picture is ready"], "the job's last word");
+  assert.deepEqual(await page.locator("#feed li span").allTextContents(), ["Passport picture is ready"], "the job's latest state");
   assert.equal(await page.locator("#badge").textContent(), "1");
 });
 

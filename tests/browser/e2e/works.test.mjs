@@ -1,4 +1,4 @@
-// Reports and transcriptions in Chromium, against pretend processors.
+// Reports and transcriptions in Chromium, against fake processors.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
@@ -38,7 +38,7 @@ test("the sample report shows progress and ends as a PDF that opens", async () =
   edge.works.holds = true;
   await fillSample(page);
   await page.getByRole("checkbox", { name: "Driving license picture 1" }).check();
-  await page.getByRole("button", { name: "Make the report" }).click();
+  await page.getByRole("button", { name: "Create report" }).click();
   await is(report(page), "pending");
   await page.locator('#reports progress[value="50"]').waitFor();
   assert.equal(await report(page).locator(".doc-detail").textContent(), "setting the table …");
@@ -63,18 +63,18 @@ test("the sample report shows progress and ends as a PDF that opens", async () =
 test("an empty report is not sent, a refused one says why and keeps what was written", async () => {
   const { page } = open;
   await page.getByText("Write an incident report").click();
-  await page.getByRole("button", { name: "Make the report" }).click();
+  await page.getByRole("button", { name: "Create report" }).click();
   assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("name")), "title");
   assert.equal(edge.works.asked.length, 0);
   edge.works.refuses = { status: 422, detail: "`summary` has more than 20000 characters" };
   await page.locator("#report-sample").click();
-  await page.getByRole("button", { name: "Make the report" }).click();
+  await page.getByRole("button", { name: "Create report" }).click();
   await page.locator("#report-note", { hasText: "more than 20000" }).waitFor();
   assert.equal(await page.getByLabel("Title").inputValue(), "Bell tower without power");
   assert.equal(await page.locator("#reports li").count(), 0);
 });
 
-test("the sample recording shows what is heard so far, and then all of it by segments", async () => {
+test("the sample recording shows what is transcribed so far, and then all of it by segments", async () => {
   const { page, faults } = open;
   edge.works.holds = true;
   await page.locator("#audio-sample").click();
@@ -93,7 +93,7 @@ test("the sample recording shows what is heard so far, and then all of it by seg
   assert.deepEqual(faults, []);
 });
 
-test("a failure is told in words, with its code, in its row and in a toast", async () => {
+test("a failure is announced, with its code, in its row and in a toast", async () => {
   const { page } = open;
   edge.works.failure = { errorCode: "not_configured", error: "No speech engine is configured: set one up." };
   await page.locator("#audio-sample").click();
@@ -106,7 +106,7 @@ test("a failure is told in words, with its code, in its row and in a toast", asy
 test("results survive a reload", async () => {
   const { page } = open;
   await fillSample(page);
-  await page.getByRole("button", { name: "Make the report" }).click();
+  await page.getByRole("button", { name: "Create report" }).click();
   await is(report(page), "completed");
   await page.locator("#audio-sample").click();
   await is(recording(page), "completed");
@@ -199,7 +199,7 @@ test("progress moves the row and the toast of its own job only", async () => {
   await page.locator(".toast", { hasText: "Report 2" }).waitFor();
 });
 
-test("a thousand words of progress are drawn at most ten times a second, and leave nothing behind", async () => {
+test("a thousand progress events are drawn at most ten times a second, and leave nothing behind", async () => {
   const { page } = open;
   edge.works.holds = true;
   await page.locator("#audio-sample").click();
@@ -215,8 +215,8 @@ test("a thousand words of progress are drawn at most ten times a second, and lea
   await page.evaluate(() => {
     window.drawnAt = [];
     new MutationObserver(() => window.drawnAt.push(performance.now())).observe(document.querySelector("#transcriptions"), { subtree: true, childList: true, attributes: true, characterData: true });
-    window.heard = 0;
-    window.belfryClient.on("job_progress", () => (window.heard += 1));
+    window.received = 0;
+    window.belfryClient.on("job_progress", () => (window.received += 1));
   });
   const before = await measure();
   let sent = 0;
@@ -224,12 +224,12 @@ test("a thousand words of progress are drawn at most ten times a second, and lea
   for (const percent of [55, 60, 65, 70, 75, 80, 85, 90, 95, 99]) {
     for (let n = 0; n < 100; n += 1) {
       sent += 1;
-      edge.ephemeral("job_progress", { jobId: edge.works.newest, percent, stage: `hearing word ${sent}`, resourceId: transcriptionId, partial: `${"so far ".repeat(1_000)}${sent}` });
+      edge.ephemeral("job_progress", { jobId: edge.works.newest, percent, stage: `segment ${sent}`, resourceId: transcriptionId, partial: `${"so far ".repeat(1_000)}${sent}` });
     }
-    await page.waitForFunction((count) => window.heard === count, sent);
+    await page.waitForFunction((count) => window.received === count, sent);
     await page.locator(`#transcriptions progress[value="${percent}"]`).waitFor();
   }
-  await page.locator("#transcriptions .doc-detail", { hasText: /^hearing word 1000 …$/ }).waitFor();
+  await page.locator("#transcriptions .doc-detail", { hasText: /^segment 1000 …$/ }).waitFor();
   const drawnAt = await page.evaluate(() => window.drawnAt);
   assert.ok(drawnAt.length >= 10, `${drawnAt.length} drawings of ten values`);
   const gaps = drawnAt.slice(1).map((at, n) => at - drawnAt[n]);
@@ -255,7 +255,7 @@ test("reports and recordings look well, by day, by night and on a phone", async 
     await rowWithPicture(page, page.locator("#documents li").first());
     await fillSample(page);
     await page.getByRole("checkbox").first().check();
-    await page.getByRole("button", { name: "Make the report" }).click();
+    await page.getByRole("button", { name: "Create report" }).click();
     await is(report(page), "completed");
     edge.works.failure = { errorCode: "not_configured", error: "No speech engine is configured: set `transcriptions.engine`." };
     await page.locator("#audio-sample").click();

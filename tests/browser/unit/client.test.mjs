@@ -11,7 +11,7 @@ const at = (offset) => packPosition(1, offset);
 const event = (offset, rest = {}) => ({ type: "image_processed", id: `e${offset}`, stream: "user", offset, position: at(offset), ...rest });
 const connected = (offset = 0) => ({ type: "connected", session: "s", user: "u", streams: { user: { position: at(offset) }, everyone: { position: at(0) } } });
 
-/** A client that is connected, and everything that it told. */
+/** A client that is connected, and everything that it emitted. */
 async function start(options = {}) {
   const world = new FakeWorld();
   const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "fresh", receipts: false, world, ...options });
@@ -97,7 +97,7 @@ test("a position counts only after the handlers of its event ran, even one that 
   assert.ok(seen.includes("error handler_failed"));
 });
 
-test("a handler that closes the client in the middle of a batch hears no more", async () => {
+test("a handler that closes the client in the middle of a batch receives no more", async () => {
   const { world, client, seen } = await establish();
   client.once("image_processed", () => client.close());
   world.socket.receive({ type: "batch", events: [event(1), event(2)] });
@@ -108,7 +108,7 @@ test("a handler that closes the client in the middle of a batch hears no more", 
   assert.equal(world.sockets.length, 1);
 });
 
-test("a gap moves the position and is told", async () => {
+test("a gap moves the position and is emitted", async () => {
   const { world, client, seen } = await establish();
   world.socket.receive({ type: "gap", stream: "user", reason: "trimmed", from: 0, to: 40, position: at(40) }, event(41));
   assert.deepEqual(seen, ["gap", "event 41"]);
@@ -174,7 +174,7 @@ test("retryAfterMs is waited for", async () => {
   assert.equal(world.sockets.length, 2);
 });
 
-test("an expired token is replaced by a fresh one, and the cause is told", async () => {
+test("an expired token is replaced by a fresh one, and the cause is passed on", async () => {
   const causes = [];
   const token = async (cause) => `token ${causes.push(cause)}`;
   const { world } = await establish({ token });
@@ -213,7 +213,7 @@ test("a token is refreshed before it ends", async () => {
   assert.deepEqual(world.socket.sent.at(-1), { type: "refresh", token: `h.${claims}.s2` });
 });
 
-test("queues are asked for once, resumed with their position, and given up", async () => {
+test("queues are requested once, resumed with their position, and given up", async () => {
   const { world, client } = await establish();
   client.subscribe("support");
   client.subscribe("support");
@@ -300,13 +300,14 @@ test("a position without room is an error, never silence", () => {
   assert.equal(positions.gap({ ...queued("one-more", 1), to: 1 }), false);
 });
 
-test("128 queues: a small first frame, the rest at the edge's pace, after a reconnect again, no 129th", async () => {
+test("128 queues fit into the first frame, after a reconnect again, and there is no 129th", async () => {
   const queues = Array.from({ length: 128 }, (_, n) => `queue-${n}-${"x".repeat(100)}`);
   const { world, client } = await start({ queues });
   assert.throws(() => client.subscribe("one-more"), RangeError);
   for (let connection = 0; connection < 2; connection += 1) {
     const { socket } = world;
-    assert.ok(JSON.stringify(socket.sent[0]).length < 4_096);
+    assert.ok(JSON.stringify(socket.sent[0]).length < 270_336);
+    assert.deepEqual(socket.sent[0].queues, queues);
     socket.receive(connected());
     assert.ok(socket.sent.length <= 81, `${socket.sent.length} messages at once`);
     for (let round = 0; round < 5; round += 1) {
@@ -320,7 +321,7 @@ test("128 queues: a small first frame, the rest at the edge's pace, after a reco
   }
 });
 
-test("a queue that is given up before the edge was asked for it is never asked for", async () => {
+test("a queue that is given up before the edge was asked for it is never requested", async () => {
   const { world, client } = await start();
   client.subscribe("support");
   client.unsubscribe("support");
@@ -349,7 +350,7 @@ test("closed while the token is on its way: no connection is opened", async () =
   assert.equal(client.state, "disconnected");
 });
 
-test("degraded and recovered are told and kept", async () => {
+test("degraded and recovered are emitted and kept", async () => {
   const { world, client, seen } = await establish();
   world.socket.receive({ type: "degraded", since: "2026-01-01T00:00:00.000Z" });
   assert.equal(client.degraded, true);
@@ -367,7 +368,7 @@ test("frames that are none end the connection, unknown ones do not", async () =>
   assert.equal(client.state, "connecting");
 });
 
-test("positions outlive the page in a storage, and rubbish in it is ignored", async () => {
+test("positions outlive the page in a storage, and malformed data in it is ignored", async () => {
   const kept = new Map();
   const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
   const { world, client } = await establish({ storage });

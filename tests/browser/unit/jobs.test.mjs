@@ -1,8 +1,8 @@
-// Jobs on the screen: which word is the last, and what it is in words.
+// Jobs on the screen: which event is final, and its announcement.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { nameOf, wordsFor } from "../../../edge/web/dashboard-words.js";
+import { announcementFor, subjectName } from "../../../edge/web/dashboard-announcements.js";
 import { Jobs, mayFollow } from "../../../edge/web/jobs.js";
 
 const started = { type: "image_processing_started", jobId: "j" };
@@ -14,15 +14,15 @@ const progress = (percent, jobId = "j") => ({ type: "job_progress", jobId, perce
 /** Which of the events change the screen, and how the job stands at the end. */
 function run(...events) {
   const jobs = new Jobs();
-  const told = events.map((event) => jobs.take(event));
-  return [told.map((one) => (one ? "+" : "-")).join(""), jobs.get("j")?.phase];
+  const changed = events.map((event) => jobs.take(event));
+  return [changed.map((one) => (one ? "+" : "-")).join(""), jobs.get("j")?.phase];
 }
 
 test("started, progress, end", () => {
   assert.deepEqual(run(started, progress(10), progress(50), done), ["++++", "done"]);
 });
 
-test("a success is the last word", () => {
+test("a success is final", () => {
   assert.deepEqual(run(started, done, failed, stalled, progress(99), started, done), ["++-----", "done"]);
 });
 
@@ -43,7 +43,7 @@ test("progress never runs backwards", () => {
   assert.deepEqual(run(started, progress(50), progress(40), progress(50), progress(51)), ["++-++", "running"]);
 });
 
-test("jobs are kept apart, and an event without one is always told", () => {
+test("jobs are kept apart, and an event without one is always changed", () => {
   const jobs = new Jobs();
   jobs.take(done);
   assert.equal(jobs.take(progress(10, "k")), true);
@@ -67,7 +67,7 @@ test("a status that failed with the code stalled is a stalled job too", () => {
   assert.equal(jobs.get("j")?.phase, "stalled");
 });
 
-test("500 jobs are known, those that were heard of last", () => {
+test("500 jobs are known, those with the latest events", () => {
   const jobs = new Jobs();
   jobs.take(done);
   for (let n = 0; n < 499; n += 1) jobs.take(progress(1, `k${n}`));
@@ -77,7 +77,7 @@ test("500 jobs are known, those that were heard of last", () => {
   assert.equal(jobs.get("k0")?.phase, "running");
 });
 
-test("ended and stalled jobs are known after a reload; rubbish is left out", () => {
+test("ended and stalled jobs are known after a reload; malformed data is left out", () => {
   const before = new Jobs();
   for (const event of [{ ...done, jobId: "d" }, { ...stalled, jobId: "s" }, progress(5, "r")]) before.take(event);
   const after = new Jobs();
@@ -96,20 +96,20 @@ test("no phase but stalled is left backwards", () => {
 
 test("every kind of event has its words, and what is not for the page has none", () => {
   const words = (event, known) => {
-    const said = wordsFor(event, known);
+    const said = announcementFor(event, known);
     return said && `${said.kind}: ${said.title}. ${said.text}`;
   };
-  assert.equal(words({ type: "image_processed", documentType: "passport_picture" }), "success: Passport picture is ready. It is ready to be viewed.");
+  assert.equal(words({ type: "image_processed", documentType: "passport_picture" }), "success: Passport picture is ready. It is ready to view.");
   assert.equal(words({ ...failed, documentType: "passport_picture" }), "error: Passport picture failed. It is damaged.");
-  assert.match(words({ ...stalled, documentType: "passport_picture" }), /^error: Passport picture is stuck\. Nothing was heard of it/);
+  assert.match(words({ ...stalled, documentType: "passport_picture" }), /^error: Passport picture is stuck\. There has been no progress/);
   assert.match(words({ type: "pdf_generation_failed", errorCode: "stalled" }, "Yearly report"), /^error: Yearly report is stuck\./);
   assert.equal(words({ type: "transcription_complete", text: "Ding dong." }), "success: Transcription is ready. Ding dong.");
-  assert.equal(words({ type: "transcription_complete" }), "success: Transcription is ready. Nothing was said in it.");
+  assert.equal(words({ type: "transcription_complete" }), "success: Transcription is ready. No speech was found in it.");
   assert.equal(words({ type: "status_update", updateType: "note", resource: "account", status: "changed" }), "info: Note. Account: changed");
   const status = { type: "status_update", updateType: "job_failed", status: "failed", jobId: "j", data: { errorCode: "stalled" } };
   assert.match(words({ ...status, resource: "monthly_report" }), /^error: Monthly report is stuck/);
   assert.match(words({ ...status, resource: "j" }), /^error: A job is stuck/);
   assert.equal(words({ type: "custom", name: "hello", data: { message: "you" } }), "info: hello. you");
-  for (const type of ["unknown", "job_progress", "pdf_generation_started", "from_the_future"]) assert.equal(wordsFor({ type }), null, type);
-  assert.equal(nameOf({ type: "pdf_generation_started", title: "Yearly report" }), "Yearly report");
+  for (const type of ["unknown", "job_progress", "pdf_generation_started", "from_the_future"]) assert.equal(announcementFor({ type }), null, type);
+  assert.equal(subjectName({ type: "pdf_generation_started", title: "Yearly report" }), "Yearly report");
 });

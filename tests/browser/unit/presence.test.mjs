@@ -39,7 +39,7 @@ test("a watch goes out when the queue is followed, not before", async () => {
   assert.deepEqual(asked(world.socket), ["subscribe support", "presence support true"]);
 });
 
-test("it is asked for again after a reconnect, and after following anew", async () => {
+test("it is requested again after a reconnect, and after following again", async () => {
   const { world, client } = await start({ queues: ["support"] });
   client.watchPresence("support");
   world.socket.receive(connected("support"));
@@ -55,7 +55,7 @@ test("it is asked for again after a reconnect, and after following anew", async 
   assert.deepEqual(asked(world.socket), ["presence support true", "unsubscribe support", "subscribe support", "presence support true"]);
 });
 
-test("giving up is asked for once, and late news of it are dropped", async () => {
+test("giving up is requested once, and late changes of it are dropped", async () => {
   const { world, client, seen } = await start({ queues: ["support"] });
   client.watchPresence("support");
   world.socket.receive(connected("support"), snapshot("support", member("u1", true, 1)));
@@ -67,7 +67,7 @@ test("giving up is asked for once, and late news of it are dropped", async () =>
   assert.equal(client.presence("support"), undefined);
 });
 
-test("a watch that was given up while away is not asked for, nor given up again", async () => {
+test("a watch that was given up while away is not requested, nor given up again", async () => {
   const { world, client } = await start({ queues: ["support"] });
   client.watchPresence("support");
   world.socket.receive(connected("support"));
@@ -114,7 +114,7 @@ test("in a large queue the rest is counted, and 1,000 are known by name", () => 
   assert.deepEqual([presence.view().total, presence.view().users.includes("late")], [5_000, true]);
 });
 
-test("rubbish in a frame is left out", () => {
+test("malformed data in a frame is left out", () => {
   const presence = new Presence();
   assert.deepEqual(presence.apply({ snapshot: true, total: "many", users: [7, null, { user: "a" }, member("b", true, 1.5), member("c", true, 1)] }), [member("c", true, 1)]);
   assert.deepEqual(presence.view(), { total: 1, users: ["c"] });

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { codeOf, duration, mayBecome, merged, statusName, troubleOf, webUrl } from "../../../edge/web/dashboard-row.js";
+import { codeOf, duration, mayBecome, merged, statusName, failureText, webUrl } from "../../../edge/web/dashboard-row.js";
 import { SAMPLE_REPORT, SAMPLE_SPEECH } from "../../../edge/web/dashboard-samples.js";
 import { clock, languageName } from "../../../edge/web/dashboard-transcriptions.js";
-import { wordsFor } from "../../../edge/web/dashboard-words.js";
+import { announcementFor } from "../../../edge/web/dashboard-announcements.js";
 import { readFile } from "node:fs/promises";
 
 test("a row that is ready stays ready, one that failed may only become ready", () => {
@@ -17,25 +17,25 @@ test("a row that is ready stays ready, one that failed may only become ready", (
 
 test("a late failure leaves no trace in what is ready, and empty fields take nothing away", () => {
   const ready = { status: "completed", signedUrl: "http://x/1", title: "t" };
-  const told = { status: "failed", errorCode: "cancelled", error: "late", signedUrl: null, title: undefined };
-  assert.deepEqual(merged(ready, told), ready);
+  const update = { status: "failed", errorCode: "cancelled", error: "late", signedUrl: null, title: undefined };
+  assert.deepEqual(merged(ready, update), ready);
 });
 
 test("a cancelled job is cancelled, not a failure with a code", () => {
-  const record = { status: "failed", errorCode: "cancelled", error: "job was called off" };
+  const record = { status: "failed", errorCode: "cancelled", error: "job was cancelled" };
   assert.equal(statusName(record), "Cancelled");
-  assert.equal(troubleOf(record), "It was cancelled.");
+  assert.equal(failureText(record), "Cancelled before it finished.");
   assert.equal(codeOf(record), "");
-  const words = wordsFor({ type: "transcription_failed", ...record });
+  const words = announcementFor({ type: "transcription_failed", ...record });
   assert.deepEqual(words, { kind: "info", title: "Transcription was cancelled", text: "" });
 });
 
 test("a failure has words even if nobody sent any, and its code beside them", () => {
   const record = { status: "failed", errorCode: "timed_out" };
-  assert.equal(troubleOf(record), "It could not be processed.");
+  assert.equal(failureText(record), "It could not be processed.");
   assert.equal(codeOf(record), "timed_out");
   assert.equal(codeOf({ ...record, status: "completed" }), "");
-  assert.equal(troubleOf({ status: "completed" }), null);
+  assert.equal(failureText({ status: "completed" }), null);
 });
 
 test("times and languages are for people, whatever came", () => {

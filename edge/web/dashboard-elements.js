@@ -10,22 +10,22 @@ function fail(message) {
   throw new Error(message);
 }
 
-/** @returns {import("./dashboard-reports.js").ReportParts} */
-export function reportParts() {
+/** @returns {import("./dashboard-reports.js").ReportElements} */
+export function reportElements() {
   const rows = { list: byId("reports"), empty: byId("reports-empty"), template: byId("work-row") };
   const form = { form: byId("report-form"), rows: byId("report-rows"), rowTemplate: byId("report-row"), addRow: byId("report-add-row") };
   return { ...rows, ...form, pictures: byId("report-pictures"), sample: byId("report-sample"), note: byId("report-note") };
 }
 
-/** @returns {import("./dashboard-transcriptions.js").TranscriptionParts} */
-export function transcriptionParts() {
+/** @returns {import("./dashboard-transcriptions.js").TranscriptionElements} */
+export function transcriptionElements() {
   const rows = { list: byId("transcriptions"), empty: byId("transcriptions-empty"), template: byId("work-row") };
   const form = { file: byId("audio-file"), choose: byId("audio-choose"), sample: byId("audio-sample"), language: byId("audio-language") };
   return { ...rows, ...form, note: byId("transcriptions-note") };
 }
 
-/** @returns {import("./dashboard-queues.js").QueueParts} */
-export function queueParts() {
-  const parts = { panel: byId("queues"), form: byId("queue-form"), input: byId("queue-name"), choices: byId("queue-grants") };
-  return { ...parts, list: byId("queue-list"), empty: byId("queues-empty"), template: byId("queue-row"), note: byId("queues-note") };
+/** @returns {import("./dashboard-queues.js").QueueElements} */
+export function queueElements() {
+  const elements = { panel: byId("queues"), form: byId("queue-form"), input: byId("queue-name"), choices: byId("queue-grants") };
+  return { ...elements, list: byId("queue-list"), empty: byId("queues-empty"), template: byId("queue-row"), note: byId("queues-note") };
 }

@@ -1,4 +1,4 @@
-// A list of what jobs make and that needs no picture: reports, transcriptions.
+// A list of job results without a thumbnail: reports, transcriptions.
 //
 // Promise: as for documents: what has ended never looks pending again, whichever of
 // list and event comes first; at most `MAX_ROWS` rows; text only, and only http links.
@@ -8,36 +8,36 @@ import { drawRow, MAX_ROWS, merged, onCancel, text } from "./dashboard-row.js";
 /** Characters of an unfinished result that are shown: its end. */
 const MAX_PARTIAL_CHARS = 280;
 
-/** @typedef {import("./dashboard-row.js").WorkRecord & Record<string, any>} Work */
+/** @typedef {import("./dashboard-row.js").JobRecord & Record<string, any>} ListRecord */
 /** @typedef {{percent?: number, stage?: string, partial?: string}} Progress */
-/** @typedef {{record: Work, element: HTMLElement, progress: Progress}} Row */
+/** @typedef {{record: ListRecord, element: HTMLElement, progress: Progress}} Row */
 
 /**
  * What makes one kind different.
  *
- * @typedef {object} Look
+ * @typedef {object} RecordView
  * @property {string} id the field that names a record
- * @property {(record: Work) => string} name
- * @property {(record: Work) => string} facts what is to be said of one that is ready
- * @property {(element: HTMLElement, record: Work) => void} draw the rest of its row
+ * @property {(record: ListRecord) => string} name
+ * @property {(record: ListRecord) => string} facts what is to be said of one that is ready
+ * @property {(element: HTMLElement, record: ListRecord) => void} draw the rest of its row
  */
 
 /** Draws the records of one kind into a list element. */
-export class WorkList {
+export class RecordList {
   /** Oldest first; @type {Map<string, Row>} */
   #rows = new Map();
-  #parts;
-  #look;
+  #elements;
+  #view;
   #cancel;
 
   /**
-   * @param {{list: HTMLElement, empty: HTMLElement, template: HTMLTemplateElement}} parts
-   * @param {Look} look
+   * @param {{list: HTMLElement, empty: HTMLElement, template: HTMLTemplateElement}} elements
+   * @param {RecordView} view
    * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(parts, look, cancel) {
-    this.#parts = parts;
-    this.#look = look;
+  constructor(elements, view, cancel) {
+    this.#elements = elements;
+    this.#view = view;
     this.#cancel = cancel;
   }
 
@@ -45,11 +45,11 @@ export class WorkList {
    * What the processors list, newest first. Rows that are not in it stay if they
    * are pending: the list may be older than their event.
    *
-   * @param {Work[]} records
+   * @param {ListRecord[]} records
    */
   load(records) {
     const listed = records.slice(0, MAX_ROWS).reverse();
-    const ids = new Set(listed.map((record) => record[this.#look.id]));
+    const ids = new Set(listed.map((record) => record[this.#view.id]));
     for (const [id, row] of this.#rows) {
       if (!ids.has(id) && row.record.status !== "pending") this.#remove(id);
     }
@@ -57,16 +57,16 @@ export class WorkList {
     this.#sort();
   }
 
-  /** Adds to what is known of a record. @param {Work} record */
+  /** Adds to what is known of a record. @param {ListRecord} record */
   put(record) {
-    const id = record[this.#look.id];
+    const id = record[this.#view.id];
     if (typeof id !== "string" || id === "") return;
     const row = this.#rows.get(id) ?? this.#add(id, record);
     row.record = merged(row.record, record);
     this.#draw(row);
   }
 
-  /** Its job was silent and now is not. @param {string} id */
+  /** Its job reports again. @param {string} id */
   revive(id) {
     const row = this.#rows.get(id);
     if (row?.record.status !== "stalled") return;
@@ -91,7 +91,7 @@ export class WorkList {
     (/** @type {HTMLElement | null} */ (link) ?? row.element).focus({ preventScroll: true });
   }
 
-  /** @param {string} id @returns {Work | undefined} */
+  /** @param {string} id @returns {ListRecord | undefined} */
   get(id) {
     return this.#rows.get(id)?.record;
   }
@@ -104,12 +104,12 @@ export class WorkList {
   /** @param {string} id */
   nameOf(id) {
     const record = this.get(id);
-    return record && this.#look.name(record);
+    return record && this.#view.name(record);
   }
 
-  /** @param {string} id @param {Work} record @returns {Row} */
+  /** @param {string} id @param {ListRecord} record @returns {Row} */
   #add(id, record) {
-    const element = /** @type {HTMLElement} */ (this.#parts.template.content.cloneNode(true)).querySelector("li");
+    const element = /** @type {HTMLElement} */ (this.#elements.template.content.cloneNode(true)).querySelector("li");
     if (!element) throw new Error("the row's template has no `li`");
     element.dataset.id = id;
     element.tabIndex = -1;
@@ -117,10 +117,10 @@ export class WorkList {
     const row = { record, element, progress: {} };
     this.#rows.set(id, row);
     onCancel(element, () => row.record, this.#cancel);
-    this.#parts.list.prepend(element);
+    this.#elements.list.prepend(element);
     const [oldest] = this.#rows.keys();
     if (this.#rows.size > MAX_ROWS && oldest !== undefined) this.#remove(oldest);
-    this.#parts.empty.hidden = true;
+    this.#elements.empty.hidden = true;
     return row;
   }
 
@@ -128,24 +128,24 @@ export class WorkList {
   #remove(id) {
     this.#rows.get(id)?.element.remove();
     this.#rows.delete(id);
-    this.#parts.empty.hidden = this.#rows.size > 0;
+    this.#elements.empty.hidden = this.#rows.size > 0;
   }
 
-  /** Newest first. What stands right is not moved: it would lose the focus. */
+  /** Newest first. An element in its place is not moved: it would lose the focus. */
   #sort() {
     const at = (/** @type {Row} */ row) => Date.parse(row.record.createdAt ?? "") || 0;
     const wanted = [...this.#rows.values()].sort((a, b) => at(b) - at(a));
     wanted.forEach(({ element }, place) => {
-      const there = this.#parts.list.children[place];
-      if (there !== element) this.#parts.list.insertBefore(element, there ?? null);
+      const there = this.#elements.list.children[place];
+      if (there !== element) this.#elements.list.insertBefore(element, there ?? null);
     });
   }
 
   /** @param {Row} row */
   #draw({ element, record, progress }) {
     const partial = record.status === "pending" && progress.partial;
-    drawRow(element, record, progress, { name: this.#look.name(record), facts: this.#look.facts(record) });
+    drawRow(element, record, progress, { name: this.#view.name(record), facts: this.#view.facts(record) });
     text(element, ".doc-partial", partial ? `… ${partial}` : "");
-    this.#look.draw(element, record);
+    this.#view.draw(element, record);
   }
 }

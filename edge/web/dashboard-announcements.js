@@ -1,18 +1,17 @@
-// What the page says about an event.
+// The announcement of an event: title and text for a person.
 //
-// Promise: pure; every sentence is for a person, and an event that is none of the
-// page's business has none.
+// Promise: pure; an event that the page does not announce has none.
 
 import { phaseOf } from "./jobs.js";
 
-/** What a job that went silent is told as. */
-export const STALLED = "Nothing was heard of it for a while. It may still finish; if it does not, try again.";
+/** The text of a job that stopped reporting. */
+export const STALLED = "There has been no progress for a while. It may still finish; if it does not, try again.";
 
-/** What failed without saying why. */
+/** The text of a failure without a message. */
 export const FAILED = "It could not be processed.";
 
 /**
- * @typedef {object} Words
+ * @typedef {object} Announcement
  * @property {"info" | "success" | "error"} kind
  * @property {string} title
  * @property {string} text
@@ -20,17 +19,17 @@ export const FAILED = "It could not be processed.";
 
 /** `driving_license_picture` → `Driving license picture`. @param {string | null | undefined} type */
 export function typeName(type) {
-  const words = (type || "picture").replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  const name = (type || "picture").replaceAll("_", " ");
+  return name.charAt(0).toUpperCase() + name.slice(1);
 }
 
 /**
- * What the thing is that a job makes; `undefined` if the event does not say.
+ * The name of the job's result; `undefined` if the event does not say.
  *
  * @param {any} event
  * @returns {string | undefined}
  */
-export function nameOf(event) {
+export function subjectName(event) {
   const type = String(event.type);
   if (type.startsWith("image_")) return typeName(event.documentType);
   if (type.startsWith("pdf_")) return event.title || "Report";
@@ -38,26 +37,26 @@ export function nameOf(event) {
   return undefined;
 }
 
-/** What a status is about; ids are not for people. @param {any} event */
+/** The subject of a status; ids are not for people. @param {any} event */
 function subjectOf({ resource, jobId }) {
   return resource && resource !== jobId ? typeName(resource) : "A job";
 }
 
-/** @param {string | undefined} words */
-function beginning(words) {
-  if (!words) return "Nothing was said in it.";
-  return words.length > 120 ? `${words.slice(0, 119)}…` : words;
+/** @param {string | undefined} transcript */
+function beginning(transcript) {
+  if (!transcript) return "No speech was found in it.";
+  return transcript.length > 120 ? `${transcript.slice(0, 119)}…` : transcript;
 }
 
 /**
- * What to announce; `null`: nothing.
+ * The announcement of an event; `null` if there is none.
  *
  * @param {any} event
- * @param {string} [known] what the thing is, if the page knows better
- * @returns {Words | null}
+ * @param {string} [known] the name, if the page knows a better one
+ * @returns {Announcement | null}
  */
-export function wordsFor(event, known) {
-  const name = known ?? nameOf(event) ?? subjectOf(event);
+export function announcementFor(event, known) {
+  const name = known ?? subjectName(event) ?? subjectOf(event);
   if (event.type === "custom") {
     return { kind: "info", title: String(event.name), text: String(event.data?.message ?? event.data?.text ?? "") };
   }
@@ -70,6 +69,6 @@ export function wordsFor(event, known) {
   if (phase === "failed" && event.errorCode === "cancelled") return { kind: "info", title: `${name} was cancelled`, text: "" };
   if (phase === "failed") return { kind: "error", title: `${name} failed`, text: event.error || FAILED };
   if (event.type === "transcription_complete") return { kind: "success", title: `${name} is ready`, text: beginning(event.text) };
-  if (phase === "done") return { kind: "success", title: `${name} is ready`, text: "It is ready to be viewed." };
+  if (phase === "done") return { kind: "success", title: `${name} is ready`, text: "It is ready to view." };
   return null;
 }

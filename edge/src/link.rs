@@ -19,7 +19,7 @@ use belfry::{
     v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
 };
 use delivery::{
-    Limits, MAX_EVENT_BYTES,
+    Limits,
     link::{ToEdge, ToHub},
 };
 use tokio::sync::mpsc;

@@ -70,8 +70,6 @@ pub(crate) enum Request {
     },
     /// Receipts of events on the device.
     Receipts(Vec<(EventId, ReceiptState)>),
-    /// More receipts than are taken; come back after so many milliseconds.
-    TooManyReceipts(u64),
     /// Start or stop watching who follows a stream.
     Presence {
         /// The stream.

@@ -13,7 +13,7 @@ use crate::{Millis, Position, StreamName, link::Gap};
 
 /// The first pause before coming back is at most this long.
 pub const BACKOFF_BASE_MS: Millis = 1_000;
-/// And no pause is longer than this, unless the server asked for it.
+/// And no pause is longer than this, unless the server requests it.
 pub const BACKOFF_MAX_MS: Millis = 30_000;
 
 /// Streams that one client follows, unless [`Client::with_max_streams`] says
@@ -79,7 +79,7 @@ pub enum Input<E> {
     Closed {
         /// What `bye` advised; true if there was none.
         reconnect: bool,
-        /// What `bye` asked for.
+        /// The pause that `bye` requests.
         retry_after_ms: Option<u64>,
         /// A random number, for the jitter: all of `u32` alike.
         random: u32,
@@ -342,7 +342,7 @@ impl Client {
             return;
         }
         followed.position = Some(at);
-        // Only now has the connection proved itself: a server that accepts and
+        // Only now has the connection verified itself: a server that accepts and
         // then fails is not tried again every second.
         self.failures = 0;
         out.push(Output::Deliver { stream, event });

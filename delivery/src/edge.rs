@@ -7,7 +7,7 @@
 //! stay and are announced again (guarantee G13).
 //!
 //! The driver has replaced the `envelope` of every event by the bytes that go to
-//! sockets before it hands a message in.
+//! sockets before it passes a message in.
 
 mod messages;
 mod requests;
@@ -22,7 +22,7 @@ pub use self::messages::{ClientMessage, CloseReason, Input, Notice, Output, Stat
 use crate::{
     EventId, Limits, Millis, StreamName,
     link::{Interest, ReceiptState, SessionId},
-    session::{Around, Session, Want},
+    session::{PendingRequest, Session, SessionContext},
 };
 
 /// A drain closes a share of the sessions at each of these steps: resolution, not
@@ -43,7 +43,7 @@ pub struct Edge {
     followers: BTreeMap<StreamName, BTreeSet<SessionId>>,
     /// Sessions that watch the presence of a stream.
     watchers: BTreeMap<StreamName, BTreeSet<SessionId>>,
-    wants: VecDeque<Want>,
+    pending: VecDeque<PendingRequest>,
     unanswered: u32,
     request_window: u32,
     up: bool,
@@ -62,7 +62,7 @@ impl Edge {
             sessions: BTreeMap::new(),
             followers: BTreeMap::new(),
             watchers: BTreeMap::new(),
-            wants: VecDeque::new(),
+            pending: VecDeque::new(),
             unanswered: 0,
             request_window: 0,
             up: false,
@@ -126,7 +126,7 @@ impl Edge {
                 self.on_client_message(session, message, now, out);
             }
         }
-        self.ask(out);
+        self.send_requests(out);
         let added = out.get(before..).unwrap_or_default();
         let writes = added
             .iter()
@@ -156,7 +156,7 @@ impl Edge {
         Stats {
             sessions: self.sessions.len() as u64,
             streams: self.followers.len() as u64,
-            wants: self.wants.len() as u64,
+            pending: self.pending.len() as u64,
             link_up: u64::from(self.up),
             ..self.stats
         }
@@ -166,18 +166,18 @@ impl Edge {
         &mut self,
         session: SessionId,
         out: &mut Vec<Output>,
-        act: impl FnOnce(&mut Session, &mut Around<'_>),
+        act: impl FnOnce(&mut Session, &mut SessionContext<'_>),
     ) {
         if let Some(known) = self.sessions.get_mut(&session) {
-            let mut around = Around {
+            let mut context = SessionContext {
                 limits: &self.limits,
                 out,
-                wants: &mut self.wants,
+                pending: &mut self.pending,
                 dropped: &mut self.stats.dropped,
                 collapsed: &mut self.stats.collapsed,
                 receipts_dropped: &mut self.stats.receipts_dropped,
             };
-            act(known, &mut around);
+            act(known, &mut context);
         }
     }
 
@@ -186,7 +186,7 @@ impl Edge {
         &mut self,
         stream: &str,
         out: &mut Vec<Output>,
-        act: impl FnMut(&mut Session, &mut Around<'_>),
+        act: impl FnMut(&mut Session, &mut SessionContext<'_>),
     ) {
         let followers = core::mem::take(&mut self.followers);
         self.with_each(followers.get(stream), out, act);
@@ -198,7 +198,7 @@ impl Edge {
         &mut self,
         stream: &str,
         out: &mut Vec<Output>,
-        act: impl FnMut(&mut Session, &mut Around<'_>),
+        act: impl FnMut(&mut Session, &mut SessionContext<'_>),
     ) {
         let watchers = core::mem::take(&mut self.watchers);
         self.with_each(watchers.get(stream), out, act);
@@ -209,19 +209,19 @@ impl Edge {
         &mut self,
         ids: Option<&BTreeSet<SessionId>>,
         out: &mut Vec<Output>,
-        mut act: impl FnMut(&mut Session, &mut Around<'_>),
+        mut act: impl FnMut(&mut Session, &mut SessionContext<'_>),
     ) {
-        let mut around = Around {
+        let mut context = SessionContext {
             limits: &self.limits,
             out,
-            wants: &mut self.wants,
+            pending: &mut self.pending,
             dropped: &mut self.stats.dropped,
             collapsed: &mut self.stats.collapsed,
             receipts_dropped: &mut self.stats.receipts_dropped,
         };
         for id in ids.into_iter().flatten() {
             if let Some(session) = self.sessions.get_mut(id) {
-                act(session, &mut around);
+                act(session, &mut context);
             }
         }
     }
@@ -243,7 +243,7 @@ impl Edge {
         self.sessions.insert(id, session);
         self.note_deadline(id);
         if self.up {
-            self.wants.push_back(Want::Open(id));
+            self.pending.push_back(PendingRequest::Open(id));
         } else {
             self.with(id, out, Session::link_down);
         }
@@ -261,7 +261,7 @@ impl Edge {
             unfollow(&mut self.watchers, stream, id);
         }
         if session.announced {
-            self.wants.push_back(Want::Close(id));
+            self.pending.push_back(PendingRequest::Close(id));
         }
     }
 
@@ -295,11 +295,11 @@ impl Edge {
         match session.spend_receipts(&self.limits, now) {
             Ok(()) => {
                 self.stats.receipts += receipts.len() as u64;
-                self.with(id, out, |s, around| s.reported(receipts, around));
+                self.with(id, out, |s, context| s.reported(receipts, context));
             }
             Err(retry_after_ms) => {
                 let notice = Notice::TooManyReceipts { retry_after_ms };
-                self.with(id, out, |s, around| s.notice(notice, around));
+                self.with(id, out, |s, context| s.notice(notice, context));
             }
         }
     }
@@ -325,8 +325,8 @@ impl Edge {
                     from,
                 };
                 let mut added = false;
-                self.with(id, out, |s, around| {
-                    added = s.subscribe(interest, around);
+                self.with(id, out, |s, context| {
+                    added = s.subscribe(interest, context);
                 });
                 if added {
                     self.followers.entry(stream).or_default().insert(id);
@@ -335,13 +335,13 @@ impl Edge {
             ClientMessage::Unsubscribe { stream } => self.unsubscribe(id, &stream, out),
             ClientMessage::WatchPresence { stream } => {
                 let mut watches = false;
-                self.with(id, out, |s, around| watches = s.watch(&stream, around));
+                self.with(id, out, |s, context| watches = s.watch(&stream, context));
                 if watches {
                     self.watchers.entry(stream).or_default().insert(id);
                 }
             }
             ClientMessage::UnwatchPresence { stream } => {
-                self.with(id, out, |s, around| s.unwatch(&stream, around));
+                self.with(id, out, |s, context| s.unwatch(&stream, context));
                 unfollow(&mut self.watchers, &stream, id);
             }
             ClientMessage::Ping => self.with(id, out, Session::pong),
@@ -358,8 +358,8 @@ impl Edge {
     }
 
     fn unsubscribe(&mut self, id: SessionId, stream: &StreamName, out: &mut Vec<Output>) {
-        self.with(id, out, |s, around| {
-            s.unsubscribe(stream, around);
+        self.with(id, out, |s, context| {
+            s.unsubscribe(stream, context);
         });
         unfollow(&mut self.followers, stream, id);
         unfollow(&mut self.watchers, stream, id);

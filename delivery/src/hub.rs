@@ -1,7 +1,7 @@
 //! The hub: all delivery state of a notifier.
 //!
-//! What always holds: an offset is given once and without holes; nobody is told
-//! of a record before the log said that it is durable (guarantees G1, G4); every
+//! What always holds: an offset is given once and without holes; no record is
+//! sent to anybody before the log said that it is durable (guarantees G1, G4); every
 //! ticket gets exactly one reply, every request of an edge exactly one answer;
 //! nothing is sent to an edge without credit; a lease that lapses comes to one
 //! stored failure.
@@ -165,8 +165,8 @@ impl Hub {
                 publisher,
                 subject,
             } => {
-                let whose = (&*publisher, subject);
-                self.receipts.watch(watch, whose, &self.limits, out);
+                let subject = (&*publisher, subject);
+                self.receipts.watch(watch, subject, &self.limits, out);
             }
             Input::WatchPresence { watch, users } => self.watch_presence(watch, users, now, out),
             Input::Unwatch { watch } => {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 /// events holds at least some of this size.
 pub const MAX_EVENT_BYTES: usize = 64 << 10;
 
-/// The bounds that the rules keep. Channels around the machines take their
+/// The bounds that the rules keep. Channels context the machines take their
 /// capacities from here: what a credit allows always fits, so a full channel is a
 /// bug and never a reason to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What a hub and an edge say to each other.
+//! The messages between a hub and an edge.
 //!
 //! Everything but [`ToHub::Credit`] is a request that is answered by exactly one
 //! message; an edge keeps at most [`Limits::request_window`] of them unanswered.
@@ -54,14 +54,14 @@ pub struct Gap {
 pub struct Joined {
     /// The stream.
     pub stream: StreamName,
-    /// What was asked for: a stream that was left and joined again meanwhile has
+    /// The position requested: a stream that was left and joined again meanwhile has
     /// another answer coming.
     pub requested_from: Option<Position>,
     /// Where the session stands now.
     pub at: Position,
     /// The newest offset. If it is past `at`, there is something to fetch.
     pub head: u64,
-    /// Set if what it asked for cannot be had whole.
+    /// Set if what it requested cannot be had whole.
     pub gap: Option<Gap>,
     /// If `at` is the head: the newest ephemeral event of each collapse key.
     pub latest: Vec<Ephemeral>,
@@ -70,19 +70,19 @@ pub struct Joined {
 /// Stored events of one stream, in order, without holes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The session that asked.
+    /// The session that requested it.
     pub session: SessionId,
     /// The stream.
     pub stream: StreamName,
-    /// The position asked for: a page for another one is of a subscription that
+    /// The position requested: a page for another one is of a subscription that
     /// has ended.
     pub requested_from: Position,
-    /// The events after the position asked for (or after the gap).
+    /// The events after the position requested (or after the gap).
     pub events: Vec<StoredEvent>,
     /// The newest offset when this was sent. If it is the last of the page, what
     /// follows comes live, and after this page on the same link.
     pub head: u64,
-    /// Set if events between the position asked for and the page are gone.
+    /// Set if events between the position requested and the page are gone.
     pub gap: Option<Gap>,
     /// With the last page: the newest ephemeral event of each collapse key.
     pub latest: Vec<Ephemeral>,
@@ -104,14 +104,14 @@ pub enum ReceiptState {
     Delivered,
     /// It was shown.
     Displayed,
-    /// The person closed it.
+    /// The user closed it.
     Dismissed,
-    /// The person opened it.
+    /// The user opened it.
     Read,
 }
 
 impl ReceiptState {
-    /// Whether the person has dealt with it, so that the user's other devices
+    /// Whether the user has acknowledged it (dismissed or read), so that the user's other devices
     /// take it away.
     pub fn is_final(self) -> bool {
         self >= Self::Dismissed
@@ -158,7 +158,7 @@ pub enum ToHub {
     Open {
         /// The session.
         session: SessionId,
-        /// Whose it is.
+        /// The user that its token names.
         user: Arc<str>,
         /// Its public id, for operators.
         public_id: Arc<str>,
@@ -176,7 +176,7 @@ pub enum ToHub {
     Join {
         /// The session.
         session: SessionId,
-        /// What it wants.
+        /// What it pending.
         interest: Interest,
     },
     /// Answered by [`ToEdge::Done`].

@@ -15,7 +15,7 @@ use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
-use self::{allowance::Allowance, queue::Queue, reports::Told};
+use self::{allowance::Allowance, queue::Queue, reports::WatchState};
 use crate::{
     EventId, Limits, Millis, Position, StreamName,
     edge::{CloseReason, Notice, Output},
@@ -31,7 +31,7 @@ enum State {
     Live,
     /// Events are missing; they are fetched as soon as the socket takes data.
     Behind,
-    /// A page was asked for.
+    /// A page was requested.
     Fetching,
 }
 
@@ -41,15 +41,15 @@ struct Followed {
     state: State,
     /// The last event handed on; `None` before the hub said where that is.
     at: Option<Position>,
-    /// The newest offset heard of.
+    /// The newest offset known.
     goal: u64,
-    /// The client asked for it by a frame of its own, and waits for the answer.
+    /// The client subscribed by a frame of its own, and waits for the answer.
     reply_pending: bool,
 }
 
 /// What a session wants from the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Want {
+pub(crate) enum PendingRequest {
     Open(SessionId),
     Close(SessionId),
     Join(SessionId, StreamName),
@@ -61,10 +61,10 @@ pub(crate) enum Want {
 }
 
 /// What a session sees of the edge while it handles something.
-pub(crate) struct Around<'a> {
+pub(crate) struct SessionContext<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) out: &'a mut Vec<Output>,
-    pub(crate) wants: &'a mut VecDeque<Want>,
+    pub(crate) pending: &'a mut VecDeque<PendingRequest>,
     pub(crate) dropped: &'a mut u64,
     pub(crate) collapsed: &'a mut u64,
     pub(crate) receipts_dropped: &'a mut u64,
@@ -78,9 +78,9 @@ pub struct Session {
     pub(crate) public_id: Arc<str>,
     pub(crate) device: Arc<str>,
     followed: Vec<Followed>,
-    /// `Connected` was told.
+    /// `Connected` was sent.
     welcomed: bool,
-    /// The hub was told of this session on the link that is up.
+    /// This session was announced to the hub on the link that is up.
     pub(crate) announced: bool,
     /// The socket does not take data; since when it took nothing.
     blocked_since: Option<Millis>,
@@ -90,7 +90,7 @@ pub struct Session {
     /// Receipts that the hub was sent, and has not answered yet.
     receipts_sent: Vec<(EventId, ReceiptState)>,
     /// Streams whose presence it watches.
-    watching: Vec<(StreamName, Told)>,
+    watching: Vec<(StreamName, WatchState)>,
     received_at: Millis,
     pinged_at: Millis,
     ends_at: Millis,
@@ -157,7 +157,7 @@ impl Session {
         })
     }
 
-    /// Where it stands in a stream, if a page is to be asked for.
+    /// Where it stands in a stream, if a page is to be requested.
     pub(crate) fn fetching(&self, stream: &str) -> Option<Position> {
         let followed = self.followed.iter().find(|f| &*f.stream == stream)?;
         followed.at.filter(|_| followed.state == State::Fetching)
@@ -175,9 +175,9 @@ impl Session {
         self.blocked_since.is_none() || self.queue.fits(bytes, limits)
     }
 
-    fn hand_on(&mut self, stream: &StreamName, frame: Bytes, around: &mut Around<'_>) {
+    fn forward(&mut self, stream: &StreamName, frame: Bytes, context: &mut SessionContext<'_>) {
         if self.blocked_since.is_none() {
-            around.out.push(Output::Write {
+            context.out.push(Output::Write {
                 session: self.id,
                 frame,
             });
@@ -188,9 +188,9 @@ impl Session {
 
     /// Notices keep their place among the events. They are few: a session causes
     /// at most some for each of its streams, and its own messages are limited.
-    pub(crate) fn notice(&mut self, notice: Notice, around: &mut Around<'_>) {
+    pub(crate) fn notice(&mut self, notice: Notice, context: &mut SessionContext<'_>) {
         if self.blocked_since.is_none() {
-            around.out.push(Output::Notify {
+            context.out.push(Output::Notify {
                 session: self.id,
                 notice,
             });
@@ -205,11 +205,11 @@ impl Session {
     }
 
     /// The socket took everything that it was given.
-    pub(crate) fn writable(&mut self, around: &mut Around<'_>) {
+    pub(crate) fn writable(&mut self, context: &mut SessionContext<'_>) {
         self.blocked_since = None;
-        self.queue.drain(self.id, around.out);
-        self.catch_up(around);
-        self.catch_up_presence(around);
+        self.queue.drain(self.id, context.out);
+        self.catch_up(context);
+        self.catch_up_presence(context);
     }
 
     // === the client's side ===
@@ -237,18 +237,22 @@ impl Session {
     }
 
     /// Follows one more stream; true if it is new to the session.
-    pub(crate) fn subscribe(&mut self, interest: Interest, around: &mut Around<'_>) -> bool {
+    pub(crate) fn subscribe(
+        &mut self,
+        interest: Interest,
+        context: &mut SessionContext<'_>,
+    ) -> bool {
         let Interest { stream, from } = interest;
         let id = self.id;
         if let Some(followed) = self.find(&stream) {
             match followed.at.filter(|_| followed.state != State::Joining) {
-                Some(at) => self.notice(Notice::Subscribed { stream, at }, around),
+                Some(at) => self.notice(Notice::Subscribed { stream, at }, context),
                 None => followed.reply_pending = true,
             }
             return false;
         }
-        if self.followed.len() >= around.limits.session_streams {
-            self.notice(Notice::TooManySubscriptions { stream }, around);
+        if self.followed.len() >= context.limits.session_streams {
+            self.notice(Notice::TooManySubscriptions { stream }, context);
             return false;
         }
         let state = State::Joining;
@@ -260,13 +264,17 @@ impl Session {
             reply_pending: true,
         };
         self.followed.push(followed);
-        around.wants.push_back(Want::Join(id, stream));
+        context.pending.push_back(PendingRequest::Join(id, stream));
         true
     }
 
     /// Follows a stream no longer, and is given nothing more of it, not even what
     /// waits; true if it did follow it.
-    pub(crate) fn unsubscribe(&mut self, stream: &StreamName, around: &mut Around<'_>) -> bool {
+    pub(crate) fn unsubscribe(
+        &mut self,
+        stream: &StreamName,
+        context: &mut SessionContext<'_>,
+    ) -> bool {
         let index = self
             .followed
             .iter()
@@ -275,19 +283,21 @@ impl Session {
             self.followed.remove(index);
             self.watching.retain(|(watched, _)| watched != stream);
             self.queue.drop_events(stream);
-            around.wants.push_back(Want::Leave(self.id, stream.clone()));
+            context
+                .pending
+                .push_back(PendingRequest::Leave(self.id, stream.clone()));
         }
         self.notice(
             Notice::Unsubscribed {
                 stream: stream.clone(),
             },
-            around,
+            context,
         );
         index.is_some()
     }
 
-    pub(crate) fn pong(&mut self, around: &mut Around<'_>) {
-        self.notice(Notice::Pong, around);
+    pub(crate) fn pong(&mut self, context: &mut SessionContext<'_>) {
+        self.notice(Notice::Pong, context);
     }
 
     pub(crate) fn refresh(&mut self, ends_at: Millis) {
@@ -328,7 +338,7 @@ impl Session {
         self.ends_at.min(stalled).min(stale).min(ping)
     }
 
-    /// Where the client would be told that it stands in a stream. For tests.
+    /// The position of the client in a stream. For tests.
     pub fn position(&self, stream: &str) -> Option<Position> {
         self.followed.iter().find(|f| &*f.stream == stream)?.at
     }

@@ -59,7 +59,7 @@ pub(crate) struct ListedSession {
     pub(crate) streams: Vec<String>,
 }
 
-/// Everything else that the hub's task is asked.
+/// Every other request to the hub's task.
 #[derive(Debug)]
 pub(crate) enum Command {
     Attach {
@@ -68,7 +68,7 @@ pub(crate) enum Command {
         bytes: u64,
         to_edge: mpsc::Sender<Vec<ToEdge>>,
         number: oneshot::Sender<LinkId>,
-        /// Hears why the hub ended the link, if it did.
+        /// Receives why the hub ended the link, if it did.
         ended: oneshot::Sender<LinkFault>,
     },
     FromEdge(LinkId, Vec<ToHub>),
@@ -93,7 +93,7 @@ pub(crate) enum Command {
         users: BTreeSet<Arc<str>>,
         watch: Watch<PresenceUpdate>,
     },
-    /// The caller of a watch has gone, or heard that it is over.
+    /// The caller of a watch has gone, or was notified that it is over.
     Unwatch(WatchId),
     Stats(oneshot::Sender<Stats>),
     /// Answered when nothing is in flight any more.
@@ -161,7 +161,7 @@ impl<L: Log> HubTask<L> {
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), LogError> {
         let mut calls = Vec::with_capacity(BATCHES_A_TURN);
-        let mut asked = Vec::with_capacity(COMMANDS_A_TURN);
+        let mut requests = Vec::with_capacity(COMMANDS_A_TURN);
         loop {
             // Work that is always ready must not hold up what is due.
             let deadline = match self.hub.next_deadline() {
@@ -179,11 +179,11 @@ impl<L: Log> HubTask<L> {
                     let (read, events) = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
                     self.read(read, events);
                 }
-                count = commands.recv_many(&mut asked, COMMANDS_A_TURN) => {
+                count = commands.recv_many(&mut requests, COMMANDS_A_TURN) => {
                     if count == 0 {
                         return Ok(());
                     }
-                    for command in asked.drain(..) {
+                    for command in requests.drain(..) {
                         self.command(command);
                     }
                 }
@@ -211,7 +211,7 @@ impl<L: Log> HubTask<L> {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
-            self.tell_if_drained();
+            self.notify_if_drained();
         }
     }
 
@@ -392,7 +392,7 @@ impl<L: Log> HubTask<L> {
         self.append = Some(Box::pin(async move { (upto, log.append(batch).await) }));
     }
 
-    fn tell_if_drained(&mut self) {
+    fn notify_if_drained(&mut self) {
         if self.append.is_none()
             && self.gathered.is_empty()
             && self.replies.is_empty()

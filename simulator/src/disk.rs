@@ -8,9 +8,9 @@ use delivery::{
     StoredEvent, StreamName,
 };
 
-/// Where an event stood when it became durable.
+/// Where an event was stored when it became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stood {
+pub(crate) struct StoredAt {
     pub(crate) epoch: u64,
     pub(crate) offset: u64,
     pub(crate) check: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Disk {
     pub(crate) records: Vec<(u64, Record)>,
     pub(crate) first: BTreeMap<StreamName, u64>,
     /// Everything that ever was durable, on any history.
-    ever: BTreeMap<(StreamName, EventId), Stood>,
+    ever: BTreeMap<(StreamName, EventId), StoredAt>,
     /// The highest that `first` ever was.
     trimmed: BTreeMap<StreamName, u64>,
     /// Older copies were put back, or the directory was wiped.
@@ -51,14 +51,14 @@ impl Disk {
                     "{} has no holes",
                     placement.stream
                 );
-                let stood = Stood {
+                let stored_at = StoredAt {
                     epoch: self.epoch,
                     offset: placement.offset,
                     check: record.check,
                     after: before.map(|(_, record)| record.id),
                 };
                 self.ever
-                    .insert((placement.stream.clone(), record.id), stood);
+                    .insert((placement.stream.clone(), record.id), stored_at);
             }
             self.records.push((now, record));
         }
@@ -97,28 +97,31 @@ impl Disk {
         self.trimmed.get(stream).copied().unwrap_or(1)
     }
 
-    /// Where an event stood, if it ever was durable.
-    pub(crate) fn stood(&self, stream: &str, id: EventId) -> Option<Stood> {
+    /// Where an event was stored, if it ever was durable.
+    pub(crate) fn stored_at(&self, stream: &str, id: EventId) -> Option<StoredAt> {
         self.ever.get(&(stream.into(), id)).copied()
     }
 
-    /// The event that ever stood there.
+    /// The event that was ever stored there.
     pub(crate) fn at(&self, stream: &str, epoch: u64, offset: u64, check: u32) -> Option<EventId> {
         let mut all = self.ever.iter();
-        let found = all.find(|((name, _), stood)| {
-            **name == *stream && (stood.epoch, stood.offset, stood.check) == (epoch, offset, check)
+        let found = all.find(|((name, _), stored_at)| {
+            **name == *stream
+                && (stored_at.epoch, stored_at.offset, stored_at.check) == (epoch, offset, check)
         });
         found.map(|((_, id), _)| *id)
     }
 
-    /// Whether `earlier` stood before `later` in one history of the stream.
+    /// Whether `earlier` was stored before `later` in one history of the stream.
     pub(crate) fn leads_to(&self, stream: &str, earlier: EventId, later: EventId) -> bool {
         let mut at = Some(later);
         while let Some(id) = at {
             if id == earlier {
                 return true;
             }
-            at = self.stood(stream, id).and_then(|stood| stood.after);
+            at = self
+                .stored_at(stream, id)
+                .and_then(|stored_at| stored_at.after);
         }
         false
     }

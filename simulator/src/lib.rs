@@ -1,6 +1,6 @@
-//! Hub, edges and clients joined by pretend links, a pretend disk and one seed.
+//! Hub, edges and clients joined by fake links, a fake disk and one seed.
 //!
-//! What runs here is what ships; only the drivers are pretend. A run does its
+//! What runs here is what ships; only the drivers are fake. A run does its
 //! worst (crashes, full disks, failed syncs, restored backups, wiped disks, cut
 //! and half-open links, dead edges, clients that read slowly or not at all,
 //! retries after lost answers) and checks safety at every step. A liveness run
@@ -27,7 +27,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode in which a seed runs unless it is told otherwise.
+    /// The mode in which a seed runs unless a mode is given.
     pub fn of(seed: u64) -> Self {
         if seed.is_multiple_of(2) {
             Self::Safety

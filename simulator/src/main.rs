@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     if let Some(seed) = seed {
         return one(seed, mode.unwrap_or_else(|| Mode::of(seed)));
     }
-    // The first broken promise is told below, in one line.
+    // The first broken promise is printed below, in one line.
     panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let Runs { report, found } = Runs::of(from, seeds, mode);

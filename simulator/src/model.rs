@@ -1,4 +1,4 @@
-//! What must be true, said without the product's own words: who was acked, what
+//! What must be true, said without the code under test: who was acked, what
 //! each client saw, which job failed and when, who is there.
 
 mod jobs;
@@ -15,7 +15,7 @@ use delivery::{
 
 pub use self::report::Report;
 pub(crate) use self::{
-    jobs::{Jobs, WINDOW_MS, What},
+    jobs::{JobEvent, Jobs, WINDOW_MS},
     presence::Presence,
     receipts::Receipts,
 };
@@ -100,17 +100,17 @@ impl Seen {
             self.last.offset + 1,
             "{stream}: each event once and in order"
         );
-        let stood = disk
-            .stood(stream, id)
+        let stored_at = disk
+            .stored_at(stream, id)
             .expect("nobody sees an event that never was on disk");
         assert_eq!(
-            (stood.epoch, stood.offset, stood.check),
+            (stored_at.epoch, stored_at.offset, stored_at.check),
             (at.epoch, at.offset, at.check),
             "{stream}: the event stands elsewhere"
         );
         if self.id.is_some() {
             assert_eq!(
-                stood.after, self.id,
+                stored_at.after, self.id,
                 "{stream}: {} is of another history than what was seen before",
                 at.offset
             );

@@ -19,7 +19,7 @@ pub struct Found {
     pub seed: u64,
     /// How it ran.
     pub mode: Mode,
-    /// Which promise, in words.
+    /// Which promise, as the panic says.
     pub what: String,
 }
 
@@ -38,14 +38,14 @@ pub fn run(seed: u64, mode: Mode) -> Result<Report, Found> {
     panic::catch_unwind(world).map_err(|cause| Found {
         seed,
         mode,
-        what: words(&*cause),
+        what: panic_message(&*cause),
     })
 }
 
-fn words(cause: &(dyn Any + Send)) -> String {
+fn panic_message(cause: &(dyn Any + Send)) -> String {
     let text = cause.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without words").to_owned()
+    text.unwrap_or("a panic without a message").to_owned()
 }
 
 impl Runs {

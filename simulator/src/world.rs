@@ -1,11 +1,11 @@
-//! The pretend world: time, processes, links, sockets, and what goes wrong.
+//! The fake world: time, processes, links, sockets, and what goes wrong.
 
+mod clients;
 mod edge_driver;
 mod faults;
 mod hub;
 mod jobs;
 mod links;
-mod people;
 mod publishers;
 
 use std::{
@@ -90,7 +90,7 @@ struct Link {
 
 #[derive(Default)]
 struct Socket {
-    person: usize,
+    client: usize,
     kernel: VecDeque<(Message, usize)>,
     remainder: VecDeque<(Message, usize)>,
     blocked: bool,
@@ -106,7 +106,7 @@ struct EdgeProcess {
     sockets: BTreeMap<SessionId, Socket>,
 }
 
-struct Person {
+struct ClientProcess {
     client: Client,
     user: u64,
     /// The one queue that it follows, now and then none.
@@ -116,14 +116,14 @@ struct Person {
     session: Option<(usize, SessionId)>,
     /// Rises with each connection, so that reads of an old one do nothing.
     connection: u64,
-    pace: Pace,
+    read_speed: ReadSpeed,
     seen: BTreeMap<StreamName, Seen>,
     /// The receipt that its client sent last.
     reported: Option<(EventId, ReceiptState)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Pace {
+enum ReadSpeed {
     Fast,
     Slow,
     Stopped(u64),
@@ -166,7 +166,7 @@ pub(crate) struct World {
     hub_started: u64,
     links: BTreeMap<u64, Link>,
     edges: Vec<EdgeProcess>,
-    people: Vec<Person>,
+    clients: Vec<ClientProcess>,
     publishing: BTreeMap<u128, Publishing>,
     tickets: BTreeMap<u64, u128>,
     /// Publishes with a used key and another body.
@@ -224,7 +224,7 @@ impl World {
             hub_started: 0,
             links: BTreeMap::new(),
             edges: Vec::new(),
-            people: Vec::new(),
+            clients: Vec::new(),
             publishing: BTreeMap::new(),
             tickets: BTreeMap::new(),
             other_bodies: BTreeSet::new(),
@@ -260,7 +260,7 @@ impl World {
             self.after(10, Due::EdgeTick(index));
         }
         for index in 0..CLIENTS {
-            self.people.push(Person {
+            self.clients.push(ClientProcess {
                 // Its user's stream, `everyone` and one queue: no stream that was
                 // left may take a place.
                 client: Client::new(Vec::new()).with_max_streams(3),
@@ -269,15 +269,15 @@ impl World {
                 connected: false,
                 session: None,
                 connection: 0,
-                pace: if self.random.chance(30) {
-                    Pace::Slow
+                read_speed: if self.random.chance(30) {
+                    ReadSpeed::Slow
                 } else {
-                    Pace::Fast
+                    ReadSpeed::Fast
                 },
                 seen: BTreeMap::new(),
                 reported: None,
             });
-            self.start_person(index);
+            self.start_client(index);
         }
         self.after(5, Due::Publish);
         self.after(50, Due::Fault);
@@ -301,7 +301,7 @@ impl World {
         self.now < self.calm_at
     }
 
-    /// Runs to the end of its time, or until all is calm and told, and says what
+    /// Runs to the end of its time, or until all is calm and settled, and reports what
     /// it was like.
     pub(crate) fn run(mut self) -> Report {
         let mut steps = 0_u64;
@@ -326,7 +326,7 @@ impl World {
         if let Some(process) = self.hub.take() {
             self.count_stats(&process.hub);
         }
-        let seen = self.people.iter().flat_map(|person| person.seen.values());
+        let seen = self.clients.iter().flat_map(|client| client.seen.values());
         self.report.seen = seen.map(|seen| seen.events).sum();
         self.report
     }
@@ -352,20 +352,20 @@ impl World {
                 }
                 self.after(10, Due::EdgeTick(edge));
             }
-            Due::Read(person, connection) => self.read(person, connection),
-            Due::ClientTick(person) => self.client_tick(person),
+            Due::Read(client, connection) => self.read(client, connection),
+            Due::ClientTick(client) => self.client_tick(client),
             Due::Fault => self.fault(),
         }
     }
 
     /// The streams that a client follows.
-    fn followed(&self, person: usize) -> Vec<StreamName> {
-        let person = &self.people[person];
+    fn followed(&self, client: usize) -> Vec<StreamName> {
+        let client = &self.clients[client];
         let mut streams = vec![
-            Arc::from(format!("user:{}", person.user)),
+            Arc::from(format!("user:{}", client.user)),
             Arc::from("everyone"),
         ];
-        streams.extend(person.queue.clone());
+        streams.extend(client.queue.clone());
         streams
     }
 }

@@ -26,7 +26,7 @@ pub enum Input {
     Open {
         /// Chosen by the driver, never used twice.
         session: SessionId,
-        /// Whose it is.
+        /// The user that the token names.
         user: Arc<str>,
         /// Its public id.
         public_id: Arc<str>,
@@ -129,7 +129,7 @@ pub enum ClientMessage {
 /// What an edge decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Tell the hub.
+    /// Send to the hub.
     ToHub(ToHub),
     /// Write an event; in order with everything else for this session.
     Write {
@@ -138,7 +138,7 @@ pub enum Output {
         /// Shared by all sessions that get it.
         frame: Bytes,
     },
-    /// Tell the client something else; in order with everything else.
+    /// Notify the client of something else; in order with everything else.
     Notify {
         /// The session.
         session: SessionId,
@@ -161,7 +161,7 @@ pub enum Output {
     },
 }
 
-/// What a client is told beside events.
+/// What a client is notified of beside events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// The session is known, and stands here.
@@ -190,7 +190,7 @@ pub enum Notice {
     },
     /// Who follows a stream, or who came and left.
     Presence(Presence),
-    /// The client asked for the presence of a stream that it does not follow.
+    /// The client requested the presence of a stream that it does not follow.
     NotFollowed {
         /// The stream.
         stream: StreamName,
@@ -216,7 +216,7 @@ pub enum Notice {
 /// Why a session is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// Nothing was heard for too long.
+    /// Nothing was received for too long.
     Timeout,
     /// Nothing was read for too long.
     SlowConsumer,
@@ -255,7 +255,7 @@ pub struct Stats {
     /// Gauge: streams that any session follows.
     pub streams: u64,
     /// Gauge: requests that wait for their turn.
-    pub wants: u64,
+    pub pending: u64,
     /// Gauge: 1 while the link is up.
     pub link_up: u64,
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{Edge, Output};
 use crate::{
     link::{ToEdge, ToHub},
-    session::{Session, Want},
+    session::{PendingRequest, Session},
 };
 
 impl Edge {
@@ -14,47 +14,47 @@ impl Edge {
             ToEdge::Welcome { request_window, .. } => self.link_up(request_window),
             ToEdge::Opened { session, joined } => {
                 self.answered();
-                self.with(session, out, |s, around| s.opened(joined, around));
+                self.with(session, out, |s, context| s.opened(joined, context));
             }
             ToEdge::Joined { session, joined } => {
                 self.answered();
-                self.with(session, out, |s, around| s.joined(joined, around));
+                self.with(session, out, |s, context| s.joined(joined, context));
             }
             ToEdge::Page(page) => {
                 self.answered();
                 self.stats.pages += 1;
-                self.with(page.session, out, |s, around| s.page(page, around));
+                self.with(page.session, out, |s, context| s.page(page, context));
             }
             ToEdge::Done { .. } => self.answered(),
             ToEdge::ReceiptsAcked { session } => {
                 self.answered();
-                self.with(session, out, Session::receipts_heard);
+                self.with(session, out, Session::receipts_acked);
             }
             ToEdge::Live { stream, event } => {
-                self.with_followers(&stream, out, |s, around| {
-                    s.live(&stream, &event, around);
+                self.with_followers(&stream, out, |s, context| {
+                    s.live(&stream, &event, context);
                 });
                 self.charge(charged, out);
             }
             ToEdge::Ephemeral { stream, event } => {
-                self.with_followers(&stream, out, |s, around| {
-                    s.ephemeral(&stream, event.clone(), around);
+                self.with_followers(&stream, out, |s, context| {
+                    s.ephemeral(&stream, event.clone(), context);
                 });
                 self.charge(charged, out);
             }
             ToEdge::Behind { stream, head } => {
-                self.with_followers(&stream, out, |s, around| {
-                    s.behind(&stream, head, around);
+                self.with_followers(&stream, out, |s, context| {
+                    s.behind(&stream, head, context);
                 });
                 self.charge(0, out);
             }
             ToEdge::PresenceSnapshot { session, presence } => {
                 self.answered();
-                self.with(session, out, |s, around| s.presence(&presence, around));
+                self.with(session, out, |s, context| s.presence(&presence, context));
             }
             ToEdge::Presence(presence) => {
-                self.with_watchers(&presence.stream, out, |s, around| {
-                    s.presence(&presence, around);
+                self.with_watchers(&presence.stream, out, |s, context| {
+                    s.presence(&presence, context);
                 });
                 self.charge(charged, out);
             }
@@ -67,8 +67,8 @@ impl Edge {
         self.up = true;
         self.request_window = request_window.min(self.limits.request_window);
         self.forget_link();
-        self.wants
-            .extend(self.sessions.keys().map(|id| Want::Open(*id)));
+        self.pending
+            .extend(self.sessions.keys().map(|id| PendingRequest::Open(*id)));
     }
 
     pub(super) fn link_down(&mut self, out: &mut Vec<Output>) {
@@ -83,7 +83,7 @@ impl Edge {
     }
 
     fn forget_link(&mut self) {
-        self.wants.clear();
+        self.pending.clear();
         self.unanswered = 0;
         self.credit_deliveries = 0;
         self.credit_bytes = 0;
@@ -108,11 +108,11 @@ impl Edge {
         }
     }
 
-    /// Sends the requests whose turn it is.
-    pub(super) fn ask(&mut self, out: &mut Vec<Output>) {
+    /// Sends the requests that the window allows.
+    pub(super) fn send_requests(&mut self, out: &mut Vec<Output>) {
         while self.up
             && self.unanswered < self.request_window
-            && let Some(want) = self.wants.pop_front()
+            && let Some(want) = self.pending.pop_front()
         {
             if let Some(request) = self.request(want) {
                 self.unanswered += 1;
@@ -122,9 +122,9 @@ impl Edge {
     }
 
     /// Makes a request of a want, if it still stands.
-    fn request(&mut self, want: Want) -> Option<ToHub> {
+    fn request(&mut self, want: PendingRequest) -> Option<ToHub> {
         match want {
-            Want::Open(id) => {
+            PendingRequest::Open(id) => {
                 let session = self
                     .sessions
                     .get_mut(&id)
@@ -138,8 +138,8 @@ impl Edge {
                     interests: session.interests(),
                 })
             }
-            Want::Close(id) => Some(ToHub::Close { session: id }),
-            Want::Join(id, stream) => {
+            PendingRequest::Close(id) => Some(ToHub::Close { session: id }),
+            PendingRequest::Join(id, stream) => {
                 let session = self.sessions.get(&id).filter(|session| session.announced)?;
                 let interest = session.interest(&stream)?;
                 Some(ToHub::Join {
@@ -147,7 +147,7 @@ impl Edge {
                     interest,
                 })
             }
-            Want::Leave(id, stream) => {
+            PendingRequest::Leave(id, stream) => {
                 let announced = self
                     .sessions
                     .get(&id)
@@ -157,7 +157,7 @@ impl Edge {
                     stream,
                 })
             }
-            Want::Receipts(id) => {
+            PendingRequest::Receipts(id) => {
                 let session = self.sessions.get_mut(&id)?;
                 let receipts = session.take_receipts()?;
                 Some(ToHub::Receipts {
@@ -165,14 +165,14 @@ impl Edge {
                     receipts,
                 })
             }
-            Want::WatchPresence(id, stream) => {
+            PendingRequest::WatchPresence(id, stream) => {
                 let session = self.sessions.get(&id)?;
                 session.watches(&stream).then_some(ToHub::WatchPresence {
                     session: id,
                     stream,
                 })
             }
-            Want::UnwatchPresence(id, stream) => {
+            PendingRequest::UnwatchPresence(id, stream) => {
                 let session = self.sessions.get(&id).filter(|session| session.announced)?;
                 let unwatched = !session.watches(&stream);
                 unwatched.then_some(ToHub::UnwatchPresence {
@@ -180,7 +180,7 @@ impl Edge {
                     stream,
                 })
             }
-            Want::Fetch(id, stream) => {
+            PendingRequest::Fetch(id, stream) => {
                 let after = self.sessions.get(&id)?.fetching(&stream)?;
                 Some(ToHub::Fetch {
                     session: id,

@@ -13,7 +13,7 @@ const EXPIRE_TOGETHER_MS: Millis = 1_000;
 
 /// What was stored under a key.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct DedupeEntry {
     pub(super) body: u64,
     pub(super) lsn: Lsn,
     pub(super) id: EventId,
@@ -23,7 +23,7 @@ pub(super) struct Known {
 
 #[derive(Debug)]
 pub(super) struct Window {
-    known: BTreeMap<u128, Known>,
+    known: BTreeMap<u128, DedupeEntry>,
     /// Keys by age, with the instant at which each ends.
     order: VecDeque<(Millis, u128)>,
     lasts_ms: u64,
@@ -48,7 +48,7 @@ impl Window {
             .checked_sub(key.age_ms)
             .filter(|left| *left > 0)
         {
-            let known = Known {
+            let known = DedupeEntry {
                 body: key.dedupe.body,
                 lsn: 0,
                 id: key.id,
@@ -59,15 +59,15 @@ impl Window {
         }
     }
 
-    pub(super) fn find(&self, key: u128) -> Option<&Known> {
+    pub(super) fn find(&self, key: u128) -> Option<&DedupeEntry> {
         self.known.get(&key)
     }
 
-    pub(super) fn insert(&mut self, dedupe: DedupeKey, known: Known, now: Millis) {
+    pub(super) fn insert(&mut self, dedupe: DedupeKey, known: DedupeEntry, now: Millis) {
         self.insert_until(dedupe.key, known, now + self.lasts_ms);
     }
 
-    fn insert_until(&mut self, key: u128, known: Known, until: Millis) {
+    fn insert_until(&mut self, key: u128, known: DedupeEntry, until: Millis) {
         if self.known.len() >= self.max
             && let Some((_, oldest)) = self.order.pop_front()
         {

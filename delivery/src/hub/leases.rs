@@ -47,7 +47,7 @@ struct InFlight {
 }
 
 impl Leases {
-    /// A lease that the log holds open runs anew: nobody could renew it while
+    /// A lease that the log holds open starts over: nobody could renew it while
     /// the notifier was away.
     pub(super) fn recover(&mut self, lease: RecoveredLease, now: Millis) {
         let RecoveredLease {
@@ -145,7 +145,7 @@ impl Leases {
                 continue;
             };
             if lease.ends <= now {
-                // Until its failure is durable, it is asked for again and again.
+                // Until its failure is durable, it is announced again and again.
                 lease.ends = now + retry_ms;
                 let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
                 if !ending {
@@ -172,7 +172,7 @@ impl Leases {
         self.open.len()
     }
 
-    /// How many failures were asked for.
+    /// Failures announced so far.
     pub(super) fn lapsed(&self) -> u64 {
         self.lapsed
     }

@@ -32,7 +32,7 @@ pub struct Publish {
     pub dedupe: Option<DedupeKey>,
     /// Encoded `belfry.v1.Envelope`.
     pub envelope: Bytes,
-    /// The service that publishes it: only it hears of receipts.
+    /// The service that publishes it: only it may watch receipts.
     pub publisher: Arc<str>,
     /// The job that it belongs to, by publisher and id.
     pub job: Option<Arc<str>>,
@@ -79,7 +79,7 @@ pub enum Input {
     Refused,
     /// The log failed: nothing is acked any more (guarantee G3).
     Failed,
-    /// Answers [`Output::Read`]; empty if the log no longer has what was asked.
+    /// Answers [`Output::Read`]; empty if the log no longer has the event at `first`.
     Read {
         /// The read.
         read: ReadId,
@@ -109,7 +109,7 @@ pub enum Input {
         /// The message.
         message: ToHub,
     },
-    /// A publisher wants to hear of receipts. Answered by [`Output::Receipts`],
+    /// A publisher watches receipts. Answered by [`Output::Receipts`],
     /// or by [`Output::EndWatch`] if there are too many watches.
     WatchReceipts {
         /// The watch.
@@ -119,7 +119,7 @@ pub enum Input {
         /// Of what.
         subject: Subject,
     },
-    /// An operator wants to hear who comes and leaves. Answered by
+    /// An operator watches who comes and leaves. Answered by
     /// [`Output::Presence`], or by [`Output::EndWatch`].
     WatchPresence {
         /// The watch.
@@ -167,7 +167,7 @@ pub enum Output {
         /// The oldest offset still needed.
         first: u64,
     },
-    /// Tell an edge.
+    /// Send to an edge.
     Send {
         /// The link.
         link: LinkId,
@@ -177,16 +177,16 @@ pub enum Output {
     /// Publish something on the hub's own behalf, at once: as an ordinary publish
     /// whose reply nobody waits for.
     Announce(Announcement),
-    /// Tell a watch of receipts. The first one states what is known.
+    /// Notify a watch of receipts. The first one is a snapshot.
     Receipts {
         /// The watch.
         watch: WatchId,
         /// The receipts.
         receipts: Vec<Receipt>,
-        /// Events of which nothing will be heard.
+        /// Events of other publishers, or forgotten: no update will come.
         unknown: Vec<EventId>,
     },
-    /// Tell a watch of presence.
+    /// Notify a watch of presence.
     Presence {
         /// The watch.
         watch: WatchId,
@@ -213,7 +213,7 @@ pub enum Output {
     },
 }
 
-/// Of what receipts are to be heard.
+/// The events that a watch of receipts covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// Of all events of a job, by publisher and id.
@@ -231,11 +231,11 @@ pub enum Receipt {
         event: EventId,
         /// How far it got.
         state: ReceiptState,
-        /// Whose device.
+        /// The user of the device.
         user: Arc<str>,
         /// Which.
         device: Arc<str>,
-        /// When this was heard.
+        /// When the hub received this.
         at: Millis,
     },
     /// Its time to live ended before anyone of a stream had it.
@@ -261,7 +261,7 @@ pub enum Announcement {
         /// That event: encoded `belfry.v1.Envelope`.
         envelope: Bytes,
     },
-    /// An event was dealt with: the user's other devices take it away.
+    /// An event was dismissed or read: the user's other devices take it away.
     Retract {
         /// The user.
         user: Arc<str>,
@@ -320,7 +320,7 @@ pub struct Stats {
     pub pages: u64,
     /// Pages that needed the log.
     pub reads: u64,
-    /// Gaps told.
+    /// Gaps reported.
     pub gaps: u64,
     /// Gauge: publishes that wait for the log.
     pub unsynced: u64,
@@ -369,7 +369,7 @@ pub struct SessionInfo<'a> {
     pub edge: &'a str,
     /// Its number there.
     pub session: SessionId,
-    /// Whose it is.
+    /// The user that its token names.
     pub user: &'a str,
     /// Its public id.
     pub public_id: &'a str,

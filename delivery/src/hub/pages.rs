@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use super::{
     Hub, LinkId, Output, ReadId,
-    stream::{Room, Stand, Stream},
+    stream::{ResumePoint, Room, Stream},
 };
 use crate::{
     Millis, Position, StoredEvent, StreamName,
@@ -32,10 +32,10 @@ pub(super) struct PendingRead {
     request: FetchRequest,
     /// Where the reader stands.
     after: Position,
-    /// A gap to be told with the page.
+    /// A gap to be reported with the page.
     gap: Option<Gap>,
     /// The first event read is the one at `after`, to compare its check.
-    proves: bool,
+    verifies: bool,
 }
 
 impl Hub {
@@ -51,34 +51,34 @@ impl Hub {
             self.answer(link, request, (Vec::new(), gap), out);
             return Ok(());
         };
-        let (after, gap, proved) = match stream.stand(self.epoch, after) {
-            Stand::Gap(newer) => (newer.to, Some(merge(gap, newer)), true),
-            Stand::Proved => (after, gap, true),
-            Stand::Unproved => (after, gap, false),
+        let (after, gap, verified) = match stream.resume_at(self.epoch, after) {
+            ResumePoint::Gap(newer) => (newer.to, Some(merge(gap, newer)), true),
+            ResumePoint::Verified => (after, gap, true),
+            ResumePoint::Unverified => (after, gap, false),
         };
         let pending = PendingRead {
             link,
             request,
             after,
             gap,
-            proves: !proved,
+            verifies: !verified,
         };
         self.serve(pending, out)
     }
 
-    /// From memory if the position is proved and memory reaches back to it, from
+    /// From memory if the position is verified and memory reaches back to it, from
     /// the log otherwise.
     fn serve(&mut self, pending: PendingRead, out: &mut Vec<Output>) -> Result<(), LinkFault> {
         let PendingRead {
             link,
             after,
             gap,
-            proves,
+            verifies,
             ..
         } = pending;
         let mut events = Vec::new();
         let stream = self.streams.get(&pending.request.stream);
-        if !proves && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
+        if !verifies && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
             self.answer(link, pending.request, (events, gap), out);
             return Ok(());
         }
@@ -90,7 +90,7 @@ impl Hub {
         let read = self.next_read;
         self.next_read += 1;
         self.stats.reads += 1;
-        let first = if proves {
+        let first = if verifies {
             after.offset
         } else {
             after.offset + 1
@@ -142,13 +142,13 @@ impl Hub {
             request,
             after,
             gap,
-            proves,
+            verifies,
         } = pending;
         let Some(stream) = self.streams.get(&request.stream) else {
             self.answer(link, request, (Vec::new(), gap), out);
             return Ok(());
         };
-        let first = if proves {
+        let first = if verifies {
             after.offset
         } else {
             after.offset + 1
@@ -164,7 +164,7 @@ impl Hub {
             self.answer(link, request, (Vec::new(), gap), out);
             return Ok(());
         }
-        if proves {
+        if verifies {
             let at = events.remove(0);
             if at.check != after.check {
                 let lost = stream.gap_to_head(self.epoch, GapReason::Forked, after.offset);
@@ -180,7 +180,7 @@ impl Hub {
                 request,
                 after,
                 gap,
-                proves: false,
+                verifies: false,
             };
             return self.serve(pending, out);
         };

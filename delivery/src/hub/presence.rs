@@ -14,7 +14,7 @@ use alloc::{
 use crate::{Millis, link::Member};
 
 #[derive(Debug, Clone, Copy)]
-struct Here {
+struct PresenceEntry {
     sessions: usize,
     generation: u64,
     /// When the grace ends, once the last session has gone.
@@ -24,7 +24,7 @@ struct Here {
 /// The users of one scope: of the whole notifier, or of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    users: BTreeMap<Arc<str>, Here>,
+    users: BTreeMap<Arc<str>, PresenceEntry>,
     leaving: BTreeSet<(Millis, Arc<str>)>,
 }
 
@@ -39,7 +39,7 @@ impl Members {
             return None;
         }
         *generation += 1;
-        let here = Here {
+        let here = PresenceEntry {
             sessions: 1,
             generation: *generation,
             leaves: None,
@@ -102,7 +102,7 @@ impl Members {
     }
 }
 
-fn member(user: &Arc<str>, here: Here, online: bool) -> Member {
+fn member(user: &Arc<str>, here: PresenceEntry, online: bool) -> Member {
     Member {
         user: user.clone(),
         online,

@@ -4,7 +4,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Hub, Kind, Output, Phase, Publish, Reply, Ticket, Unsynced, dedupe::Known, route,
+    Hub, Kind, Output, Phase, Publish, Reply, Ticket, Unsynced, dedupe::DedupeEntry, route,
     stream::Stream,
 };
 use crate::{JobChange, JobMark, Lsn, Millis, Placement, Record, StreamName, link::Ephemeral};
@@ -38,7 +38,7 @@ impl Hub {
         let change = match publish.kind {
             Kind::Ephemeral { ref collapse_key } => {
                 let collapse_key = collapse_key.clone();
-                self.hand_on(ticket, publish, collapse_key, (now, out));
+                self.forward_ephemeral(ticket, publish, collapse_key, (now, out));
                 return Ok(());
             }
             Kind::Stored { change } => change,
@@ -111,7 +111,7 @@ impl Hub {
         let expires = publish.lives_ms.map(|lives| now.saturating_add(lives));
         let record = self.place(lsn, publish, mark);
         if let Some(dedupe) = record.dedupe {
-            let known = Known {
+            let known = DedupeEntry {
                 body: dedupe.body,
                 lsn,
                 id: record.id,
@@ -164,7 +164,7 @@ impl Hub {
     fn duplicate(
         &mut self,
         ticket: Ticket,
-        known: &Known,
+        known: &DedupeEntry,
         overloaded: bool,
         out: &mut Vec<Output>,
     ) -> Result<(), Reply> {
@@ -190,7 +190,7 @@ impl Hub {
         Ok(())
     }
 
-    fn hand_on(
+    fn forward_ephemeral(
         &mut self,
         ticket: Ticket,
         publish: Publish,

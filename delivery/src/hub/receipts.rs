@@ -201,10 +201,16 @@ impl Receipts {
             device: by.device.clone(),
             at: now,
         };
-        self.tell(id, job.as_ref(), &receipt, out);
+        self.notify(id, job.as_ref(), &receipt, out);
     }
 
-    fn tell(&self, id: EventId, job: Option<&Arc<str>>, receipt: &Receipt, out: &mut Vec<Output>) {
+    fn notify(
+        &self,
+        id: EventId,
+        job: Option<&Arc<str>>,
+        receipt: &Receipt,
+        out: &mut Vec<Output>,
+    ) {
         let watches = self.event_watches.range((id, 0)..=(id, WatchId::MAX));
         let of_event = watches.map(|(_, watch)| *watch);
         let of_job = job.into_iter().flat_map(|job| {
@@ -221,7 +227,7 @@ impl Receipts {
         }
     }
 
-    /// Says of which events nobody had heard when their time to live ended.
+    /// Reports the events that nobody had received when their time to live ended.
     pub(super) fn expire(&mut self, now: Millis, out: &mut Vec<Output>) {
         while self.expiring.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, id)) = self.expiring.pop_first()
@@ -233,12 +239,12 @@ impl Receipts {
             if event.incomplete {
                 continue;
             }
-            let unheard = event.placements.iter().filter(|placement| {
+            let undelivered = event.placements.iter().filter(|placement| {
                 let user = placement.stream.strip_prefix("user:");
                 let mut devices = devices.iter();
                 !devices.any(|device| user.is_none_or(|user| *device.user == *user))
             });
-            event.expired = unheard.map(|p| (p.stream.clone(), now)).collect();
+            event.expired = undelivered.map(|p| (p.stream.clone(), now)).collect();
             let (job, expired) = (event.job.clone(), event.expired.clone());
             for (stream, at) in expired {
                 let receipt = Receipt::Expired {
@@ -246,12 +252,12 @@ impl Receipts {
                     stream,
                     at,
                 };
-                self.tell(id, job.as_ref(), &receipt, out);
+                self.notify(id, job.as_ref(), &receipt, out);
             }
         }
     }
 
-    /// Tells what is known, and lets every change follow.
+    /// Sends a snapshot; every change follows.
     pub(super) fn watch(
         &mut self,
         watch: WatchId,

@@ -1,4 +1,4 @@
-//! The links to edges: credit, sessions, and what an edge was not told.
+//! The links to edges: credit, sessions, and what was not sent to an edge.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -117,7 +117,7 @@ impl Event<'_> {
 }
 
 /// One copy of an event for each edge that follows. An edge without credit
-/// delays nobody (guarantee G11): of a stored event it is told later that it is
+/// delays nobody (guarantee G11): for a stored event it is notified later that it is
 /// behind, an ephemeral one is gone.
 pub(super) fn route(
     links: &mut BTreeMap<LinkId, Link>,

@@ -7,7 +7,7 @@ use super::{
     pages::FetchRequest,
     receipts::Reporter,
     route::{Link, Session, session_of},
-    stream::{Stand, Stream},
+    stream::{ResumePoint, Stream},
 };
 use crate::{
     EventId, Millis, StreamName,
@@ -145,7 +145,7 @@ impl Hub {
         let user = session.user.clone();
         state.sessions.insert(number, session);
         if let Some(came) = self.users.add(&user, &mut self.generation) {
-            self.tell_presence(&[came], out);
+            self.notify_presence(&[came], out);
         }
         let joined = interests
             .into_iter()
@@ -230,14 +230,14 @@ impl Hub {
             if let Some(watched) = self.watched.get_mut(&name)
                 && let Some(came) = watched.members.add(&session.user, &mut self.generation)
             {
-                watched.tell(&mut self.links, &name, Arc::new([came]), out);
+                watched.notify(&mut self.links, &name, Arc::new([came]), out);
             }
         }
         let (at, gap) = match interest.from {
             None => (stream.head_position(self.epoch), None),
-            Some(from) => match stream.stand(self.epoch, from) {
-                Stand::Gap(gap) => (gap.to, Some(gap)),
-                Stand::Proved | Stand::Unproved => (from, None),
+            Some(from) => match stream.resume_at(self.epoch, from) {
+                ResumePoint::Gap(gap) => (gap.to, Some(gap)),
+                ResumePoint::Verified | ResumePoint::Unverified => (from, None),
             },
         };
         self.stats.gaps += u64::from(gap.is_some());

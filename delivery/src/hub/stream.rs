@@ -13,11 +13,11 @@ use crate::{
 
 /// Where a reader may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stand {
+pub(super) enum ResumePoint {
     /// After its position, which is known to be of this history.
-    Proved,
+    Verified,
     /// After its position, once the record there was read and compared.
-    Unproved,
+    Unverified,
     /// After a gap.
     Gap(Gap),
 }
@@ -133,27 +133,31 @@ impl Stream {
     }
 
     /// Whether a reader at `from` can go on, and how (guarantee G9).
-    pub(super) fn stand(&self, epoch: u64, from: Position) -> Stand {
+    pub(super) fn resume_at(&self, epoch: u64, from: Position) -> ResumePoint {
         if from.epoch != epoch {
-            return Stand::Gap(self.gap_to_first(epoch, GapReason::EpochChanged, from.offset));
+            return ResumePoint::Gap(self.gap_to_first(
+                epoch,
+                GapReason::EpochChanged,
+                from.offset,
+            ));
         }
         if from.offset > self.head {
-            return Stand::Gap(self.gap_to_head(epoch, GapReason::Ahead, from.offset));
+            return ResumePoint::Gap(self.gap_to_head(epoch, GapReason::Ahead, from.offset));
         }
         if from.offset + 1 < self.first {
-            return Stand::Gap(self.gap_to_first(epoch, GapReason::Trimmed, from.offset));
+            return ResumePoint::Gap(self.gap_to_first(epoch, GapReason::Trimmed, from.offset));
         }
         match self.check_at(from.offset) {
-            Some(check) if check == from.check => Stand::Proved,
-            Some(_) => Stand::Gap(self.gap_to_head(epoch, GapReason::Forked, from.offset)),
+            Some(check) if check == from.check => ResumePoint::Verified,
+            Some(_) => ResumePoint::Gap(self.gap_to_head(epoch, GapReason::Forked, from.offset)),
             // The record there is gone, so nothing can prove that it was ours. A
             // gap without missing events is the honest answer, unless we gave
             // out this very position, check unknown, at the end of a gap.
             None if from.offset + 1 == self.first => match from.check {
-                0 => Stand::Proved,
-                _ => Stand::Gap(self.gap_to_first(epoch, GapReason::Trimmed, from.offset)),
+                0 => ResumePoint::Verified,
+                _ => ResumePoint::Gap(self.gap_to_first(epoch, GapReason::Trimmed, from.offset)),
             },
-            None => Stand::Unproved,
+            None => ResumePoint::Unverified,
         }
     }
 

@@ -1,8 +1,8 @@
-//! Who is told of presence: operators of everybody's, edges of the streams that
+//! Who is notified of presence: operators of everybody's, edges of the streams that
 //! their sessions watch.
 //!
-//! An edge without credit is not told of a change; as soon as it has credit it is
-//! told the whole presence of the stream anew. So it is late, never wrong, and
+//! An edge without credit is not notified of a change; as soon as it has credit it
+//! gets a new snapshot of the stream's presence. So it is late, never wrong, and
 //! costs no memory here.
 
 use alloc::{
@@ -30,8 +30,8 @@ pub(super) struct WatchedStream {
 }
 
 impl WatchedStream {
-    /// Tells every edge where somebody watches.
-    pub(super) fn tell(
+    /// Notifies every edge where somebody watches.
+    pub(super) fn notify(
         &self,
         links: &mut BTreeMap<LinkId, Link>,
         stream: &StreamName,
@@ -98,8 +98,8 @@ impl Hub {
         });
     }
 
-    /// Tells operators who came or left.
-    pub(super) fn tell_presence(&self, changes: &[Member], out: &mut Vec<Output>) {
+    /// Notifies operators of who came or left.
+    pub(super) fn notify_presence(&self, changes: &[Member], out: &mut Vec<Output>) {
         for (watch, users) in &self.presence_watches {
             let meant = changes
                 .iter()
@@ -119,7 +119,7 @@ impl Hub {
     pub(super) fn expire_presence(&mut self, now: Millis, out: &mut Vec<Output>) {
         let left = self.users.expire(now, &mut self.generation);
         if !left.is_empty() {
-            self.tell_presence(&left, out);
+            self.notify_presence(&left, out);
         }
         if self.watched_due.is_none_or(|due| due > now) {
             return;
@@ -134,7 +134,7 @@ impl Hub {
         for (stream, watched) in &mut *watched {
             let left = watched.members.expire(now, generation);
             for some in left.chunks(limits.presence_members) {
-                watched.tell(links, stream, some.into(), out);
+                watched.notify(links, stream, some.into(), out);
             }
         }
         let watched = watched.values();
@@ -244,7 +244,7 @@ impl Hub {
         }
     }
 
-    /// Tells an edge that has credit again the presence that it was not told.
+    /// Sends snapshots of what was left out to an edge that has credit again.
     pub(super) fn catch_up_presence(&mut self, link: LinkId, out: &mut Vec<Output>) {
         let Some(state) = self.links.get_mut(&link) else {
             return;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Around, Session, State, Want, queue::Collapsed};
+use super::{PendingRequest, Session, SessionContext, State, queue::Collapsed};
 use crate::{
     Position, StreamName,
     edge::{Notice, Output},
@@ -12,35 +12,34 @@ use crate::{
 
 impl Session {
     /// The link is cut: every stream has to be joined again.
-    pub(crate) fn link_down(&mut self, around: &mut Around<'_>) {
+    pub(crate) fn link_down(&mut self, context: &mut SessionContext<'_>) {
         self.announced = false;
         for followed in &mut self.followed {
             followed.state = State::Joining;
         }
-        self.receipts_unheard(around);
-        self.notice(Notice::Degraded, around);
+        self.receipts_unacked(context);
+        self.notice(Notice::Degraded, context);
     }
 
-    pub(crate) fn opened(&mut self, joined: Vec<Joined>, around: &mut Around<'_>) {
+    pub(crate) fn opened(&mut self, joined: Vec<Joined>, context: &mut SessionContext<'_>) {
         if self.welcomed {
-            self.notice(Notice::Recovered, around);
+            self.notice(Notice::Recovered, context);
         } else {
             self.welcomed = true;
-            let told = joined
+            let positions = joined
                 .iter()
-                .filter_map(|j| Some((j.stream.clone(), self.told_at(j)?)));
-            let streams = told.collect();
-            self.notice(Notice::Connected { streams }, around);
+                .filter_map(|j| Some((j.stream.clone(), self.reported_position(j)?)));
+            let streams = positions.collect();
+            self.notice(Notice::Connected { streams }, context);
         }
         for joined in joined {
-            self.joined(joined, around);
+            self.joined(joined, context);
         }
-        self.report_again(around);
+        self.report_again(context);
     }
 
-    /// Where the client is told that it stands. Before a gap is told it stands
-    /// where it said, so that a cut in between does not hide the gap.
-    fn told_at(&self, joined: &Joined) -> Option<Position> {
+    /// The position reported to the client. Before a gap it is the client's own, so that a cut in between does not hide the gap.
+    fn reported_position(&self, joined: &Joined) -> Option<Position> {
         let followed = self.followed.iter().find(|f| f.stream == joined.stream)?;
         Some(match joined.gap {
             Some(_) => followed.at.unwrap_or(joined.at),
@@ -48,8 +47,8 @@ impl Session {
         })
     }
 
-    pub(crate) fn joined(&mut self, joined: Joined, around: &mut Around<'_>) {
-        let told_at = self.told_at(&joined);
+    pub(crate) fn joined(&mut self, joined: Joined, context: &mut SessionContext<'_>) {
+        let reported_position = self.reported_position(&joined);
         let Some(followed) = self.find(&joined.stream) else {
             return;
         };
@@ -58,20 +57,20 @@ impl Session {
             return;
         }
         if core::mem::take(&mut followed.reply_pending)
-            && let Some(at) = told_at
+            && let Some(at) = reported_position
         {
             self.notice(
                 Notice::Subscribed {
                     stream: joined.stream.clone(),
                     at,
                 },
-                around,
+                context,
             );
         }
-        self.settle(joined, around);
+        self.settle(joined, context);
     }
 
-    fn settle(&mut self, joined: Joined, around: &mut Around<'_>) {
+    fn settle(&mut self, joined: Joined, context: &mut SessionContext<'_>) {
         let Joined {
             stream,
             at,
@@ -90,7 +89,7 @@ impl Session {
             followed.state = State::Behind;
         }
         if followed.state == State::Joining {
-            // What was heard before may be of another epoch.
+            // What was received before may be of another epoch.
             followed.goal = head;
             followed.at = Some(at);
             followed.state = if head > at.offset {
@@ -104,14 +103,14 @@ impl Session {
                         stream: stream.clone(),
                         gap,
                     },
-                    around,
+                    context,
                 );
             }
         }
         for event in latest {
-            self.ephemeral(&stream, event, around);
+            self.ephemeral(&stream, event, context);
         }
-        self.catch_up(around);
+        self.catch_up(context);
     }
 
     /// A live stored event of a stream that it may follow.
@@ -119,9 +118,9 @@ impl Session {
         &mut self,
         stream: &StreamName,
         event: &StoredEvent,
-        around: &mut Around<'_>,
+        context: &mut SessionContext<'_>,
     ) {
-        let fits = self.fits(event.envelope.len(), around.limits);
+        let fits = self.fits(event.envelope.len(), context.limits);
         let Some(followed) = self.find(stream) else {
             return;
         };
@@ -138,14 +137,14 @@ impl Session {
         }
         if event.offset == at.offset + 1 && fits {
             (at.offset, at.check) = (event.offset, event.check);
-            self.hand_on(stream, event.envelope.clone(), around);
+            self.forward(stream, event.envelope.clone(), context);
             return;
         }
         followed.state = State::Behind;
         if !fits {
-            *around.dropped += 1;
+            *context.dropped += 1;
         }
-        self.catch_up(around);
+        self.catch_up(context);
     }
 
     /// A live ephemeral event, or one kept for those who join.
@@ -153,7 +152,7 @@ impl Session {
         &mut self,
         stream: &StreamName,
         event: Ephemeral,
-        around: &mut Around<'_>,
+        context: &mut SessionContext<'_>,
     ) {
         let Ephemeral {
             collapse_key,
@@ -166,7 +165,7 @@ impl Session {
             return;
         }
         if self.blocked_since.is_none() {
-            around.out.push(Output::Write {
+            context.out.push(Output::Write {
                 session: self.id,
                 frame: envelope,
             });
@@ -174,16 +173,16 @@ impl Session {
         }
         match self
             .queue
-            .collapse(stream, collapse_key, envelope, around.limits)
+            .collapse(stream, collapse_key, envelope, context.limits)
         {
-            Collapsed::Replaced => *around.collapsed += 1,
+            Collapsed::Replaced => *context.collapsed += 1,
             Collapsed::Queued => {}
-            Collapsed::NoRoom => *around.dropped += 1,
+            Collapsed::NoRoom => *context.dropped += 1,
         }
     }
 
     /// The page that a fetch requested.
-    pub(crate) fn page(&mut self, page: Page, around: &mut Around<'_>) {
+    pub(crate) fn page(&mut self, page: Page, context: &mut SessionContext<'_>) {
         let Page {
             stream,
             requested_from,
@@ -211,11 +210,11 @@ impl Session {
                     stream: stream.clone(),
                     gap,
                 },
-                around,
+                context,
             );
         }
         for event in events {
-            let fits = self.fits(event.envelope.len(), around.limits);
+            let fits = self.fits(event.envelope.len(), context.limits);
             let Some(at) = self.find(&stream).and_then(|f| f.at.as_mut()) else {
                 return;
             };
@@ -224,11 +223,11 @@ impl Session {
                 continue;
             }
             if !fits {
-                *around.dropped += 1;
+                *context.dropped += 1;
                 break;
             }
             (at.offset, at.check) = (event.offset, event.check);
-            self.hand_on(&stream, event.envelope, around);
+            self.forward(&stream, event.envelope, context);
         }
         let Some(followed) = self.find(&stream) else {
             return;
@@ -240,13 +239,18 @@ impl Session {
             State::Behind
         };
         for event in latest {
-            self.ephemeral(&stream, event, around);
+            self.ephemeral(&stream, event, context);
         }
-        self.catch_up(around);
+        self.catch_up(context);
     }
 
     /// The edge was not given all live events of a stream.
-    pub(crate) fn behind(&mut self, stream: &StreamName, head: u64, around: &mut Around<'_>) {
+    pub(crate) fn behind(
+        &mut self,
+        stream: &StreamName,
+        head: u64,
+        context: &mut SessionContext<'_>,
+    ) {
         let Some(followed) = self.find(stream) else {
             return;
         };
@@ -254,12 +258,12 @@ impl Session {
         let at = followed.at.map_or(0, |at| at.offset);
         if followed.state == State::Live && head > at {
             followed.state = State::Behind;
-            self.catch_up(around);
+            self.catch_up(context);
         }
     }
 
     /// Asks for what is missing, if the socket takes data and nothing waits.
-    pub(super) fn catch_up(&mut self, around: &mut Around<'_>) {
+    pub(super) fn catch_up(&mut self, context: &mut SessionContext<'_>) {
         if self.blocked_since.is_some() || !self.queue.is_empty() {
             return;
         }
@@ -269,9 +273,9 @@ impl Session {
             .filter(|f| f.state == State::Behind)
         {
             followed.state = State::Fetching;
-            around
-                .wants
-                .push_back(Want::Fetch(self.id, followed.stream.clone()));
+            context
+                .pending
+                .push_back(PendingRequest::Fetch(self.id, followed.stream.clone()));
         }
     }
 }

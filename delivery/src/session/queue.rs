@@ -65,7 +65,7 @@ impl Queue {
     }
 
     pub(super) fn push_notice(&mut self, notice: Notice) {
-        // Of a link that goes and comes only the last word matters.
+        // Of a link that goes and comes only the last state matters.
         if matches!(notice, Notice::Degraded | Notice::Recovered) {
             self.items
                 .retain(|item| !matches!(item, Item::Notice(Notice::Degraded | Notice::Recovered)));
@@ -101,7 +101,7 @@ impl Queue {
         Collapsed::Queued
     }
 
-    /// Hands everything on, in order.
+    /// Forwards everything, in order.
     pub(super) fn drain(&mut self, session: SessionId, out: &mut Vec<Output>) {
         self.bytes = 0;
         for item in core::mem::take(&mut self.items) {

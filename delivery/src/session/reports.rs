@@ -1,12 +1,12 @@
 //! What a session's client reports of events, and the presence that it watches.
 //!
 //! Receipts wait for the link, bounded, the highest state of each event. Presence
-//! is a state: a client that does not read is not told of each change, but anew
-//! once it reads again.
+//! is a state: a client that does not read is not notified of each change, but
+//! gets a new snapshot once it reads again.
 
 use alloc::vec::Vec;
 
-use super::{Around, Session, Want};
+use super::{PendingRequest, Session, SessionContext};
 use crate::{
     EventId, StreamName,
     edge::Notice,
@@ -15,13 +15,13 @@ use crate::{
 
 /// How far a client knows a presence that it watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// A snapshot was asked for.
-    Asked,
+pub(super) enum WatchState {
+    /// A snapshot was requested.
+    Requested,
     /// All of it.
-    Whole,
+    Complete,
     /// Something was left out.
-    Missed,
+    Incomplete,
 }
 
 impl Session {
@@ -29,31 +29,35 @@ impl Session {
     pub(crate) fn reported(
         &mut self,
         receipts: Vec<(EventId, ReceiptState)>,
-        around: &mut Around<'_>,
+        context: &mut SessionContext<'_>,
     ) {
         let waited = !self.receipts.is_empty();
-        self.keep_receipts(receipts, around);
+        self.keep_receipts(receipts, context);
         if !waited && self.announced && self.receipts_sent.is_empty() {
-            around.wants.push_back(Want::Receipts(self.id));
+            context.pending.push_back(PendingRequest::Receipts(self.id));
         }
     }
 
-    fn keep_receipts(&mut self, receipts: Vec<(EventId, ReceiptState)>, around: &mut Around<'_>) {
+    fn keep_receipts(
+        &mut self,
+        receipts: Vec<(EventId, ReceiptState)>,
+        context: &mut SessionContext<'_>,
+    ) {
         for (event, state) in receipts {
             let known = self.receipts.iter_mut().find(|(id, _)| *id == event);
             if let Some((_, known)) = known {
                 *known = state.max(*known);
                 continue;
             }
-            if self.receipts.len() >= around.limits.session_receipts {
+            if self.receipts.len() >= context.limits.session_receipts {
                 self.receipts.remove(0);
-                *around.receipts_dropped += 1;
+                *context.receipts_dropped += 1;
             }
             self.receipts.push((event, state));
         }
     }
 
-    /// What waits for the link, all at once; kept until the hub has heard it.
+    /// What waits for the link, all at once; kept until the hub has acknowledged it.
     pub(crate) fn take_receipts(&mut self) -> Option<Vec<(EventId, ReceiptState)>> {
         if !self.announced || self.receipts.is_empty() || !self.receipts_sent.is_empty() {
             return None;
@@ -62,32 +66,32 @@ impl Session {
         Some(self.receipts_sent.clone())
     }
 
-    /// The hub has heard what was sent.
-    pub(crate) fn receipts_heard(&mut self, around: &mut Around<'_>) {
+    /// The hub has acknowledged what was sent.
+    pub(crate) fn receipts_acked(&mut self, context: &mut SessionContext<'_>) {
         self.receipts_sent = Vec::new();
         if !self.receipts.is_empty() {
-            around.wants.push_back(Want::Receipts(self.id));
+            context.pending.push_back(PendingRequest::Receipts(self.id));
         }
     }
 
-    /// The link is cut: whether the hub heard what was sent is not known.
-    pub(super) fn receipts_unheard(&mut self, around: &mut Around<'_>) {
+    /// The link is cut: whether the hub received what was sent is unknown.
+    pub(super) fn receipts_unacked(&mut self, context: &mut SessionContext<'_>) {
         let later = core::mem::take(&mut self.receipts);
         self.receipts = core::mem::take(&mut self.receipts_sent);
-        self.keep_receipts(later, around);
+        self.keep_receipts(later, context);
     }
 
     /// The link is up again: what waited goes out, and what was watched is watched
     /// again.
-    pub(super) fn report_again(&mut self, around: &mut Around<'_>) {
+    pub(super) fn report_again(&mut self, context: &mut SessionContext<'_>) {
         if !self.receipts.is_empty() {
-            around.wants.push_back(Want::Receipts(self.id));
+            context.pending.push_back(PendingRequest::Receipts(self.id));
         }
-        for (stream, told) in &mut self.watching {
-            *told = Told::Asked;
-            around
-                .wants
-                .push_back(Want::WatchPresence(self.id, stream.clone()));
+        for (stream, state) in &mut self.watching {
+            *state = WatchState::Requested;
+            context
+                .pending
+                .push_back(PendingRequest::WatchPresence(self.id, stream.clone()));
         }
     }
 
@@ -100,68 +104,68 @@ impl Session {
     }
 
     /// The client wants to know who follows a stream; true if it may: it follows
-    /// the stream itself. Asked for twice, it is told twice.
-    pub(crate) fn watch(&mut self, stream: &StreamName, around: &mut Around<'_>) -> bool {
+    /// the stream itself. Each request is answered.
+    pub(crate) fn watch(&mut self, stream: &StreamName, context: &mut SessionContext<'_>) -> bool {
         if self.find(stream).is_none() {
             let stream = stream.clone();
-            self.notice(Notice::NotFollowed { stream }, around);
+            self.notice(Notice::NotFollowed { stream }, context);
             return false;
         }
         if !self.watching.iter().any(|(watched, _)| watched == stream) {
-            self.watching.push((stream.clone(), Told::Asked));
+            self.watching.push((stream.clone(), WatchState::Requested));
         }
         if self.announced {
-            around
-                .wants
-                .push_back(Want::WatchPresence(self.id, stream.clone()));
+            context
+                .pending
+                .push_back(PendingRequest::WatchPresence(self.id, stream.clone()));
         }
         true
     }
 
-    pub(crate) fn unwatch(&mut self, stream: &StreamName, around: &mut Around<'_>) {
+    pub(crate) fn unwatch(&mut self, stream: &StreamName, context: &mut SessionContext<'_>) {
         let before = self.watching.len();
         self.watching.retain(|(watched, _)| watched != stream);
         if self.watching.len() < before && self.announced {
-            around
-                .wants
-                .push_back(Want::UnwatchPresence(self.id, stream.clone()));
+            context
+                .pending
+                .push_back(PendingRequest::UnwatchPresence(self.id, stream.clone()));
         }
     }
 
     /// Who follows a stream, or who came and left.
-    pub(crate) fn presence(&mut self, presence: &Presence, around: &mut Around<'_>) {
+    pub(crate) fn presence(&mut self, presence: &Presence, context: &mut SessionContext<'_>) {
         let blocked = self.blocked_since.is_some();
         let watched = self
             .watching
             .iter_mut()
             .find(|(watched, _)| *watched == presence.stream);
-        let Some((_, told)) = watched else {
+        let Some((_, state)) = watched else {
             return;
         };
         if blocked {
-            *told = Told::Missed;
+            *state = WatchState::Incomplete;
             return;
         }
         // After a change was left out only a snapshot is of use.
-        if *told == Told::Whole || presence.total.is_some() {
-            *told = Told::Whole;
-            self.notice(Notice::Presence(presence.clone()), around);
+        if *state == WatchState::Complete || presence.total.is_some() {
+            *state = WatchState::Complete;
+            self.notice(Notice::Presence(presence.clone()), context);
         }
     }
 
-    /// The socket takes data again: asks anew for what it was not told.
-    pub(super) fn catch_up_presence(&mut self, around: &mut Around<'_>) {
+    /// The socket takes data again: requests snapshots of what was left out.
+    pub(super) fn catch_up_presence(&mut self, context: &mut SessionContext<'_>) {
         if !self.announced {
             return;
         }
-        for (stream, told) in &mut self.watching {
-            if *told != Told::Missed {
+        for (stream, state) in &mut self.watching {
+            if *state != WatchState::Incomplete {
                 continue;
             }
-            *told = Told::Asked;
-            around
-                .wants
-                .push_back(Want::WatchPresence(self.id, stream.clone()));
+            *state = WatchState::Requested;
+            context
+                .pending
+                .push_back(PendingRequest::WatchPresence(self.id, stream.clone()));
         }
     }
 }

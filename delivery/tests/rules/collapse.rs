@@ -6,7 +6,7 @@ use delivery::{
     link::{ToEdge, ToHub},
 };
 
-use crate::world::{EDGE, Heard, World, text};
+use crate::world::{EDGE, Outcome, World, text};
 
 fn world() -> World {
     let mut world = World::new(Limits::default());
@@ -56,13 +56,16 @@ fn keys_have_windows_of_their_own_and_events_without_a_key_have_none() {
     }
 }
 
-fn order(heard: &Heard) -> Vec<String> {
-    let told = heard.sent.iter().filter_map(|(_, message)| match message {
-        ToEdge::Ephemeral { event, .. } => Some(text(event)),
-        ToEdge::Live { event, .. } => Some(format!("{:?}", event.envelope)),
-        _ => None,
-    });
-    told.collect()
+fn order(outcome: &Outcome) -> Vec<String> {
+    let reported = outcome
+        .sent
+        .iter()
+        .filter_map(|(_, message)| match message {
+            ToEdge::Ephemeral { event, .. } => Some(text(event)),
+            ToEdge::Live { event, .. } => Some(format!("{:?}", event.envelope)),
+            _ => None,
+        });
+    reported.collect()
 }
 
 #[test]
@@ -71,8 +74,8 @@ fn the_end_of_a_job_lets_out_what_waits_first_and_forgets_it() {
     tell(&mut world, "k", "1");
     assert!(tell(&mut world, "k", "2").is_empty());
     let done = world.stored("done", Some(JobChange::Ended));
-    let heard = world.publish(done);
-    assert_eq!(order(&heard), ["2", "b\"done\""]);
+    let outcome = world.publish(done);
+    assert_eq!(order(&outcome), ["2", "b\"done\""]);
     assert!(world.pass(10_000).ephemeral().is_empty());
     assert_eq!(world.hub.stats().latest, 0);
 }
@@ -83,19 +86,19 @@ fn what_comes_after_the_end_is_not_kept_for_those_who_join() {
     let done = world.stored("done", Some(JobChange::Ended));
     world.publish(done);
     tell(&mut world, "k", "late");
-    let heard = world.open(EDGE, 2, "u1");
-    let ToEdge::Opened { joined, .. } = &heard.sent[0].1 else {
-        panic!("{:?}", heard.sent)
+    let outcome = world.open(EDGE, 2, "u1");
+    let ToEdge::Opened { joined, .. } = &outcome.sent[0].1 else {
+        panic!("{:?}", outcome.sent)
     };
     assert!(joined[0].latest.is_empty());
     // The job goes on after all: its news is worth keeping again.
     let started = world.stored("started", None);
     world.publish(started);
     tell(&mut world, "k", "again");
-    world.edge_says(EDGE, ToHub::Close { session: 2 });
-    let heard = world.open(EDGE, 2, "u1");
-    let Some((_, ToEdge::Opened { joined, .. })) = heard.sent.first() else {
-        panic!("{:?}", heard.sent)
+    world.edge_sends(EDGE, ToHub::Close { session: 2 });
+    let outcome = world.open(EDGE, 2, "u1");
+    let Some((_, ToEdge::Opened { joined, .. })) = outcome.sent.first() else {
+        panic!("{:?}", outcome.sent)
     };
     assert_eq!(joined[0].latest.len(), 1);
 }
@@ -105,9 +108,9 @@ fn who_joins_in_a_window_gets_the_newest_even_if_it_has_not_gone_out() {
     let mut world = world();
     tell(&mut world, "k", "1");
     tell(&mut world, "k", "2");
-    let heard = world.open(EDGE, 2, "u1");
-    let ToEdge::Opened { joined, .. } = &heard.sent[0].1 else {
-        panic!("{:?}", heard.sent)
+    let outcome = world.open(EDGE, 2, "u1");
+    let ToEdge::Opened { joined, .. } = &outcome.sent[0].1 else {
+        panic!("{:?}", outcome.sent)
     };
     assert_eq!(text(&joined[0].latest[0]), "2");
 }

@@ -17,7 +17,7 @@ use crate::world::queue;
 struct Driver {
     edge: Edge,
     to_hub: Vec<ToHub>,
-    told: Vec<Notice>,
+    reported: Vec<Notice>,
     /// Offsets that the client was given, counted.
     written: Vec<u64>,
 }
@@ -27,7 +27,7 @@ impl Driver {
         let mut driver = Self {
             edge: Edge::new(limits),
             to_hub: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
             written: Vec::new(),
         };
         driver.welcome();
@@ -52,21 +52,21 @@ impl Driver {
         for output in out {
             match output {
                 Output::ToHub(message) => self.to_hub.push(message),
-                Output::Notify { notice, .. } => self.told.push(notice),
+                Output::Notify { notice, .. } => self.reported.push(notice),
                 Output::Write { .. } => self.written.push(self.written.len() as u64 + 1),
                 other => panic!("{other:?}"),
             }
         }
     }
 
-    fn hear(&mut self, message: ToEdge) {
+    fn receive(&mut self, message: ToEdge) {
         let charged = 0;
         self.feed(Input::FromHub { message, charged });
     }
 
     fn welcome(&mut self) {
         let request_window = 16;
-        self.hear(ToEdge::Welcome {
+        self.receive(ToEdge::Welcome {
             epoch: 1,
             request_window,
         });
@@ -81,7 +81,7 @@ impl Driver {
             gap: None,
             latest: Vec::new(),
         };
-        self.hear(ToEdge::Opened {
+        self.receive(ToEdge::Opened {
             session: 1,
             joined: vec![joined],
         });
@@ -109,11 +109,11 @@ impl Driver {
     }
 
     fn presence(&mut self) -> Vec<Presence> {
-        let told = self.told.drain(..).filter_map(|notice| match notice {
+        let reported = self.reported.drain(..).filter_map(|notice| match notice {
             Notice::Presence(presence) => Some(presence),
             _ => None,
         });
-        told.collect()
+        reported.collect()
     }
 }
 
@@ -139,10 +139,10 @@ fn receipts_wait_for_the_answer_before_and_only_the_highest_state_goes_out() {
     driver.report(1, ReceiptState::Displayed);
     driver.report(2, ReceiptState::Delivered);
     assert!(driver.reported().is_empty());
-    driver.hear(ToEdge::ReceiptsAcked { session: 1 });
+    driver.receive(ToEdge::ReceiptsAcked { session: 1 });
     let both = [(1, ReceiptState::Read), (2, ReceiptState::Delivered)];
     assert_eq!(driver.reported(), [both]);
-    driver.hear(ToEdge::ReceiptsAcked { session: 1 });
+    driver.receive(ToEdge::ReceiptsAcked { session: 1 });
     assert!(driver.reported().is_empty());
 }
 
@@ -206,23 +206,23 @@ fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
         session: 1,
         presence: presence(Some(1)),
     };
-    driver.hear(now.clone());
-    driver.hear(ToEdge::Presence(presence(None)));
+    driver.receive(now.clone());
+    driver.receive(ToEdge::Presence(presence(None)));
     assert_eq!(driver.presence().len(), 2);
     driver.feed(Input::Blocked { session: 1 });
     for _ in 0..1_000 {
-        driver.hear(ToEdge::Presence(presence(None)));
+        driver.receive(ToEdge::Presence(presence(None)));
     }
     driver.feed(Input::Writable { session: 1 });
     assert!(driver.presence().is_empty(), "nothing was queued");
     assert_eq!(driver.watches(), 1);
     // Changes that come before the snapshot do not make a whole.
-    driver.hear(ToEdge::Presence(presence(None)));
+    driver.receive(ToEdge::Presence(presence(None)));
     assert!(driver.presence().is_empty());
     driver.feed(Input::Blocked { session: 1 });
     driver.feed(Input::Writable { session: 1 });
     assert_eq!(driver.watches(), 0, "it was requested already");
-    driver.hear(now);
+    driver.receive(now);
     assert_eq!(driver.presence(), [presence(Some(1))]);
 }
 
@@ -236,7 +236,7 @@ fn presence_of_a_queue_that_is_not_followed_is_refused_and_unwatched_is_unwatche
         },
     });
     assert!(matches!(
-        driver.told.pop(),
+        driver.reported.pop(),
         Some(Notice::NotFollowed { .. })
     ));
     let stream = queue();
@@ -249,7 +249,7 @@ fn presence_of_a_queue_that_is_not_followed_is_refused_and_unwatched_is_unwatche
         session: 1,
         message: ClientMessage::UnwatchPresence { stream },
     });
-    driver.hear(ToEdge::Presence(presence(None)));
+    driver.receive(ToEdge::Presence(presence(None)));
     assert!(driver.presence().is_empty());
 }
 
@@ -281,7 +281,7 @@ fn page(requested_from: u64, offset: u64) -> ToEdge {
 fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
     let mut driver = Driver::new(Limits::default());
     let (stream, head) = (queue(), 9);
-    driver.hear(ToEdge::Behind { stream, head });
+    driver.receive(ToEdge::Behind { stream, head });
     let stream = queue();
     driver.feed(Input::Client {
         session: 1,
@@ -312,16 +312,16 @@ fn the_answer_to_a_subscription_that_ended_is_not_taken_for_the_newer_ones() {
     };
     // The older of two answers says that it stands at the head: not what was requested.
     for joined in [other, joined] {
-        driver.hear(ToEdge::Joined { session: 1, joined });
+        driver.receive(ToEdge::Joined { session: 1, joined });
     }
     driver.to_hub.clear();
-    driver.hear(page(0, 1));
+    driver.receive(page(0, 1));
     // Now the second page was requested; the first one's duplicate comes.
-    driver.hear(page(0, 1));
+    driver.receive(page(0, 1));
     assert_eq!(driver.written, [1]);
     let stands = driver.edge.session(1).and_then(|s| s.position("queue:q"));
     assert_eq!(stands.map(|at| at.offset), Some(1));
-    driver.hear(page(1, 2));
+    driver.receive(page(1, 2));
     assert_eq!(driver.written, [1, 2]);
 }
 
@@ -337,8 +337,8 @@ fn nothing_of_a_stream_that_was_left_follows_once_the_client_reads_again() {
     let mut driver = Driver::new(Limits::default());
     driver.feed(Input::Blocked { session: 1 });
     let (stream, key) = (queue(), "job-1");
-    driver.hear(live(1));
-    driver.hear(ToEdge::Ephemeral {
+    driver.receive(live(1));
+    driver.receive(ToEdge::Ephemeral {
         stream: stream.clone(),
         event: Ephemeral {
             collapse_key: Some(key.into()),
@@ -354,19 +354,19 @@ fn nothing_of_a_stream_that_was_left_follows_once_the_client_reads_again() {
         session: 1,
         message: ClientMessage::Unsubscribe { stream },
     });
-    driver.told.clear();
+    driver.reported.clear();
     assert_eq!(driver.edge.session(1).map(Session::queued_bytes), Some(0));
     // Live events that were on the way come too late.
-    driver.hear(live(2));
+    driver.receive(live(2));
     driver.feed(Input::Writable { session: 1 });
     assert_eq!(driver.written, [0_u64; 0], "events of the stream were kept");
     assert!(
         matches!(
-            &driver.told[..],
+            &driver.reported[..],
             [Notice::Pong, Notice::Unsubscribed { .. }]
         ),
         "{:?}",
-        driver.told
+        driver.reported
     );
 }
 
@@ -381,7 +381,7 @@ fn what_waits_of_other_streams_stays_when_one_is_left() {
         },
     });
     let at = Position::start(1);
-    driver.hear(ToEdge::Joined {
+    driver.receive(ToEdge::Joined {
         session: 1,
         joined: Joined {
             stream: "queue:other".into(),
@@ -393,7 +393,7 @@ fn what_waits_of_other_streams_stays_when_one_is_left() {
         },
     });
     driver.feed(Input::Blocked { session: 1 });
-    driver.hear(live(1));
+    driver.receive(live(1));
     let stream = "queue:other".into();
     driver.feed(Input::Client {
         session: 1,
@@ -407,7 +407,7 @@ fn what_waits_of_other_streams_stays_when_one_is_left() {
 fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
     let mut driver = Driver::new(Limits::default());
     driver.feed(Input::Blocked { session: 1 });
-    driver.hear(live(1));
+    driver.receive(live(1));
     driver.feed(Input::LinkDown);
     driver.welcome();
     let stands = Position {
@@ -424,7 +424,7 @@ fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
         from: 1,
         to,
     };
-    driver.hear(ToEdge::Opened {
+    driver.receive(ToEdge::Opened {
         session: 1,
         joined: vec![Joined {
             stream: queue(),
@@ -443,6 +443,6 @@ fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
     driver.feed(Input::Writable { session: 1 });
     // The client never had event 1: a gap from there would hide it.
     assert_eq!(driver.written, [0_u64; 0]);
-    let gaps = driver.told.iter();
+    let gaps = driver.reported.iter();
     assert_eq!(gaps.filter(|n| matches!(n, Notice::Gap { .. })).count(), 0);
 }

@@ -1,4 +1,4 @@
-//! A job that goes silent fails, once; one that is heard of does not.
+//! A job that goes silent fails, once; one that is outcome of does not.
 
 use delivery::{
     JobChange, Limits,
@@ -22,9 +22,9 @@ fn a_lease_that_lapses_comes_to_one_stored_failure_where_the_job_began() {
     let started = world.leased(60_000);
     world.publish(started);
     assert!(world.pass(59_999).announced.is_empty());
-    let heard = world.pass(60_000);
-    let [Announcement::Stalled { streams, .. }] = &heard.announced[..] else {
-        panic!("{:?}", heard.announced)
+    let outcome = world.pass(60_000);
+    let [Announcement::Stalled { streams, .. }] = &outcome.announced[..] else {
+        panic!("{:?}", outcome.announced)
     };
     assert_eq!(&*streams[0], "user:u1");
     world.pass(10_000_000);
@@ -81,8 +81,8 @@ fn a_late_success_follows_the_failure_and_changes_nothing_else() {
     world.publish(started);
     world.pass(60_000);
     let done = world.stored("done", Some(JobChange::Ended));
-    let heard = world.publish(done);
-    assert!(matches!(heard.replies[0].1, Reply::Accepted { .. }));
+    let outcome = world.publish(done);
+    assert!(matches!(outcome.replies[0].1, Reply::Accepted { .. }));
     world.pass(10_000_000);
     assert_eq!(failures(&world), 1);
     assert_eq!(world.log.last().expect("a record").envelope, "done");
@@ -139,8 +139,8 @@ fn while_the_failure_is_on_its_way_no_second_one_is_asked_for() {
     // The log refuses it: it is tried again until it is durable.
     world.feed(Input::Refused);
     world.log_runs = true;
-    let heard = world.pass(602_000);
-    assert_eq!(heard.announced.len(), 1);
+    let outcome = world.pass(602_000);
+    assert_eq!(outcome.announced.len(), 1);
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn a_failure_that_is_refused_is_no_sign_of_life_of_its_job() {
     world.publish(started);
     world.log_runs = false;
     for second in 60..70 {
-        let heard = world.pass(second * 1_000);
-        assert_eq!(heard.announced.len(), 1, "at {second} s");
+        let outcome = world.pass(second * 1_000);
+        assert_eq!(outcome.announced.len(), 1, "at {second} s");
         world.feed(Input::Refused);
     }
     // News of the worker is.
@@ -213,11 +213,11 @@ fn one_lease_too_many_is_refused_and_one_more_of_a_known_job_is_not() {
         job: Some("p\0other".into()),
         ..world.leased(60_000)
     };
-    let heard = world.publish(other);
-    assert_eq!(heard.replies[0].1, Reply::TooManyLeases);
+    let outcome = world.publish(other);
+    assert_eq!(outcome.replies[0].1, Reply::TooManyLeases);
     let again = world.leased(60_000);
-    let heard = world.publish(again);
-    assert!(matches!(heard.replies[0].1, Reply::Accepted { .. }));
+    let outcome = world.publish(again);
+    assert!(matches!(outcome.replies[0].1, Reply::Accepted { .. }));
 }
 
 #[test]
@@ -234,8 +234,8 @@ fn only_changes_of_a_lease_are_recorded() {
     ];
     for (publish, recorded) in kinds {
         let what = publish.envelope.clone();
-        let heard = world.publish(publish);
-        assert_eq!(heard.appended[0].job.is_some(), recorded, "{what:?}");
+        let outcome = world.publish(publish);
+        assert_eq!(outcome.appended[0].job.is_some(), recorded, "{what:?}");
     }
     let ephemeral = world.progress("k", "p");
     assert!(matches!(ephemeral.kind, Kind::Ephemeral { .. }));

@@ -6,7 +6,7 @@ use delivery::{
     link::{ReceiptState, ToEdge},
 };
 
-use crate::world::{EDGE, Heard, World};
+use crate::world::{EDGE, Outcome, World};
 
 const WATCH: u64 = 100;
 
@@ -26,14 +26,17 @@ fn publish(world: &mut World) -> u128 {
     id
 }
 
-/// Device and state of what a watch heard.
-fn told(heard: &Heard) -> Vec<(String, ReceiptState)> {
-    let receipts = heard.receipts.iter().flat_map(|(_, receipts, _)| receipts);
-    let told = receipts.map(|receipt| match receipt {
+/// Device and state of what a watch outcome.
+fn receipts_of(outcome: &Outcome) -> Vec<(String, ReceiptState)> {
+    let receipts = outcome
+        .receipts
+        .iter()
+        .flat_map(|(_, receipts, _)| receipts);
+    let reported = receipts.map(|receipt| match receipt {
         Receipt::Device { device, state, .. } => (device.to_string(), *state),
         Receipt::Expired { .. } => panic!("{receipt:?}"),
     });
-    told.collect()
+    reported.collect()
 }
 
 #[test]
@@ -41,39 +44,51 @@ fn a_watch_hears_what_is_known_and_then_every_rise_once() {
     let mut world = world();
     let id = publish(&mut world);
     world.report(1, id, ReceiptState::Delivered);
-    let heard = world.watch(WATCH, "p", Subject::Events(vec![id]));
-    assert_eq!(told(&heard), [("device-1".into(), ReceiptState::Delivered)]);
+    let outcome = world.watch(WATCH, "p", Subject::Events(vec![id]));
+    assert_eq!(
+        receipts_of(&outcome),
+        [("device-1".into(), ReceiptState::Delivered)]
+    );
     let again = world.report(1, id, ReceiptState::Delivered);
     assert!(again.receipts.is_empty());
-    let heard = world.report(1, id, ReceiptState::Displayed);
-    assert_eq!(told(&heard), [("device-1".into(), ReceiptState::Displayed)]);
+    let outcome = world.report(1, id, ReceiptState::Displayed);
+    assert_eq!(
+        receipts_of(&outcome),
+        [("device-1".into(), ReceiptState::Displayed)]
+    );
     let late = world.report(1, id, ReceiptState::Delivered);
     assert!(late.receipts.is_empty(), "states only rise");
     let other = world.report(2, id, ReceiptState::Delivered);
-    assert_eq!(told(&other), [("device-2".into(), ReceiptState::Delivered)]);
+    assert_eq!(
+        receipts_of(&other),
+        [("device-2".into(), ReceiptState::Delivered)]
+    );
     world.feed(Input::Unwatch { watch: WATCH });
-    let heard = world.report(2, id, ReceiptState::Read);
-    assert!(heard.receipts.is_empty());
+    let outcome = world.report(2, id, ReceiptState::Read);
+    assert!(outcome.receipts.is_empty());
 }
 
 #[test]
 fn a_watch_of_a_job_hears_of_events_that_come_later() {
     let mut world = world();
-    let heard = world.watch(WATCH, "p", Subject::Job("p\0job".into()));
-    assert!(heard.receipts[0].1.is_empty());
+    let outcome = world.watch(WATCH, "p", Subject::Job("p\0job".into()));
+    assert!(outcome.receipts[0].1.is_empty());
     let id = publish(&mut world);
-    let heard = world.report(1, id, ReceiptState::Read);
-    assert_eq!(told(&heard), [("device-1".into(), ReceiptState::Read)]);
+    let outcome = world.report(1, id, ReceiptState::Read);
+    assert_eq!(
+        receipts_of(&outcome),
+        [("device-1".into(), ReceiptState::Read)]
+    );
 }
 
 #[test]
 fn an_event_of_another_service_is_as_unknown_as_none() {
     let mut world = world();
     let id = publish(&mut world);
-    let heard = world.watch(WATCH, "q", Subject::Events(vec![id, 999]));
-    assert_eq!(heard.receipts, [(WATCH, vec![], vec![id, 999])]);
-    let heard = world.report(1, id, ReceiptState::Read);
-    assert!(heard.receipts.is_empty());
+    let outcome = world.watch(WATCH, "q", Subject::Events(vec![id, 999]));
+    assert_eq!(outcome.receipts, [(WATCH, vec![], vec![id, 999])]);
+    let outcome = world.report(1, id, ReceiptState::Read);
+    assert!(outcome.receipts.is_empty());
 }
 
 #[test]
@@ -81,8 +96,8 @@ fn a_session_reports_only_of_what_it_was_given() {
     let mut world = world();
     let id = publish(&mut world);
     world.watch(WATCH, "p", Subject::Events(vec![id]));
-    let heard = world.report(3, id, ReceiptState::Read);
-    assert!(heard.receipts.is_empty() && heard.announced.is_empty());
+    let outcome = world.report(3, id, ReceiptState::Read);
+    assert!(outcome.receipts.is_empty() && outcome.announced.is_empty());
     world.report(3, 999, ReceiptState::Read);
     assert_eq!(world.hub.stats().receipts_ignored, 2);
 }
@@ -97,20 +112,20 @@ fn what_one_device_read_is_taken_from_the_others_once() {
             .announced
             .is_empty()
     );
-    let heard = world.report(1, id, ReceiptState::Dismissed);
+    let outcome = world.report(1, id, ReceiptState::Dismissed);
     let retract = Announcement::Retract {
         user: "u1".into(),
         event: id,
         state: ReceiptState::Dismissed,
     };
-    assert_eq!(heard.announced, [retract]);
-    assert_eq!(heard.ephemeral(), [format!("retract/{id}")]);
+    assert_eq!(outcome.announced, [retract]);
+    assert_eq!(outcome.ephemeral(), [format!("retract/{id}")]);
     assert!(world.report(1, id, ReceiptState::Read).announced.is_empty());
     assert!(world.report(2, id, ReceiptState::Read).announced.is_empty());
     // Who joins later hears of it too.
-    let heard = world.open(EDGE, 4, "u1");
-    let ToEdge::Opened { joined, .. } = &heard.sent[0].1 else {
-        panic!("{:?}", heard.sent)
+    let outcome = world.open(EDGE, 4, "u1");
+    let ToEdge::Opened { joined, .. } = &outcome.sent[0].1 else {
+        panic!("{:?}", outcome.sent)
     };
     assert_eq!(joined[0].latest.len(), 1);
 }
@@ -171,17 +186,17 @@ fn what_nobody_had_when_its_time_ended_expired_and_what_somebody_had_did_not() {
     world.publish(to_both);
     world.watch(WATCH, "p", Subject::Events(vec![id]));
     world.report(1, id, ReceiptState::Delivered);
-    let heard = world.pass(1_000);
+    let outcome = world.pass(1_000);
     let expired = |at| Receipt::Expired {
         event: id,
         stream: "user:u2".into(),
         at,
     };
-    assert_eq!(heard.receipts, [(WATCH, vec![expired(1_000)], vec![])]);
+    assert_eq!(outcome.receipts, [(WATCH, vec![expired(1_000)], vec![])]);
     world.pass(5_000);
-    let heard = world.watch(WATCH + 1, "p", Subject::Events(vec![id]));
-    assert_eq!(heard.receipts[0].1.len(), 2);
-    assert_eq!(heard.receipts[0].1[1], expired(1_000));
+    let outcome = world.watch(WATCH + 1, "p", Subject::Events(vec![id]));
+    assert_eq!(outcome.receipts[0].1.len(), 2);
+    assert_eq!(outcome.receipts[0].1[1], expired(1_000));
 }
 
 #[test]
@@ -197,8 +212,8 @@ fn the_oldest_events_are_forgotten_first_and_nothing_grows() {
     world.open(EDGE, 2, "u1");
     let ids: Vec<_> = (0..5).map(|_| publish(&mut world)).collect();
     assert_eq!(world.hub.stats().tracked_events, 3);
-    let heard = world.watch(WATCH, "p", Subject::Events(ids.clone()));
-    assert_eq!(heard.receipts[0].2, ids[..2]);
+    let outcome = world.watch(WATCH, "p", Subject::Events(ids.clone()));
+    assert_eq!(outcome.receipts[0].2, ids[..2]);
     for id in &ids {
         world.report(1, *id, ReceiptState::Delivered);
         world.report(2, *id, ReceiptState::Delivered);
@@ -215,8 +230,8 @@ fn a_watch_too_many_is_ended() {
         ..Limits::default()
     });
     world.watch(1, "p", Subject::Job("p\0a".into()));
-    let heard = world.watch(2, "p", Subject::Job("p\0b".into()));
-    assert_eq!(heard.ended_watches, [2]);
+    let outcome = world.watch(2, "p", Subject::Job("p\0b".into()));
+    assert_eq!(outcome.ended_watches, [2]);
 }
 
 #[test]
@@ -226,6 +241,6 @@ fn an_ephemeral_event_has_no_receipts() {
     assert!(matches!(progress.kind, Kind::Ephemeral { .. }));
     let id = progress.id;
     world.publish(progress);
-    let heard = world.watch(WATCH, "p", Subject::Events(vec![id]));
-    assert_eq!(heard.receipts[0].2, [id]);
+    let outcome = world.watch(WATCH, "p", Subject::Events(vec![id]));
+    assert_eq!(outcome.receipts[0].2, [id]);
 }

@@ -16,7 +16,7 @@ pub(crate) const OTHER_EDGE: u64 = 2;
 
 /// What came out, sorted by whom it concerns.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Outcome {
     pub(crate) replies: Vec<(Ticket, Reply)>,
     pub(crate) appended: Vec<Record>,
     pub(crate) announced: Vec<Announcement>,
@@ -26,7 +26,7 @@ pub(crate) struct Heard {
     pub(crate) ended_watches: Vec<WatchId>,
 }
 
-impl Heard {
+impl Outcome {
     /// Envelopes of ephemeral events that went out, as text.
     pub(crate) fn ephemeral(&self) -> Vec<String> {
         let events = self.sent.iter().filter_map(|(_, message)| match message {
@@ -36,9 +36,9 @@ impl Heard {
         events.collect()
     }
 
-    /// Presence of streams that edges were told.
+    /// Presence of streams that edges were reported.
     pub(crate) fn stream_presence(&self) -> Vec<(u64, Presence)> {
-        let told = self
+        let reported = self
             .sent
             .iter()
             .filter_map(|(edge, message)| match message {
@@ -47,7 +47,7 @@ impl Heard {
                 }
                 _ => None,
             });
-        told.collect()
+        reported.collect()
     }
 }
 
@@ -112,14 +112,14 @@ impl World {
     }
 
     /// Feeds the hub, and whatever it asks for on its own behalf.
-    pub(crate) fn feed(&mut self, input: Input) -> Heard {
-        let mut heard = Heard::default();
+    pub(crate) fn feed(&mut self, input: Input) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             let mut out = Vec::new();
             self.hub.handle(input, self.now, &mut out);
             for output in out {
-                self.hear(output, &mut heard, &mut inputs);
+                self.on_output(output, &mut outcome, &mut inputs);
             }
             if inputs.is_empty() && self.log_runs && !self.waiting.is_empty() {
                 self.log.append(&mut self.waiting);
@@ -130,33 +130,33 @@ impl World {
                 });
             }
         }
-        heard
+        outcome
     }
 
-    fn hear(&mut self, output: Output, heard: &mut Heard, inputs: &mut Vec<Input>) {
+    fn on_output(&mut self, output: Output, outcome: &mut Outcome, inputs: &mut Vec<Input>) {
         match output {
             Output::Append(record) => {
-                heard.appended.push(record.clone());
+                outcome.appended.push(record.clone());
                 self.waiting.push(record);
             }
-            Output::Reply { ticket, reply } => heard.replies.push((ticket, reply)),
+            Output::Reply { ticket, reply } => outcome.replies.push((ticket, reply)),
             Output::Announce(announcement) => {
                 inputs.push(self.announce(&announcement));
-                heard.announced.push(announcement);
+                outcome.announced.push(announcement);
             }
-            Output::Send { link, message } => heard.sent.push((link, message)),
+            Output::Send { link, message } => outcome.sent.push((link, message)),
             Output::Receipts {
                 watch,
                 receipts,
                 unknown,
-            } => heard.receipts.push((watch, receipts, unknown)),
+            } => outcome.receipts.push((watch, receipts, unknown)),
             Output::Presence {
                 watch,
                 members,
                 snapshot,
                 ..
-            } => heard.presence.push((watch, members.to_vec(), snapshot)),
-            Output::EndWatch { watch } => heard.ended_watches.push(watch),
+            } => outcome.presence.push((watch, members.to_vec(), snapshot)),
+            Output::EndWatch { watch } => outcome.ended_watches.push(watch),
             Output::Read { .. } | Output::Trim { .. } => {}
             Output::End { link, fault } => panic!("link {link} ended: {fault:?}"),
         }
@@ -184,17 +184,17 @@ impl World {
     }
 
     /// Lets time pass as a driver would.
-    pub(crate) fn pass(&mut self, until: Millis) -> Heard {
-        let mut all = Heard::default();
+    pub(crate) fn pass(&mut self, until: Millis) -> Outcome {
+        let mut all = Outcome::default();
         while let Some(due) = self.hub.next_deadline().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            let heard = self.feed(Input::Deadline);
-            all.replies.extend(heard.replies);
-            all.appended.extend(heard.appended);
-            all.announced.extend(heard.announced);
-            all.sent.extend(heard.sent);
-            all.receipts.extend(heard.receipts);
-            all.presence.extend(heard.presence);
+            let outcome = self.feed(Input::Deadline);
+            all.replies.extend(outcome.replies);
+            all.appended.extend(outcome.appended);
+            all.announced.extend(outcome.announced);
+            all.sent.extend(outcome.sent);
+            all.receipts.extend(outcome.receipts);
+            all.presence.extend(outcome.presence);
             let next = self.hub.next_deadline();
             assert!(next.is_none_or(|next| next > self.now), "stuck at {due}");
         }
@@ -235,7 +235,7 @@ impl World {
         }
     }
 
-    pub(crate) fn publish(&mut self, publish: Publish) -> Heard {
+    pub(crate) fn publish(&mut self, publish: Publish) -> Outcome {
         let ticket = self.number();
         self.feed(Input::Publish { ticket, publish })
     }
@@ -250,13 +250,13 @@ impl World {
     }
 
     /// A session of `user`, which follows its own stream, `everyone` and queue q.
-    pub(crate) fn open(&mut self, link: u64, session: SessionId, user: &str) -> Heard {
+    pub(crate) fn open(&mut self, link: u64, session: SessionId, user: &str) -> Outcome {
         let streams = [format!("user:{user}"), "everyone".into(), "queue:q".into()];
         let interests = streams.map(|stream| Interest {
             stream: stream.into(),
             from: None,
         });
-        self.edge_says(
+        self.edge_sends(
             link,
             ToHub::Open {
                 session,
@@ -268,16 +268,16 @@ impl World {
         )
     }
 
-    pub(crate) fn edge_says(&mut self, link: u64, message: ToHub) -> Heard {
+    pub(crate) fn edge_sends(&mut self, link: u64, message: ToHub) -> Outcome {
         self.feed(Input::FromEdge { link, message })
     }
 
-    pub(crate) fn report(&mut self, session: u64, event: u128, state: ReceiptState) -> Heard {
+    pub(crate) fn report(&mut self, session: u64, event: u128, state: ReceiptState) -> Outcome {
         let receipts = vec![(event, state)];
-        self.edge_says(EDGE, ToHub::Receipts { session, receipts })
+        self.edge_sends(EDGE, ToHub::Receipts { session, receipts })
     }
 
-    pub(crate) fn watch(&mut self, watch: WatchId, publisher: &str, subject: Subject) -> Heard {
+    pub(crate) fn watch(&mut self, watch: WatchId, publisher: &str, subject: Subject) -> Outcome {
         self.feed(Input::WatchReceipts {
             watch,
             publisher: publisher.into(),

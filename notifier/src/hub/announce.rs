@@ -1,5 +1,5 @@
 //! What the hub has published on its own behalf: the failure of a job whose
-//! lease lapsed, and the word that a notification was dealt with.
+//! lease lapsed, and the retraction of an event that was dismissed or read.
 
 use std::{sync::Arc, time::SystemTime};
 

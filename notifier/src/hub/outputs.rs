@@ -41,7 +41,8 @@ impl<L: Log> HubTask<L> {
                 unknown,
             } => {
                 let now = self.now();
-                self.watchers.tell_receipts(watch, (receipts, unknown), now);
+                self.watchers
+                    .add_receipt_update(watch, (receipts, unknown), now);
             }
             Output::Presence {
                 watch,
@@ -55,7 +56,7 @@ impl<L: Log> HubTask<L> {
                     snapshot,
                     settling,
                 };
-                self.watchers.tell_presence(watch, news, now);
+                self.watchers.add_presence_update(watch, news, now);
             }
             Output::EndWatch { watch } => self.watchers.end(watch, WatchEnd::TooMany),
             Output::End { link, fault } => {
@@ -76,8 +77,8 @@ impl<L: Log> HubTask<L> {
             .spawn(async move { (read, log.read(stream, first, events, bytes).await) });
     }
 
-    /// One batch for each link and turn, one piece of news for each watch. Credit is within the channel's capacity,
-    /// so a full one is a bug; a closed one is an edge that has gone.
+    /// One batch for each link and turn, one update for each watch. Credit is within
+    /// the channel's capacity, so a full one is a bug; a closed one is an edge that has gone.
     pub(super) fn flush(&mut self) {
         let full: Vec<LinkId> = self
             .outboxes

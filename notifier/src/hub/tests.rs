@@ -95,8 +95,8 @@ impl World {
         log.leases = leases;
         let log = Arc::new(log);
         let (publishes, calls) = mpsc::channel(16);
-        let (commands, asked) = mpsc::channel(16);
-        let ended = tokio::spawn(HubTask::new(limits, Arc::clone(&log)).run(calls, asked));
+        let (commands, requests) = mpsc::channel(16);
+        let ended = tokio::spawn(HubTask::new(limits, Arc::clone(&log)).run(calls, requests));
         Self {
             steps,
             publishes,
@@ -242,7 +242,7 @@ async fn any_event_of_a_job_renews_its_lease_and_silence_ends_it_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_the_log_held_open_has_its_whole_time_anew() {
+async fn a_lease_that_the_log_held_open_has_its_whole_time_again() {
     let world = World::with_leases(Limits::default(), recovered());
     let started = Instant::now();
     world.steps.send(Step::Store).await.unwrap();

@@ -1,7 +1,7 @@
 //! Where the news of watches go: those of one turn together, so that a burst of
 //! receipts does not end a watch that reads.
 //!
-//! What always holds: a watch hears everything from its snapshot on, in order, or
+//! What always holds: a watch receives everything from its snapshot on, in order, or
 //! is ended; what waits for it is bounded.
 
 use std::{collections::BTreeMap, mem::take};
@@ -16,14 +16,14 @@ use tokio::sync::{mpsc::Sender, oneshot};
 use crate::watch::{ENTRIES, PresenceUpdate, ReceiptUpdate, Watch, WatchEnd};
 
 #[derive(Debug)]
-enum News {
+enum Updates {
     Receipts(Sender<ReceiptUpdate>, Vec<Receipt>),
     Presence(Sender<PresenceUpdate>, Vec<Member>),
 }
 
 #[derive(Debug)]
 struct Watcher {
-    news: News,
+    news: Updates,
     ended: oneshot::Sender<WatchEnd>,
     /// It has its snapshot.
     begun: bool,
@@ -49,7 +49,7 @@ impl Watchers {
             ended,
         } = to;
         let _ = number.send(watch);
-        self.add(watch, News::Receipts(news, Vec::new()), ended);
+        self.add(watch, Updates::Receipts(news, Vec::new()), ended);
     }
 
     pub(super) fn add_presence(&mut self, watch: WatchId, to: Watch<PresenceUpdate>) {
@@ -59,10 +59,10 @@ impl Watchers {
             ended,
         } = to;
         let _ = number.send(watch);
-        self.add(watch, News::Presence(news, Vec::new()), ended);
+        self.add(watch, Updates::Presence(news, Vec::new()), ended);
     }
 
-    fn add(&mut self, watch: WatchId, news: News, ended: oneshot::Sender<WatchEnd>) {
+    fn add(&mut self, watch: WatchId, news: Updates, ended: oneshot::Sender<WatchEnd>) {
         let watcher = Watcher {
             news,
             ended,
@@ -77,7 +77,7 @@ impl Watchers {
         self.all.remove(&watch);
     }
 
-    /// Ends a watch and tells its caller why.
+    /// Ends a watch and notifies its caller why.
     pub(super) fn end(&mut self, watch: WatchId, why: WatchEnd) {
         if let Some(watcher) = self.all.remove(&watch) {
             let _ = watcher.ended.send(why);
@@ -99,7 +99,7 @@ impl Watchers {
     }
 
     /// The first receipts are the snapshot, even if there are none.
-    pub(super) fn tell_receipts(
+    pub(super) fn add_receipt_update(
         &mut self,
         watch: WatchId,
         (receipts, unknown): (Vec<Receipt>, Vec<EventId>),
@@ -108,7 +108,7 @@ impl Watchers {
         let Some(watcher) = self.touch(watch) else {
             return;
         };
-        let News::Receipts(to, gathered) = &mut watcher.news else {
+        let Updates::Receipts(to, gathered) = &mut watcher.news else {
             return;
         };
         if !watcher.begun {
@@ -128,11 +128,16 @@ impl Watchers {
         }
     }
 
-    pub(super) fn tell_presence(&mut self, watch: WatchId, news: PresenceUpdate, now: Millis) {
+    pub(super) fn add_presence_update(
+        &mut self,
+        watch: WatchId,
+        news: PresenceUpdate,
+        now: Millis,
+    ) {
         let Some(watcher) = self.touch(watch) else {
             return;
         };
-        let News::Presence(to, gathered) = &mut watcher.news else {
+        let Updates::Presence(to, gathered) = &mut watcher.news else {
             return;
         };
         if news.snapshot {
@@ -169,7 +174,7 @@ impl Watcher {
             return;
         }
         let sent = match &mut self.news {
-            News::Receipts(to, gathered) if !gathered.is_empty() => {
+            Updates::Receipts(to, gathered) if !gathered.is_empty() => {
                 let news = ReceiptUpdate {
                     receipts: take(gathered),
                     unknown: Vec::new(),
@@ -178,7 +183,7 @@ impl Watcher {
                 };
                 to.try_send(news).is_ok()
             }
-            News::Presence(to, gathered) if !gathered.is_empty() => {
+            Updates::Presence(to, gathered) if !gathered.is_empty() => {
                 let news = PresenceUpdate {
                     members: take(gathered).into(),
                     snapshot: false,

@@ -12,19 +12,20 @@ pub(crate) const WINDOW_MS: u64 = 100;
 
 /// What an event was, to who published it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum JobEvent {
     Leased(Arc<str>),
     Progress(Arc<str>, u64),
     Done(Arc<str>),
     Stalled(Arc<str>),
 }
 
-impl What {
+impl JobEvent {
     pub(crate) fn job(&self) -> &Arc<str> {
         match self {
-            What::Leased(job) | What::Progress(job, _) | What::Done(job) | What::Stalled(job) => {
-                job
-            }
+            JobEvent::Leased(job)
+            | JobEvent::Progress(job, _)
+            | JobEvent::Done(job)
+            | JobEvent::Stalled(job) => job,
         }
     }
 }
@@ -33,14 +34,14 @@ impl What {
 struct Job {
     lease_ms: u64,
     /// When the hub last took in news of it.
-    news_at: u64,
+    active_at: u64,
     /// When its end last became durable.
     ended_at: Option<u64>,
 }
 
 #[derive(Default)]
 pub(crate) struct Jobs {
-    what: BTreeMap<EventId, What>,
+    what: BTreeMap<EventId, JobEvent>,
     known: BTreeMap<Arc<str>, Job>,
     /// When each progress was taken in.
     taken_at: BTreeMap<EventId, u64>,
@@ -53,7 +54,7 @@ impl Jobs {
         self.known.entry(job.clone()).or_default().lease_ms = lease_ms;
     }
 
-    pub(crate) fn note(&mut self, id: EventId, what: What) {
+    pub(crate) fn note(&mut self, id: EventId, what: JobEvent) {
         self.what.insert(id, what);
     }
 
@@ -62,27 +63,27 @@ impl Jobs {
         let Some(what) = self.what.get(&id) else {
             return;
         };
-        if let What::Stalled(_) = what {
+        if let JobEvent::Stalled(_) = what {
             return;
         }
         self.taken_at.insert(id, now);
         if let Some(job) = self.known.get_mut(what.job()) {
-            job.news_at = now;
+            job.active_at = now;
         }
     }
 
-    /// The notifier started: leases run anew.
+    /// The notifier started: leases run again.
     pub(crate) fn restarted(&mut self, now: u64) {
         self.out.clear();
         for job in self.known.values_mut() {
-            job.news_at = now;
+            job.active_at = now;
         }
     }
 
     /// The hub wants the failure of a job published.
     pub(crate) fn lapsed(&self, job: &Arc<str>, now: u64) {
         let known = self.known[job];
-        let silent = now - known.news_at;
+        let silent = now - known.active_at;
         assert!(
             silent >= known.lease_ms,
             "{job:?} fails after {silent} ms of silence, its lease is {}",
@@ -92,7 +93,7 @@ impl Jobs {
 
     /// An event became durable.
     pub(crate) fn durable(&mut self, id: EventId, now: u64) {
-        if let Some(What::Done(job) | What::Stalled(job)) = self.what.get(&id)
+        if let Some(JobEvent::Done(job) | JobEvent::Stalled(job)) = self.what.get(&id)
             && let Some(job) = self.known.get_mut(job)
         {
             job.ended_at = Some(now);
@@ -101,7 +102,7 @@ impl Jobs {
 
     /// Progress goes out on a link.
     pub(crate) fn goes_out(&mut self, link: u64, id: EventId, now: u64) {
-        let Some(What::Progress(job, number)) = self.what.get(&id) else {
+        let Some(JobEvent::Progress(job, number)) = self.what.get(&id) else {
             return;
         };
         let ended_at = self.known[job].ended_at;
@@ -128,17 +129,17 @@ impl Jobs {
         let mut open: BTreeMap<&Arc<str>, bool> = BTreeMap::new();
         for (_, record) in &disk.records {
             match self.what.get(&record.id) {
-                Some(What::Leased(job)) => {
+                Some(JobEvent::Leased(job)) => {
                     open.insert(job, true);
                 }
-                Some(What::Done(job)) => {
+                Some(JobEvent::Done(job)) => {
                     open.insert(job, false);
                 }
-                Some(What::Stalled(job)) => {
+                Some(JobEvent::Stalled(job)) => {
                     let was = open.insert(job, false);
                     assert_eq!(was, Some(true), "{job:?} failed without an open lease");
                 }
-                Some(What::Progress(..)) | None => {}
+                Some(JobEvent::Progress(..)) | None => {}
             }
         }
     }

@@ -11,7 +11,7 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// The watch begins anew; says nothing of who left meanwhile.
+    /// The watch begins again; says nothing of who left meanwhile.
     pub(crate) fn snapshot(&mut self, members: &[Member]) {
         self.online.clear();
         self.newest = 0;

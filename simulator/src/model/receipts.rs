@@ -1,4 +1,4 @@
-//! Receipts: true, rising, and no word of expiry after somebody had it.
+//! Receipts: true, rising, and no expiry after somebody had it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use delivery::{
 #[derive(Default)]
 pub(crate) struct Receipts {
     reported: BTreeSet<(EventId, Arc<str>, ReceiptState)>,
-    told: BTreeMap<(WatchId, EventId, Arc<str>), ReceiptState>,
+    notified: BTreeMap<(WatchId, EventId, Arc<str>), ReceiptState>,
     expired: BTreeSet<(WatchId, EventId, Arc<str>)>,
     retracted: BTreeSet<(EventId, Arc<str>)>,
 }
@@ -25,8 +25,8 @@ impl Receipts {
         self.reported.insert((event, device, state));
     }
 
-    /// A publisher is told.
-    pub(crate) fn told(&mut self, watch: WatchId, receipt: &Receipt) {
+    /// A publisher is notified.
+    pub(crate) fn notified(&mut self, watch: WatchId, receipt: &Receipt) {
         match receipt {
             Receipt::Device {
                 event,
@@ -39,13 +39,15 @@ impl Receipts {
                     self.reported.contains(&(*event, device.clone(), *state)),
                     "{device} never said {state:?}"
                 );
-                let before = self.told.insert((watch, *event, device.clone()), *state);
+                let before = self
+                    .notified
+                    .insert((watch, *event, device.clone()), *state);
                 assert!(before < Some(*state), "{before:?} then {state:?}");
                 let stream = Arc::from(format!("user:{user}"));
-                self.told.insert((watch, *event, stream), *state);
+                self.notified.insert((watch, *event, stream), *state);
             }
             Receipt::Expired { event, stream, .. } => {
-                let delivered = self.told.contains_key(&(watch, *event, stream.clone()));
+                let delivered = self.notified.contains_key(&(watch, *event, stream.clone()));
                 assert!(!delivered, "{stream} had it, and it expired");
                 let new = self.expired.insert((watch, *event, stream.clone()));
                 assert!(new, "{stream}: expired twice");

@@ -55,7 +55,7 @@ report! {
     duplicates,
     /// Keys used again with another body.
     reused_keys,
-    /// Gaps told.
+    /// Gaps reported.
     gaps,
     /// Gaps because the history was another.
     forks,
@@ -79,13 +79,13 @@ report! {
     switched,
     /// Jobs begun.
     jobs,
-    /// Jobs that failed because nothing was heard of them.
+    /// Jobs that failed because they went silent.
     stalled,
     /// Jobs whose worker came back after that.
     late,
     /// Progress that never went out, because newer came.
     collapsed,
-    /// Receipts that a publisher was told.
+    /// Receipts that were sent to publishers.
     receipts,
     /// Events that expired before anybody had them.
     expired,

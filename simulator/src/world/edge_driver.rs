@@ -117,7 +117,7 @@ impl World {
             } => {
                 self.report.closed += 1;
                 if let Some(socket) = self.edges[edge].sockets.remove(&session) {
-                    self.closed(socket.person, retry_after_ms);
+                    self.closed(socket.client, retry_after_ms);
                 }
             }
         }

@@ -2,17 +2,17 @@
 
 use delivery::edge::Edge;
 
-use super::{CLIENTS, Due, EDGES, Pace, World};
+use super::{CLIENTS, Due, EDGES, ReadSpeed, World};
 
 impl World {
     pub(super) fn fault(&mut self) {
         if !self.chaos() {
             for index in 0..CLIENTS {
-                self.people[index].pace = Pace::Fast;
+                self.clients[index].read_speed = ReadSpeed::Fast;
             }
             return;
         }
-        let person = self.random.below(CLIENTS as u64) as usize;
+        let client = self.random.below(CLIENTS as u64) as usize;
         let edge = self.random.below(EDGES as u64) as usize;
         match self.random.below(20) {
             0 | 1 => self.crash(),
@@ -21,14 +21,14 @@ impl World {
                     self.cut(link);
                 }
             }
-            6..=9 => self.leave(person),
+            6..=9 => self.leave(client),
             10..=13 => {
                 let until = self.now + self.random.between(50, 900);
-                self.people[person].pace = Pace::Stopped(until);
+                self.clients[client].read_speed = ReadSpeed::Stopped(until);
             }
             14 => self.edge_dies(edge),
-            15 | 16 => self.resubscribe(person),
-            17 | 18 => self.switch_queue(person),
+            15 | 16 => self.resubscribe(client),
+            17 | 18 => self.switch_queue(client),
             _ => {}
         }
         let pause = self.random.between(20, 200);
@@ -52,7 +52,7 @@ impl World {
             self.after(pause, Due::LinkTry(index));
         }
         for socket in sockets.into_values() {
-            self.closed(socket.person, None);
+            self.closed(socket.client, None);
         }
     }
 }

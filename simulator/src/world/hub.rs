@@ -88,7 +88,7 @@ impl World {
         self.disk.sync(batch, self.now);
     }
 
-    /// Now and then an operator puts back an older copy, or starts anew.
+    /// Now and then an operator puts back an older copy, or starts again.
     fn replace_disk(&mut self) {
         let records = self.disk.records.len() as u64;
         match self.random.below(100) {
@@ -191,7 +191,7 @@ impl World {
                 watch, receipts, ..
             } => {
                 for receipt in receipts {
-                    self.receipts.told(watch, &receipt);
+                    self.receipts.notified(watch, &receipt);
                     match receipt {
                         Receipt::Device { .. } => self.report.receipts += 1,
                         Receipt::Expired { .. } => self.report.expired += 1,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use delivery::hub::{Input, Kind};
 
 use super::{Due, JobStep, Publishing, USERS, Worker, World};
-use crate::model::What;
+use crate::model::JobEvent;
 
 impl World {
     pub(super) fn start_job(&mut self) {
@@ -81,7 +81,7 @@ impl World {
         let kind = Kind::Ephemeral { collapse_key };
         let mut publish = self.event(vec![Arc::from(format!("user:{user}"))], None, kind);
         self.jobs
-            .note(publish.id, What::Progress(job.clone(), number));
+            .note(publish.id, JobEvent::Progress(job.clone(), number));
         publish.job = Some(job);
         // Ephemeral events are taken in whenever there is a notifier.
         if self.hub.is_some() {

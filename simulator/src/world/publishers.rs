@@ -1,4 +1,4 @@
-//! Publishers: they retry with one key until they are told, and sometimes after.
+//! Publishers: they retry with one key until they are answered, and sometimes after.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use delivery::{
 };
 
 use super::{Due, JobStep, Publishing, USERS, World};
-use crate::model::What;
+use crate::model::JobEvent;
 
 /// An envelope begins with the event's id.
 pub(super) fn id_of(envelope: &[u8]) -> EventId {
@@ -43,7 +43,7 @@ impl World {
         );
         self.publish(key);
         if self.random.chance(5) {
-            // A twin, in flight at the same time.
+            // A duplicate, in flight at the same time.
             self.publish(key);
         }
         if self.random.chance(30) {
@@ -82,8 +82,8 @@ impl World {
         let mut publish = self.event(streams, dedupe, Kind::Stored { change });
         if let Some((job, step)) = job {
             let what = match step {
-                JobStep::Start(_) => What::Leased(job.clone()),
-                JobStep::Done => What::Done(job.clone()),
+                JobStep::Start(_) => JobEvent::Leased(job.clone()),
+                JobStep::Done => JobEvent::Done(job.clone()),
             };
             self.jobs.note(publish.id, what);
             publish.job = Some(job);
@@ -117,7 +117,7 @@ impl World {
             Announcement::Stalled { job, streams, .. } => {
                 let change = Some(JobChange::Ended);
                 let mut publish = self.event(streams.to_vec(), None, Kind::Stored { change });
-                self.jobs.note(publish.id, What::Stalled(job.clone()));
+                self.jobs.note(publish.id, JobEvent::Stalled(job.clone()));
                 publish.job = Some(job);
                 publish
             }

@@ -1,4 +1,4 @@
-//! Clients: they come, read at their own pace, go, and come back.
+//! Clients: they come, read at their own speed, go, and come back.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -9,39 +9,39 @@ use delivery::{
     link::{GapReason, Interest, ReceiptState},
 };
 
-use super::{Due, EDGES, Message, Pace, Socket, World};
+use super::{Due, EDGES, Message, ReadSpeed, Socket, World};
 use crate::model::Seen;
 
 impl World {
-    pub(super) fn start_person(&mut self, person: usize) {
+    pub(super) fn start_client(&mut self, client: usize) {
         let mut out = Vec::new();
-        self.people[person]
+        self.clients[client]
             .client
             .handle(Input::Start, self.now, &mut out);
-        self.client_outputs(person, out);
+        self.client_outputs(client, out);
     }
 
-    pub(super) fn client_tick(&mut self, person: usize) {
+    pub(super) fn client_tick(&mut self, client: usize) {
         let mut out = Vec::new();
-        self.people[person]
+        self.clients[client]
             .client
             .handle(Input::Deadline, self.now, &mut out);
-        self.client_outputs(person, out);
+        self.client_outputs(client, out);
     }
 
-    /// The person closes the lid; the edge hears of it later.
-    pub(super) fn leave(&mut self, person: usize) {
-        if let Some((edge, session)) = self.people[person].session
+    /// The client closes the lid; the edge hears of it later.
+    pub(super) fn leave(&mut self, client: usize) {
+        if let Some((edge, session)) = self.clients[client].session
             && self.edges[edge].sockets.remove(&session).is_some()
         {
             self.edge(edge, edge::Input::Closed { session });
-            self.closed(person, None);
+            self.closed(client, None);
         }
     }
 
-    pub(super) fn closed(&mut self, person: usize, retry_after_ms: Option<u64>) {
+    pub(super) fn closed(&mut self, client: usize, retry_after_ms: Option<u64>) {
         let random = self.random.next() as u32;
-        let known = &mut self.people[person];
+        let known = &mut self.clients[client];
         known.session = None;
         known.connected = false;
         known.connection += 1;
@@ -52,31 +52,34 @@ impl World {
         };
         let mut out = Vec::new();
         known.client.handle(closed, self.now, &mut out);
-        self.client_outputs(person, out);
-        if let Some(deadline) = self.people[person].client.next_deadline() {
-            self.at(deadline, Due::ClientTick(person));
+        self.client_outputs(client, out);
+        if let Some(deadline) = self.clients[client].client.next_deadline() {
+            self.at(deadline, Due::ClientTick(client));
         }
     }
 
-    fn client_outputs(&mut self, person: usize, out: Vec<Output<u128>>) {
+    fn client_outputs(&mut self, client: usize, out: Vec<Output<u128>>) {
         for output in out {
             match output {
-                Output::Connect { positions } => self.connect(person, &positions),
+                Output::Connect { positions } => self.connect(client, &positions),
                 Output::Deliver { stream, event } => {
-                    let known = &mut self.people[person];
+                    let known = &mut self.clients[client];
                     let at = known
                         .client
                         .position(&stream)
                         .expect("delivered, so positioned");
                     let seen = known.seen.get_mut(&stream).expect("followed, so seen");
                     seen.event(&stream, at, event, &self.disk);
-                    self.report_receipt(person, event);
+                    self.report_receipt(client, event);
                 }
                 Output::ReportGap { stream, gap } => {
                     self.report.gaps += 1;
                     let fork = matches!(gap.reason, GapReason::Ahead | GapReason::Forked);
                     self.report.forks += u64::from(fork);
-                    let seen = self.people[person].seen.get_mut(&stream).expect("followed");
+                    let seen = self.clients[client]
+                        .seen
+                        .get_mut(&stream)
+                        .expect("followed");
                     seen.gap(&stream, gap, &self.disk);
                 }
                 Output::TooManyStreams { stream } => panic!("{stream}: the table is full"),
@@ -91,11 +94,11 @@ impl World {
         }
     }
 
-    fn connect(&mut self, person: usize, positions: &[(StreamName, Position)]) {
+    fn connect(&mut self, client: usize, positions: &[(StreamName, Position)]) {
         let edge = self.random.below(EDGES as u64) as usize;
         let session = self.number();
-        let user = self.people[person].user;
-        let followed = self.followed(person);
+        let user = self.clients[client].user;
+        let followed = self.followed(client);
         for (stream, _) in positions {
             assert!(followed.contains(stream), "{stream}: left, with a position");
         }
@@ -106,9 +109,9 @@ impl World {
                 .map(|(_, at)| *at);
             Interest { stream, from }
         });
-        self.people[person].session = Some((edge, session));
+        self.clients[client].session = Some((edge, session));
         let socket = Socket {
-            person,
+            client,
             opened_at: self.now,
             ..Socket::default()
         };
@@ -119,29 +122,29 @@ impl World {
                 session,
                 user: Arc::from(format!("{user}")),
                 public_id: Arc::from(format!("session-{session}")),
-                device: Arc::from(format!("device-{person}")),
+                device: Arc::from(format!("device-{client}")),
                 interests: interests.collect(),
                 ends_at: u64::MAX,
             },
         );
-        let connection = self.people[person].connection;
-        self.after(2, Due::Read(person, connection));
+        let connection = self.clients[client].connection;
+        self.after(2, Due::Read(client, connection));
     }
 
-    pub(super) fn read(&mut self, person: usize, connection: u64) {
-        let known = &self.people[person];
+    pub(super) fn read(&mut self, client: usize, connection: u64) {
+        let known = &self.clients[client];
         let Some((edge, session)) = known.session.filter(|_| known.connection == connection) else {
             return;
         };
-        let (take, pause) = match known.pace {
-            Pace::Stopped(until) if until > self.now && self.now < self.calm_at => {
-                self.at(until, Due::Read(person, connection));
+        let (take, pause) = match known.read_speed {
+            ReadSpeed::Stopped(until) if until > self.now && self.now < self.calm_at => {
+                self.at(until, Due::Read(client, connection));
                 return;
             }
-            Pace::Slow if self.now < self.calm_at => (2, self.random.between(10, 60)),
+            ReadSpeed::Slow if self.now < self.calm_at => (2, self.random.between(10, 60)),
             _ => (usize::MAX, self.random.between(1, 8)),
         };
-        self.after(pause, Due::Read(person, connection));
+        self.after(pause, Due::Read(client, connection));
         let Some(socket) = self.edges[edge].sockets.get_mut(&session) else {
             return;
         };
@@ -165,11 +168,11 @@ impl World {
             self.edge(edge, input);
         }
         for message in messages {
-            self.take_in(person, message);
+            self.take_in(client, message);
         }
     }
 
-    fn take_in(&mut self, person: usize, message: Message) {
+    fn take_in(&mut self, client: usize, message: Message) {
         let mut out = Vec::new();
         let now = self.now;
         match message {
@@ -181,28 +184,28 @@ impl World {
                         at,
                         event: frame.id,
                     };
-                    self.people[person].client.handle(event, now, &mut out);
-                    let duplicates = self.people[person].client.duplicates();
+                    self.clients[client].client.handle(event, now, &mut out);
+                    let duplicates = self.clients[client].client.duplicates();
                     assert_eq!(duplicates, 0, "the edge sent an event twice");
                 }
             }
             Message::Notice(Notice::Connected { streams }) => {
                 for (stream, at) in &streams {
-                    let seen = self.people[person].seen.entry(stream.clone());
+                    let seen = self.clients[client].seen.entry(stream.clone());
                     let seen = seen.or_insert_with(|| Seen::from(stream, *at, &self.disk));
-                    assert_eq!(seen.last, *at, "{stream}: it stands where it stood");
+                    assert_eq!(seen.last, *at, "{stream}: it stands where it stored_at");
                 }
-                self.people[person].connected = true;
+                self.clients[client].connected = true;
                 let connected = Input::Connected { streams };
-                self.people[person].client.handle(connected, now, &mut out);
+                self.clients[client].client.handle(connected, now, &mut out);
             }
             Message::Notice(Notice::Gap { stream, gap }) => {
-                self.people[person]
+                self.clients[client]
                     .client
                     .handle(Input::Gap { stream, gap }, now, &mut out);
             }
             Message::Notice(Notice::Subscribed { stream, at }) => {
-                let known = &mut self.people[person];
+                let known = &mut self.clients[client];
                 let subscribed = Input::Subscribed {
                     stream: stream.clone(),
                     at,
@@ -211,27 +214,27 @@ impl World {
                 if let Some(at) = known.client.position(&stream) {
                     let seen = known.seen.entry(stream.clone());
                     let seen = seen.or_insert_with(|| Seen::from(&stream, at, &self.disk));
-                    assert_eq!(seen.last, at, "{stream}: it stands where it stood");
+                    assert_eq!(seen.last, at, "{stream}: it stands where it stored_at");
                 }
             }
             Message::Notice(Notice::Unsubscribed { stream }) => {
                 let unsubscribed = Input::Unsubscribed { stream };
-                let client = &mut self.people[person].client;
+                let client = &mut self.clients[client].client;
                 client.handle(unsubscribed, now, &mut out);
             }
             Message::Notice(_) => {}
             Message::Ping => {
-                if let Some((edge, session)) = self.people[person].session {
+                if let Some((edge, session)) = self.clients[client].session {
                     self.edge(edge, edge::Input::Received { session });
                 }
             }
         }
-        self.client_outputs(person, out);
+        self.client_outputs(client, out);
     }
 
-    /// A client says that it has an event, and its person may read it.
-    fn report_receipt(&mut self, person: usize, event: EventId) {
-        let Some((edge, session)) = self.people[person].session else {
+    /// A client says that it has an event, and its client may read it.
+    fn report_receipt(&mut self, client: usize, event: EventId) {
+        let Some((edge, session)) = self.clients[client].session else {
             return;
         };
         let state = match self.random.below(10) {
@@ -240,10 +243,10 @@ impl World {
             2 | 3 => ReceiptState::Displayed,
             _ => ReceiptState::Delivered,
         };
-        let device: Arc<str> = Arc::from(format!("device-{person}"));
+        let device: Arc<str> = Arc::from(format!("device-{client}"));
         let mut receipts = vec![(event, state)];
         // Now and then a client repeats its last receipt, or falls behind it.
-        if let Some((earlier, state)) = self.people[person].reported.replace((event, state)) {
+        if let Some((earlier, state)) = self.clients[client].reported.replace((event, state)) {
             match self.random.below(10) {
                 0 => receipts.push((earlier, ReceiptState::Delivered)),
                 1 => receipts.push((earlier, state)),
@@ -271,8 +274,8 @@ impl World {
 
     /// A client leaves its queue and joins it again, in the middle of whatever is
     /// going on.
-    pub(super) fn resubscribe(&mut self, person: usize) {
-        let known = &self.people[person];
+    pub(super) fn resubscribe(&mut self, client: usize) {
+        let known = &self.clients[client];
         let Some(stream) = known.queue.clone().filter(|_| known.connected) else {
             return;
         };
@@ -281,40 +284,40 @@ impl World {
         };
         if known.seen.contains_key(&stream) {
             self.report.resubscribed += 1;
-            self.leave_queue(person, &stream);
-            self.join_queue(person, stream, Some(from));
+            self.leave_queue(client, &stream);
+            self.join_queue(client, stream, Some(from));
         }
     }
 
     /// A client leaves its queue for another, or for none; or joins one.
-    pub(super) fn switch_queue(&mut self, person: usize) {
-        if !self.people[person].connected {
+    pub(super) fn switch_queue(&mut self, client: usize) {
+        if !self.clients[client].connected {
             return;
         }
-        if let Some(stream) = self.people[person].queue.take() {
+        if let Some(stream) = self.clients[client].queue.take() {
             self.report.switched += 1;
-            self.leave_queue(person, &stream);
-            self.people[person].seen.remove(&stream);
+            self.leave_queue(client, &stream);
+            self.clients[client].seen.remove(&stream);
             if self.random.chance(30) {
                 return;
             }
         }
         let queue = ["queue:q", "queue:r"][self.random.below(2) as usize];
-        self.people[person].queue = Some(Arc::from(queue));
-        self.join_queue(person, Arc::from(queue), None);
+        self.clients[client].queue = Some(Arc::from(queue));
+        self.join_queue(client, Arc::from(queue), None);
     }
 
-    fn leave_queue(&mut self, person: usize, stream: &StreamName) {
+    fn leave_queue(&mut self, client: usize, stream: &StreamName) {
         let stream = stream.clone();
         let unsubscribe = Input::Unsubscribe {
             stream: stream.clone(),
         };
-        let (now, known) = (self.now, &mut self.people[person]);
+        let (now, known) = (self.now, &mut self.clients[client]);
         let mut out = Vec::new();
         known.client.handle(unsubscribe, now, &mut out);
         assert_eq!(known.client.position(&stream), None, "{stream} was left");
         let session = known.session;
-        self.client_outputs(person, out);
+        self.client_outputs(client, out);
         if let Some((edge, session)) = session {
             self.edge(
                 edge,
@@ -326,16 +329,16 @@ impl World {
         }
     }
 
-    fn join_queue(&mut self, person: usize, stream: StreamName, from: Option<Position>) {
+    fn join_queue(&mut self, client: usize, stream: StreamName, from: Option<Position>) {
         let subscribe = Input::Subscribe {
             stream: stream.clone(),
             from,
         };
-        let (now, known) = (self.now, &mut self.people[person]);
+        let (now, known) = (self.now, &mut self.clients[client]);
         let mut out = Vec::new();
         known.client.handle(subscribe, now, &mut out);
         let session = known.session;
-        self.client_outputs(person, out);
+        self.client_outputs(client, out);
         if let Some((edge, session)) = session {
             let subscribe = edge::Input::Client {
                 session,
@@ -345,39 +348,39 @@ impl World {
         }
     }
 
-    /// All is told: every publish is acked, every client is at every head.
+    /// All is settled: every publish is acked, every client is at every head.
     pub(super) fn settled(&self) -> bool {
         self.unsettled().is_empty()
     }
 
     pub(super) fn unsettled(&self) -> String {
-        let mut words = String::new();
+        let mut message = String::new();
         let waiting = self
             .publishing
             .values()
             .filter(|publishing| !publishing.acked)
             .count();
         if waiting > 0 {
-            let _ = write!(words, "{waiting} publishes are not acked; ");
+            let _ = write!(message, "{waiting} publishes are not acked; ");
         }
         for lease in self.disk.leases() {
-            let _ = write!(words, "{:?} is neither done nor failed; ", lease.job);
+            let _ = write!(message, "{:?} is neither done nor failed; ", lease.job);
         }
-        for (number, person) in self.people.iter().enumerate() {
-            if !self.presence.is_online(&person.user.to_string()) {
-                let _ = write!(words, "client {number} is not there for who watches; ");
+        for (number, client) in self.clients.iter().enumerate() {
+            if !self.presence.is_online(&client.user.to_string()) {
+                let _ = write!(message, "client {number} is not there for who watches; ");
             }
             for stream in self.followed(number) {
                 let head = self.disk.head(&stream);
-                let last = person.seen.get(&stream).map(|seen| seen.last.offset);
+                let last = client.seen.get(&stream).map(|seen| seen.last.offset);
                 if last != Some(head) {
                     let _ = write!(
-                        words,
+                        message,
                         "client {number} is at {last:?} of {head} in {stream}; "
                     );
                 }
             }
         }
-        words
+        message
     }
 }

@@ -81,12 +81,12 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Ended as asked.
-    Normal = "NORMAL", Ok, 1000, Never, "the connection was closed as asked";
+    /// Ended on request.
+    Normal = "NORMAL", Ok, 1000, Never, "the connection was closed on request";
     /// RFC 6455 was broken.
     ProtocolError = "PROTOCOL_ERROR", InvalidArgument, 1002, Backoff, "the WebSocket protocol was broken";
     /// A binary frame.
-    BinaryFrame = "BINARY_FRAME", InvalidArgument, 1003, Never, "binary frames are not spoken here, send JSON text";
+    BinaryFrame = "BINARY_FRAME", InvalidArgument, 1003, Never, "binary frames are not supported, send JSON text";
     /// Text that is not UTF-8.
     BadUtf8 = "BAD_UTF8", InvalidArgument, 1007, Never, "a text frame was not valid UTF-8";
     /// A message over the limit.
@@ -104,7 +104,7 @@ reasons! {
     /// Authenticated, but not allowed.
     Forbidden = "FORBIDDEN", PermissionDenied, 4003, Never, "the credential does not allow this";
     /// Silence where something was due.
-    Timeout = "TIMEOUT", DeadlineExceeded, 4008, Backoff, "nothing was heard in time";
+    Timeout = "TIMEOUT", DeadlineExceeded, 4008, Backoff, "nothing was received in time";
     /// The client stopped reading.
     SlowConsumer = "SLOW_CONSUMER", ResourceExhausted, 4008, Backoff, "nothing was read for too long";
     /// Too many connections of one user.

@@ -1,8 +1,8 @@
 // Printed from src/reason.rs by a test of the edge; do not edit.
 export const REASONS = [
-  { name: "normal", closeCode: 1000, advice: "never", sentence: "the connection was closed as asked" },
+  { name: "normal", closeCode: 1000, advice: "never", sentence: "the connection was closed on request" },
   { name: "protocol_error", closeCode: 1002, advice: "backoff", sentence: "the WebSocket protocol was broken" },
-  { name: "binary_frame", closeCode: 1003, advice: "never", sentence: "binary frames are not spoken here, send JSON text" },
+  { name: "binary_frame", closeCode: 1003, advice: "never", sentence: "binary frames are not supported, send JSON text" },
   { name: "bad_utf8", closeCode: 1007, advice: "never", sentence: "a text frame was not valid UTF-8" },
   { name: "too_big", closeCode: 1009, advice: "never", sentence: "the message is larger than the limit" },
   { name: "internal", closeCode: 1011, advice: "backoff", sentence: "an internal error, please report it" },
@@ -12,7 +12,7 @@ export const REASONS = [
   { name: "unauthenticated", closeCode: 4001, advice: "fresh_token", sentence: "the credential is missing or not accepted" },
   { name: "token_expired", closeCode: 4002, advice: "fresh_token", sentence: "the token has expired, come back with a fresh one" },
   { name: "forbidden", closeCode: 4003, advice: "never", sentence: "the credential does not allow this" },
-  { name: "timeout", closeCode: 4008, advice: "backoff", sentence: "nothing was heard in time" },
+  { name: "timeout", closeCode: 4008, advice: "backoff", sentence: "nothing was received in time" },
   { name: "slow_consumer", closeCode: 4008, advice: "backoff", sentence: "nothing was read for too long" },
   { name: "too_many_connections", closeCode: 4009, advice: "never", sentence: "this user has too many connections, the oldest was closed" },
   { name: "rate_limited", closeCode: 4029, advice: "after_hint", sentence: "too many messages, wait for the given time" },

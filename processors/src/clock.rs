@@ -2,7 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use time::OffsetDateTime;
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{
+        Iso8601,
+        iso8601::{Config, EncodedConfig, TimePrecision},
+    },
+};
 
 /// Seconds since 1970.
 pub(crate) fn unix_s() -> i64 {
@@ -15,7 +21,14 @@ pub(crate) fn unix_ms() -> i64 {
     now.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Unix seconds at which something ends that begins now.
+/// RFC 3339 with milliseconds.
+const RFC3339_MS: EncodedConfig = Config::DEFAULT
+    .set_time_precision(TimePrecision::Second {
+        decimal_digits: std::num::NonZeroU8::new(3),
+    })
+    .encode();
+
+/// The Unix second at which a `lifetime` that begins now ends.
 pub(crate) fn expiry_s(lifetime: Duration) -> i64 {
     unix_s().saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX))
 }
@@ -25,15 +38,12 @@ pub(crate) fn time_of(unix_s: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_s).unwrap_or_default())
 }
 
-/// `2025-10-28T12:00:00.000Z`. A time that no calendar has is the beginning of 1970.
+/// `2025-10-28T12:00:00.000Z`. A time beyond the calendar becomes the start of 1970.
 pub(crate) fn rfc3339(unix_ms: i64) -> String {
     let nanos = i128::from(unix_ms) * 1_000_000;
     let at = OffsetDateTime::from_unix_timestamp_nanos(nanos);
     let at = at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (year, month, day) = at.to_calendar_date();
-    let (hour, minute, second, ms) = at.to_hms_milli();
-    let month = u8::from(month);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    at.format(&Iso8601::<RFC3339_MS>).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -41,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_dashboards_read_them() {
+    fn times_have_milliseconds_and_are_utc() {
         for (ms, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_761_652_800_123, "2025-10-28T12:00:00.123Z"),

@@ -1,12 +1,12 @@
-//! What the processors can be told. Every number states its unit, its default and
-//! what raising it costs; [`Config::check`] names every fault at once.
+//! The settings of the processors. Every number states its unit, its default and what
+//! raising it costs; [`Config::check`] reports every fault at once.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use belfry::{identity::MIN_SECRET_BYTES, limits::LEASE, name::is_visible, publisher::Credential};
 use url::Url;
 
-/// Bytes that nobody may see. `Debug` hides them.
+/// Secret bytes. `Debug` hides them.
 #[derive(Clone, Default)]
 pub struct Secret(Vec<u8>);
 
@@ -30,8 +30,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a database is. `Debug` shows no more than the kind of it: a password may be
-/// in it.
+/// The URL of a database. `Debug` shows its scheme only: it may hold a password.
 #[derive(Clone)]
 pub struct DatabaseUrl(String);
 
@@ -74,10 +73,10 @@ pub enum Storage {
     },
 }
 
-/// What transcribes.
+/// A speech engine.
 #[derive(Debug, Clone)]
 pub enum Transcriber {
-    /// A service that speaks like `OpenAI`'s.
+    /// A service with `OpenAI`'s interface.
     Remote(RemoteTranscriber),
     /// A program and its arguments, split at spaces. `{wav}` becomes the path of a WAV
     /// file, `{language}` a BCP 47 tag or `auto`. It prints the text, or lines of JSON
@@ -85,26 +84,26 @@ pub enum Transcriber {
     Command(String),
 }
 
-/// A service with `/audio/transcriptions`, as `OpenAI`'s has it.
+/// A service with `OpenAI`'s `/audio/transcriptions`.
 #[derive(Debug, Clone)]
 pub struct RemoteTranscriber {
-    /// Up to and with `/v1`.
+    /// The address, ending with `/v1`.
     pub url: String,
     /// Sent as bearer token.
     pub key: Option<Secret>,
-    /// Its model. One with `whisper` in its name is asked for its language too.
+    /// Its model. One with `whisper` in its name also detects the language.
     pub model: String,
 }
 
-/// What comes from Typeform's webhook.
+/// The settings of Typeform's webhook.
 #[derive(Debug, Clone)]
 pub struct Typeform {
-    /// The webhook's secrets: the new one, and the one before it during a rotation.
-    /// Without one nobody is believed.
+    /// The webhook's secrets: the current one and, during a rotation, the one before it.
+    /// Without one every delivery is refused. Default none.
     pub secrets: Vec<Secret>,
     /// The hidden field with the user's id. Default `user_id`.
     pub user_field: String,
-    /// A document type for the `ref` of each file field; files of others are left.
+    /// The document type for the `ref` of each file field; other files are ignored.
     pub documents: BTreeMap<String, String>,
     /// Typeform's personal access token, for files that are not public.
     pub token: Option<Secret>,
@@ -152,12 +151,12 @@ pub struct Config {
     pub user_secret: Secret,
     /// The one before it, during a rotation.
     pub previous_user_secret: Option<Secret>,
-    /// The secret that service tokens are signed with, for those who call as
-    /// operators. Without it nobody can.
+    /// The secret that service tokens are signed with, to verify operators. Default
+    /// none: nobody is an operator.
     pub service_secret: Option<Secret>,
     /// The secret that file links are signed with. Required.
     pub signing_secret: Secret,
-    /// What browsers reach this server under; links begin with it. Default
+    /// The URL under which browsers reach this server; links begin with it. Default
     /// `http://127.0.0.1:8081`.
     pub public_url: String,
     /// How long a file link works. Default 1 h.
@@ -165,8 +164,8 @@ pub struct Config {
     /// Origins of dashboards that may call from a browser: exact scheme, host and
     /// port. Default none.
     pub allowed_origins: Vec<String>,
-    /// What a picture may be said to show, 1 to 64 names of at most 64 bytes. Default
-    /// `image`, which is meant where nothing is said, and five kinds of papers.
+    /// The document types of pictures, 1 to 64 names of at most 64 bytes. Default
+    /// `image`, which is used where a request has none, and five types of documents.
     pub document_types: Vec<String>,
     /// Bytes of one file at most. Default 20 MiB. A worker holds one file in memory.
     pub max_file_bytes: u64,
@@ -184,10 +183,10 @@ pub struct Config {
     /// argument, the CPU seconds, which is added. Default `typeset-report` of the running
     /// program.
     pub typeset_command: Vec<String>,
-    /// What transcribes. Default none: `pocketsphinx` if it is on the path, otherwise
+    /// The speech engine. Default none: `pocketsphinx` if it is on the path, otherwise
     /// transcriptions fail with `not_configured`.
     pub transcriber: Option<Transcriber>,
-    /// How long it may take for one segment of 25 s at most. Default 2 min.
+    /// How long the engine may take for one segment of 25 s at most. Default 2 min.
     pub transcriber_timeout: Duration,
     /// Recordings transcribed at the same time. Default 1. Each is in memory, as a
     /// file.
@@ -198,40 +197,38 @@ pub struct Config {
     pub max_audio_bytes: u64,
     /// How long a recording may be. Default 2 h.
     pub max_audio_length: Duration,
-    /// What comes from Typeform's webhook. Default nothing.
+    /// The settings of Typeform's webhook. Default nothing.
     pub typeform: Typeform,
-    /// Jobs accepted beyond the ones at work, uploads under way included; one more
-    /// is answered 503. Default 62. Each costs up to 10 MiB while it uploads.
+    /// Jobs that wait or upload, beyond the running ones; one more is answered 503. Default 62. Each costs up to 10 MiB while it uploads.
     pub queue: usize,
     /// Jobs of one user accepted and not ended; one more is answered 429. Default 32:
     /// half of all.
     pub jobs_per_user: usize,
-    /// Attempts of a job for what can pass (a host or a store that does not answer).
+    /// Attempts of a job after temporary failures, such as a host that does not answer.
     /// Default 3.
     pub job_attempts: u32,
     /// Before the second attempt, and four times as long before each further one.
     /// Default 1 s.
     pub retry_pause: Duration,
-    /// The lease of a job: how long the notifier waits for a sign of life before it
-    /// tells people that the job is stalled. Three signs are given in this time.
-    /// Default 60 s.
+    /// The lease of a job: after so long without progress the notifier reports it as
+    /// stalled. It is renewed three times within. 1 s to 24 h. Default 60 s.
     pub lease: Duration,
     /// How long an upload may take. Default 60 s.
     pub upload_timeout: Duration,
     /// How long fetching a URL may take, redirects included. Default 30 s.
     pub fetch_timeout: Duration,
-    /// How long a job may take once it is at work. Default 60 s.
+    /// How long a running job may take. Default 60 s.
     pub job_timeout: Duration,
     /// Lets URLs be fetched from private, loopback and link-local addresses. For
     /// development only. Default false.
     pub allow_private_addresses: bool,
-    /// How often the outbox is looked at for what others wrote into it. Default 1 s.
+    /// How often the outbox is polled for rows of other writers. Default 1 s.
     pub outbox_poll: Duration,
     /// How long the head of a request may take. Default 10 s.
     pub header_timeout: Duration,
     /// Connections at most; one more is answered 503. Default 1,024.
     pub max_connections: usize,
-    /// How long jobs at work may take to finish after the shutdown. Default 8 s.
+    /// How long running jobs may take to finish after the shutdown. Default 8 s.
     pub shutdown_grace: Duration,
 }
 
@@ -282,7 +279,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Every fault, one sentence each: key, value, what is allowed.
+    /// Every fault, one sentence each: setting, value, allowed range. Empty if valid.
     pub fn check(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut secret = |key: &str, secret: &Secret| {
@@ -365,7 +362,7 @@ impl Config {
         faults
     }
 
-    /// What is set for one kind of job.
+    /// Checks the settings of single kinds of job.
     fn check_kinds(&self) -> Vec<String> {
         let mut faults = Vec::new();
         match &self.transcriber {

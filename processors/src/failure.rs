@@ -1,19 +1,19 @@
-//! Why a job failed: the one list of codes that dashboards know, each with the
-//! sentence that its person reads and whether another attempt can help.
+//! Why a job failed: the one list of error codes, each with the message for its user
+//! and whether another attempt can help.
 
 use std::fmt;
 
 /// Whether another attempt of the same job can end differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// The cause may pass.
+    /// The cause may be temporary.
     Later,
-    /// It will fail again.
+    /// It would fail again.
     Never,
 }
 
 macro_rules! failures {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $retry:ident, $sentence:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $retry:ident, $message:literal;)+) => {
         /// Why a job failed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Failure {
@@ -29,9 +29,9 @@ macro_rules! failures {
                 match self { $(Failure::$variant => $code),+ }
             }
 
-            /// One sentence for the person who asked.
-            pub const fn sentence(self) -> &'static str {
-                match self { $(Failure::$variant => $sentence),+ }
+            /// One sentence for the job's user.
+            pub const fn message(self) -> &'static str {
+                match self { $(Failure::$variant => $message),+ }
             }
 
             /// Whether another attempt can help.
@@ -43,9 +43,9 @@ macro_rules! failures {
 }
 
 failures! {
-    /// Not a kind of picture that is read here.
+    /// Not a supported picture format.
     UnsupportedFormat = "unsupported_format", Never, "This file is not a JPEG, PNG, GIF or WebP picture.";
-    /// It begins like a picture and cannot be read to its end.
+    /// A supported picture format that cannot be decoded to its end.
     DamagedFile = "damaged_file", Never, "The picture is damaged or incomplete. Please try the original file again.";
     /// More bytes than the limit.
     TooLarge = "too_large", Never, "The file is larger than allowed. Please use a smaller one.";
@@ -53,45 +53,45 @@ failures! {
     TooManyPixels = "too_many_pixels", Never, "The picture has more pixels than allowed. Please use a smaller one.";
     /// No bytes at all.
     EmptyFile = "empty_file", Never, "The file is empty.";
-    /// Not a kind of recording that is read here.
+    /// Not a supported audio format.
     UnsupportedAudio = "unsupported_audio", Never, "This file is not a WAV, MP3, FLAC, OGG or M4A recording that can be read.";
-    /// It begins like a recording and cannot be read to its end.
+    /// A supported audio format that cannot be decoded to its end.
     DamagedAudio = "damaged_audio", Never, "The recording is damaged or incomplete. Please try the original file again.";
     /// A file without sound.
     NoAudio = "no_audio", Never, "There is no sound in this file.";
     /// A longer recording than the limit.
     TooLong = "too_long", Never, "The recording is longer than allowed. Please send it in parts.";
-    /// Nobody said by what recordings are to be transcribed.
+    /// No transcriber is configured.
     NotConfigured = "not_configured", Never, "Transcriptions are not set up here: the operator has to set `transcription-url` or `transcription-command`.";
-    /// The engine is away, or did not do what it should.
+    /// The transcriber does not answer, or its answer is invalid.
     EngineFailed = "engine_failed", Later, "The speech recognition did not work. Please try again later.";
-    /// The engine does not want this request.
+    /// The transcriber refuses the request.
     EngineRefused = "engine_refused", Never, "The speech recognition refused the recording.";
-    /// The engine took too long for a segment.
+    /// The transcriber took too long for a segment.
     EngineTimeout = "engine_timeout", Later, "The speech recognition took too long. Please try again later.";
-    /// The URL did not deliver.
+    /// The URL could not be downloaded.
     FetchFailed = "fetch_failed", Later, "The picture could not be downloaded from its address.";
-    /// The URL leads where we do not go.
+    /// The URL leads to an address that is not public.
     FetchRefused = "fetch_refused", Never, "Pictures cannot be downloaded from this address.";
-    /// A picture that a report is to show is not there.
+    /// A picture of the report does not exist.
     ImageNotFound = "image_not_found", Never, "A picture of the report is not there any more.";
     /// Typesetting it takes more memory than the limit.
     ReportTooLarge = "report_too_large", Never, "The report is too large. Please use fewer rows or pictures.";
-    /// It took too long.
+    /// The job exceeded its time limit.
     Timeout = "timeout", Never, "The work took too long. Please try again.";
-    /// The server stopped too often while it was at work, or before it had the file.
+    /// The server stopped too often while the job ran, or before it had the file.
     Interrupted = "interrupted", Never, "The work was interrupted. Please try again.";
-    /// The person who asked for it called it off.
+    /// The user cancelled the job.
     Cancelled = "cancelled", Never, "You cancelled this.";
-    /// A store or a database did not do what it should.
+    /// The store of files or the database failed.
     Unavailable = "unavailable", Later, "A part of our service is not available. Please try again later.";
-    /// Our fault.
+    /// A bug.
     Internal = "internal", Never, "Something went wrong on our side. Please try again.";
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.sentence())
+        f.write_str(self.message())
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_stable_names_and_each_has_a_sentence() {
+    fn codes_are_unique_names_and_each_has_a_sentence() {
         let codes: BTreeSet<_> = Failure::ALL.iter().map(|f| f.code()).collect();
         assert_eq!(codes.len(), Failure::ALL.len());
         for failure in Failure::ALL {
@@ -110,7 +110,7 @@ mod tests {
                 .code()
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b == b'_');
-            assert!(name && failure.sentence().ends_with('.'), "{failure:?}");
+            assert!(name && failure.message().ends_with('.'), "{failure:?}");
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Fetching pictures from addresses that users give, without becoming their way
-//! into our network.
+//! Fetches pictures from URLs that users give, without opening our network to them.
 //!
 //! What always holds: every address that is connected to, on each hop, passed
-//! [`is_public`]: names are resolved by our own resolver, which gives the
-//! connection only such addresses, so that resolving anew cannot change the answer.
+//! [`is_public`]. Our own resolver gives the connection only such addresses, so a second
+//! resolution cannot change the answer.
 
 use std::{
     error::Error as StdError,
@@ -27,7 +26,7 @@ const MAX_REDIRECTS: usize = 3;
 const MAX_URL_BYTES: usize = 2048;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client for addresses that users give.
+/// A client for URLs that users give.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetcher {
     client: Client,
@@ -36,32 +35,32 @@ pub(crate) struct Fetcher {
     token: Option<(String, Secret)>,
 }
 
-/// Who gave an address.
+/// Who gave a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// A user: no token of ours opens anything for them.
+pub(crate) enum UrlSource {
+    /// A user: our token is never sent for them.
     User,
-    /// A form's signed webhook.
+    /// The signed webhook of a form.
     Form,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` has no public address")]
-struct Refused(String);
+struct NoPublicAddress(String);
 
 impl Fetcher {
     /// `timeout` is for one fetch, redirects and body included.
     pub(crate) fn new(timeout: Duration, allow_private: bool) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .dns_resolver(PublicOnly { allow_private })
-            // A proxy would resolve for itself.
+            // A proxy would resolve names by itself.
             .no_proxy()
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             .user_agent("belfry")
-            // Each fetch is another host's: nothing is kept open for the next.
+            // Each fetch goes to another host: no connection is kept for the next.
             .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self {
@@ -71,13 +70,13 @@ impl Fetcher {
         })
     }
 
-    /// Shows a token to one host, wherever a redirect to or from it leads.
+    /// Sends a token to one host only, whatever redirects lead to or from it.
     pub(crate) fn with_token(self, host: &str, token: &Secret) -> Self {
         let token = Some((host.to_owned(), token.clone()));
         Self { token, ..self }
     }
 
-    /// The token for a URL, if it is its host's. Nobody may read it on its way.
+    /// The token for a URL of its host, if nobody can read it in transit.
     fn token_for(&self, url: &Url) -> Option<String> {
         let (host, token) = self.token.as_ref()?;
         let safe = url.scheme() == "https" || self.allow_private;
@@ -113,17 +112,17 @@ impl Fetcher {
     }
 
     /// Opens a URL, following redirects, each of which is checked like the first.
-    /// `whose` says whether our own token may be shown.
+    /// `source` decides whether our own token may be sent.
     pub(crate) async fn open(
         &self,
         mut url: Url,
         limit: u64,
-        whose: Whose,
+        source: UrlSource,
     ) -> Result<Body, Failure> {
         for _ in 0..=MAX_REDIRECTS {
             self.check_hop(&url)?;
             let mut request = self.client.get(url.clone());
-            if whose == Whose::Form
+            if source == UrlSource::Form
                 && let Some(token) = self.token_for(&url)
             {
                 request = request.bearer_auth(token);
@@ -152,7 +151,7 @@ impl Fetcher {
     }
 }
 
-/// The bytes of a fetched file to come. Its declared type is not looked at.
+/// The body of a fetched file. Its declared type is ignored.
 #[derive(Debug)]
 pub(crate) struct Body(Response);
 
@@ -169,7 +168,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     }
     let mut source = error.source();
     while let Some(inner) = source {
-        if inner.is::<Refused>() {
+        if inner.is::<NoPublicAddress>() {
             return Failure::FetchRefused;
         }
         source = inner.source();
@@ -185,20 +184,20 @@ impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found
+            let resolved = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = resolved
                 .filter(|address| allow_private || is_public(address.ip()))
                 .collect();
             if public.is_empty() {
-                return Err(Box::new(Refused(name.as_str().to_owned())) as Box<_>);
+                return Err(Box::new(NoPublicAddress(name.as_str().to_owned())) as Box<_>);
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
     }
 }
 
-/// Whether an address is one of the public internet. What is reserved, local, or
-/// carries another address inside is not.
+/// Whether an address is public: not reserved, not local, and without another address
+/// embedded in it.
 pub(crate) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -233,7 +232,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         return is_public_v4(v4);
     }
     let [a, b, c, ..] = ip.segments();
-    // 2000::/3 is what is handed out; of it not: protocol assignments with Teredo,
+    // 2000::/3 is assigned, except for: protocol assignments with Teredo,
     // documentation, 6to4, and the second documentation block.
     let special = matches!((a, b, c), (0x2001, 0..=0x1FF | 0xDB8, _) | (0x2002, _, _))
         || (a == 0x3FFF && b < 0x1000);

@@ -1,39 +1,38 @@
-//! The HTTP side: jobs and documents of the caller, signed links to files, and what
-//! operators say and look at.
+//! The HTTP interface: jobs and documents of the caller, signed links to files, and
+//! what operators publish and monitor.
 //!
-//! What always holds: a user sees their own jobs only; a body is read no further
-//! than its limit; every error is a [`Problem`]; every route stands in
+//! What always holds: a user sees their own jobs only; a body is read no further than
+//! its limit; every error is a [`Problem`]; every route is described in
 //! `openapi.json`, which is served at `/openapi.json`.
 
-mod cors;
 mod files;
 mod images;
 mod jobs;
-mod linger;
+mod late_body;
 mod multipart;
 mod reports;
 mod serve;
-mod shown;
 mod status;
 mod transcriptions;
 mod typeform;
-mod upload;
+mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
+    Router,
+    extract::{DefaultBodyLimit, FromRequestParts, Request, State},
     http::{
-        HeaderMap, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
+        HeaderValue, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+        request::Parts,
     },
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use tower_http::{cors::CorsLayer, set_header::SetResponseHeaderLayer, trace::TraceLayer};
 
 pub(crate) use self::serve::serve;
 use crate::{
@@ -41,16 +40,18 @@ use crate::{
     config::Config,
     fetch::Fetcher,
     job::Jobs,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     problem::Problem,
     sign::Signer,
     storage::Files,
 };
 
-/// The description of everything here, for programs.
+/// How long a browser may cache the answer to a preflight request.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
+/// The `OpenAPI` description of this interface.
 const OPENAPI: &str = include_str!("http/openapi.json");
 
-/// What the handlers work with.
+/// The state of the handlers.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) config: Arc<Config>,
@@ -64,10 +65,10 @@ pub(crate) struct App {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Every path and what it answers to.
+/// Every path with its methods.
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
-        ("/images", get(images::list).post(upload::post)),
+        ("/images", get(images::list).post(images::post)),
         ("/images/{id}", get(images::one)),
         ("/reports", get(reports::list).post(reports::post)),
         ("/reports/{id}", get(reports::one)),
@@ -76,14 +77,14 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
             get(transcriptions::list).post(transcriptions::post),
         ),
         ("/transcriptions/{id}", get(transcriptions::one)),
-        ("/jobs/{id}", get(jobs::one).delete(jobs::call_off)),
+        ("/jobs/{id}", get(jobs::one).delete(jobs::cancel)),
         ("/status", post(status::post)),
         ("/webhooks/typeform", post(typeform::post)),
         ("/files/{*key}", get(files::file)),
         ("/openapi.json", get(openapi)),
         ("/livez", get(|| async { "ok\n" })),
         ("/readyz", get(ready)),
-        ("/metrics", get(metrics)),
+        ("/metrics", get(scrape)),
     ]
 }
 
@@ -98,36 +99,59 @@ fn router(app: App) -> Router {
             let detail = "this path has no such method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
-        // Handlers count for themselves, each to its own limit.
+        // Handlers limit their bodies themselves.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(as_problem))
-        .layer(from_fn(linger::linger))
-        .layer(from_fn_with_state(app.clone(), cors::cross_origin))
+        .layer(from_fn(late_body::drain_after_refusal))
+        .layer(cors(&app.config))
+        .layer(SetResponseHeaderLayer::overriding(
+            X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
         .with_state(app)
 }
 
-impl App {
-    fn user(&self, headers: &HeaderMap) -> Result<String, Problem> {
-        self.users
-            .user(headers)
-            .ok_or_else(Problem::unauthenticated)
+/// The configured origins may call from a browser, and no others.
+fn cors(config: &Config) -> CorsLayer {
+    let origins = config.allowed_origins.iter();
+    let origins: Vec<_> = origins.filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
+        // A page that was rejected learns when to try again.
+        .expose_headers([RETRY_AFTER])
+        .max_age(PREFLIGHT_MAX_AGE)
+        .vary([ORIGIN])
+}
+
+/// Without headers and without the query, which may hold a token or a signature.
+fn span(request: &Request) -> tracing::Span {
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
+}
+
+/// The user whose token a request carries.
+pub(crate) struct User(String);
+
+impl FromRequestParts<App> for User {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let user = app.users.user(&parts.headers);
+        user.map(Self).ok_or_else(Problem::unauthenticated)
     }
 }
 
-/// Links are in it: no cache may keep it.
-fn private(body: impl Serialize) -> Response {
-    ([(CACHE_CONTROL, "no-store")], Json(body)).into_response()
-}
-
-/// What the framework refuses by itself, such as a path that is not UTF-8, it says in
-/// plain text.
+/// Turns the plain-text errors of the framework, such as for a path that is not UTF-8,
+/// into problems.
 async fn as_problem(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    let refused = response.status().is_client_error() || response.status().is_server_error();
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
     let content_type = response.headers().get(CONTENT_TYPE);
-    let plain = content_type.is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
-    if refused && plain && response.status() != StatusCode::SERVICE_UNAVAILABLE {
-        let detail = "the request cannot be read";
+    let is_plain = content_type.is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
+    if is_error && is_plain && response.status() != StatusCode::SERVICE_UNAVAILABLE {
+        let detail = "the request cannot be parsed";
         return Problem::new(response.status(), "bad_request", detail).into_response();
     }
     response
@@ -145,34 +169,11 @@ async fn ready(State(app): State<App>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
 }
 
-async fn metrics(State(app): State<App>) -> Response {
-    let outbox = app.jobs.records().outbox.counts();
-    let text = app.metrics.text(&app.jobs.active(), outbox);
-    let version = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, version)], text).into_response()
+async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
+    let text = app.metrics.encode(&app.jobs.active());
+    let text = text.map_err(|error| Problem::internal(&error))?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use serde_json::Value;
-
-    use super::*;
-
-    #[test]
-    fn every_path_is_described_and_every_description_is_of_a_path() {
-        let openapi: Value = serde_json::from_str(OPENAPI).unwrap();
-        let described: BTreeSet<_> = openapi["paths"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect();
-        let served: BTreeSet<_> = routes()
-            .iter()
-            .map(|(path, _)| path.replace("{*", "{"))
-            .collect();
-        assert_eq!(described, served);
-    }
-}
+mod tests;

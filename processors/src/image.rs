@@ -1,7 +1,8 @@
-//! Pictures: the first kind of job. A stored or fetched original becomes a record
-//! of its size and a thumbnail, both behind signed links.
+//! Jobs of kind `image`: measures an uploaded or fetched picture, strips its metadata
+//! and makes a thumbnail.
 
 mod clean;
+mod jpeg;
 mod picture;
 
 use std::{sync::Arc, time::Duration};
@@ -21,27 +22,27 @@ use crate::{
     clock::{expiry_s, time_of},
     config::Config,
     failure::Failure,
-    fetch::{Fetcher, Whose},
-    job::{AtWork, Job, Kind, Places, Terms},
+    fetch::{Fetcher, UrlSource},
+    job::{ConcurrencyLimit, Job, JobContext, Kind, KindLimits},
     sign::Signer,
     storage::{Files, WriteError, unavailable},
 };
 
-/// What is asked of a picture.
+/// The request for a picture.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Input {
-    /// What it shows, in the user's words.
+    /// One of the configured document types.
     pub(crate) document_type: String,
-    /// Where it is to be fetched from; otherwise the original is stored already.
+    /// Where to fetch it; without a URL the original is stored already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) url: Option<Url>,
-    /// A form's webhook gave the address, not the user.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) of_form: bool,
+    /// The URL was given by a form's webhook, not by the user.
+    #[serde(default, alias = "ofForm", skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) from_form: bool,
 }
 
-/// What is made of it.
+/// The result.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Output {
@@ -49,19 +50,19 @@ pub(crate) struct Output {
     pub(crate) width: u32,
     /// Pixels.
     pub(crate) height: u32,
-    /// Where the thumbnail is.
+    /// The key of the thumbnail.
     pub(crate) thumbnail_key: String,
-    /// Unix seconds: the expiry of the links in the event that tells of it.
+    /// Unix seconds: when the links of the terminal event expire.
     #[serde(default)]
     pub(crate) urls_expire_at_s: i64,
 }
 
-/// Where the original of a document is kept.
+/// The key of a document's original.
 pub(crate) fn original_key(document_id: &str) -> String {
     format!("originals/{document_id}")
 }
 
-/// The kind of job. Holds what pictures are worked on with.
+/// The kind `image`.
 pub(crate) struct Images {
     pub(crate) config: Arc<Config>,
     pub(crate) files: Files,
@@ -74,9 +75,9 @@ impl Kind for Images {
     type Input = Input;
     type Output = Output;
 
-    fn terms(&self) -> Terms {
-        Terms {
-            places: Places::of(
+    fn limits(&self) -> KindLimits {
+        KindLimits {
+            concurrency: ConcurrencyLimit::new(
                 self.config.workers,
                 self.config.queue,
                 self.config.jobs_per_user,
@@ -108,33 +109,33 @@ impl Kind for Images {
         event::image_processing_failed(&job.resource_id, &job.input.document_type, reason)
     }
 
-    /// A slow host keeps no worker waiting.
-    async fn prepare(&self, job: &Job<Input>, at: &AtWork) -> Result<(), Failure> {
+    /// Fetches here, so that a slow host holds no permit.
+    async fn prepare(&self, job: &Job<Input>, context: &JobContext) -> Result<(), Failure> {
         let key = original_key(&job.resource_id);
         let stored = self.files.has(&key).await.map_err(|e| unavailable(&e))?;
         match &job.input.url {
             _ if stored => Ok(()),
             Some(url) => {
-                at.progress(5, "fetching the picture");
-                let whose = if job.input.of_form {
-                    Whose::Form
+                context.progress(5, "fetching the picture");
+                let source = if job.input.from_form {
+                    UrlSource::Form
                 } else {
-                    Whose::User
+                    UrlSource::User
                 };
-                self.fetch(&key, url.clone(), whose).await
+                self.fetch(&key, url.clone(), source).await
             }
-            // Its upload was not finished when its record was written, or it is gone.
+            // The upload was not finished when the record was written, or the file is gone.
             None => Err(Failure::Interrupted),
         }
     }
 
-    async fn work(&self, job: &Job<Input>, at: &AtWork) -> Result<Output, Failure> {
-        at.progress(20, "decoding the picture");
+    async fn work(&self, job: &Job<Input>, context: &JobContext) -> Result<Output, Failure> {
+        context.progress(20, "decoding the picture");
         let key = original_key(&job.resource_id);
         let bytes = self.files.read(&key).await.map_err(|e| unavailable(&e))?;
-        let picture = self.process(bytes, at).await?;
-        at.progress(80, "storing the pictures");
-        // From here on nobody is given what the camera wrote into it.
+        let picture = self.process(bytes, context).await?;
+        context.progress(80, "storing the pictures");
+        // From here on the metadata of the camera is in no stored file.
         let stored = self.files.put(&key, picture.cleaned).await;
         stored.map_err(|e| unavailable(&e))?;
         let extension = match picture.thumbnail_format {
@@ -152,7 +153,7 @@ impl Kind for Images {
         })
     }
 
-    async fn clean(&self, job: &Job<Input>) {
+    async fn clean_up(&self, job: &Job<Input>) {
         self.files.remove(&original_key(&job.resource_id)).await;
         for extension in ["jpg", "png"] {
             let key = format!("thumbnails/{}.{extension}", job.resource_id);
@@ -162,17 +163,16 @@ impl Kind for Images {
 }
 
 impl Images {
-    async fn process(&self, bytes: Bytes, at: &AtWork) -> Result<Picture, Failure> {
+    async fn process(&self, bytes: Bytes, context: &JobContext) -> Result<Picture, Failure> {
         let budget = Budget {
             pixels: self.config.max_pixels,
             bytes: self.config.max_decode_bytes,
         };
-        let at = at.clone();
+        let context = context.clone();
         let work = tokio::task::spawn_blocking(move || {
             process(&bytes, budget, || {
-                at.progress(50, "making the thumbnail");
-                // Nobody waits for the thumbnail of what was called off.
-                !at.is_off()
+                context.progress(50, "making the thumbnail");
+                !context.is_cancelled()
             })
         });
         work.await.map_err(|e| {
@@ -181,9 +181,9 @@ impl Images {
         })?
     }
 
-    async fn fetch(&self, key: &str, url: Url, whose: Whose) -> Result<(), Failure> {
+    async fn fetch(&self, key: &str, url: Url, source: UrlSource) -> Result<(), Failure> {
         let limit = self.config.max_file_bytes;
-        let mut body = self.fetcher.open(url, limit, whose).await?;
+        let mut body = self.fetcher.open(url, limit, source).await?;
         let mut upload = self.files.begin(key, limit).await.map_err(write_failure)?;
         let written = loop {
             match body.chunk().await {

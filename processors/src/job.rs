@@ -1,17 +1,17 @@
-//! The job runner: accepts a job, writes its record, lets it work, retries what can
-//! be retried, and ends it; for every [`Kind`] alike.
+//! The job runner: accepts a job, writes its record, runs it, retries what can be
+//! retried, and ends it; for every [`Kind`] alike.
 //!
-//! What always holds: a job in the house has a slot, so memory is bounded; it ends
-//! once, with one terminal event, which stands in the outbox from the same
-//! transaction on; one that a stop or a kill left pending is begun again by the next
-//! start, ten times at most.
+//! What always holds: a job in progress holds an [`Admission`], so memory is bounded;
+//! it ends once, with one terminal event that is in the outbox from the same
+//! transaction on; one that a shutdown or a crash left pending is restarted by the
+//! next process, ten times at most.
 
+mod fair_queue;
 mod kind;
-mod pace;
+mod limiter;
 mod progress;
+mod rate_limit;
 mod record;
-mod room;
-mod station;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,103 +24,112 @@ use belfry::{limits::MAX_EVENT_BYTES, publisher::Publish};
 use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::kind::AnyKind;
 pub(crate) use self::{
-    kind::{AtWork, Job, Kind, Terms},
+    fair_queue::{ConcurrencyLimit, LimitScope},
+    kind::{Job, JobContext, Kind, KindLimits},
+    limiter::{Admission, LimitExceeded},
     progress::Progress,
-    record::{End, Record, Records, Status},
-    room::{Full, Places},
-    station::{Refused, Slot, Station},
+    record::{Outcome, Record, Records, Status},
 };
+use self::{kind::DynKind, limiter::Limiter, rate_limit::ProgressUpdate};
 use crate::{
     failure::{Failure, Retry},
     metrics::Metrics,
 };
 
-/// How often a job is begun at most, restarts included: what kills the process each
+/// Attempts of a job at most, restarts included: a job that crashes the process each
 /// time must not do so for ever.
-const MAX_BEGUN: i64 = 10;
-/// Events in the outbox beyond which no new job is let in: the notifier has been
-/// away for long.
-const MAX_BEHIND: u64 = 100_000;
+const MAX_STARTS: i64 = 10;
+/// Rows in the outbox beyond which no new job is admitted: the notifier has been away
+/// for long.
+const MAX_OUTBOX_ROWS: u64 = 100_000;
 /// Between two attempts to write a job's end while the database does not answer.
-const WRITE_AGAIN: Duration = Duration::from_secs(1);
+const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How jobs are kept alive and tried again.
+/// How often a job is tried within one process.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// The lease of a job at the notifier.
-    pub(crate) lease: Duration,
-    /// Attempts of a job within one process.
-    pub(crate) attempts: u32,
+pub(crate) struct RetryPolicy {
+    /// Attempts at most.
+    pub(crate) max_attempts: u32,
     /// Before the second attempt; four times as long before each further one.
-    pub(crate) pause: Duration,
+    pub(crate) first_backoff: Duration,
 }
 
-/// A kind and its places.
-struct Line {
-    kind: Arc<dyn AnyKind>,
-    station: Station,
+/// What the runner works with.
+pub(crate) struct Services {
+    /// Where jobs and their events are written.
+    pub(crate) records: Records,
+    /// Where progress is published.
+    pub(crate) progress: Progress,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// No job is accepted or retried after this.
+    pub(crate) shutdown: CancellationToken,
+    /// The lease of a job at the notifier.
+    pub(crate) lease: Duration,
+}
+
+/// A kind with the limiter of its jobs.
+struct KindState {
+    kind: Arc<dyn DynKind>,
+    limiter: Limiter,
     timeout: Duration,
 }
 
 struct Inner {
-    records: Records,
-    progress: Progress,
-    metrics: Arc<Metrics>,
-    patience: Patience,
-    lines: BTreeMap<&'static str, Line>,
-    /// Jobs of this process that have not ended: how to call them off.
+    services: Services,
+    retry: RetryPolicy,
+    kinds: BTreeMap<&'static str, KindState>,
+    /// The jobs of this process that have not ended, each with its cancellation.
     running: Mutex<HashMap<String, CancellationToken>>,
     tasks: TaskTracker,
-    shutdown: CancellationToken,
-    /// The grace is over.
-    cut: CancellationToken,
+    /// The grace period is over: jobs stop where they are.
+    abort: CancellationToken,
 }
 
 /// All jobs of this process. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Jobs(Arc<Inner>);
 
-/// Why a new job is not let in.
+/// Why a new job is not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotNow {
-    /// No place.
-    Refused(Refused),
+pub(crate) enum Rejected {
+    /// It would exceed a limit.
+    Limit(LimitExceeded),
     /// Too many events wait for the notifier.
-    Behind,
-    /// The process ends.
-    Ending,
+    OutboxFull,
+    /// The process shuts down.
+    ShuttingDown,
 }
 
-/// Why a job that was let in could not be begun.
+/// Why an admitted job could not be accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AcceptError {
-    /// Its input cannot be kept. A bug.
-    #[error("the job's input cannot be kept: {0}")]
+    /// Its input cannot be serialised. A bug.
+    #[error("the job's input cannot be serialised: {0}")]
     Input(#[from] serde_json::Error),
-    /// The database does not take it.
+    /// The database refuses the record.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     /// Its event cannot be made. A bug.
-    #[error("the job's first event cannot be made")]
+    #[error("the job's started event cannot be made")]
     Event,
 }
 
-/// What calling a job off came to.
+/// The result of cancelling a job.
 #[derive(Debug)]
-pub(crate) enum Called {
-    /// It is off, by this call or an earlier one.
-    Off(Record),
+pub(crate) enum CancelOutcome {
+    /// It is cancelled, by this request or an earlier one.
+    Cancelled(Record),
     /// It had ended before.
-    TooLate(Record),
-    /// This user has no such job.
-    Unknown,
+    AlreadyEnded(Record),
+    /// The user has no such job.
+    NotFound,
 }
 
-/// The kinds that a process runs.
+/// The kinds of job of a process.
 #[derive(Default)]
-pub(crate) struct Kinds(Vec<Arc<dyn AnyKind>>);
+pub(crate) struct Kinds(Vec<Arc<dyn DynKind>>);
 
 impl Kinds {
     /// Adds one.
@@ -137,176 +146,167 @@ impl Kinds {
 }
 
 impl Jobs {
-    /// No jobs yet.
-    pub(crate) fn new(
-        kinds: Kinds,
-        (records, progress): (Records, Progress),
-        metrics: Arc<Metrics>,
-        patience: Patience,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let lines = kinds.0.into_iter().map(|kind| {
-            let terms = kind.terms();
-            let line = Line {
-                station: Station::new(terms.places),
-                timeout: terms.timeout,
+    /// Without jobs.
+    pub(crate) fn new(kinds: Kinds, services: Services, retry: RetryPolicy) -> Self {
+        let kinds = kinds.0.into_iter().map(|kind| {
+            let limits = kind.limits();
+            let state = KindState {
+                limiter: Limiter::new(limits.concurrency),
+                timeout: limits.timeout,
                 kind,
             };
-            (line.kind.name(), line)
+            (state.kind.name(), state)
         });
         Self(Arc::new(Inner {
-            records,
-            progress,
-            metrics,
-            patience,
-            lines: lines.collect(),
+            services,
+            retry,
+            kinds: kinds.collect(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
-            shutdown,
-            cut: CancellationToken::new(),
+            abort: CancellationToken::new(),
         }))
     }
 
     /// The records.
     pub(crate) fn records(&self) -> &Records {
-        &self.0.records
+        &self.0.services.records
     }
 
-    /// Jobs in the house, by kind.
+    /// The number of jobs in progress, by kind.
     pub(crate) fn active(&self) -> Vec<(&'static str, usize)> {
-        let lines = self.0.lines.iter();
-        lines
-            .map(|(name, line)| (*name, line.station.jobs()))
+        let kinds = self.0.kinds.iter();
+        kinds
+            .map(|(name, state)| (*name, state.limiter.admitted()))
             .collect()
     }
 
-    /// A place for a new job, before anything of it is read.
-    pub(crate) fn enter<K: Kind>(&self, user: &str) -> Result<Slot, NotNow> {
-        let entered = if self.0.shutdown.is_cancelled() {
-            Err(NotNow::Ending)
-        } else if self.0.records.outbox.counts().waiting_now() > MAX_BEHIND {
-            Err(NotNow::Behind)
+    /// Admits a new job, before anything of its request is read.
+    pub(crate) fn admit<K: Kind>(&self, user: &str) -> Result<Admission, Rejected> {
+        let Services {
+            records, shutdown, ..
+        } = &self.0.services;
+        let admitted = if shutdown.is_cancelled() {
+            Err(Rejected::ShuttingDown)
+        } else if records.outbox.counts().waiting_now() > MAX_OUTBOX_ROWS {
+            Err(Rejected::OutboxFull)
         } else {
-            self.0.lines[K::NAME]
-                .station
-                .enter(user)
-                .map_err(NotNow::Refused)
+            let limiter = &self.0.kinds[K::NAME].limiter;
+            limiter.admit(user).map_err(Rejected::Limit)
         };
-        if entered.is_err() {
-            self.0.metrics.kind(K::NAME).rejected.add(1);
+        if admitted.is_err() {
+            self.0.services.metrics.kind(K::NAME).rejected.inc();
         }
-        entered
+        admitted
     }
 
-    /// Writes the record of a job and its started event, and begins it. Once this
-    /// has returned, the job ends, whatever happens.
+    /// Writes the record of a job with its started event, and starts it. Once this has
+    /// returned, the job ends, whatever happens.
     pub(crate) async fn accept<K: Kind>(
         &self,
-        slot: Slot,
+        admission: Admission,
         resource_id: String,
         input: &K::Input,
     ) -> Result<Record, AcceptError> {
         let input = serde_json::to_string(input)?;
-        let record = Record::new(K::NAME, resource_id, slot.user().to_owned(), input);
-        let started = self.0.lines[K::NAME].kind.event(&record);
+        let user = admission.user().to_owned();
+        let record = Record::new(K::NAME, resource_id, user, input);
+        let started = self.0.kinds[K::NAME].kind.event(&record);
         let started = started.map_err(|_| AcceptError::Event)?;
+        let services = &self.0.services;
         let publish = Publish::to_user(&record.user_id, started)
             .job(&record.id)
-            .lease(self.0.patience.lease)
+            .lease(services.lease)
             .idempotency_key(key(&record, "started"));
-        // Before others can see the record, so that it can be called off, and before
-        // the relay can, which says that its first event is told.
-        let off = self.register(&record.id);
-        self.0.progress.begin(&record);
-        if let Err(error) = self.0.records.create(&record, &publish).await {
+        // Before others can see the record, so that it can be cancelled, and before the
+        // relay can, which confirms that the started event is published.
+        let cancelled = self.register(&record.id);
+        services.progress.begin(&record);
+        if let Err(error) = services.records.create(&record, &publish).await {
             self.running().remove(&record.id);
-            self.0.progress.end(&record.id);
+            services.progress.end(&record.id);
             return Err(error.into());
         }
-        self.0.metrics.kind(K::NAME).accepted.add(1);
-        self.spawn(record.clone(), slot, off);
+        services.metrics.kind(K::NAME).accepted.inc();
+        self.spawn(record.clone(), admission, cancelled);
         Ok(record)
     }
 
-    /// Calls a user's job off.
-    pub(crate) async fn call_off(&self, id: &str, user: &str) -> Result<Called, sqlx::Error> {
-        let record = self.0.records.job(id).await?;
+    /// Cancels a user's job.
+    pub(crate) async fn cancel(&self, id: &str, user: &str) -> Result<CancelOutcome, sqlx::Error> {
+        let record = self.records().job(id).await?;
         let Some(record) = record.filter(|record| record.user_id == user) else {
-            return Ok(Called::Unknown);
+            return Ok(CancelOutcome::NotFound);
         };
         let cancelled = Failure::Cancelled;
         if record.status() == Status::Pending {
-            // From here on nobody hears that it goes on.
-            self.0.progress.end(id);
-            if let Some(ended) = self.write_end(&record, End::Failed(cancelled)).await? {
+            // From here on no progress of it is published.
+            self.0.services.progress.end(id);
+            let outcome = Outcome::Failed(cancelled);
+            if let Some(ended) = self.write_end(&record, outcome).await? {
                 let running = self.running().get(id).cloned();
                 match running {
-                    // Its task cleans up once the work has let go.
-                    Some(off) => off.cancel(),
-                    None => self.clean(&ended).await,
+                    // Its task cleans up once the work has stopped.
+                    Some(cancelled) => cancelled.cancel(),
+                    None => self.clean_up(&ended).await,
                 }
-                return Ok(Called::Off(ended));
+                return Ok(CancelOutcome::Cancelled(ended));
             }
         }
-        let record = self.0.records.job(id).await?.unwrap_or(record);
+        let record = self.records().job(id).await?.unwrap_or(record);
         if record.error_code.as_deref() == Some(cancelled.code()) {
-            return Ok(Called::Off(record));
+            return Ok(CancelOutcome::Cancelled(record));
         }
-        Ok(Called::TooLate(record))
+        Ok(CancelOutcome::AlreadyEnded(record))
     }
 
-    /// Begins again what an earlier process left pending. Before this nothing new may
-    /// be accepted, or it would be begun twice.
+    /// Restarts what an earlier process left pending. No new job may be accepted before
+    /// this returns, or it would be started twice.
     pub(crate) async fn recover(&self) -> Result<(), sqlx::Error> {
+        let Services {
+            records, progress, ..
+        } = &self.0.services;
         let mut last = String::new();
         loop {
-            let left = self.0.records.pending_after(&last).await?;
-            let Some(newest) = left.last() else {
+            let pending = records.pending_after(&last).await?;
+            let Some(newest) = pending.last() else {
                 return Ok(());
             };
             last.clone_from(&newest.id);
-            for record in left {
-                let Some(line) = self.0.lines.get(&*record.kind) else {
-                    tracing::warn!(
-                        job = record.id,
-                        kind = record.kind,
-                        "a job of an unknown kind waits"
-                    );
+            for record in pending {
+                let (job, kind) = (&record.id, &*record.kind);
+                let Some(state) = self.0.kinds.get(kind) else {
+                    tracing::warn!(job, kind, "a pending job has an unknown kind");
                     continue;
                 };
-                tracing::info!(job = record.id, "a job is begun again after a restart");
-                let slot = line.station.enter_again(&record.user_id);
-                let off = self.register(&record.id);
-                let records = &self.0.records;
-                // Before the question, so that the relay's answer finds it.
-                self.0.progress.begin(&record);
+                tracing::info!(job, "a job is restarted");
+                let admission = state.limiter.readmit(&record.user_id);
+                let cancelled = self.register(job);
+                // Before the query, so that the relay's confirmation finds it.
+                progress.begin(&record);
                 let started = key(&record, "started");
-                if !records
-                    .outbox
-                    .is_waiting(&records.database, &started)
-                    .await?
-                {
-                    self.0.progress.open(&record.id);
+                let outbox = &records.outbox;
+                if !outbox.is_waiting(&records.database, &started).await? {
+                    progress.confirm_started(job);
                 }
-                self.spawn(record, slot, off);
+                self.spawn(record, admission, cancelled);
             }
         }
     }
 
-    /// Waits until all jobs at work have ended, for `grace` at most. False if some
-    /// had not: those were cut off and stay pending.
+    /// Waits until all running jobs have ended, for `grace` at most. False if some had
+    /// not: those were aborted and stay pending.
     pub(crate) async fn finish(&self, grace: Duration) -> bool {
         self.0.tasks.close();
         let in_time = tokio::time::timeout(grace, self.0.tasks.wait())
             .await
             .is_ok();
-        self.0.cut.cancel();
+        self.0.abort.cancel();
         self.0.tasks.wait().await;
         in_time
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
-        // Single insertions and removals: whole, whatever happened.
+        // Single insertions and removals: consistent after a panic too.
         self.0
             .running
             .lock()
@@ -314,136 +314,147 @@ impl Jobs {
     }
 
     fn register(&self, id: &str) -> CancellationToken {
-        let off = CancellationToken::new();
-        self.running().insert(id.to_owned(), off.clone());
-        off
+        let cancelled = CancellationToken::new();
+        self.running().insert(id.to_owned(), cancelled.clone());
+        cancelled
     }
 
-    fn spawn(&self, record: Record, slot: Slot, off: CancellationToken) {
+    fn spawn(&self, record: Record, admission: Admission, cancelled: CancellationToken) {
         let jobs = self.clone();
         self.0.tasks.spawn(async move {
-            let at = AtWork {
+            let progress = &jobs.0.services.progress;
+            let context = JobContext {
                 job: record.id.clone(),
-                progress: jobs.0.progress.clone(),
-                off: off.clone(),
-                worker: None,
+                progress: progress.clone(),
+                cancelled: cancelled.clone(),
+                permit: None,
             };
             tokio::select! {
                 biased;
-                () = jobs.0.cut.cancelled() => {}
+                () = jobs.0.abort.cancelled() => {}
                 // Its end is written already.
-                () = off.cancelled() => jobs.clean(&record).await,
-                () = jobs.run(&record, at) => {}
+                () = cancelled.cancelled() => jobs.clean_up(&record).await,
+                () = jobs.run(&record, context) => {}
             }
-            jobs.0.progress.end(&record.id);
+            progress.end(&record.id);
             jobs.running().remove(&record.id);
-            drop(slot);
+            drop(admission);
         });
     }
 
-    async fn run(&self, record: &Record, at: AtWork) {
-        let Some(end) = self.attempts(record, at).await else {
+    async fn run(&self, record: &Record, context: JobContext) {
+        let Some(outcome) = self.attempts(record, context).await else {
             return;
         };
-        self.0.progress.end(&record.id);
+        self.0.services.progress.end(&record.id);
         loop {
-            match self.write_end(record, end.clone()).await {
+            match self.write_end(record, outcome.clone()).await {
                 Ok(Some(ended)) if ended.status() == Status::Failed => {
-                    return self.clean(&ended).await;
+                    return self.clean_up(&ended).await;
                 }
                 Ok(_) => return,
                 Err(error) => {
                     tracing::error!(%error, job = record.id, "a job's end cannot be written yet");
-                    tokio::time::sleep(WRITE_AGAIN).await;
+                    tokio::time::sleep(WRITE_RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// How a job ends, or `None` if it has ended or is left to the next start.
-    async fn attempts(&self, record: &Record, mut at: AtWork) -> Option<End> {
-        let patience = self.0.patience;
-        let mut pause = patience.pause;
+    /// The outcome of a job, or `None` if it has ended or is left to the next process.
+    async fn attempts(&self, record: &Record, mut context: JobContext) -> Option<Outcome> {
+        let Services {
+            metrics,
+            progress,
+            shutdown,
+            ..
+        } = &self.0.services;
+        let mut backoff = self.0.retry.first_backoff;
         for attempt in 1.. {
-            let failure = match self.attempt(record, &mut at).await {
-                Ok(output) => return output.map(|output| End::Completed { output }),
+            let failure = match self.attempt(record, &mut context).await {
+                Ok(output) => return output.map(|output| Outcome::Completed { output }),
                 Err(failure) => failure,
             };
-            if failure.retry() == Retry::Never || attempt >= patience.attempts {
-                return Some(End::Failed(failure));
+            if failure.retry() == Retry::Never || attempt >= self.0.retry.max_attempts {
+                return Some(Outcome::Failed(failure));
             }
-            self.0.metrics.kind(&record.kind).retried.add(1);
-            tracing::info!(
-                job = record.id,
-                code = failure.code(),
-                ?pause,
-                "a job is tried again"
-            );
-            at.worker = None;
-            at.progress.word(&record.id, AtWork::again());
+            metrics.kind(&record.kind).retried.inc();
+            let (job, code) = (&record.id, failure.code());
+            tracing::info!(job, code, ?backoff, "a job is retried");
+            context.permit = None;
+            let update = ProgressUpdate {
+                stage: "trying again".to_owned(),
+                ..ProgressUpdate::default()
+            };
+            progress.update(job, update);
             tokio::select! {
                 biased;
-                () = self.0.shutdown.cancelled() => return None,
-                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => return None,
+                () = tokio::time::sleep(backoff) => {}
             }
-            pause *= 4;
+            backoff *= 4;
         }
         None
     }
 
-    async fn attempt(&self, record: &Record, at: &mut AtWork) -> Result<Option<String>, Failure> {
-        let line = &self.0.lines[&*record.kind];
-        guarded(line.timeout, line.kind.prepare(record, at)).await?;
-        let worker = tokio::select! {
+    async fn attempt(
+        &self,
+        record: &Record,
+        context: &mut JobContext,
+    ) -> Result<Option<String>, Failure> {
+        let state = &self.0.kinds[&*record.kind];
+        guarded(state.timeout, state.kind.prepare(record, context)).await?;
+        let permit = tokio::select! {
             biased;
-            () = self.0.shutdown.cancelled() => return Ok(None),
-            worker = line.station.worker(&record.user_id) => worker,
+            () = self.0.services.shutdown.cancelled() => return Ok(None),
+            permit = state.limiter.acquire(&record.user_id) => permit,
         };
-        at.worker = Some(Arc::new(worker));
-        let begun = self.0.records.begin_attempt(&record.id).await;
-        let begun = begun.map_err(|error| {
-            tracing::error!(%error, job = record.id, "a job cannot be begun");
+        context.permit = Some(Arc::new(permit));
+        let started = self.records().start_attempt(&record.id).await;
+        let started = started.map_err(|error| {
+            tracing::error!(%error, job = record.id, "a job cannot be started");
             Failure::Unavailable
         })?;
-        match begun {
+        match started {
             None => return Ok(None),
-            Some(begun) if begun > MAX_BEGUN => return Err(Failure::Interrupted),
+            Some(started) if started > MAX_STARTS => return Err(Failure::Interrupted),
             Some(_) => {}
         }
-        let output = guarded(line.timeout, line.kind.work(record, at)).await?;
+        let output = guarded(state.timeout, state.kind.work(record, context)).await?;
         Ok(Some(output))
     }
 
-    /// Writes an end and its terminal event. `None` if the job had ended before.
-    async fn write_end(&self, record: &Record, end: End) -> Result<Option<Record>, sqlx::Error> {
-        let line = &self.0.lines[&*record.kind];
-        let mut ended = record.clone().ended(&end);
+    /// Writes the end of a job with its terminal event. `None` if it had ended before.
+    async fn write_end(
+        &self,
+        record: &Record,
+        outcome: Outcome,
+    ) -> Result<Option<Record>, sqlx::Error> {
+        let state = &self.0.kinds[&*record.kind];
+        let mut ended = record.clone().ended(&outcome);
         let mut terminal = self.terminal(&ended);
         if terminal.is_none() {
-            // What cannot be told has not succeeded.
-            ended = record.clone().ended(&End::Failed(Failure::Internal));
+            // A result that no event can carry is a failure.
+            ended = record.clone().ended(&Outcome::Failed(Failure::Internal));
             terminal = self.terminal(&ended);
         }
         let Some(terminal) = terminal else {
-            tracing::error!(
-                job = record.id,
-                "a job has no event to end with and stays pending"
-            );
+            let job = &record.id;
+            tracing::error!(job, "a job has no terminal event and stays pending");
             return Ok(None);
         };
-        if !self.0.records.end(&ended, &terminal).await? {
+        if !self.records().end(&ended, &terminal).await? {
             return Ok(None);
         }
-        let metrics = self.0.metrics.kind(&record.kind);
+        let metrics = self.0.services.metrics.kind(&record.kind);
         let took = ended.duration().unwrap_or_default();
         if ended.status() == Status::Completed {
-            metrics.completed.add(1);
-            metrics
-                .processing_ms
-                .add(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            line.station.took(took);
+            metrics.completed.inc();
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            metrics.processing_ms.inc_by(ms);
+            state.limiter.record_duration(took);
         } else {
-            metrics.failed.add(1);
+            metrics.failed.inc();
             let code = ended.error_code.as_deref().unwrap_or_default();
             tracing::info!(job = record.id, code, "a job failed");
         }
@@ -451,10 +462,10 @@ impl Jobs {
     }
 
     fn terminal(&self, ended: &Record) -> Option<Publish> {
-        let event = self.0.lines[&*ended.kind].kind.event(ended).ok()?;
+        let event = self.0.kinds[&*ended.kind].kind.event(ended).ok()?;
         let bytes = prost::Message::encoded_len(&event);
         if bytes > MAX_EVENT_BYTES {
-            tracing::error!(job = ended.id, bytes, "a job's last event is too large");
+            tracing::error!(job = ended.id, bytes, "a job's terminal event is too large");
             return None;
         }
         let publish = Publish::to_user(&ended.user_id, event);
@@ -465,8 +476,8 @@ impl Jobs {
         )
     }
 
-    async fn clean(&self, record: &Record) {
-        self.0.lines[&*record.kind].kind.clean(record).await;
+    async fn clean_up(&self, record: &Record) {
+        self.0.kinds[&*record.kind].kind.clean_up(record).await;
     }
 }
 
@@ -476,7 +487,7 @@ fn key(record: &Record, which: &str) -> String {
     format!("{}:{}:{which}", record.kind, record.resource_id)
 }
 
-/// A kind's own code: it may take too long or panic, and only its job fails for it.
+/// Runs a kind's own code: if it takes too long or panics, only its job fails.
 async fn guarded<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, Failure>>,

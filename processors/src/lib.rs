@@ -1,10 +1,10 @@
-//! The reference publishers: real work whose progress and outcome reach the person
-//! who asked for it. Today: pictures.
+//! The reference publishers: jobs whose progress and outcome are published to the user
+//! who requested them. Three kinds: pictures, reports and transcriptions.
 //!
-//! A job comes in over HTTP, gets a record, works, and ends; its events go to the
+//! A job is requested over HTTP, gets a record, runs, and ends; its events go to the
 //! notifier. What always holds: every accepted job has exactly one terminal event,
-//! and it is told sooner or later whatever restarts or is away meanwhile, because
-//! record and event are written in one transaction.
+//! which is published whatever restarts or is away meanwhile, because record and event
+//! are written in one transaction.
 
 mod auth;
 mod clock;
@@ -36,7 +36,7 @@ use crate::{
     fetch::Fetcher,
     http::App,
     image::Images,
-    job::{Jobs, Kinds, Patience, Progress, Records},
+    job::{Jobs, Kinds, Progress, Records, RetryPolicy, Services},
     metrics::Metrics,
     report::Reports,
     sign::Signer,
@@ -50,22 +50,22 @@ pub use crate::{
     report::{TypesetReportError, typeset_report},
 };
 
-/// How long progress is tried: later it is worth nothing.
+/// How long a progress event is tried: newer progress follows.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(2);
-/// How long the last events may take once all jobs have ended.
-const LAST_EVENTS: Duration = Duration::from_secs(1);
+/// How long the relay may publish once all jobs have ended.
+const RELAY_GRACE: Duration = Duration::from_secs(1);
 
-/// Why the processors ended.
+/// Why the processors cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration cannot work: every fault of it. Exit code 2.
+    /// The configuration is invalid: every fault of it. Exit code 2.
     #[error("the configuration is not valid: {}", .0.join("; "))]
     Config(Vec<String>),
     /// A secret is too short. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Secret(#[from] ShortSecret),
-    /// The notifier's address cannot work. Exit code 2.
+    /// The notifier's address is invalid. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Publisher(#[from] publisher::ConfigError),
     /// The database cannot be opened. Exit code 74, or 2 if its URL is to blame.
@@ -77,17 +77,17 @@ pub enum Error {
     /// The store of files cannot be opened. Exit code 74.
     #[error("the store of files cannot be used: {0}")]
     Files(#[from] object_store::Error),
-    /// A client for HTTP cannot be made.
-    #[error("an HTTP client cannot be made: {0}")]
+    /// An HTTP client cannot be created.
+    #[error("an HTTP client cannot be created: {0}")]
     Fetcher(#[from] reqwest::Error),
 }
 
-/// Runs the processors until `shutdown`: then no more is accepted, jobs at work may
-/// finish within [`Config::shutdown_grace`], and the rest waits in its records for
-/// the next start.
+/// Runs the processors until `shutdown`. Then no more jobs are accepted, running jobs
+/// may finish within [`Config::shutdown_grace`], and the rest stays pending for the
+/// next start.
 ///
 /// # Errors
-/// A configuration or a store that cannot work.
+/// An invalid configuration, or a database or store that cannot be opened.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -97,21 +97,21 @@ pub async fn run(
     if !faults.is_empty() {
         return Err(Error::Config(faults));
     }
-    // The caller's token may stop others too; that is not ours to decide.
+    // The caller's token may stop other services too: it is not ours to cancel.
     let shutdown = shutdown.child_token();
     let config = Arc::new(config);
     let url = config.database_url.as_ref().map(DatabaseUrl::text);
     let database = Database::open(&config.data_dir, url).await?;
     let end = CancellationToken::new();
-    let (app, telling) = assemble(&config, &database, &shutdown, &end)?;
+    let (app, publishing) = assemble(&config, &database, &shutdown, &end)?;
     let jobs = app.jobs.clone();
-    // Before the first request: what is pending now is an earlier process's.
+    // Before the first request: what is pending now was left by an earlier process.
     jobs.recover().await?;
 
     let mut serving = tokio::spawn(http::serve(listener, app));
     shutdown.cancelled().await;
     let grace_ends = Instant::now() + config.shutdown_grace;
-    // Requests under way; what is left then is cut off.
+    // Requests in flight may finish; the rest is aborted.
     let served = tokio::time::timeout_at(grace_ends, &mut serving).await;
     serving.abort();
     if let Ok(Err(error)) = served
@@ -121,16 +121,16 @@ pub async fn run(
     }
     let grace = grace_ends.saturating_duration_since(Instant::now());
     if !jobs.finish(grace).await {
-        tracing::warn!("jobs were cut off after the grace, the next start begins them again");
+        tracing::warn!("jobs were aborted after the grace period, the next start restarts them");
     }
     end.cancel();
-    finish_telling(telling).await;
+    publishing.finish().await;
     database.close().await;
     Ok(())
 }
 
-/// The tasks that tell the notifier.
-struct Telling {
+/// The tasks that publish to the notifier.
+struct Publishing {
     relay: JoinHandle<()>,
     progress: JoinHandle<()>,
 }
@@ -140,7 +140,7 @@ fn assemble(
     database: &Database,
     shutdown: &CancellationToken,
     end: &CancellationToken,
-) -> Result<(App, Telling), Error> {
+) -> Result<(App, Publishing), Error> {
     let signer = Signer::new(&config.signing_secret, &config.public_url);
     let files = Files::open(config)?;
     let mut fetcher = Fetcher::new(config.fetch_timeout, config.allow_private_addresses)?;
@@ -159,18 +159,21 @@ fn assemble(
         .and(images)
         .and(reports)
         .and(transcriptions);
-    let metrics = Arc::new(Metrics::new(kinds.names()));
     let outbox = Outbox::default();
-    let progress = Progress::new(config.lease);
-    let telling = tell(config, (database, &outbox), (&progress, &metrics), end)?;
-    let records = Records {
-        database: database.handle().clone(),
-        outbox,
-    };
-    let patience = Patience {
+    let services = Services {
+        records: Records {
+            database: database.handle().clone(),
+            outbox: outbox.clone(),
+        },
+        progress: Progress::new(config.lease),
+        metrics: Arc::new(Metrics::new(kinds.names(), &outbox)),
+        shutdown: shutdown.clone(),
         lease: config.lease,
-        attempts: config.job_attempts,
-        pause: config.retry_pause,
+    };
+    let publishing = Publishing::spawn(config, &services, end)?;
+    let retry = RetryPolicy {
+        max_attempts: config.job_attempts,
+        first_backoff: config.retry_pause,
     };
     let app = App {
         fetcher,
@@ -179,52 +182,53 @@ fn assemble(
         operators: Operators::new(config)?,
         signer,
         files,
-        metrics: Arc::clone(&metrics),
-        jobs: Jobs::new(
-            kinds,
-            (records, progress),
-            metrics,
-            patience,
-            shutdown.clone(),
-        ),
+        metrics: Arc::clone(&services.metrics),
+        jobs: Jobs::new(kinds, services, retry),
         shutdown: shutdown.clone(),
     };
-    Ok((app, telling))
+    Ok((app, publishing))
 }
 
-fn tell(
-    config: &Config,
-    (database, outbox): (&Database, &Outbox),
-    (progress, metrics): (&Progress, &Arc<Metrics>),
-    end: &CancellationToken,
-) -> Result<Telling, publisher::ConfigError> {
-    let for_progress = Publisher::connect(PublisherConfig {
-        deadline: PROGRESS_DEADLINE,
-        ..PublisherConfig::new(&config.notifier, config.credential.clone())
-    })?;
-    let opened = progress.clone();
-    let relay = Relay::new(
-        database.handle().clone(),
-        outbox::publisher(&config.notifier, config.credential.clone())?,
-        outbox.clone(),
-        config.outbox_poll,
-        // Progress that came before its job's first event would be of an unknown job.
-        Box::new(move |job| opened.open(job)),
-    );
-    let telling = progress
-        .clone()
-        .run(for_progress, Arc::clone(metrics), end.clone());
-    Ok(Telling {
-        relay: tokio::spawn(relay.run(end.clone())),
-        progress: tokio::spawn(telling),
-    })
-}
+impl Publishing {
+    fn spawn(
+        config: &Config,
+        services: &Services,
+        end: &CancellationToken,
+    ) -> Result<Self, publisher::ConfigError> {
+        let Services {
+            records,
+            progress,
+            metrics,
+            ..
+        } = services;
+        let for_progress = Publisher::connect(PublisherConfig {
+            deadline: PROGRESS_DEADLINE,
+            ..PublisherConfig::new(&config.notifier, config.credential.clone())
+        })?;
+        let for_relay = outbox::publisher(&config.notifier, config.credential.clone())?;
+        let confirmed = progress.clone();
+        let relay = Relay::new(
+            records.database.clone(),
+            for_relay,
+            records.outbox.clone(),
+            config.outbox_poll,
+            // Progress before the started event would be of an unknown job.
+            Box::new(move |job| confirmed.confirm_started(job)),
+        );
+        let progress = progress.clone();
+        let progress = progress.run(for_progress, Arc::clone(metrics), end.clone());
+        Ok(Self {
+            relay: tokio::spawn(relay.run(end.clone())),
+            progress: tokio::spawn(progress),
+        })
+    }
 
-async fn finish_telling(mut telling: Telling) {
-    telling.progress.abort();
-    let last = tokio::time::timeout(LAST_EVENTS, &mut telling.relay).await;
-    telling.relay.abort();
-    if last.is_err() {
-        tracing::warn!("events are still in the outbox, the next start tells them");
+    async fn finish(mut self) {
+        self.progress.abort();
+        let relayed = tokio::time::timeout(RELAY_GRACE, &mut self.relay).await;
+        self.relay.abort();
+        if relayed.is_err() {
+            tracing::warn!("events are still in the outbox, the next start publishes them");
+        }
     }
 }

@@ -1,39 +1,38 @@
-//! What is counted, and its text for Prometheus. No user ids anywhere.
+//! The counters of the processors in the `OpenMetrics` text format. No user ids
+//! anywhere.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{Display, Write},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+use std::{collections::BTreeMap, fmt};
+
+use outbox::Outbox;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::Registry,
 };
 
-use outbox::Counts;
+/// The media type of [`Metrics::encode`].
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds to it.
-    pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// What it is now.
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
-/// What is counted for each kind of job.
+/// The counters of one kind of job.
 #[derive(Debug, Default)]
-pub(crate) struct OfKind {
+pub(crate) struct KindMetrics {
     /// Jobs accepted.
     pub(crate) accepted: Counter,
-    /// Jobs that ended well.
+    /// Jobs that ended with a result.
     pub(crate) completed: Counter,
-    /// Jobs that ended badly.
+    /// Jobs that ended with an error.
     pub(crate) failed: Counter,
-    /// Requests refused because there was no place.
+    /// Requests rejected because of a limit or a shutdown.
     pub(crate) rejected: Counter,
     /// Attempts after the first.
     pub(crate) retried: Counter,
@@ -41,144 +40,131 @@ pub(crate) struct OfKind {
     pub(crate) processing_ms: Counter,
 }
 
-/// Everything that is counted here.
+/// All counters of this process.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    kinds: BTreeMap<&'static str, OfKind>,
-    /// For a kind that no longer exists.
-    other: OfKind,
-    /// Progress that was not told.
+    registry: Registry,
+    kinds: BTreeMap<&'static str, KindMetrics>,
+    /// Of records whose kind this version does not know.
+    unknown: KindMetrics,
+    active: Family<KindLabel, Gauge>,
+    /// Progress that was not published.
     pub(crate) progress_dropped: Counter,
     /// Connections refused because there were too many.
     pub(crate) connections_refused: Counter,
 }
 
 impl Metrics {
-    /// For these kinds of jobs.
-    pub(crate) fn new(kinds: impl IntoIterator<Item = &'static str>) -> Self {
-        Self {
-            kinds: kinds
-                .into_iter()
-                .map(|kind| (kind, OfKind::default()))
-                .collect(),
-            other: OfKind::default(),
-            progress_dropped: Counter::default(),
-            connections_refused: Counter::default(),
-        }
-    }
-
-    /// What is counted for a kind.
-    pub(crate) fn kind(&self, kind: &str) -> &OfKind {
-        self.kinds.get(kind).unwrap_or(&self.other)
-    }
-
-    /// The text format, with the jobs that are in the house and the events that are
-    /// in the outbox now.
-    pub(crate) fn text(&self, active: &[(&'static str, usize)], outbox: &Counts) -> String {
-        let mut text = Text(String::new());
-        let by_kind = |of: fn(&OfKind) -> &Counter| {
-            let kinds = self.kinds.iter();
-            kinds.map(move |(kind, counts)| (*kind, of(counts).get()))
+    /// For these kinds of jobs and this outbox.
+    pub(crate) fn new(kinds: impl IntoIterator<Item = &'static str>, outbox: &Outbox) -> Self {
+        let mut registry = Registry::with_prefix("belfry_processors");
+        let mut by_kind = |name: &str, help: &str| {
+            let family = Family::<KindLabel, Counter>::default();
+            registry.register(name, help, family.clone());
+            family
         };
-        text.by_kind(
-            "jobs_accepted_total",
-            "jobs accepted",
-            by_kind(|k| &k.accepted),
-        );
-        text.by_kind(
-            "jobs_completed_total",
-            "jobs that ended well",
-            by_kind(|k| &k.completed),
-        );
-        text.by_kind(
-            "jobs_failed_total",
-            "jobs that ended badly",
-            by_kind(|k| &k.failed),
-        );
-        let help = "requests refused because there was no place";
-        text.by_kind("jobs_rejected_total", help, by_kind(|k| &k.rejected));
-        text.by_kind(
-            "jobs_retried_total",
-            "attempts after the first",
-            by_kind(|k| &k.retried),
-        );
-        let help = "time from acceptance to completion";
-        text.by_kind(
-            "processing_milliseconds_total",
-            help,
-            by_kind(|k| &k.processing_ms),
-        );
-        let active = active.iter().map(|(kind, jobs)| (*kind, *jobs));
-        text.by_kind("jobs_active", "jobs accepted and not ended", active);
-        for (name, help, value) in [
-            (
-                "progress_dropped_total",
-                "progress events not published",
-                self.progress_dropped.get(),
-            ),
-            (
-                "connections_refused_total",
-                "connections refused because there were too many",
-                self.connections_refused.get(),
-            ),
-            (
-                "events_published_total",
-                "events that the notifier has",
-                outbox.published(),
-            ),
-            (
-                "events_delayed_total",
-                "publishes to be made again",
-                outbox.delayed(),
-            ),
-            (
-                "events_parked_total",
-                "events parked by this process",
-                outbox.parked(),
-            ),
-            (
-                "outbox_waiting",
-                "events in the outbox that wait",
-                outbox.waiting_now(),
-            ),
-            (
-                "outbox_parked",
-                "events in the outbox that are parked",
-                outbox.parked_now(),
-            ),
-        ] {
-            text.head(name, help);
-            let _ = writeln!(text.0, "belfry_processors_{name} {value}");
+        let accepted = by_kind("jobs_accepted", "Jobs accepted");
+        let completed = by_kind("jobs_completed", "Jobs that ended with a result");
+        let failed = by_kind("jobs_failed", "Jobs that ended with an error");
+        let help = "Requests rejected because of a limit or a shutdown";
+        let rejected = by_kind("jobs_rejected", help);
+        let retried = by_kind("jobs_retried", "Attempts after the first");
+        let help = "Time from acceptance to completion";
+        let processing_ms = by_kind("processing_milliseconds", help);
+        let counters = |kind| {
+            let label = KindLabel { kind };
+            let metrics = KindMetrics {
+                accepted: accepted.get_or_create_owned(&label),
+                completed: completed.get_or_create_owned(&label),
+                failed: failed.get_or_create_owned(&label),
+                rejected: rejected.get_or_create_owned(&label),
+                retried: retried.get_or_create_owned(&label),
+                processing_ms: processing_ms.get_or_create_owned(&label),
+            };
+            (kind, metrics)
+        };
+        let kinds = kinds.into_iter().map(counters).collect();
+        let active = Family::<KindLabel, Gauge>::default();
+        registry.register("jobs_active", "Jobs accepted and not ended", active.clone());
+        let progress_dropped = Counter::default();
+        let help = "Progress events that were not published";
+        registry.register("progress_dropped", help, progress_dropped.clone());
+        let connections_refused = Counter::default();
+        let help = "Connections refused because there were too many";
+        registry.register("connections_refused", help, connections_refused.clone());
+        registry.register_collector(Box::new(OutboxCollector(outbox.clone())));
+        Self {
+            registry,
+            kinds,
+            unknown: KindMetrics::default(),
+            active,
+            progress_dropped,
+            connections_refused,
         }
-        text.0
+    }
+
+    /// The counters of a kind.
+    pub(crate) fn kind(&self, kind: &str) -> &KindMetrics {
+        self.kinds.get(kind).unwrap_or(&self.unknown)
+    }
+
+    /// Everything as text; `active` are the jobs in progress by kind.
+    pub(crate) fn encode(&self, active: &[(&'static str, usize)]) -> Result<String, fmt::Error> {
+        for &(kind, jobs) in active {
+            let gauge = self.active.get_or_create_owned(&KindLabel { kind });
+            gauge.set(i64::try_from(jobs).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 }
 
-struct Text(String);
+/// Reads the outbox's own counters at each scrape.
+#[derive(Debug)]
+struct OutboxCollector(Outbox);
 
-impl Text {
-    fn head(&mut self, name: &str, help: &str) {
-        let kind = if name.ends_with("_total") {
-            "counter"
-        } else {
-            "gauge"
+impl Collector for OutboxCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let counts = self.0.counts();
+        let mut write = |name: &str, help: &str, metric: &dyn EncodeMetric| {
+            let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
+            metric.encode(encoder)
         };
-        let name = format!("belfry_processors_{name}");
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn by_kind(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl Iterator<Item = (&'static str, impl Display)>,
-    ) {
-        self.head(name, help);
-        for (kind, value) in values {
-            let _ = writeln!(
-                self.0,
-                "belfry_processors_{name}{{kind=\"{kind}\"}} {value}"
-            );
+        for (name, help, value) in [
+            (
+                "events_published",
+                "Events that the notifier acknowledged",
+                counts.published(),
+            ),
+            (
+                "events_delayed",
+                "Publishes that failed and are repeated",
+                counts.delayed(),
+            ),
+            (
+                "events_parked",
+                "Events parked by this process",
+                counts.parked(),
+            ),
+        ] {
+            write(name, help, &ConstCounter::new(value))?;
         }
+        for (name, help, value) in [
+            (
+                "outbox_waiting",
+                "Events that wait in the outbox",
+                counts.waiting_now(),
+            ),
+            (
+                "outbox_parked",
+                "Events that are parked in the outbox",
+                counts.parked_now(),
+            ),
+        ] {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            write(name, help, &ConstGauge::new(value))?;
+        }
+        Ok(())
     }
 }

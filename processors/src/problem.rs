@@ -14,10 +14,10 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
-    job::{Full, NotNow, Refused},
+    job::{LimitExceeded, LimitScope, Rejected},
 };
 
-/// Seconds after which to try again, where nothing better is known.
+/// `Retry-After` in seconds, where no better estimate exists.
 const RETRY_AFTER_S: u64 = 5;
 
 /// Why a request was refused.
@@ -30,7 +30,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Any problem: what happened, and what to do.
+    /// Any problem; `detail` says what happened and what to do.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -40,31 +40,37 @@ impl Problem {
         }
     }
 
-    fn come_back_after(self, seconds: u64) -> Self {
+    fn retry_after(self, seconds: u64) -> Self {
         Self {
             retry_after_s: Some(seconds),
             ..self
         }
     }
 
-    /// A request that makes no sense.
+    /// A request that cannot be parsed or has an invalid value.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
 
-    /// No token, or one that is not accepted: one text for all.
+    /// No token, or one that is not accepted: one text for all causes.
     pub(crate) fn unauthenticated() -> Self {
         let detail =
             "the credential is missing or not accepted, send `Authorization: Bearer <token>`";
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
     }
 
-    /// Nothing there, or nothing that this user may see.
+    /// A body of another media type; `detail` names the supported ones.
+    pub(crate) fn unsupported_media_type(detail: &str) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "unsupported_media_type", detail)
+    }
+
+    /// Nothing under this path, or nothing of this user.
     pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "not_found",
-            "there is no such thing here",
+            "nothing was found under this path for this user",
         )
     }
 
@@ -78,67 +84,68 @@ impl Problem {
         )
     }
 
-    /// The store of files is away; the reason is in the log.
+    /// The store of files failed; the cause is in the log.
     pub(crate) fn unavailable(error: &object_store::Error) -> Self {
         let failure = crate::storage::unavailable(error);
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self::new(status, failure.code(), failure.sentence()).come_back_after(RETRY_AFTER_S)
+        Self::new(status, failure.code(), failure.message()).retry_after(RETRY_AFTER_S)
     }
 
-    /// The request took too long to come in.
+    /// The body of the request arrived too slowly.
     pub(crate) fn too_slow(limit: Duration) -> Self {
         let detail = format!("the upload took longer than {} s", limit.as_secs());
         let code = Failure::Timeout.code();
         Self::new(StatusCode::REQUEST_TIMEOUT, code, detail)
     }
 
-    /// Our fault; the reason is in the log.
+    /// A bug or a failed database; the cause is in the log.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
-        tracing::error!(%error, "a request failed for a reason of our own");
+        tracing::error!(%error, "a request failed");
         let failure = Failure::Internal;
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             failure.code(),
-            failure.sentence(),
+            failure.message(),
         )
     }
 }
 
-impl From<NotNow> for Problem {
-    fn from(not_now: NotNow) -> Self {
-        let busy = StatusCode::SERVICE_UNAVAILABLE;
-        match not_now {
-            NotNow::Refused(Refused {
-                full: Full::User,
-                limit,
-                retry_after_s,
-            }) => {
-                let detail = format!(
-                    "you have {limit} jobs of this kind under way, which is the most; send more \
-                     when one of them has ended"
-                );
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_jobs", detail)
-                    .come_back_after(retry_after_s)
-            }
-            NotNow::Refused(Refused {
-                full: Full::House,
-                limit,
-                retry_after_s,
-            }) => {
-                let detail = format!(
-                    "{limit} jobs of this kind are under way, which is the most; try again later"
-                );
-                Self::new(busy, "overloaded", detail).come_back_after(retry_after_s)
-            }
-            NotNow::Behind => {
-                let detail = "too many notifications wait to be told, try again later";
-                Self::new(busy, "overloaded", detail).come_back_after(RETRY_AFTER_S)
-            }
-            NotNow::Ending => {
-                let detail = "this server is being restarted, try again in a few seconds";
-                Self::new(busy, "restarting", detail).come_back_after(RETRY_AFTER_S)
-            }
-        }
+impl From<LimitExceeded> for Problem {
+    fn from(exceeded: LimitExceeded) -> Self {
+        let limit = exceeded.limit;
+        let (status, code, detail) = match exceeded.scope {
+            LimitScope::User => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_jobs",
+                format!(
+                    "you have {limit} jobs of this kind in progress, the maximum; send more when \
+                     one of them has ended"
+                ),
+            ),
+            LimitScope::Total => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                format!("{limit} jobs of this kind are in progress, the maximum; try again later"),
+            ),
+        };
+        Self::new(status, code, detail).retry_after(exceeded.retry_after_s)
+    }
+}
+
+impl From<Rejected> for Problem {
+    fn from(rejected: Rejected) -> Self {
+        let (code, detail) = match rejected {
+            Rejected::Limit(exceeded) => return exceeded.into(),
+            Rejected::OutboxFull => (
+                "overloaded",
+                "too many notifications wait for the notifier, try again later",
+            ),
+            Rejected::ShuttingDown => (
+                "restarting",
+                "this server is restarting, try again in a few seconds",
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_AFTER_S)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     failure::Failure,
     image::{Budget, fit, original_key},
-    job::{AtWork, Job, Kind, Places, Terms},
+    job::{ConcurrencyLimit, Job, JobContext, Kind, KindLimits},
     sign::Signer,
     storage::{Files, unavailable},
 };
@@ -81,7 +81,7 @@ impl Reports {
     async fn pictures(
         &self,
         request: &ReportRequest,
-        at: &AtWork,
+        context: &JobContext,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         let budget = Budget {
             pixels: self.config.max_pixels,
@@ -91,15 +91,15 @@ impl Reports {
         for (number, image) in request.images.iter().enumerate() {
             let percent = PICTURES_PERCENT * u32::try_from(number).unwrap_or(0) / 20;
             let stage = format!("preparing picture {} of {all}", number + 1);
-            at.progress(percent.min(PICTURES_PERCENT), &stage);
+            context.progress(percent.min(PICTURES_PERCENT), &stage);
             let file = self.files.read(&original_key(&image.id)).await;
             let file = file.map_err(|error| match error {
                 object_store::Error::NotFound { .. } => Failure::ImageNotFound,
                 error => unavailable(&error),
             })?;
-            let worker = at.worker.clone();
+            let permit = context.permit.clone();
             let fitted = tokio::task::spawn_blocking(move || {
-                let _worker = worker;
+                let _permit = permit;
                 fit(&file, budget, PICTURE_SIDE)
             });
             pictures.push(fitted.await.map_err(|error| panicked(&error))??.0);
@@ -113,10 +113,10 @@ impl Kind for Reports {
     type Input = ReportRequest;
     type Output = Output;
 
-    fn terms(&self) -> Terms {
+    fn limits(&self) -> KindLimits {
         let (workers, queue) = (self.config.report_workers, self.config.queue);
-        Terms {
-            places: Places::of(workers, queue, self.config.jobs_per_user),
+        KindLimits {
+            concurrency: ConcurrencyLimit::new(workers, queue, self.config.jobs_per_user),
             timeout: self.config.job_timeout,
         }
     }
@@ -143,15 +143,19 @@ impl Kind for Reports {
         event::pdf_generation_failed(&job.resource_id, reason)
     }
 
-    async fn work(&self, job: &Job<ReportRequest>, at: &AtWork) -> Result<Output, Failure> {
-        let pictures = self.pictures(&job.input, at).await?;
-        at.progress(PICTURES_PERCENT, "laying out the pages");
+    async fn work(
+        &self,
+        job: &Job<ReportRequest>,
+        context: &JobContext,
+    ) -> Result<Output, Failure> {
+        let pictures = self.pictures(&job.input, context).await?;
+        context.progress(PICTURES_PERCENT, "laying out the pages");
         let created = created(&job.resource_id);
         let pdf = self
             .typesetter
             .typeset(job.input.clone(), pictures, created)
             .await?;
-        at.progress(90, "storing the report");
+        context.progress(90, "storing the report");
         let size_bytes = pdf.bytes.len() as u64;
         let stored = self
             .files
@@ -165,7 +169,7 @@ impl Kind for Reports {
         })
     }
 
-    async fn clean(&self, job: &Job<ReportRequest>) {
+    async fn clean_up(&self, job: &Job<ReportRequest>) {
         self.files.remove(&report_key(&job.resource_id)).await;
     }
 }

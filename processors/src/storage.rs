@@ -1,7 +1,7 @@
-//! Files: originals and thumbnails, in a directory or a bucket.
+//! Stored files, in a directory or a bucket.
 //!
-//! What always holds: a file is seen whole or not at all, and no more of an
-//! upload is in memory than two parts.
+//! What always holds: a file is visible as a whole or not at all; an upload has at most
+//! two parts in memory.
 
 use std::{ops::Range, sync::Arc};
 
@@ -17,14 +17,14 @@ use crate::{
     failure::Failure,
 };
 
-/// Bytes of one part of an upload: the smallest that S3 takes.
+/// Bytes of one part of an upload: the minimum of S3.
 const PART_BYTES: usize = 5 << 20;
 
 /// The store of files.
 #[derive(Debug, Clone)]
 pub(crate) struct Files(Arc<dyn ObjectStore>);
 
-/// Why a file was not taken.
+/// Why a file was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
     /// Over the limit.
@@ -79,7 +79,7 @@ impl Files {
         self.0.put(&Path::from(key), bytes.into()).await.map(drop)
     }
 
-    /// Whether a file is there.
+    /// Whether a file exists.
     pub(crate) async fn has(&self, key: &str) -> Result<bool, object_store::Error> {
         match self.0.head(&Path::from(key)).await {
             Ok(_) => Ok(true),
@@ -108,7 +108,7 @@ impl Files {
         self.0.head(&Path::parse(key)?).await.map(|meta| meta.size)
     }
 
-    /// A small part of a file.
+    /// A small range of a file.
     pub(crate) async fn part(
         &self,
         key: &str,
@@ -117,7 +117,7 @@ impl Files {
         self.0.get_range(&Path::parse(key)?, range).await
     }
 
-    /// The bytes of a part of a file to come.
+    /// A range of a file as a stream.
     pub(crate) async fn stream(
         &self,
         key: &str,
@@ -128,7 +128,7 @@ impl Files {
         Ok(result.into_stream())
     }
 
-    /// Removes a file. One that is not there is removed already.
+    /// Removes a file, if it exists.
     pub(crate) async fn remove(&self, key: &str) {
         match self.0.delete(&Path::from(key)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
@@ -137,7 +137,7 @@ impl Files {
     }
 }
 
-/// A file on its way in. End it with [`Upload::finish`] or [`Upload::abort`].
+/// A file that is being uploaded. End it with [`Upload::finish`] or [`Upload::abort`].
 pub(crate) struct Upload {
     writer: WriteMultipart,
     written: u64,
@@ -161,13 +161,13 @@ impl Upload {
         self.written
     }
 
-    /// Makes the file whole and visible.
+    /// Makes the file visible.
     pub(crate) async fn finish(self) -> Result<(), WriteError> {
         self.writer.finish().await?;
         Ok(())
     }
 
-    /// Forgets it.
+    /// Discards it.
     pub(crate) async fn abort(self) {
         if let Err(error) = self.writer.abort().await {
             tracing::warn!(%error, "an unfinished upload could not be removed");
@@ -175,8 +175,8 @@ impl Upload {
     }
 }
 
-/// A store that did not do what it should: perhaps it does later.
+/// Logs an error of the store; a retry may succeed.
 pub(crate) fn unavailable(error: &object_store::Error) -> Failure {
-    tracing::error!(%error, "the store of files did not do what it should");
+    tracing::error!(%error, "the store of files failed");
     Failure::Unavailable
 }

@@ -1,4 +1,4 @@
-//! Transcriptions: what was said in a recording, segment by segment.
+//! Jobs of kind `transcription`: the text of a recording, segment by segment.
 
 mod engine;
 mod segments;
@@ -16,77 +16,83 @@ use tokio::sync::mpsc;
 
 use self::{
     engine::Engine,
-    sound::{Spoken, Survey},
+    sound::{AudioSegment, Survey},
 };
 use crate::{
     config::Config,
     failure::Failure,
-    job::{AtWork, Job, Kind, Places, Terms},
+    job::{ConcurrencyLimit, Job, JobContext, Kind, KindLimits},
     storage::{Files, unavailable},
 };
 
-/// Bytes of text that one event carries, and as many again of its segments; an event
-/// has 64 KiB at most. The record has all of it.
+/// Bytes of text in the terminal event, and as many again of segments: an event has
+/// 64 KiB at most. The record has the whole text.
 const EVENT_TEXT_BYTES: usize = 24 << 10;
-/// Bytes of the text so far that progress carries: the end of it.
+/// Bytes of text in a progress event: the end of the text so far.
 const PARTIAL_BYTES: usize = 2 << 10;
-/// How a text ends of which there is more in the record.
-const MORE: &str = " […]";
+/// The end of a text that was shortened for the event.
+const ELLIPSIS: &str = " […]";
 
-/// What is asked.
+/// The request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Input {
-    /// BCP 47, if its sender knows.
+    /// BCP 47, if the client knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) language: Option<String>,
-    /// What its sender calls it.
+    /// The client's name of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file_name: Option<String>,
 }
 
-/// What was said.
+/// The result.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Output {
-    /// All of it.
+    /// The whole text.
     pub(crate) text: String,
-    /// BCP 47; empty if neither sender nor engine said so.
+    /// BCP 47; empty if neither the client nor the engine gave it.
     pub(crate) language: String,
-    /// Of the recording.
+    /// The length of the recording.
     pub(crate) duration_ms: u64,
-    /// In order; silence is in none.
+    /// In order, without silence.
     pub(crate) segments: Vec<Segment>,
 }
 
-/// A stretch of it.
+/// A part of the recording with its text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Segment {
-    /// Where it begins in the recording.
+    /// Its start in the recording.
     pub(crate) start_ms: u64,
-    /// Where it ends.
+    /// Its end in the recording.
     pub(crate) end_ms: u64,
-    /// What was said.
+    /// Its text.
     pub(crate) text: String,
 }
 
-/// Where a recording is kept.
+/// The key of a recording in the store.
 pub(crate) fn recording_key(transcription_id: &str) -> String {
     format!("recordings/{transcription_id}")
 }
 
-/// The kind of job.
+/// The kind `transcription`.
 pub(crate) struct Transcriptions {
     config: Arc<Config>,
     files: Files,
     engine: Option<Arc<dyn Engine>>,
 }
 
+/// A recording that was decoded once.
+struct Recording {
+    file: Bytes,
+    survey: Survey,
+}
+
 impl Transcriptions {
-    /// Chooses the engine.
+    /// With the configured engine.
     pub(crate) fn new(config: Arc<Config>, files: Files) -> Result<Self, reqwest::Error> {
-        let engine = engine::choose(&config)?;
+        let engine = engine::from_config(&config)?;
         Ok(Self {
             config,
             files,
@@ -94,52 +100,56 @@ impl Transcriptions {
         })
     }
 
-    async fn survey(&self, file: Bytes, at: &AtWork) -> Result<Survey, Failure> {
-        let (longest, at) = (self.config.max_audio_length, at.clone());
-        let work = move || sound::survey(file, longest, || !at.is_off());
+    async fn survey(&self, file: Bytes, context: &JobContext) -> Result<Survey, Failure> {
+        let (longest, context) = (self.config.max_audio_length, context.clone());
+        let work = move || sound::survey(file, longest, || !context.is_cancelled());
         let surveyed = tokio::task::spawn_blocking(work).await;
         surveyed.map_err(|error| panicked(&error))?
     }
 
-    async fn hear(
-        &self,
-        (engine, asked): (&dyn Engine, &Input),
-        (file, known): (Bytes, Survey),
-        at: &AtWork,
+    async fn transcribe(
+        engine: &dyn Engine,
+        input: &Input,
+        recording: Recording,
+        context: &JobContext,
     ) -> Result<Output, Failure> {
+        let Recording { file, survey } = recording;
         let mut output = Output {
-            duration_ms: ms(known.length),
-            language: asked.language.clone().unwrap_or_default(),
+            duration_ms: ms(survey.length),
+            language: input.language.clone().unwrap_or_default(),
             ..Output::default()
         };
-        // One segment is prepared while the one before it is listened to.
-        let (give, mut given) = mpsc::channel::<Spoken>(1);
-        let worker = at.worker.clone();
+        // One segment is prepared while the one before it is transcribed.
+        let (sender, mut segments) = mpsc::channel::<AudioSegment>(1);
+        let permit = context.permit.clone();
         let cutting = tokio::task::spawn_blocking(move || {
-            let _worker = worker;
-            // Nobody takes it when the job was called off.
-            sound::segments(file, known, |spoken| give.blocking_send(spoken).is_ok())
+            let _permit = permit;
+            // Fails when the job was cancelled.
+            sound::segments(file, survey, |segment| {
+                sender.blocking_send(segment).is_ok()
+            })
         });
-        while let Some(spoken) = given.recv().await {
-            let heard = engine.hear(spoken.wav, asked.language.as_deref()).await?;
+        while let Some(segment) = segments.recv().await {
+            let language = input.language.as_deref();
+            let transcript = engine.transcribe(segment.wav, language).await?;
             if output.language.is_empty() {
-                output.language = heard.language.unwrap_or_default();
+                output.language = transcript.language.unwrap_or_default();
             }
-            let text = heard.text.trim();
+            let text = transcript.text.trim();
             if !text.is_empty() {
                 if !output.text.is_empty() {
                     output.text.push(' ');
                 }
                 output.text.push_str(text);
                 output.segments.push(Segment {
-                    start_ms: ms(spoken.start),
-                    end_ms: ms(spoken.end),
+                    start_ms: ms(segment.start),
+                    end_ms: ms(segment.end),
                     text: text.to_owned(),
                 });
             }
-            let percent = 10 + ms(spoken.end) * 85 / output.duration_ms.max(1);
+            let percent = 10 + ms(segment.end) * 85 / output.duration_ms.max(1);
             let percent = u32::try_from(percent.min(95)).unwrap_or(95);
-            at.partial(percent, "listening", tail(&output.text));
+            context.partial(percent, "transcribing", tail(&output.text));
         }
         cutting.await.map_err(|error| panicked(&error))??;
         Ok(output)
@@ -151,10 +161,10 @@ impl Kind for Transcriptions {
     type Input = Input;
     type Output = Output;
 
-    fn terms(&self) -> Terms {
+    fn limits(&self) -> KindLimits {
         let config = &self.config;
-        Terms {
-            places: Places::of(
+        KindLimits {
+            concurrency: ConcurrencyLimit::new(
                 config.transcription_workers,
                 config.queue,
                 config.jobs_per_user,
@@ -168,11 +178,11 @@ impl Kind for Transcriptions {
     }
 
     fn completed(&self, job: &Job<Input>, output: &Output, took: Duration) -> Event {
-        let mut room = EVENT_TEXT_BYTES;
+        let mut budget = EVENT_TEXT_BYTES;
         let fits = output.segments.iter().take_while(|segment| {
-            // Its times need some bytes too.
-            let left = room.checked_sub(segment.text.len() + 64);
-            room = left.unwrap_or(0);
+            // The times of a segment need some bytes too.
+            let left = budget.checked_sub(segment.text.len() + 64);
+            budget = left.unwrap_or(0);
             left.is_some()
         });
         let segments = fits.map(|segment| TranscriptSegment {
@@ -194,7 +204,7 @@ impl Kind for Transcriptions {
         event::transcription_failed(&job.resource_id, reason)
     }
 
-    async fn prepare(&self, job: &Job<Input>, _: &AtWork) -> Result<(), Failure> {
+    async fn prepare(&self, job: &Job<Input>, _: &JobContext) -> Result<(), Failure> {
         if self.engine.is_none() {
             tracing::error!(
                 "no engine for transcriptions: set `transcription-url` or `transcription-command`"
@@ -208,17 +218,18 @@ impl Kind for Transcriptions {
         Ok(())
     }
 
-    async fn work(&self, job: &Job<Input>, at: &AtWork) -> Result<Output, Failure> {
+    async fn work(&self, job: &Job<Input>, context: &JobContext) -> Result<Output, Failure> {
         let engine = self.engine.as_deref().ok_or(Failure::NotConfigured)?;
-        at.progress(2, "reading the recording");
+        context.progress(2, "reading the recording");
         let file = self.files.read(&recording_key(&job.resource_id)).await;
         let file = file.map_err(|error| unavailable(&error))?;
-        let known = self.survey(file.clone(), at).await?;
-        at.progress(10, "listening");
-        self.hear((engine, &job.input), (file, known), at).await
+        let survey = self.survey(file.clone(), context).await?;
+        context.progress(10, "transcribing");
+        let recording = Recording { file, survey };
+        Self::transcribe(engine, &job.input, recording, context).await
     }
 
-    async fn clean(&self, job: &Job<Input>) {
+    async fn clean_up(&self, job: &Job<Input>) {
         self.files.remove(&recording_key(&job.resource_id)).await;
     }
 }
@@ -238,12 +249,12 @@ fn head(text: &str) -> String {
     if text.len() <= EVENT_TEXT_BYTES {
         return text.to_owned();
     }
-    let to = text.floor_char_boundary(EVENT_TEXT_BYTES - MORE.len());
-    format!("{}{MORE}", &text[..to])
+    let to = text.floor_char_boundary(EVENT_TEXT_BYTES - ELLIPSIS.len());
+    format!("{}{ELLIPSIS}", &text[..to])
 }
 
 fn panicked(error: &tokio::task::JoinError) -> Failure {
-    tracing::error!(%error, "a recording could not be worked on");
+    tracing::error!(%error, "a recording could not be processed");
     Failure::Internal
 }
 
@@ -252,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_is_cut_between_characters_and_says_so() {
+    fn a_long_text_is_cut_between_characters_and_ends_with_an_ellipsis() {
         assert_eq!(head("short"), "short");
         let long = "é".repeat(EVENT_TEXT_BYTES);
         let cut = head(&long);

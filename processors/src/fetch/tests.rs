@@ -104,11 +104,11 @@ async fn a_name_that_leads_to_loopback_is_refused_when_it_is_resolved() {
     let port = listener.local_addr().unwrap().port();
     let fetcher = Fetcher::new(Duration::from_secs(5), false).unwrap();
     let url = fetcher.check(&format!("http://localhost:{port}/")).unwrap();
-    let failure = fetcher.open(url, 100, Whose::User).await.unwrap_err();
+    let failure = fetcher.open(url, 100, UrlSource::User).await.unwrap_err();
     assert_eq!(failure, Failure::FetchRefused);
 }
 
-/// Answers each connection with one of these, by path, and tells its address.
+/// Answers each connection with one of these, by path, and returns its address.
 async fn server(answer: impl Fn(&str) -> String + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -137,7 +137,7 @@ async fn open(address: SocketAddr, path: &str, limit: u64) -> Result<Vec<u8>, Fa
     let mut fetcher = Fetcher::new(Duration::from_millis(500), true).unwrap();
     fetcher.allow_private = false;
     let url = Url::parse(&format!("http://localhost:{}{path}", address.port())).unwrap();
-    let mut body = fetcher.open(url, limit, Whose::User).await?;
+    let mut body = fetcher.open(url, limit, UrlSource::User).await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = body.chunk().await? {
         bytes.extend_from_slice(&chunk);

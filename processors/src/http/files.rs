@@ -1,7 +1,7 @@
-//! `GET /files/{key}`: a file, to whoever holds a link that is signed and not over.
+//! `GET /files/{key}`: a file, to the holder of a signed link that has not expired.
 //!
-//! What always holds: a browser shows it as a picture of one of four kinds, or as a
-//! report that we made, or saves it; it never runs.
+//! What always holds: a browser shows the file as a picture of one of four formats, or
+//! as a report that we generated, or saves it; it never executes it.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use axum::{
         header::{
             ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
             CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE,
-            RANGE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+            RANGE, REFERRER_POLICY,
         },
     },
     response::{IntoResponse, Response},
@@ -27,8 +27,8 @@ use crate::{clock::unix_s, image::sniff, problem::Problem, report::REPORTS};
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Bytes that tell what a file is.
-const SNIFFED: u64 = 64;
+/// Bytes at the start of a file that show its format.
+const SNIFFED_BYTES: u64 = 64;
 
 #[derive(Deserialize)]
 pub(super) struct Link {
@@ -53,19 +53,19 @@ pub(super) async fn file(
         error => Problem::internal(&error),
     };
     let size = app.files.size(&key).await.map_err(missing)?;
-    let lasts = format!("private, max-age={}", (link.exp - now_s).min(3600));
-    let version = version(&key);
-    if has(&headers, &version) {
-        let known = [(CACHE_CONTROL, lasts), (ETAG, version)];
-        return Ok((StatusCode::NOT_MODIFIED, known).into_response());
+    let cache_control = format!("private, max-age={}", (link.exp - now_s).min(3600));
+    let etag = etag(&key);
+    if is_cached(&headers, &etag) {
+        let headers = [(CACHE_CONTROL, cache_control), (ETAG, etag)];
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
-    let range = match asked(&headers, size, &version) {
+    let range = match requested_range(&headers, size, &etag) {
         Ok(range) => range,
-        Err(Unsatisfiable) => return Ok(not_in_it(size)),
+        Err(RangeError) => return Ok(range_not_satisfiable(size)),
     };
-    // What it is, its beginning says, whichever part of it is asked for.
-    let first = app.files.part(&key, 0..size.min(SNIFFED)).await;
-    let shown = kind(&key, &first.map_err(missing)?);
+    // The first bytes show the format, whichever range is requested.
+    let first = app.files.part(&key, 0..size.min(SNIFFED_BYTES)).await;
+    let presentation = presentation(&key, &first.map_err(missing)?);
     let part = range.clone().unwrap_or(0..size);
     let bytes = app
         .files
@@ -73,14 +73,13 @@ pub(super) async fn file(
         .await
         .map_err(missing)?;
     let headers = [
-        (CONTENT_TYPE, shown.content_type.to_owned()),
-        (CONTENT_DISPOSITION, shown.disposition.to_owned()),
+        (CONTENT_TYPE, presentation.content_type.to_owned()),
+        (CONTENT_DISPOSITION, presentation.disposition.to_owned()),
         (CONTENT_LENGTH, (part.end - part.start).to_string()),
         (ACCEPT_RANGES, "bytes".to_owned()),
-        (CACHE_CONTROL, lasts),
-        (ETAG, version),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (CONTENT_SECURITY_POLICY, shown.policy.to_owned()),
+        (CACHE_CONTROL, cache_control),
+        (ETAG, etag),
+        (CONTENT_SECURITY_POLICY, presentation.policy.to_owned()),
         (CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin".to_owned()),
         // The link is a secret.
         (REFERRER_POLICY, "no-referrer".to_owned()),
@@ -96,36 +95,33 @@ pub(super) async fn file(
     Ok(response)
 }
 
-/// What is behind a link never changes, so its key names its version too.
-fn version(key: &str) -> String {
+/// A file never changes, so its key identifies its version.
+fn etag(key: &str) -> String {
     format!("\"{key}\"")
 }
 
-/// Whether who asks has it already (RFC 9110, 13.1.2).
-fn has(headers: &HeaderMap, version: &str) -> bool {
-    let known = headers.get_all(IF_NONE_MATCH).iter();
-    known.filter_map(|known| known.to_str().ok()).any(|known| {
-        let mut each = known.split(',').map(str::trim);
-        each.any(|known| known == "*" || known.trim_start_matches("W/") == version)
+/// Whether the client has the file in its cache (RFC 9110, 13.1.2).
+fn is_cached(headers: &HeaderMap, etag: &str) -> bool {
+    let lists = headers.get_all(IF_NONE_MATCH).iter();
+    lists.filter_map(|list| list.to_str().ok()).any(|list| {
+        let mut tags = list.split(',').map(str::trim);
+        tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
     })
 }
 
-/// None of the bytes that are asked for are there.
+/// The file has none of the requested bytes.
 #[derive(Debug)]
-struct Unsatisfiable;
+struct RangeError;
 
-/// The part of a file that is asked for, if it is one part (RFC 9110, 14.2): several
-/// are answered with the whole, as is what cannot be read, and what is asked for of
-/// another version (13.1.5).
-fn asked(
+/// The requested range of a file, if it is a single one (RFC 9110, 14.2). Several
+/// ranges, one that cannot be parsed, and one of another version (13.1.5) are answered
+/// with the whole file.
+fn requested_range(
     headers: &HeaderMap,
     size: u64,
-    version: &str,
-) -> Result<Option<Range<u64>>, Unsatisfiable> {
-    if headers
-        .get(IF_RANGE)
-        .is_some_and(|wanted| wanted != version)
-    {
+    etag: &str,
+) -> Result<Option<Range<u64>>, RangeError> {
+    if headers.get(IF_RANGE).is_some_and(|tag| tag != etag) {
         return Ok(None);
     }
     let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
@@ -139,12 +135,12 @@ fn asked(
             Ok(Some(*range.start()..range.end() + 1))
         }
         Ok(_) => Ok(None),
-        Err(_) => Err(Unsatisfiable),
+        Err(_) => Err(RangeError),
     }
 }
 
-fn not_in_it(size: u64) -> Response {
-    let detail = format!("the file has {size} bytes, ask for some of them");
+fn range_not_satisfiable(size: u64) -> Response {
+    let detail = format!("the file has {size} bytes, request a range within them");
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
     let mut response = Problem::new(status, "range_not_satisfiable", detail).into_response();
     if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}")) {
@@ -153,19 +149,18 @@ fn not_in_it(size: u64) -> Response {
     response
 }
 
-/// How a browser is to take a file.
-struct Shown {
+/// The headers that decide how a browser treats a file.
+struct Presentation {
     content_type: &'static str,
     disposition: &'static str,
     policy: &'static str,
 }
 
-/// What a file is, our own key of it says, or its first bytes; nothing that was
-/// declared.
-fn kind(key: &str, first: &[u8]) -> Shown {
-    // A viewer of PDFs does not start in a sandbox; this one is of our own making.
+/// Chosen by our own key and the first bytes, never by a declared type.
+fn presentation(key: &str, first: &[u8]) -> Presentation {
+    // A PDF viewer does not start in a sandbox; this file is generated by us.
     if key.starts_with(REPORTS) && first.starts_with(b"%PDF-") {
-        return Shown {
+        return Presentation {
             content_type: "application/pdf",
             disposition: "inline; filename=\"report.pdf\"",
             policy: "frame-ancestors 'none'",
@@ -175,7 +170,7 @@ fn kind(key: &str, first: &[u8]) -> Shown {
         Some(format) => (format.to_mime_type(), "inline"),
         None => ("application/octet-stream", "attachment"),
     };
-    Shown {
+    Presentation {
         content_type,
         disposition,
         policy: "default-src 'none'; sandbox",

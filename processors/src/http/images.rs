@@ -1,32 +1,41 @@
-//! `GET /images` and `GET /images/{id}`: the caller's documents.
+//! `/images`: a picture as multipart or by URL, and the user's documents.
+//!
+//! What always holds: a job is admitted before its body is read; a multipart file goes
+//! to the store as it arrives; 202 means that the record is on disk.
 
 use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
+    extract::{Path, Request, State},
+    http::StatusCode,
     response::Response,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    App, private,
-    shown::{About, all_of, contents, one_of},
+    App, User,
+    multipart::{FileTarget, is_json, is_multipart, receive},
+    view::{JobFields, create, find, list as list_of, parse, private, read_json},
 };
 use crate::{
     clock::{expiry_s, rfc3339},
-    image::{Images, original_key},
+    config::Config,
+    image::{Images, Input, original_key},
     job::Record,
     problem::Problem,
+    sign::Signer,
 };
 
-/// A document as dashboards know it.
+const MAX_JSON_BYTES: usize = 16 << 10;
+const DEFAULT_TYPE: &str = "image";
+
+/// A document as dashboards expect it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct ImageView {
     document_id: String,
     document_type: String,
     #[serde(flatten)]
-    about: About,
+    job: JobFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,34 +48,117 @@ struct Shown {
     height: Option<u32>,
 }
 
-/// Links are made anew, so that a list never shows expired ones.
-fn shown(app: &App, record: &Record) -> Result<Shown, Problem> {
-    let (input, output) = contents::<Images>(record)?;
-    let expires_s = expiry_s(app.config.url_lifetime);
-    let done = output.as_ref();
+/// Signs new links each time, so that a list never shows expired ones.
+pub(super) fn view(
+    signer: &Signer,
+    config: &Config,
+    record: &Record,
+) -> Result<ImageView, Problem> {
+    let (input, output) = parse::<Images>(record)?;
+    let expires_s = expiry_s(config.url_lifetime);
+    let output = output.as_ref();
     let original = original_key(&record.resource_id);
-    Ok(Shown {
+    Ok(ImageView {
         document_id: record.resource_id.clone(),
         document_type: input.document_type,
-        about: About::of(record),
-        signed_url: done.map(|_| app.signer.link(&original, expires_s)),
-        signed_url_expires_at: done.map(|_| rfc3339(expires_s.saturating_mul(1000))),
-        thumbnail_url: done.map(|made| app.signer.link(&made.thumbnail_key, expires_s)),
-        width: done.map(|made| made.width),
-        height: done.map(|made| made.height),
+        job: record.into(),
+        signed_url: output.map(|_| signer.link(&original, expires_s)),
+        signed_url_expires_at: output.map(|_| rfc3339(expires_s.saturating_mul(1000))),
+        thumbnail_url: output.map(|output| signer.link(&output.thumbnail_key, expires_s)),
+        width: output.map(|output| output.width),
+        height: output.map(|output| output.height),
     })
 }
 
-pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    let images = all_of::<Images, _>(&app, &headers, shown).await?;
+pub(super) async fn list(user: User, State(app): State<App>) -> Result<Response, Problem> {
+    let images = list_of::<Images, _>(&app, &user, |app, record| {
+        view(&app.signer, &app.config, record)
+    })
+    .await?;
     Ok(private(json!({ "images": images })))
 }
 
 pub(super) async fn one(
+    user: User,
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let record = one_of::<Images>(&app, &headers, &id).await?;
-    Ok(private(shown(&app, &record)?))
+    let record = find::<Images>(&app, &user, &id).await?;
+    Ok(private(view(&app.signer, &app.config, &record)?))
+}
+
+pub(super) async fn post(
+    user: User,
+    State(app): State<App>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let read = |id| read(&app, id, request);
+    create::<Images, _>(&app, &user, "documentId", read).await
+}
+
+async fn read(app: &App, id: String, request: Request) -> Result<Input, Problem> {
+    if is_multipart(request.headers()) {
+        return read_multipart(app, &id, request).await;
+    }
+    if is_json(request.headers()) {
+        return read_url(app, request).await;
+    }
+    let detail = "send `multipart/form-data` with a `file`, or `application/json` with a `url`";
+    Err(Problem::unsupported_media_type(detail))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct UrlRequest {
+    url: String,
+    #[serde(default)]
+    document_type: Option<String>,
+}
+
+async fn read_url(app: &App, request: Request) -> Result<Input, Problem> {
+    let body: UrlRequest = read_json(request, MAX_JSON_BYTES).await?;
+    let url = app.fetcher.check(&body.url).map_err(|failure| {
+        let detail = "pictures are fetched from public http and https addresses only";
+        Problem::new(StatusCode::BAD_REQUEST, failure.code(), detail)
+    })?;
+    Ok(Input {
+        document_type: document_type(app, body.document_type)?,
+        url: Some(url),
+        from_form: false,
+    })
+}
+
+async fn read_multipart(app: &App, id: &str, request: Request) -> Result<Input, Problem> {
+    let target = FileTarget {
+        key: &original_key(id),
+        max_bytes: app.config.max_file_bytes,
+    };
+    let form = receive(app, target, "documentType", request).await?;
+    match document_type(app, form.text) {
+        Ok(document_type) => Ok(Input {
+            document_type,
+            url: None,
+            from_form: false,
+        }),
+        Err(problem) => {
+            app.files.remove(target.key).await;
+            Err(problem)
+        }
+    }
+}
+
+fn document_type(app: &App, given: Option<String>) -> Result<String, Problem> {
+    let given = given.filter(|given| !given.is_empty());
+    let given = given.unwrap_or_else(|| DEFAULT_TYPE.to_owned());
+    let known = &app.config.document_types;
+    if known.contains(&given) {
+        return Ok(given);
+    }
+    let given: String = given.chars().take(64).collect();
+    let detail = format!(
+        "`documentType` is `{given}`, send one of: {}",
+        known.join(", ")
+    );
+    let status = StatusCode::BAD_REQUEST;
+    Err(Problem::new(status, "unknown_document_type", detail))
 }

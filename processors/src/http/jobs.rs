@@ -1,24 +1,23 @@
-//! `GET /jobs/{id}` and `DELETE /jobs/{id}`: a job of any kind, and how to call it
-//! off.
+//! `GET /jobs/{id}` and `DELETE /jobs/{id}`: a job of any kind, and its cancellation.
 
 use axum::{
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::Response,
 };
 use serde::Serialize;
 
-use super::{App, private};
+use super::{App, User, view::private};
 use crate::{
     clock::rfc3339,
-    job::{Called, Record},
+    job::{CancelOutcome, Record},
     problem::Problem,
 };
 
 /// A job as its user sees it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct JobView {
     job_id: String,
     kind: String,
     resource_id: String,
@@ -33,7 +32,7 @@ struct Shown {
     error: Option<String>,
 }
 
-impl From<Record> for Shown {
+impl From<Record> for JobView {
     fn from(record: Record) -> Self {
         Self {
             status: record.status().name(),
@@ -50,31 +49,29 @@ impl From<Record> for Shown {
 }
 
 pub(super) async fn one(
+    user: User,
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let user = app.user(&headers)?;
     let record = app.jobs.records().job(&id).await?;
-    let record = record.filter(|record| record.user_id == user);
+    let record = record.filter(|record| record.user_id == user.0);
     let record = record.ok_or_else(Problem::not_found)?;
-    Ok(private(Shown::from(record)))
+    Ok(private(JobView::from(record)))
 }
 
-/// Answers with the job as it is then. Calling it off twice is calling it off.
-pub(super) async fn call_off(
+/// Answers with the cancelled job. Cancelling it again gives the same answer.
+pub(super) async fn cancel(
+    user: User,
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let user = app.user(&headers)?;
-    match app.jobs.call_off(&id, &user).await? {
-        Called::Off(record) => Ok(private(Shown::from(record))),
-        Called::TooLate(record) => {
+    match app.jobs.cancel(&id, &user.0).await? {
+        CancelOutcome::Cancelled(record) => Ok(private(JobView::from(record))),
+        CancelOutcome::AlreadyEnded(record) => {
             let status = record.status().name();
-            let detail = format!("the job has ended before, it is `{status}`");
+            let detail = format!("the job has already ended, its status is `{status}`");
             Err(Problem::new(StatusCode::CONFLICT, "already_ended", detail))
         }
-        Called::Unknown => Err(Problem::not_found()),
+        CancelOutcome::NotFound => Err(Problem::not_found()),
     }
 }

@@ -1,7 +1,7 @@
-//! A file and a few words about it, as `multipart/form-data` (RFC 7578).
+//! A file with a text field, as `multipart/form-data` (RFC 7578).
 //!
-//! What always holds: the file goes to the store as it comes in and is read no
-//! further than its limit; after a refusal nothing of it is left there.
+//! What always holds: the file goes to the store as it arrives and is read no further
+//! than its limit; after an error nothing of it is left in the store.
 
 use axum::{
     RequestExt,
@@ -9,7 +9,10 @@ use axum::{
         Multipart, Request,
         multipart::{Field, MultipartError, MultipartRejection},
     },
-    http::{StatusCode, header::CONTENT_LENGTH},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
 };
 
 use super::App;
@@ -17,54 +20,79 @@ use crate::{failure::Failure, problem::Problem, storage::WriteError};
 
 const MAX_FIELDS: usize = 8;
 const MAX_TEXT_BYTES: usize = 1024;
-/// What multipart may add to its file: headers, boundaries, other fields.
-const EXTRA_BYTES: u64 = 64 << 10;
+/// Bytes of the body beside the file: headers, boundaries, other fields.
+const MAX_OVERHEAD_BYTES: u64 = 64 << 10;
 
 /// Characters of a file's name that are kept.
 const MAX_NAME_CHARS: usize = 200;
 
-/// What came with a file that is stored.
+/// Where the file of a form is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileTarget<'a> {
+    /// The key in the store.
+    pub(super) key: &'a str,
+    /// The size of the file at most.
+    pub(super) max_bytes: u64,
+}
+
+/// A form whose file is stored.
 #[derive(Debug, Default)]
-pub(super) struct Received {
-    /// The text of the one other field that is known.
+pub(super) struct Form {
+    /// The value of the text field.
     pub(super) text: Option<String>,
-    /// What its sender calls the file, for people to read and nothing else.
+    /// The client's name of the file, for display only.
     pub(super) file_name: Option<String>,
 }
 
-/// Stores the field `file` under `key` and gives the text of the field `name`, if
-/// there is one. Others are passed over.
+/// Whether the body is `multipart/form-data`.
+pub(super) fn is_multipart(headers: &HeaderMap) -> bool {
+    has_media_type(headers, "multipart/form-data")
+}
+
+/// Whether the body is `application/json`.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    has_media_type(headers, "application/json")
+}
+
+fn has_media_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
+}
+
+/// Stores the field `file` and returns the value of the text field `name`, if there is
+/// one. Other fields are ignored.
 pub(super) async fn receive(
     app: &App,
-    (key, limit): (&str, u64),
+    target: FileTarget<'_>,
     name: &str,
     request: Request,
-) -> Result<Received, Problem> {
+) -> Result<Form, Problem> {
     let declared = request.headers().get(CONTENT_LENGTH);
     let declared = declared.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|bytes| bytes > limit + EXTRA_BYTES) {
-        return Err(Problem::too_large(limit));
+    if declared.is_some_and(|bytes| bytes > target.max_bytes + MAX_OVERHEAD_BYTES) {
+        return Err(Problem::too_large(target.max_bytes));
     }
-    let mut parts: Multipart = request
+    let mut multipart: Multipart = request
         .extract()
         .await
         .map_err(|error: MultipartRejection| Problem::bad_request(error.body_text()))?;
-    let read = fields(app, (key, limit), name, &mut parts).await;
-    if read.is_err() {
-        // What was stored before the fault has no record and would stay for ever.
-        app.files.remove(key).await;
+    let form = read_fields(app, target, name, &mut multipart).await;
+    if form.is_err() {
+        // A file without a record would stay for ever.
+        app.files.remove(target.key).await;
     }
-    read
+    form
 }
 
-async fn fields(
+async fn read_fields(
     app: &App,
-    file: (&str, u64),
+    target: FileTarget<'_>,
     name: &str,
-    parts: &mut Multipart,
-) -> Result<Received, Problem> {
-    let (mut stored, mut received, mut count) = (false, Received::default(), 0);
-    while let Some(field) = parts.next_field().await.map_err(|e| broken(&e))? {
+    multipart: &mut Multipart,
+) -> Result<Form, Problem> {
+    let (mut stored, mut form, mut count) = (false, Form::default(), 0);
+    while let Some(field) = multipart.next_field().await.map_err(|e| broken(&e))? {
         count += 1;
         if count > MAX_FIELDS {
             let detail = format!("more than {MAX_FIELDS} fields, send `file` and `{name}`");
@@ -72,39 +100,43 @@ async fn fields(
         }
         match field.name() {
             Some("file") if stored => {
-                let detail = "more than one `file`, send one a request";
+                let detail = "more than one `file`, send one per request";
                 return Err(Problem::bad_request(detail));
             }
             Some("file") => {
-                received.file_name = field.file_name().and_then(last_part);
-                store(app, file, field).await?;
+                form.file_name = field.file_name().and_then(base_name);
+                store(app, target, field).await?;
                 stored = true;
             }
-            Some(given) if given == name => received.text = Some(text(field).await?),
+            Some(given) if given == name => form.text = Some(text(field).await?),
             _ => drop(text(field).await?),
         }
     }
     if !stored {
         return Err(Problem::bad_request("the field `file` is missing, add it"));
     }
-    received.text = received.text.filter(|said| !said.is_empty());
-    Ok(received)
+    form.text = form.text.filter(|text| !text.is_empty());
+    Ok(form)
 }
 
-/// Without the folders that some senders name too (RFC 7578, 4.2).
-fn last_part(name: &str) -> Option<String> {
+/// The name without the folders that some clients send too (RFC 7578, 4.2).
+fn base_name(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next()?.trim();
-    let shown = last.chars().filter(|c| !c.is_control());
-    let shown: String = shown.take(MAX_NAME_CHARS).collect();
-    (!shown.is_empty()).then_some(shown)
+    let visible = last.chars().filter(|c| !c.is_control());
+    let name: String = visible.take(MAX_NAME_CHARS).collect();
+    (!name.is_empty()).then_some(name)
 }
 
-async fn store(app: &App, (key, limit): (&str, u64), mut field: Field<'_>) -> Result<(), Problem> {
+async fn store(app: &App, target: FileTarget<'_>, mut field: Field<'_>) -> Result<(), Problem> {
     let write = |error| match error {
         WriteError::TooLarge(limit) => Problem::too_large(limit),
         WriteError::Store(error) => Problem::unavailable(&error),
     };
-    let mut upload = app.files.begin(key, limit).await.map_err(write)?;
+    let mut upload = app
+        .files
+        .begin(target.key, target.max_bytes)
+        .await
+        .map_err(write)?;
     let read = loop {
         match field.chunk().await {
             Ok(Some(chunk)) => {
@@ -115,7 +147,7 @@ async fn store(app: &App, (key, limit): (&str, u64), mut field: Field<'_>) -> Re
             Ok(None) if upload.written() == 0 => {
                 let failure = Failure::EmptyFile;
                 let status = StatusCode::BAD_REQUEST;
-                break Err(Problem::new(status, failure.code(), failure.sentence()));
+                break Err(Problem::new(status, failure.code(), failure.message()));
             }
             Ok(None) => break Ok(()),
             Err(error) => break Err(broken(&error)),
@@ -143,16 +175,16 @@ async fn text(mut field: Field<'_>) -> Result<String, Problem> {
 }
 
 fn broken(error: &MultipartError) -> Problem {
-    let said = error.body_text();
-    Problem::bad_request(format!("the multipart body is broken: {said}"))
+    let cause = error.body_text();
+    Problem::bad_request(format!("the multipart body is invalid: {cause}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_NAME_CHARS, last_part};
+    use super::{MAX_NAME_CHARS, base_name};
 
     #[test]
-    fn a_file_is_called_by_the_last_part_of_its_name() {
+    fn a_file_name_keeps_its_last_component_without_control_characters() {
         let long = "ü".repeat(MAX_NAME_CHARS + 1);
         for (sent, kept) in [
             ("door.mp3", Some("door.mp3")),
@@ -165,7 +197,7 @@ mod tests {
             (" \t", None),
             ("", None),
         ] {
-            assert_eq!(last_part(sent).as_deref(), kept, "{sent:?}");
+            assert_eq!(base_name(sent).as_deref(), kept, "{sent:?}");
         }
     }
 }

@@ -1,39 +1,39 @@
-//! `/reports`: an incident report as a PDF, asked for as JSON.
+//! `/reports`: an incident report as a PDF, requested as JSON.
 //!
-//! What always holds: 202 means that the record is on disk; the pictures that it
-//! names are the caller's own and ready.
+//! What always holds: 202 means that the record is on disk, and that the pictures of
+//! the report belong to the user and are processed.
 
 use axum::{
-    body::to_bytes,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::Response,
 };
 use serde::Serialize;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{
-    App, private,
-    shown::{About, accepted, all_of, contents, one_of},
+    App, User,
+    view::{JobFields, create, find, list as list_of, parse, private, read_json},
 };
 use crate::{
     clock::{expiry_s, rfc3339},
+    config::Config,
     failure::Failure,
     image::Images,
     job::{Kind, Record, Status},
     problem::Problem,
     report::{MAX_JSON_BYTES, ReportRequest, Reports, report_key},
+    sign::Signer,
 };
 
-/// A report as dashboards know it.
+/// A report as dashboards expect it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct ReportView {
     report_id: String,
     title: String,
     #[serde(flatten)]
-    about: About,
+    job: JobFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     pages: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,69 +44,70 @@ struct Shown {
     signed_url_expires_at: Option<String>,
 }
 
-/// Links are made anew, so that a list never shows expired ones.
-fn shown(app: &App, record: &Record) -> Result<Shown, Problem> {
-    let (input, output) = contents::<Reports>(record)?;
-    let expires_s = expiry_s(app.config.url_lifetime);
+/// Signs a new link each time, so that a list never shows expired ones.
+pub(super) fn view(
+    signer: &Signer,
+    config: &Config,
+    record: &Record,
+) -> Result<ReportView, Problem> {
+    let (input, output) = parse::<Reports>(record)?;
+    let expires_s = expiry_s(config.url_lifetime);
     let key = report_key(&record.resource_id);
-    let done = output.as_ref();
-    Ok(Shown {
+    let output = output.as_ref();
+    Ok(ReportView {
         report_id: record.resource_id.clone(),
         title: input.title,
-        about: About::of(record),
-        pages: done.map(|made| made.pages),
-        bytes: done.map(|made| made.size_bytes),
-        signed_url: done.map(|_| app.signer.link(&key, expires_s)),
-        signed_url_expires_at: done.map(|_| rfc3339(expires_s.saturating_mul(1000))),
+        job: record.into(),
+        pages: output.map(|output| output.pages),
+        bytes: output.map(|output| output.size_bytes),
+        signed_url: output.map(|_| signer.link(&key, expires_s)),
+        signed_url_expires_at: output.map(|_| rfc3339(expires_s.saturating_mul(1000))),
     })
 }
 
-pub(super) async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    let reports = all_of::<Reports, _>(&app, &headers, shown).await?;
+pub(super) async fn list(user: User, State(app): State<App>) -> Result<Response, Problem> {
+    let reports = list_of::<Reports, _>(&app, &user, |app, record| {
+        view(&app.signer, &app.config, record)
+    })
+    .await?;
     Ok(private(json!({ "reports": reports })))
 }
 
 pub(super) async fn one(
+    user: User,
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let record = one_of::<Reports>(&app, &headers, &id).await?;
-    Ok(private(shown(&app, &record)?))
+    let record = find::<Reports>(&app, &user, &id).await?;
+    Ok(private(view(&app.signer, &app.config, &record)?))
 }
 
-pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    let user = app.user(request.headers())?;
-    let slot = app.jobs.enter::<Reports>(&user)?;
-    let limit = app.config.upload_timeout;
-    let body = tokio::time::timeout(limit, to_bytes(request.into_body(), MAX_JSON_BYTES)).await;
-    let body = body.map_err(|_| Problem::too_slow(limit))?.map_err(|_| {
-        let detail = format!("the JSON could not be read or has more than {MAX_JSON_BYTES} bytes");
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Failure::TooLarge.code(),
-            detail,
-        )
-    })?;
-    let report: ReportRequest = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad_request(format!("the JSON is not as expected: {error}")))?;
+pub(super) async fn post(
+    user: User,
+    State(app): State<App>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let read = |_| read(&app, &user, request);
+    create::<Reports, _>(&app, &user, "reportId", read).await
+}
+
+async fn read(app: &App, user: &User, request: Request) -> Result<ReportRequest, Problem> {
+    let report: ReportRequest = read_json(request, MAX_JSON_BYTES).await?;
     let invalid = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_report", detail);
     report.check().map_err(invalid)?;
-    pictures_are_there(&app, &user, &report).await?;
-    let id = Uuid::now_v7().to_string();
-    let record = app.jobs.accept::<Reports>(slot, id, &report).await?;
-    Ok(accepted("reportId", &record))
+    check_pictures(app, user, &report).await?;
+    Ok(report)
 }
 
-async fn pictures_are_there(app: &App, user: &str, report: &ReportRequest) -> Result<(), Problem> {
+async fn check_pictures(app: &App, user: &User, report: &ReportRequest) -> Result<(), Problem> {
     for (number, image) in report.images.iter().enumerate() {
         let record = app.jobs.records().resource(Images::NAME, &image.id).await?;
-        let status = record.filter(|record| record.user_id == user);
+        let status = record.filter(|record| record.user_id == user.0);
         let (code, detail) = match status.map(|record| record.status()) {
             Some(Status::Completed) => continue,
             Some(Status::Pending) => (
                 "image_not_ready",
-                format!("`images[{number}].id`: the picture is still worked on, wait for it"),
+                format!("`images[{number}].id`: the picture is still being processed, wait for it"),
             ),
             _ => (
                 Failure::ImageNotFound.code(),

@@ -1,4 +1,7 @@
-//! Connections: how many, how long a head may take, and how they end.
+//! Accepts connections and serves HTTP on them.
+//!
+//! What always holds: the number of connections, the size and time of a request head,
+//! and the life of a connection are bounded.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,18 +21,18 @@ use super::{App, router};
 /// Bytes and number of request headers at most; over either: 431.
 const MAX_HEADER_BYTES: usize = 16 << 10;
 const MAX_HEADERS: usize = 100;
-/// A connection lives no longer, whatever it does: one that does not read its answer
-/// would keep it for ever.
-const MAX_LIFE: Duration = Duration::from_hours(1);
-/// After an accept that failed (no more file descriptors), wait this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The answer to one connection too many, without reading.
+/// A connection is closed after this time, whatever it does: a client that does not
+/// read its response would hold it for ever.
+const MAX_CONNECTION_AGE: Duration = Duration::from_hours(1);
+/// How long to wait after a failed accept, as when file descriptors run out.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// The response to a connection over the limit, sent without reading.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Serves until the shutdown, then lets requests under way end.
+/// Serves until the shutdown, then lets requests in flight finish.
 pub(crate) async fn serve(listener: TcpListener, app: App) {
-    let places = Arc::new(Semaphore::new(app.config.max_connections));
+    let limit = Arc::new(Semaphore::new(app.config.max_connections));
     let connections = TaskTracker::new();
     let router = router(app.clone());
     loop {
@@ -40,18 +43,18 @@ pub(crate) async fn serve(listener: TcpListener, app: App) {
         };
         match accepted {
             Ok((stream, _)) => {
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    connections.spawn(connection(stream, router.clone(), app.clone(), place));
+                if let Ok(permit) = Arc::clone(&limit).try_acquire_owned() {
+                    connections.spawn(connection(stream, router.clone(), app.clone(), permit));
                 } else {
-                    app.metrics.connections_refused.add(1);
-                    // A fresh socket takes so little; if not, the client sees a reset.
+                    app.metrics.connections_refused.inc();
+                    // A fresh socket buffers so few bytes; if not, the client sees a reset.
                     let _ = stream.writable().await;
                     let _ = stream.try_write(FULL);
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
@@ -60,7 +63,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App) {
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, app: App, place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, router: Router, app: App, permit: OwnedSemaphorePermit) {
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
     server
@@ -69,11 +72,11 @@ async fn connection(stream: TcpStream, router: Router, app: App, place: OwnedSem
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let answer = router.clone().oneshot(request.map(Body::new));
-        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        let response = router.clone().oneshot(request.map(Body::new));
+        async move { Ok::<_, Infallible>(response.await.unwrap_or_else(|never| match never {})) }
     });
     let http = server.serve_connection(TokioIo::new(stream), service);
-    let lived = timeout(MAX_LIFE, async {
+    let outcome = timeout(MAX_CONNECTION_AGE, async {
         tokio::pin!(http);
         tokio::select! {
             ended = http.as_mut() => ended,
@@ -83,8 +86,8 @@ async fn connection(stream: TcpStream, router: Router, app: App, place: OwnedSem
             }
         }
     });
-    if let Ok(Err(error)) = lived.await {
-        tracing::debug!(%error, "a connection ended badly");
+    if let Ok(Err(error)) = outcome.await {
+        tracing::debug!(%error, "a connection failed");
     }
-    drop(place);
+    drop(permit);
 }

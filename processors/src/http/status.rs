@@ -1,28 +1,27 @@
-//! `POST /status`: an operator tells a user or everyone that something changed.
+//! `POST /status`: an operator publishes a status update to a user or to everyone.
 //!
 //! What always holds: 202 means that the event is in the outbox, on disk; the same
 //! `Idempotency-Key` twice is one event.
 
 use axum::{
-    body::to_bytes,
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use belfry::{name, publisher::Publish, v1::StatusUpdate};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::App;
+use super::{App, view::read_json};
 use crate::problem::Problem;
 
 const MAX_JSON_BYTES: usize = 48 << 10;
-/// The notifier takes 255, and some are for telling these keys from others.
+/// The notifier accepts 255; the prefix of these keys needs some.
 const MAX_KEY_BYTES: usize = 200;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Asked {
+struct StatusRequest {
     #[serde(default)]
     user: Option<String>,
     #[serde(default)]
@@ -37,14 +36,10 @@ struct Asked {
 }
 
 pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    authorize(&app, &request)?;
-    let key = key_of(&request)?;
-    let body = to_bytes(request.into_body(), MAX_JSON_BYTES).await;
-    let body =
-        body.map_err(|_| Problem::bad_request("the JSON could not be read or is over 48 KiB"))?;
-    let asked: Asked = serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad_request(format!("the JSON is not as expected: {error}")))?;
-    let mut publish = publish(asked)?;
+    authorize(&app, request.headers())?;
+    let key = idempotency_key(request.headers())?;
+    let body: StatusRequest = read_json(request, MAX_JSON_BYTES).await?;
+    let mut publish = publish(body)?;
     if let Some(key) = key {
         publish = publish.idempotency_key(format!("status:{key}"));
     }
@@ -57,61 +52,61 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     Ok((StatusCode::ACCEPTED, axum::Json(body)).into_response())
 }
 
-fn authorize(app: &App, request: &Request) -> Result<(), Problem> {
-    if app.operators.is_one(request.headers()) {
+fn authorize(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    if app.operators.is_one(headers) {
         return Ok(());
     }
     if app.operators.can_be() {
         return Err(Problem::unauthenticated());
     }
-    let detail = "this server does not know the key that service tokens are signed with, so \
-                  nobody is an operator: set `services-key-file`";
+    let detail = "this server has no key to verify service tokens, so nobody is an operator: set \
+                  `services-key-file`";
     let status = StatusCode::NOT_IMPLEMENTED;
     Err(Problem::new(status, "not_configured", detail))
 }
 
-fn key_of(request: &Request) -> Result<Option<String>, Problem> {
-    let Some(key) = request.headers().get("idempotency-key") else {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
     let key = key.to_str().ok().filter(|key| {
         (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic())
     });
     let key = key.ok_or_else(|| {
-        Problem::bad_request("`Idempotency-Key` has to be 1 to 200 printable ASCII characters")
+        Problem::bad_request("`Idempotency-Key` must be 1 to 200 printable ASCII characters")
     })?;
     Ok(Some(key.to_owned()))
 }
 
-fn publish(asked: Asked) -> Result<Publish, Problem> {
+fn publish(body: StatusRequest) -> Result<Publish, Problem> {
     for (field, value) in [
-        ("updateType", &asked.update_type),
-        ("resource", &asked.resource),
-        ("status", &asked.status),
+        ("updateType", &body.update_type),
+        ("resource", &body.resource),
+        ("status", &body.status),
     ] {
         if name::check(value).is_err() {
-            let detail = format!("`{field}` has to be 1 to 128 bytes, all of them visible");
+            let detail = format!("`{field}` must be 1 to 128 bytes without invisible characters");
             return Err(Problem::bad_request(detail));
         }
     }
     let update = StatusUpdate {
-        update_type: asked.update_type,
-        resource: asked.resource,
-        status: asked.status,
-        data_json: asked
+        update_type: body.update_type,
+        resource: body.resource,
+        status: body.status,
+        data_json: body
             .data
             .map_or_else(String::new, |data| Value::Object(data).to_string()),
-        error: asked.error.unwrap_or_default(),
+        error: body.error.unwrap_or_default(),
     };
-    match (asked.user, asked.everyone) {
+    match (body.user, body.everyone) {
         (Some(user), false) if name::check(&user).is_ok() => Ok(Publish::to_user(user, update)),
         (Some(_), false) => {
-            let detail = "`user` has to be 1 to 128 bytes, all of them visible";
+            let detail = "`user` must be 1 to 128 bytes without invisible characters";
             Err(Problem::bad_request(detail))
         }
         (None, true) => Ok(Publish::to_everyone(update)),
         _ => Err(Problem::bad_request(
-            "say either `user` or `\"everyone\": true`",
+            "send either `user` or `\"everyone\": true`",
         )),
     }
 }

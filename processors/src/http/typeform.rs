@@ -1,10 +1,8 @@
-//! `POST /webhooks/typeform`: files that people uploaded with a form become documents
-//! of theirs.
+//! `POST /webhooks/typeform`: files that a user uploaded with a form become documents.
 //!
-//! What always holds: nothing of a body is parsed before its signature is checked, in
-//! constant time; an event makes its documents once, however often it comes and
-//! however many of it come at once; it is answered once they are on disk, before
-//! anything is fetched.
+//! What always holds: no body is parsed before its signature is verified, in constant
+//! time; an event creates its documents once, however often and however concurrently it
+//! is delivered; it is answered once they are on disk, before anything is fetched.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +35,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_FILES: usize = 32;
 const SIGNATURE: &str = "typeform-signature";
 
-/// What is needed of an event; there is more in it.
+/// The fields of an event that are used.
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "event_id")]
@@ -45,11 +43,11 @@ struct Event {
     #[serde(rename = "event_type")]
     kind: String,
     #[serde(default)]
-    form_response: Option<Submitted>,
+    form_response: Option<Submission>,
 }
 
 #[derive(Deserialize)]
-struct Submitted {
+struct Submission {
     #[serde(rename = "submitted_at")]
     at: String,
     #[serde(default)]
@@ -71,10 +69,10 @@ struct Field {
     reference: String,
 }
 
-/// A document that an event made, now or before.
+/// A document of an event, created now or by an earlier delivery.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Made {
+struct CreatedDocument {
     document_id: String,
     job_id: String,
     field: String,
@@ -86,7 +84,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let headers = request.headers().clone();
     let secrets = &app.config.typeform.secrets;
     if secrets.is_empty() {
-        let detail = "this server does not know the webhook's secret: set `typeform-secret-file`";
+        let detail = "this server has no secret of the webhook: set `typeform-secret-file`";
         let status = StatusCode::NOT_IMPLEMENTED;
         return Err(Problem::new(status, "not_configured", detail));
     }
@@ -95,7 +93,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let body = body.map_err(|_| Problem::too_slow(limit))?;
     let body = body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))?;
     if !is_signed(&headers, &body, secrets) {
-        let detail = "`Typeform-Signature` is missing, or not that of this body and our secret";
+        let detail = "`Typeform-Signature` is missing or does not match the body and the secret";
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
             "bad_signature",
@@ -104,18 +102,18 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     }
     let event: Event = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad_request(format!("the event is not as expected: {error}")))?;
-    let Some(submitted) = event
+    let Some(submission) = event
         .form_response
         .filter(|_| event.kind == "form_response")
     else {
-        // Anything but a success would have it sent again and again.
-        let ignored = format!("`{}` is no form_response", event.kind);
+        // Anything but a success would be delivered again and again.
+        let ignored = format!("`{}` is not a form_response", event.kind);
         return Ok(Json(json!({"documents": [], "ignored": ignored})).into_response());
     };
-    accept(&app, &event.id, &submitted).await
+    accept(&app, &event.id, &submission).await
 }
 
-/// Whether one of the secrets signed it: base64 of HMAC-SHA256 over the raw body.
+/// Whether one of the secrets signed the body: base64 of HMAC-SHA256 over the raw body.
 fn is_signed(headers: &HeaderMap, body: &Bytes, secrets: &[Secret]) -> bool {
     let given = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
     let tag = given.and_then(|value| value.strip_prefix("sha256="));
@@ -128,24 +126,24 @@ fn is_signed(headers: &HeaderMap, body: &Bytes, secrets: &[Secret]) -> bool {
     })
 }
 
-async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Response, Problem> {
+async fn accept(app: &App, event_id: &str, submission: &Submission) -> Result<Response, Problem> {
     let unprocessable =
         |code, detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
     let typeform = &app.config.typeform;
-    let user = submitted.hidden.get(&typeform.user_field);
+    let user = submission.hidden.get(&typeform.user_field);
     let user = user
         .and_then(Value::as_str)
         .filter(|user| name::check(user).is_ok());
     let user = user.ok_or_else(|| {
         let field = &typeform.user_field;
         let detail = format!(
-            "the hidden field `{field}` has to be the user's id, 1 to 128 bytes, all of them visible"
+            "the hidden field `{field}` must be the user's id, 1 to 128 bytes without invisible characters"
         );
         unprocessable("no_user", detail)
     })?;
-    let at = OffsetDateTime::parse(&submitted.at, &Rfc3339)
-        .map_err(|_| Problem::bad_request("`submitted_at` is not a time of RFC 3339"))?;
-    let files = submitted.answers.iter().filter_map(|answer| {
+    let at = OffsetDateTime::parse(&submission.at, &Rfc3339)
+        .map_err(|_| Problem::bad_request("`submitted_at` is not an RFC 3339 time"))?;
+    let files = submission.answers.iter().filter_map(|answer| {
         let url = answer.file_url.as_deref()?;
         Some((&answer.field.reference, url))
     });
@@ -157,7 +155,7 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
         );
         return Err(unprocessable("too_many_files", detail));
     }
-    // All are checked before the first is taken.
+    // All are checked before the first is accepted.
     let (mut inputs, mut unmapped) = (Vec::new(), Vec::new());
     for (number, (reference, url)) in files.into_iter().enumerate() {
         let Some(document_type) = typeform.documents.get(reference) else {
@@ -177,14 +175,14 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
         let input = Input {
             document_type: document_type.clone(),
             url: Some(url),
-            of_form: true,
+            from_form: true,
         };
         inputs.push((document_id(at, event_id, number), reference, input));
     }
     let mut documents = Vec::new();
     for (id, reference, input) in inputs {
-        let (record, duplicate) = once(app, user, id, &input).await?;
-        documents.push(Made {
+        let (record, duplicate) = create_once(app, user, id, &input).await?;
+        documents.push(CreatedDocument {
             document_id: record.resource_id,
             job_id: record.id,
             field: reference.to_owned(),
@@ -195,17 +193,23 @@ async fn accept(app: &App, event_id: &str, submitted: &Submitted) -> Result<Resp
     Ok(Json(json!({"documents": documents, "unmapped": unmapped})).into_response())
 }
 
-/// The document's job, begun unless it was before.
-async fn once(app: &App, user: &str, id: String, input: &Input) -> Result<(Record, bool), Problem> {
+/// The job of the document, accepted unless it exists. Returns whether it did.
+async fn create_once(
+    app: &App,
+    user: &str,
+    id: String,
+    input: &Input,
+) -> Result<(Record, bool), Problem> {
     let records = app.jobs.records();
     if let Some(record) = records.resource(Images::NAME, &id).await? {
         return Ok((record, true));
     }
-    let slot = app.jobs.enter::<Images>(user)?;
-    match app.jobs.accept::<Images>(slot, id.clone(), input).await {
+    let admission = app.jobs.admit::<Images>(user)?;
+    let accepted = app.jobs.accept::<Images>(admission, id.clone(), input);
+    match accepted.await {
         Ok(record) => Ok((record, false)),
-        // Its twin was quicker.
-        Err(AcceptError::Database(error)) if is_twin(&error) => {
+        // A concurrent delivery created it first.
+        Err(AcceptError::Database(error)) if is_duplicate(&error) => {
             let record = records.resource(Images::NAME, &id).await?;
             Ok((record.ok_or_else(|| Problem::internal(&error))?, true))
         }
@@ -213,13 +217,12 @@ async fn once(app: &App, user: &str, id: String, input: &Input) -> Result<(Recor
     }
 }
 
-fn is_twin(error: &sqlx::Error) -> bool {
+fn is_duplicate(error: &sqlx::Error) -> bool {
     let error = error.as_database_error();
     error.is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
-/// The same event gives the same id each time; ids are ordered as all others are, by
-/// time.
+/// The same for each delivery of an event, and ordered by time as all other ids.
 fn document_id(at: OffsetDateTime, event_id: &str, number: usize) -> String {
     let name = format!("typeform\n{number}\n{event_id}");
     let hash = digest::digest(&digest::SHA256, name.as_bytes());
@@ -238,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_of_its_body_and_of_one_of_the_secrets() {
+    fn a_signature_must_match_the_body_and_one_of_the_secrets() {
         let (new, old) = (Secret::new("new secret"), Secret::new("old secret"));
         let body = Bytes::from_static(b"{}");
         let sign = |secret: &str, body: &[u8]| {
@@ -257,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_names_its_documents_alike_each_time_and_in_the_order_of_time() {
+    fn document_ids_are_the_same_for_each_delivery_and_ordered_by_time() {
         let at = |text| OffsetDateTime::parse(text, &Rfc3339).unwrap();
         let early = at("2026-11-23T14:00:00Z");
         let id = document_id(early, "01ABC", 0);

@@ -1,32 +1,33 @@
-//! A picture without what it tells besides itself: where it was taken, by whom, with
-//! what. Its pixels are not touched.
+//! Strips the metadata of a picture: where, by whom and with what it was taken. The
+//! pixels are not touched.
 //!
-//! What always holds: what is given back shows the same as before, in the same
-//! colours and the same way up; nothing in it is kept because it is unknown.
+//! What always holds: the result looks the same, in the same colours and orientation;
+//! only known kinds of data are kept.
 
 use bytes::Bytes;
 use image::{ImageFormat, metadata::Orientation};
 use img_parts::{ImageEXIF, png::Png, riff::RiffContent, webp::WebP};
 
+use super::jpeg::{Segments, Step};
 use crate::failure::Failure;
 
-/// Of PNG: what is needed to show it, its colours and its frames.
+/// Chunks of PNG for the picture, its colours and its frames.
 const PNG_KEPT: [&[u8; 4]; 15] = [
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB",
     b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
 ];
-/// Of WebP, likewise.
+/// The same of WebP.
 const WEBP_KEPT: [&[u8; 4]; 8] = [
     b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF",
 ];
-/// What an EXIF segment of JPEG begins with.
+/// The start of an EXIF segment of JPEG.
 const EXIF: &[u8] = b"Exif\0\0";
 const WEBP_HAS_EXIF: u8 = 0x08;
 const WEBP_HAS_XMP: u8 = 0x04;
-/// Of GIF: how often it repeats.
+/// Application data of GIF with the number of repetitions.
 const GIF_LOOPS: [&[u8]; 2] = [b"NETSCAPE2.0", b"ANIMEXTS1.0"];
 
-/// The same picture, without its metadata. It has been decoded before.
+/// The picture without its metadata. It must have been decoded before.
 pub(super) fn cleaned(
     bytes: &Bytes,
     format: ImageFormat,
@@ -43,15 +44,14 @@ pub(super) fn cleaned(
     cleaned.ok_or(Failure::DamagedFile)
 }
 
-/// Nothing but which way up (EXIF 2.32, tag 274).
+/// EXIF data with the orientation only (EXIF 2.32, tag 274).
 fn exif_of(orientation: Orientation) -> Bytes {
     let mut exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
     exif.extend([orientation.to_exif(), 0, 0, 0, 0, 0, 0, 0]);
     exif.into()
 }
 
-/// Walks the segments (ITU T.81, annex B), those between the scans of a progressive
-/// picture too. What follows the end may be another picture, and is left out.
+/// What follows the end marker may be another picture, and is dropped.
 fn jpeg(bytes: &Bytes, exif: Option<Bytes>) -> Option<Bytes> {
     let mut kept = bytes.get(..2)?.to_vec();
     if let Some(exif) = exif {
@@ -61,37 +61,17 @@ fn jpeg(bytes: &Bytes, exif: Option<Bytes>) -> Option<Bytes> {
         kept.extend_from_slice(EXIF);
         kept.extend_from_slice(&exif);
     }
-    let mut at = 2;
-    loop {
-        let (0xFF, marker) = (*bytes.get(at)?, *bytes.get(at + 1)?) else {
-            // Some cameras pad their segments.
-            at += 1;
-            continue;
-        };
-        if marker == 0xD9 {
-            kept.extend([0xFF, 0xD9]);
-            return Some(kept.into());
+    let mut segments = Segments::new(bytes);
+    while let Step::Segment(segment) = segments.next()? {
+        if is_needed(segment.marker, segment.contents) {
+            kept.extend_from_slice(segment.bytes);
         }
-        // Fill bytes, and markers that stand for themselves.
-        if matches!(marker, 0xFF | 0x01 | 0xD0..=0xD8) {
-            at += 1 + usize::from(marker != 0xFF);
-            continue;
-        }
-        let length = bytes.get(at + 2..at + 4)?;
-        let mut end = at + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]));
-        let contents = bytes.get(at + 4..end)?;
-        let keep = is_needed(marker, contents);
-        if marker == 0xDA {
-            end = scan_end(bytes, end)?;
-        }
-        if keep {
-            kept.extend_from_slice(bytes.get(at..end)?);
-        }
-        at = end;
     }
+    kept.extend([0xFF, 0xD9]);
+    Some(kept.into())
 }
 
-/// Tables, frames, scans, and how colours and density are meant.
+/// Tables, frames, scans, colour profile and density.
 fn is_needed(marker: u8, contents: &[u8]) -> bool {
     match marker {
         0xC0..=0xCF | 0xDA..=0xDD => true,
@@ -99,18 +79,6 @@ fn is_needed(marker: u8, contents: &[u8]) -> bool {
         0xE2 => contents.starts_with(b"ICC_PROFILE\0"),
         0xEE => contents.starts_with(b"Adobe") && contents.len() == 12,
         _ => false,
-    }
-}
-
-/// Where the data of a scan ends: at a marker that is not part of it.
-fn scan_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match (*bytes.get(at)?, *bytes.get(at + 1)?) {
-            (0xFF, 0x00 | 0x01 | 0xD0..=0xD7) => at += 2,
-            (0xFF, 0xFF) => at += 1,
-            (0xFF, _) => return Some(at),
-            _ => at += 1,
-        }
     }
 }
 
@@ -147,7 +115,7 @@ fn webp(bytes: &Bytes, exif: Option<Bytes>) -> Option<Bytes> {
     Some(webp.encoder().bytes())
 }
 
-/// Leaves out comments and what programs add (`GIF89a`, 24 and 26).
+/// Drops comments and application data (`GIF89a`, 24 and 26).
 fn gif(bytes: &Bytes) -> Option<Bytes> {
     let table = |flags: u8| match flags & 0x80 {
         0 => 0,
@@ -159,7 +127,7 @@ fn gif(bytes: &Bytes) -> Option<Bytes> {
     loop {
         let begin = at;
         let keep = match *bytes.get(at)? {
-            // The end; what follows it belongs to nobody.
+            // The trailer; what follows it is not part of the picture.
             0x3B => {
                 kept.push(0x3B);
                 return Some(kept.into());
@@ -184,7 +152,7 @@ fn gif(bytes: &Bytes) -> Option<Bytes> {
     }
 }
 
-/// Where a row of blocks ends: each says how long it is, the last one is empty.
+/// Where a sequence of sub-blocks ends: each has its length, the last one is empty.
 fn blocks_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let length = usize::from(*bytes.get(at)?);

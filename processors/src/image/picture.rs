@@ -1,7 +1,8 @@
-//! From bytes to a picture's size and thumbnail, within limits. Pure computation:
-//! call it on a thread that may block.
+//! Decodes a picture within limits and makes its thumbnail. Pure computation: call it on
+//! a thread that may block.
 //!
-//! What kind of picture it is, its own first bytes say; nothing declared is believed.
+//! What always holds: the format is detected from the first bytes, never from a
+//! declaration.
 
 use std::io::Cursor;
 
@@ -11,14 +12,14 @@ use image::{
     codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
 
-use super::clean::cleaned;
+use super::{clean::cleaned, jpeg::is_complete};
 use crate::failure::Failure;
 
 /// The longest side of a thumbnail, in pixels.
 pub(crate) const THUMBNAIL_SIDE: u32 = 320;
 const THUMBNAIL_QUALITY: u8 = 85;
 
-/// What one picture may cost.
+/// The limits of decoding one picture.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     /// Pixels at most.
@@ -27,12 +28,12 @@ pub(crate) struct Budget {
     pub(crate) bytes: u64,
 }
 
-/// What is made of a picture.
+/// The result of processing.
 #[derive(Debug)]
 pub(crate) struct Picture {
-    /// Width as it is shown, in pixels.
+    /// Width after orientation, in pixels.
     pub(crate) width: u32,
-    /// Height as it is shown, in pixels.
+    /// Height after orientation, in pixels.
     pub(crate) height: u32,
     /// The thumbnail's file.
     pub(crate) thumbnail: Vec<u8>,
@@ -42,14 +43,14 @@ pub(crate) struct Picture {
     pub(crate) cleaned: Bytes,
 }
 
-/// A picture that was decoded, turned as it is shown.
-struct Read {
+/// A decoded picture with its orientation applied.
+struct Decoded {
     image: DynamicImage,
     format: ImageFormat,
     orientation: Orientation,
 }
 
-/// The kind of picture that these first bytes begin, if it is one that is read here.
+/// The format that a file with these first bytes has, if it is supported.
 pub(crate) fn sniff(first: &[u8]) -> Option<ImageFormat> {
     image::guess_format(first).ok().filter(|format| {
         matches!(
@@ -59,17 +60,20 @@ pub(crate) fn sniff(first: &[u8]) -> Option<ImageFormat> {
     })
 }
 
-/// Decodes a picture. `decoded` is called between decoding and the thumbnail and says
-/// whether to go on.
+/// Decodes a picture and makes its thumbnail. `keep_going` is called in between; false
+/// cancels.
 pub(crate) fn process(
     bytes: &Bytes,
     budget: Budget,
-    decoded: impl FnOnce() -> bool,
+    keep_going: impl FnOnce() -> bool,
 ) -> Result<Picture, Failure> {
-    let read = read(bytes, budget)?;
-    let cleaned = cleaned(bytes, read.format, read.orientation)?;
-    let image = read.image;
-    if !decoded() {
+    let Decoded {
+        image,
+        format,
+        orientation,
+    } = read(bytes, budget)?;
+    let cleaned = cleaned(bytes, format, orientation)?;
+    if !keep_going() {
         return Err(Failure::Cancelled);
     }
     let (width, height) = (image.width(), image.height());
@@ -83,7 +87,7 @@ pub(crate) fn process(
     })
 }
 
-/// A picture as it is shown, no side longer than `side`, without its metadata.
+/// A picture with its orientation applied, no side longer than `side`, without metadata.
 pub(crate) fn fit(
     bytes: &[u8],
     budget: Budget,
@@ -92,13 +96,13 @@ pub(crate) fn fit(
     encode(&shrunk(read(bytes, budget)?.image, side))
 }
 
-fn read(bytes: &[u8], budget: Budget) -> Result<Read, Failure> {
+fn read(bytes: &[u8], budget: Budget) -> Result<Decoded, Failure> {
     if bytes.is_empty() {
         return Err(Failure::EmptyFile);
     }
     let format = sniff(bytes).ok_or(Failure::UnsupportedFormat)?;
-    // The JPEG decoder fills what is missing with grey and says nothing.
-    if format == ImageFormat::Jpeg && jpeg_end(bytes).is_none() {
+    // The JPEG decoder fills missing data with grey and reports no error.
+    if format == ImageFormat::Jpeg && !is_complete(bytes) {
         return Err(Failure::DamagedFile);
     }
     decode(bytes, format, budget)
@@ -112,13 +116,13 @@ fn shrunk(image: DynamicImage, side: u32) -> DynamicImage {
     }
 }
 
-fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<Read, Failure> {
+fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<Decoded, Failure> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(budget.bytes);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| failure(&e))?;
-    // The size stands in the header: a bomb is refused before it is unpacked.
+    // The header has the size: a decompression bomb is refused before it is decoded.
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > budget.pixels {
         return Err(Failure::TooManyPixels);
@@ -130,7 +134,7 @@ fn decode(bytes: &[u8], format: ImageFormat, budget: Budget) -> Result<Read, Fai
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failure(&e))?;
     image.apply_orientation(orientation);
-    Ok(Read {
+    Ok(Decoded {
         image,
         format,
         orientation,
@@ -165,26 +169,6 @@ fn encode(image: &DynamicImage) -> Result<(Vec<u8>, ImageFormat), Failure> {
         Failure::Internal
     })?;
     Ok((file.into_inner(), format))
-}
-
-/// Where the picture ends, its end marker included, found by walking the segments: the
-/// one of an embedded preview does not count.
-pub(super) fn jpeg_end(bytes: &[u8]) -> Option<usize> {
-    let mut at = 2; // after the start marker
-    loop {
-        match (*bytes.get(at)?, *bytes.get(at + 1)?) {
-            (0xFF, 0xD9) => return Some(at + 2),
-            // Fill bytes, restart markers, and an escaped 0xFF in the picture's data.
-            (0xFF, 0xFF) => at += 1,
-            (0xFF, 0x00 | 0x01 | 0xD0..=0xD8) => at += 2,
-            (0xFF, _) => {
-                let length = bytes.get(at + 2..at + 4)?;
-                at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
-            }
-            // Inside the picture's data.
-            _ => at += 1,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! What a kind of job has to say for itself, and nothing more: the runner does the
-//! rest for all of them.
+//! What distinguishes one kind of job from another; the runner does the rest.
 //!
 //! A new kind implements [`Kind`], gets a line in `lib.rs` where the kinds are
-//! listed, and routes that call `Jobs::enter` and `Jobs::accept`.
+//! listed, and routes that call `Jobs::admit` and `Jobs::accept`.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -12,66 +11,65 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pace::Word,
+    fair_queue::ConcurrencyLimit,
+    limiter::Permit,
     progress::Progress,
+    rate_limit::ProgressUpdate,
     record::{Record, Status},
-    room::Places,
-    station::Worker,
 };
 use crate::failure::Failure;
 
-/// What is the same for all jobs of a kind.
+/// The limits of a kind of job.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
-    /// How many there may be.
-    pub(crate) places: Places,
-    /// How long one attempt may work.
+pub(crate) struct KindLimits {
+    /// How many jobs may be in progress.
+    pub(crate) concurrency: ConcurrencyLimit,
+    /// How long `prepare`, and then one attempt, may take.
     pub(crate) timeout: Duration,
 }
 
 /// A kind of job.
 pub(crate) trait Kind: Send + Sync + 'static {
-    /// Its name in records, keys and metrics: lower snake case. Never changes.
+    /// The name in records, keys and metrics: lower snake case. Never changes.
     const NAME: &'static str;
-    /// What is asked; kept in the record as JSON, so that a restart finds it.
+    /// The request; kept in the record as JSON, so that a restart finds it.
     type Input: Serialize + DeserializeOwned + Send + Sync;
-    /// What is made; kept in the record as JSON.
+    /// The result; kept in the record as JSON.
     type Output: Serialize + DeserializeOwned + Send + Sync;
 
-    /// What is the same for all of them.
-    fn terms(&self) -> Terms;
+    /// The limits of the kind.
+    fn limits(&self) -> KindLimits;
 
-    /// The event that says: accepted.
+    /// The event of an accepted job.
     fn started(&self, job: &Job<Self::Input>) -> Event;
 
-    /// The event that says: done. `took` is from acceptance to now. It is written
-    /// into the record's own transaction and has to fit into 64 KiB.
+    /// The event of a completed job, 64 KiB at most. `took` is from acceptance to now.
     fn completed(&self, job: &Job<Self::Input>, output: &Self::Output, took: Duration) -> Event;
 
-    /// The event that says: failed.
+    /// The event of a failed job.
     fn failed(&self, job: &Job<Self::Input>, reason: Reason) -> Event;
 
-    /// What has to be there before a worker is taken, such as a download. It may run
-    /// again after a restart. Waits for others are for here, work is not.
+    /// Gets what the job needs before it takes a permit, such as a download. It may
+    /// run again after a restart. For waiting on others, not for work.
     fn prepare(
         &self,
         _job: &Job<Self::Input>,
-        _at: &AtWork,
+        _context: &JobContext,
     ) -> impl Future<Output = Result<(), Failure>> + Send {
         async { Ok(()) }
     }
 
-    /// The work. It may be dropped at any await, and may run again after that, in
+    /// Does the work. It may be dropped at any await, and may run again after that, in
     /// this process or in the next one. Blocking work goes to a thread that holds
-    /// `at.worker` and looks at [`AtWork::is_off`].
+    /// `context.permit` and checks [`JobContext::is_cancelled`].
     fn work(
         &self,
         job: &Job<Self::Input>,
-        at: &AtWork,
+        context: &JobContext,
     ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 
-    /// The job has failed: what it kept is of no use any more.
-    fn clean(&self, job: &Job<Self::Input>) -> impl Future<Output = ()> + Send;
+    /// Removes what a failed job stored.
+    fn clean_up(&self, job: &Job<Self::Input>) -> impl Future<Output = ()> + Send;
 }
 
 /// One job as its kind sees it.
@@ -79,13 +77,13 @@ pub(crate) trait Kind: Send + Sync + 'static {
 pub(crate) struct Job<I> {
     /// `UUIDv7` of the document, report, ….
     pub(crate) resource_id: String,
-    /// What was asked.
+    /// The request.
     pub(crate) input: I,
 }
 
 impl<I: DeserializeOwned> Job<I> {
-    /// As the record has it.
-    pub(crate) fn of(record: &Record) -> Result<Self, Failure> {
+    /// Parses the record's input.
+    pub(crate) fn from_record(record: &Record) -> Result<Self, Failure> {
         let input = serde_json::from_str(&record.input).map_err(|error| {
             tracing::error!(%error, job = record.id, "a record's input cannot be read");
             Failure::Internal
@@ -97,78 +95,70 @@ impl<I: DeserializeOwned> Job<I> {
     }
 }
 
-/// What a job at work has in its hands. Cheap to clone.
+/// What a kind may use while its job runs. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct AtWork {
+pub(crate) struct JobContext {
     pub(super) job: String,
     pub(super) progress: Progress,
-    pub(super) off: CancellationToken,
-    /// The right to work; `None` while it is prepared. A thread that cannot be
-    /// stopped keeps it until it is done, also when the job has timed out.
-    pub(crate) worker: Option<Arc<Worker>>,
+    pub(super) cancelled: CancellationToken,
+    /// The right to run; `None` in `prepare`. A thread that cannot be stopped holds it
+    /// until it returns, also when the job has timed out.
+    pub(crate) permit: Option<Arc<Permit>>,
 }
 
-impl AtWork {
-    /// Says how far the job is. Never waits; say it as often as you like.
+impl JobContext {
+    /// Reports how far the job is. Never waits, and may be called at any rate.
     pub(crate) fn progress(&self, percent: u32, stage: &str) {
         self.partial(percent, stage, String::new());
     }
 
-    /// Says how far the job is, and what there is of its result: a few KiB at most.
+    /// Reports how far the job is with what exists of its result, a few KiB at most.
     pub(crate) fn partial(&self, percent: u32, stage: &str, partial: String) {
-        let word = Word {
+        let update = ProgressUpdate {
             percent,
             stage: stage.to_owned(),
             partial,
         };
-        self.progress.word(&self.job, word);
+        self.progress.update(&self.job, update);
     }
 
-    /// The word between two attempts.
-    pub(super) fn again() -> Word {
-        Word {
-            stage: "trying again".to_owned(),
-            ..Word::default()
-        }
-    }
-
-    /// Whether the job was called off: nobody waits for its result.
-    pub(crate) fn is_off(&self) -> bool {
-        self.off.is_cancelled()
+    /// Whether the job was cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
     }
 }
 
-/// A [`Kind`] without its types, as the runner holds it.
-pub(super) trait AnyKind: Send + Sync {
+/// A [`Kind`] without its types, for the runner.
+pub(super) trait DynKind: Send + Sync {
     fn name(&self) -> &'static str;
-    fn terms(&self) -> Terms;
-    /// The event of a record as it is.
+    fn limits(&self) -> KindLimits;
+    /// The event of the record's current status.
     fn event(&self, record: &Record) -> Result<Event, Failure>;
     fn prepare<'a>(
         &'a self,
         record: &'a Record,
-        at: &'a AtWork,
+        context: &'a JobContext,
     ) -> BoxFuture<'a, Result<(), Failure>>;
-    /// Gives the output as JSON.
+    /// Returns the output as JSON.
     fn work<'a>(
         &'a self,
         record: &'a Record,
-        at: &'a AtWork,
+        context: &'a JobContext,
     ) -> BoxFuture<'a, Result<String, Failure>>;
-    fn clean<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, ()>;
+    fn clean_up<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, ()>;
 }
 
-impl<K: Kind> AnyKind for K {
+impl<K: Kind> DynKind for K {
     fn name(&self) -> &'static str {
         K::NAME
     }
 
-    fn terms(&self) -> Terms {
-        Kind::terms(self)
+    fn limits(&self) -> KindLimits {
+        Kind::limits(self)
     }
 
     fn event(&self, record: &Record) -> Result<Event, Failure> {
-        let job = Job::of(record)?;
+        let job = Job::from_record(record)?;
         match record.status() {
             Status::Pending => Ok(self.started(&job)),
             Status::Completed => {
@@ -193,29 +183,29 @@ impl<K: Kind> AnyKind for K {
     fn prepare<'a>(
         &'a self,
         record: &'a Record,
-        at: &'a AtWork,
+        context: &'a JobContext,
     ) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move { Kind::prepare(self, &Job::of(record)?, at).await })
+        Box::pin(async move { Kind::prepare(self, &Job::from_record(record)?, context).await })
     }
 
     fn work<'a>(
         &'a self,
         record: &'a Record,
-        at: &'a AtWork,
+        context: &'a JobContext,
     ) -> BoxFuture<'a, Result<String, Failure>> {
         Box::pin(async move {
-            let output = Kind::work(self, &Job::of(record)?, at).await?;
+            let output = Kind::work(self, &Job::from_record(record)?, context).await?;
             serde_json::to_string(&output).map_err(|error| {
-                tracing::error!(%error, job = record.id, "a job's output cannot be kept");
+                tracing::error!(%error, job = record.id, "a job's output cannot be serialised");
                 Failure::Internal
             })
         })
     }
 
-    fn clean<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, ()> {
+    fn clean_up<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Ok(job) = Job::of(record) {
-                Kind::clean(self, &job).await;
+            if let Ok(job) = Job::from_record(record) {
+                Kind::clean_up(self, &job).await;
             }
         })
     }

@@ -1,6 +1,6 @@
-//! Telling how far jobs are: ephemeral events, dropped rather than late.
+//! Publishes how far jobs are: ephemeral events, dropped rather than late.
 //!
-//! What always holds: saying something never waits; no more than [`UNDER_WAY`]
+//! What always holds: reporting progress never waits; at most [`MAX_IN_FLIGHT`]
 //! publishes are unanswered.
 
 use std::{
@@ -17,94 +17,96 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pace::{Pace, Whose, Word},
+    rate_limit::{ProgressUpdate, RateLimit, Subject},
     record::Record,
 };
 use crate::metrics::Metrics;
 
-/// Unanswered progress at most; one more is dropped.
-const UNDER_WAY: usize = 256;
-/// When there is nothing to tell.
-const LONG: Duration = Duration::from_hours(1);
+/// Unanswered publishes at most; one more is dropped.
+const MAX_IN_FLIGHT: usize = 256;
+/// How long the task sleeps when nothing is due.
+const IDLE: Duration = Duration::from_hours(1);
 
 /// The progress of all jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    pace: Arc<Mutex<Pace>>,
-    news: Arc<Notify>,
+    state: Arc<Mutex<RateLimit>>,
+    changed: Arc<Notify>,
 }
 
 impl Progress {
-    /// `lease` is that of the jobs: a silent one is heard of three times within it.
+    /// `lease` is that of the jobs: a silent job is renewed three times within it.
     pub(crate) fn new(lease: Duration) -> Self {
         Self {
-            pace: Arc::new(Mutex::new(Pace::new(lease / 3))),
-            news: Arc::default(),
+            state: Arc::new(Mutex::new(RateLimit::new(lease / 3))),
+            changed: Arc::default(),
         }
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, RateLimit> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The job is accepted.
-    pub(crate) fn begin(&self, job: &Record) {
-        let whose = Whose {
-            user: job.user_id.clone(),
-            resource: job.resource_id.clone(),
+    /// A job was accepted.
+    pub(crate) fn begin(&self, record: &Record) {
+        let subject = Subject {
+            job: record.id.clone(),
+            user: record.user_id.clone(),
+            resource: record.resource_id.clone(),
         };
-        self.pace().begin(&job.id, whose, Instant::now());
-        self.news.notify_one();
+        self.state().begin(subject, Instant::now());
+        self.changed.notify_one();
     }
 
-    /// The notifier has the event of the job's beginning: what comes after it may
-    /// be told.
-    pub(crate) fn open(&self, job: &str) {
-        self.pace().open(job);
-        self.news.notify_one();
+    /// The notifier has acknowledged the job's started event: its progress may follow.
+    pub(crate) fn confirm_started(&self, job: &str) {
+        self.state().confirm_started(job);
+        self.changed.notify_one();
     }
 
-    /// How far a job is.
-    pub(crate) fn word(&self, job: &str, word: Word) {
-        self.pace().word(job, word);
-        self.news.notify_one();
+    /// A job has progressed.
+    pub(crate) fn update(&self, job: &str, update: ProgressUpdate) {
+        self.state().update(job, update);
+        self.changed.notify_one();
     }
 
-    /// The job has ended: nothing of it is told any more.
+    /// A job has ended: no more progress of it is published.
     pub(crate) fn end(&self, job: &str) {
-        self.pace().end(job);
+        self.state().end(job);
     }
 
-    /// Tells until `end`.
+    /// Publishes until `shutdown`.
     pub(crate) async fn run(
         self,
         publisher: Publisher,
         metrics: Arc<Metrics>,
-        end: CancellationToken,
+        shutdown: CancellationToken,
     ) {
         let pipeline = publisher.pipeline();
-        let mut under_way = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         loop {
-            let due = self.pace().due(Instant::now());
-            for (job, whose, word) in due {
-                if under_way.len() >= UNDER_WAY {
-                    metrics.progress_dropped.add(1);
+            let due = self.state().due(Instant::now());
+            for (subject, update) in due {
+                if in_flight.len() >= MAX_IN_FLIGHT {
+                    metrics.progress_dropped.inc();
                     continue;
                 }
-                match pipeline.publish(publish(job, whose, word)).await {
-                    Ok(answer) => under_way.push(answer),
-                    Err(_) => metrics.progress_dropped.add(1),
+                match pipeline.publish(publish(subject, update)).await {
+                    Ok(ack) => in_flight.push(ack),
+                    Err(_) => {
+                        metrics.progress_dropped.inc();
+                    }
                 }
             }
-            let next = self.pace().next_deadline();
-            let next = next.unwrap_or_else(|| Instant::now() + LONG);
+            let next = self.state().next_deadline();
+            let next = next.unwrap_or_else(|| Instant::now() + IDLE);
             tokio::select! {
-                () = end.cancelled() => return,
+                () = shutdown.cancelled() => return,
                 () = tokio::time::sleep_until(next) => {}
-                () = self.news.notified() => {}
-                Some(answer) = under_way.next(), if !under_way.is_empty() => {
-                    if answer.is_err() {
-                        metrics.progress_dropped.add(1);
+                () = self.changed.notified() => {}
+                Some(ack) = in_flight.next(), if !in_flight.is_empty() => {
+                    if ack.is_err() {
+                        metrics.progress_dropped.inc();
                     }
                 }
             }
@@ -112,14 +114,14 @@ impl Progress {
     }
 }
 
-fn publish(job: String, whose: Whose, word: Word) -> Publish {
+fn publish(subject: Subject, update: ProgressUpdate) -> Publish {
     let progress = JobProgress {
-        percent: word.percent,
-        stage: word.stage,
-        resource_id: whose.resource,
-        partial: word.partial,
+        percent: update.percent,
+        stage: update.stage,
+        resource_id: subject.resource,
+        partial: update.partial,
     };
-    Publish::to_user(whose.user, progress)
-        .job(job.clone())
-        .ephemeral(job)
+    Publish::to_user(subject.user, progress)
+        .job(subject.job.clone())
+        .ephemeral(subject.job)
 }

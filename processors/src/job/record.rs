@@ -1,8 +1,8 @@
-//! The records of jobs: the truth about each of them.
+//! The records of jobs: the state of each job, in the database.
 //!
-//! What always holds: a record and its started event are made in one transaction;
+//! What always holds: a record and its started event are written in one transaction;
 //! a record leaves `pending` once, in the transaction that writes its terminal event
-//! into the outbox, so there is exactly one and none is lost.
+//! into the outbox, so each job has exactly one.
 
 use std::time::Duration;
 
@@ -12,22 +12,26 @@ use sqlx::{FromRow, Row as _, any::AnyRow};
 
 use crate::{clock::unix_ms, failure::Failure};
 
-/// How many records a list has at most.
+/// Records of one list at most.
 pub(crate) const LIST_MAX: i64 = 100;
 
-/// What a record says about its job's end.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It has not ended.
+    /// Not ended.
     Pending,
-    /// It ended well.
+    /// Ended with an output.
     Completed,
-    /// It ended badly.
+    /// Ended with an error.
     Failed,
 }
 
 impl Status {
-    /// As it stands in the record and in JSON.
+    /// Every status.
+    #[cfg(test)]
+    pub(crate) const ALL: [Status; 3] = [Status::Pending, Status::Completed, Status::Failed];
+
+    /// The name in the record and in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Status::Pending => "pending",
@@ -37,27 +41,27 @@ impl Status {
     }
 }
 
-/// One job, as its row has it.
+/// The row of one job.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     /// `UUIDv7`; on all events of the job.
     pub(crate) id: String,
-    /// Which kind of job.
+    /// The kind's name.
     pub(crate) kind: String,
-    /// `UUIDv7` of the document, report, … that it works on.
+    /// `UUIDv7` of its document, report or transcription.
     pub(crate) resource_id: String,
-    /// Whose it is.
+    /// The user who requested it.
     pub(crate) user_id: String,
     status: String,
-    /// How often it was begun.
+    /// How many attempts were started.
     pub(crate) attempts: i64,
-    /// What was asked: JSON of the kind.
+    /// The request: JSON of the kind.
     pub(crate) input: String,
-    /// What was made: JSON of the kind, once completed.
+    /// The result: JSON of the kind, once completed.
     pub(crate) output: Option<String>,
-    /// Stable, once failed.
+    /// The stable error code, once failed.
     pub(crate) error_code: Option<String>,
-    /// For people, once failed.
+    /// The error for people, once failed.
     pub(crate) error: Option<String>,
     /// Unix milliseconds.
     pub(crate) created_at_ms: i64,
@@ -85,7 +89,7 @@ impl FromRow<'_, AnyRow> for Record {
 }
 
 impl Record {
-    /// A new one, pending. Its ids are made here, in the order of acceptance.
+    /// A new, pending record. Ids sort in the order of acceptance.
     pub(crate) fn new(kind: &str, resource_id: String, user_id: String, input: String) -> Self {
         Self {
             id: uuid::Uuid::now_v7().to_string(),
@@ -103,7 +107,7 @@ impl Record {
         }
     }
 
-    /// What became of it.
+    /// The status.
     pub(crate) fn status(&self) -> Status {
         match &*self.status {
             "completed" => Status::Completed,
@@ -118,18 +122,18 @@ impl Record {
         Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
     }
 
-    /// As it will be once it has ended so, now.
-    pub(crate) fn ended(mut self, end: &End) -> Self {
+    /// The same record, ended now with this outcome.
+    pub(crate) fn ended(mut self, outcome: &Outcome) -> Self {
         self.finished_at_ms = Some(unix_ms());
-        match end {
-            End::Completed { output } => {
+        match outcome {
+            Outcome::Completed { output } => {
                 Status::Completed.name().clone_into(&mut self.status);
                 self.output = Some(output.clone());
             }
-            End::Failed(failure) => {
+            Outcome::Failed(failure) => {
                 Status::Failed.name().clone_into(&mut self.status);
                 self.error_code = Some(failure.code().to_owned());
-                self.error = Some(failure.sentence().to_owned());
+                self.error = Some(failure.message().to_owned());
             }
         }
         self
@@ -138,17 +142,17 @@ impl Record {
 
 /// How a job ended.
 #[derive(Debug, Clone)]
-pub(crate) enum End {
-    /// Well; `output` is JSON of the kind.
+pub(crate) enum Outcome {
+    /// With a result.
     Completed {
-        /// What was made.
+        /// JSON of the kind.
         output: String,
     },
-    /// Badly.
+    /// With an error.
     Failed(Failure),
 }
 
-/// The store of records.
+/// The table of records, and the outbox beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     pub(crate) database: Database,
@@ -177,8 +181,8 @@ impl Records {
         Ok(())
     }
 
-    /// Ends a pending record together with its terminal event. False, and nothing is
-    /// written, if it had ended before.
+    /// Ends a pending record together with its terminal event. Writes nothing and
+    /// returns false if it had ended before.
     pub(crate) async fn end(
         &self,
         ended: &Record,
@@ -207,9 +211,9 @@ impl Records {
         Ok(true)
     }
 
-    /// An attempt begins. Gives how many there were with this one, or `None` if the
-    /// job has ended meanwhile.
-    pub(crate) async fn begin_attempt(&self, id: &str) -> Result<Option<i64>, sqlx::Error> {
+    /// Counts an attempt that starts. Returns the number of attempts so far, or `None`
+    /// if the job has ended meanwhile.
+    pub(crate) async fn start_attempt(&self, id: &str) -> Result<Option<i64>, sqlx::Error> {
         sqlx::query_scalar(
             "UPDATE jobs SET attempts = attempts + 1 WHERE id = $1 AND status = 'pending'
              RETURNING attempts",
@@ -227,7 +231,7 @@ impl Records {
             .await
     }
 
-    /// The record of a document, report, …, of any user.
+    /// The record of a document, report or transcription, of any user.
     pub(crate) async fn resource(
         &self,
         kind: &str,

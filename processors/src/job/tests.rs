@@ -1,4 +1,4 @@
-//! The runner with a kind of job that a test holds in its hands.
+//! The runner with a kind of job whose attempts a test controls.
 
 use std::{collections::VecDeque, path::Path, sync::Mutex as StdMutex, time::Instant};
 
@@ -14,30 +14,31 @@ use tokio::sync::{Semaphore, watch};
 use super::*;
 use crate::database::Database;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the test and the kind share.
 #[derive(Debug)]
 struct Stage {
-    /// Names of jobs, each time that one is begun.
-    begun: watch::Sender<Vec<String>>,
-    /// One for each attempt that may go on.
-    open: Semaphore,
-    /// How the next attempts end.
-    script: StdMutex<VecDeque<Act>>,
+    /// The names of jobs, once for each started attempt.
+    started: watch::Sender<Vec<String>>,
+    /// One permit for each attempt that may finish.
+    gate: Semaphore,
+    /// How the next attempts end, if not well.
+    script: StdMutex<VecDeque<Scripted>>,
     cleaned: watch::Sender<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Act {
+enum Scripted {
     Fail(Failure),
     Panic,
-    Boast,
+    /// An output that fits into no event.
+    HugeOutput,
 }
 
 struct Gate {
     stage: Arc<Stage>,
-    terms: Terms,
+    limits: KindLimits,
 }
 
 impl Kind for Gate {
@@ -45,8 +46,8 @@ impl Kind for Gate {
     type Input = String;
     type Output = String;
 
-    fn terms(&self) -> Terms {
-        self.terms
+    fn limits(&self) -> KindLimits {
+        self.limits
     }
 
     fn started(&self, job: &Job<String>) -> Event {
@@ -61,23 +62,23 @@ impl Kind for Gate {
         event::image_processing_failed(&job.resource_id, &job.input, reason)
     }
 
-    async fn work(&self, job: &Job<String>, at: &AtWork) -> Result<String, Failure> {
-        at.progress(50, "waiting at the gate");
+    async fn work(&self, job: &Job<String>, context: &JobContext) -> Result<String, Failure> {
+        context.progress(50, "waiting at the gate");
         let name = job.input.clone();
-        self.stage.begun.send_modify(|begun| begun.push(name));
-        self.stage.open.acquire().await.unwrap().forget();
-        let act = self.stage.script.lock().unwrap().pop_front();
-        match act {
+        self.stage.started.send_modify(|names| names.push(name));
+        self.stage.gate.acquire().await.unwrap().forget();
+        let scripted = self.stage.script.lock().unwrap().pop_front();
+        match scripted {
             None => Ok("fine".to_owned()),
-            Some(Act::Fail(failure)) => Err(failure),
-            Some(Act::Boast) => Ok("x".repeat(70_000)),
-            Some(Act::Panic) => panic!("as the test wants it"),
+            Some(Scripted::Fail(failure)) => Err(failure),
+            Some(Scripted::HugeOutput) => Ok("x".repeat(70_000)),
+            Some(Scripted::Panic) => panic!("scripted"),
         }
     }
 
-    async fn clean(&self, job: &Job<String>) {
+    async fn clean_up(&self, job: &Job<String>) {
         let name = job.input.clone();
-        self.stage.cleaned.send_modify(|cleaned| cleaned.push(name));
+        self.stage.cleaned.send_modify(|names| names.push(name));
     }
 }
 
@@ -87,34 +88,34 @@ struct World {
     dir: TempDir,
 }
 
-const PLACES: Places = Places {
-    workers: 2,
-    workers_per_user: 1,
-    jobs: 9,
-    jobs_per_user: 9,
+const LIMIT: ConcurrencyLimit = ConcurrencyLimit {
+    running: 2,
+    running_per_user: 1,
+    admitted: 9,
+    admitted_per_user: 9,
 };
 
-fn terms(timeout: Duration) -> Terms {
-    Terms {
-        places: PLACES,
+fn limits(timeout: Duration) -> KindLimits {
+    KindLimits {
+        concurrency: LIMIT,
         timeout,
     }
 }
 
 impl World {
     async fn new() -> Self {
-        Self::with(PATIENCE).await
+        Self::with(TEST_TIMEOUT).await
     }
 
     async fn with(timeout: Duration) -> Self {
         let dir = TempDir::new().unwrap();
         let stage = Arc::new(Stage {
-            begun: watch::Sender::default(),
-            open: Semaphore::new(0),
+            started: watch::Sender::default(),
+            gate: Semaphore::new(0),
             script: StdMutex::default(),
             cleaned: watch::Sender::default(),
         });
-        let jobs = Some(jobs(dir.path(), &stage, terms(timeout)).await);
+        let jobs = Some(jobs(dir.path(), &stage, limits(timeout)).await);
         Self { stage, jobs, dir }
     }
 
@@ -124,7 +125,7 @@ impl World {
         gone.finish(Duration::ZERO).await;
         gone.records().database.close().await;
         drop(gone);
-        let jobs = jobs(self.dir.path(), &self.stage, terms(PATIENCE)).await;
+        let jobs = jobs(self.dir.path(), &self.stage, limits(TEST_TIMEOUT)).await;
         jobs.recover().await.unwrap();
         self.jobs = Some(jobs);
     }
@@ -134,39 +135,43 @@ impl World {
     }
 
     async fn accept(&self, user: &str, name: &str) -> Record {
-        let slot = self.jobs().enter::<Gate>(user).unwrap();
+        let admission = self.jobs().admit::<Gate>(user).unwrap();
         let id = uuid::Uuid::now_v7().to_string();
         let name = name.to_owned();
-        self.jobs().accept::<Gate>(slot, id, &name).await.unwrap()
+        self.jobs()
+            .accept::<Gate>(admission, id, &name)
+            .await
+            .unwrap()
     }
 
-    fn script(&self, acts: &[Act]) {
-        self.stage.script.lock().unwrap().extend(acts);
+    fn script(&self, next: &[Scripted]) {
+        self.stage.script.lock().unwrap().extend(next);
     }
 
-    fn open(&self, times: usize) {
-        self.stage.open.add_permits(times);
+    fn let_finish(&self, attempts: usize) {
+        self.stage.gate.add_permits(attempts);
     }
 
-    async fn begun(&self, count: usize) -> Vec<String> {
-        let mut begun = self.stage.begun.subscribe();
-        let begun = tokio::time::timeout(PATIENCE, begun.wait_for(|b| b.len() >= count)).await;
-        begun.expect("begun in time").unwrap().clone()
+    async fn started(&self, count: usize) -> Vec<String> {
+        let mut started = self.stage.started.subscribe();
+        let started = started.wait_for(|names| names.len() >= count);
+        let started = tokio::time::timeout(TEST_TIMEOUT, started).await;
+        started.expect("started in time").unwrap().clone()
     }
 
     async fn ended(&self, id: &str) -> Record {
-        let late = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let record = self.jobs().records().job(id).await.unwrap().unwrap();
             if record.status() != Status::Pending {
                 return record;
             }
-            assert!(Instant::now() < late, "the job does not end");
+            assert!(Instant::now() < deadline, "the job does not end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// What stands in the outbox of a job, in order.
+    /// The events of a job in the outbox, in order.
     async fn events(&self, id: &str) -> Vec<PublishRequest> {
         let rows =
             sqlx::query_scalar::<_, Vec<u8>>("SELECT request FROM belfry_outbox ORDER BY seq");
@@ -182,7 +187,7 @@ impl World {
             .collect()
     }
 
-    /// The code that the last event of a job has; it has two events.
+    /// The error code of a job's terminal event; the job has two events.
     async fn code(&self, id: &str) -> Option<String> {
         let events = self.events(id).await;
         assert_eq!(events.len(), 2, "{events:?}");
@@ -197,44 +202,45 @@ fn body(request: &PublishRequest) -> &Body {
     request.event.as_ref().unwrap().body.as_ref().unwrap()
 }
 
-async fn jobs(dir: &Path, stage: &Arc<Stage>, terms: Terms) -> Jobs {
+async fn jobs(dir: &Path, stage: &Arc<Stage>, limits: KindLimits) -> Jobs {
     let gate = Gate {
         stage: Arc::clone(stage),
-        terms,
+        limits,
     };
     let kinds = Kinds::default().and(gate);
-    let metrics = Arc::new(Metrics::new(kinds.names()));
+    let outbox = Outbox::default();
+    let metrics = Arc::new(Metrics::new(kinds.names(), &outbox));
     let records = Records {
         database: Database::open(dir, None).await.unwrap().handle().clone(),
-        outbox: Outbox::default(),
+        outbox,
     };
-    let patience = Patience {
-        lease: Duration::from_mins(1),
-        attempts: 3,
-        pause: Duration::from_millis(1),
-    };
-    let progress = Progress::new(patience.lease);
-    Jobs::new(
-        kinds,
-        (records, progress),
+    let lease = Duration::from_mins(1);
+    let services = Services {
+        records,
+        progress: Progress::new(lease),
         metrics,
-        patience,
-        CancellationToken::new(),
-    )
+        shutdown: CancellationToken::new(),
+        lease,
+    };
+    let retry = RetryPolicy {
+        max_attempts: 3,
+        first_backoff: Duration::from_millis(1),
+    };
+    Jobs::new(kinds, services, retry)
 }
 
 #[tokio::test]
-async fn a_job_has_its_first_event_with_its_record_and_its_last_with_its_end() {
+async fn the_started_event_is_written_with_the_record_and_the_terminal_one_with_its_end() {
     let world = World::new().await;
     let job = world.accept("u", "a").await;
-    world.begun(1).await;
+    world.started(1).await;
     let events = world.events(&job.id).await;
     let [started] = &events[..] else {
         panic!("{events:?}");
     };
     assert!(matches!(body(started), Body::ImageProcessingStarted(_)));
     assert_eq!(started.job.as_ref().unwrap().lease.unwrap().seconds, 60);
-    world.open(1);
+    world.let_finish(1);
     let ended = world.ended(&job.id).await;
     assert_eq!((ended.status(), ended.attempts), (Status::Completed, 1));
     assert_eq!(ended.output.as_deref(), Some("\"fine\""));
@@ -247,21 +253,21 @@ async fn a_user_with_many_jobs_leaves_a_worker_to_the_others() {
     for name in ["a1", "a2", "a3"] {
         world.accept("a", name).await;
     }
-    assert_eq!(world.begun(1).await, ["a1"]);
+    assert_eq!(world.started(1).await, ["a1"]);
     let other = world.accept("b", "b1").await;
-    assert_eq!(world.begun(2).await, ["a1", "b1"]);
-    world.open(4);
+    assert_eq!(world.started(2).await, ["a1", "b1"]);
+    world.let_finish(4);
     world.ended(&other.id).await;
-    assert_eq!(world.begun(4).await.len(), 4);
+    assert_eq!(world.started(4).await.len(), 4);
 }
 
 #[tokio::test]
-async fn what_can_pass_is_tried_again_and_what_cannot_is_not() {
+async fn temporary_failures_are_retried_and_others_are_not() {
     let world = World::new().await;
-    world.open(99);
-    let passing = Act::Fail(Failure::FetchFailed);
-    let check = async |acts: &[Act], attempts, code: Option<&str>| {
-        world.script(acts);
+    world.let_finish(99);
+    let temporary = Scripted::Fail(Failure::FetchFailed);
+    let check = async |next: &[Scripted], attempts, code: Option<&str>| {
+        world.script(next);
         let job = world.accept("u", "a").await;
         let ended = world.ended(&job.id).await;
         assert_eq!(
@@ -270,19 +276,24 @@ async fn what_can_pass_is_tried_again_and_what_cannot_is_not() {
         );
         assert_eq!(world.code(&job.id).await.as_deref(), code);
     };
-    check(&[passing], 2, None).await;
-    check(&[passing, passing, passing], 3, Some("fetch_failed")).await;
-    check(&[Act::Fail(Failure::DamagedFile)], 1, Some("damaged_file")).await;
-    // The work's own faults end its job and nothing else.
-    check(&[Act::Panic], 1, Some("internal")).await;
+    check(&[temporary], 2, None).await;
+    check(&[temporary, temporary, temporary], 3, Some("fetch_failed")).await;
+    check(
+        &[Scripted::Fail(Failure::DamagedFile)],
+        1,
+        Some("damaged_file"),
+    )
+    .await;
+    // A panic of the work ends its own job and no other.
+    check(&[Scripted::Panic], 1, Some("internal")).await;
     check(&[], 1, None).await;
 }
 
 #[tokio::test]
-async fn a_result_that_no_event_can_tell_is_a_failure() {
+async fn a_result_that_fits_into_no_event_is_a_failure() {
     let world = World::new().await;
-    world.open(1);
-    world.script(&[Act::Boast]);
+    world.let_finish(1);
+    world.script(&[Scripted::HugeOutput]);
     let job = world.accept("u", "a").await;
     world.ended(&job.id).await;
     assert_eq!(world.code(&job.id).await.as_deref(), Some("internal"));
@@ -299,65 +310,67 @@ async fn work_that_takes_too_long_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_called_off_ends_at_once_and_its_worker_is_free() {
+async fn a_cancelled_job_ends_at_once_and_gives_its_permit_back() {
     let world = World::new().await;
     let job = world.accept("u", "a").await;
     let waiting = world.accept("u", "b").await;
-    world.begun(1).await;
+    world.started(1).await;
     assert!(matches!(
-        world.jobs().call_off(&job.id, "other").await.unwrap(),
-        Called::Unknown
+        world.jobs().cancel(&job.id, "other").await.unwrap(),
+        CancelOutcome::NotFound
     ));
     assert!(matches!(
-        world.jobs().call_off("none", "u").await.unwrap(),
-        Called::Unknown
+        world.jobs().cancel("none", "u").await.unwrap(),
+        CancelOutcome::NotFound
     ));
     for _ in 0..2 {
-        let Called::Off(off) = world.jobs().call_off(&job.id, "u").await.unwrap() else {
-            panic!("it is not off");
+        let CancelOutcome::Cancelled(cancelled) = world.jobs().cancel(&job.id, "u").await.unwrap()
+        else {
+            panic!("it is not cancelled");
         };
-        assert_eq!(off.error_code.as_deref(), Some("cancelled"));
+        assert_eq!(cancelled.error_code.as_deref(), Some("cancelled"));
     }
     assert_eq!(world.code(&job.id).await.as_deref(), Some("cancelled"));
     let mut cleaned = world.stage.cleaned.subscribe();
     cleaned.wait_for(|cleaned| *cleaned == ["a"]).await.unwrap();
-    assert_eq!(world.begun(2).await, ["a", "b"]);
-    world.open(1);
+    assert_eq!(world.started(2).await, ["a", "b"]);
+    world.let_finish(1);
     world.ended(&waiting.id).await;
     assert!(matches!(
-        world.jobs().call_off(&waiting.id, "u").await.unwrap(),
-        Called::TooLate(_)
+        world.jobs().cancel(&waiting.id, "u").await.unwrap(),
+        CancelOutcome::AlreadyEnded(_)
     ));
     assert_eq!(world.code(&waiting.id).await, None);
 }
 
 #[tokio::test]
-async fn a_job_that_waits_can_be_called_off_and_is_never_begun() {
+async fn a_waiting_job_can_be_cancelled_and_is_never_started() {
     let world = World::new().await;
     let first = world.accept("u", "a").await;
-    world.begun(1).await;
+    world.started(1).await;
     let waiting = world.accept("u", "b").await;
-    world.jobs().call_off(&waiting.id, "u").await.unwrap();
+    world.jobs().cancel(&waiting.id, "u").await.unwrap();
     world.accept("u", "c").await;
-    world.open(2);
+    world.let_finish(2);
     world.ended(&first.id).await;
-    assert_eq!(world.begun(2).await, ["a", "c"]);
+    assert_eq!(world.started(2).await, ["a", "c"]);
 }
 
 #[tokio::test]
-async fn what_was_pending_is_begun_again_ten_times_at_most() {
+async fn a_pending_job_is_restarted_ten_times_at_most() {
     let mut world = World::new().await;
     let job = world.accept("u", "a").await;
-    for begun in 1..=10 {
-        world.begun(begun).await;
+    for attempt in 1..=10 {
+        world.started(attempt).await;
         world.restart().await;
     }
     let ended = world.ended(&job.id).await;
-    assert_eq!((ended.attempts, world.begun(10).await.len()), (11, 10));
+    assert_eq!((ended.attempts, world.started(10).await.len()), (11, 10));
     assert_eq!(world.code(&job.id).await.as_deref(), Some("interrupted"));
 }
 
-/// Polls a future this often and drops it, as a crash would. Whether it was ready.
+/// Polls a future `polls` times and drops it, as a crash would. Returns whether it was
+/// ready.
 async fn crash_after<T>(polls: u32, future: impl Future<Output = T>) -> bool {
     let mut future = std::pin::pin!(future);
     let mut left = polls;
@@ -372,7 +385,7 @@ async fn crash_after<T>(polls: u32, future: impl Future<Output = T>) -> bool {
 }
 
 #[tokio::test]
-async fn at_no_crash_point_is_there_a_record_without_its_event_or_an_event_without_its_record() {
+async fn no_crash_point_leaves_a_record_without_its_event_or_an_event_without_its_record() {
     const POINTS: u32 = 40;
     let world = World::new().await;
     let records = world.jobs().records();
@@ -381,7 +394,7 @@ async fn at_no_crash_point_is_there_a_record_without_its_event_or_an_event_witho
         count.await.unwrap()
     };
     let event = || Publish::to_user("u", event::status_update("a", "b", "c")).job("j");
-    let (mut whole, mut nothing) = (0, 0);
+    let (mut complete, mut absent) = (0, 0);
     for polls in 0..POINTS {
         let record = Record::new("gate", format!("r{polls}"), "u".into(), "\"a\"".into());
         let before = count("SELECT COUNT(*) FROM jobs").await;
@@ -390,22 +403,25 @@ async fn at_no_crash_point_is_there_a_record_without_its_event_or_an_event_witho
         let events = count("SELECT COUNT(*) FROM belfry_outbox").await;
         assert_eq!(jobs, events, "a crash at {polls} of a creation");
         *(if jobs > before {
-            &mut whole
+            &mut complete
         } else {
-            &mut nothing
+            &mut absent
         }) += 1;
     }
-    assert!(whole > 0 && nothing > 0, "{whole} whole, {nothing} nothing");
+    assert!(
+        complete > 0 && absent > 0,
+        "{complete} complete, {absent} absent"
+    );
 
     let record = Record::new("gate", "end".into(), "u".into(), "\"a\"".into());
     records.create(&record, &event()).await.unwrap();
-    let ended = record.ended(&End::Failed(Failure::Timeout));
+    let ended = record.ended(&Outcome::Failed(Failure::Timeout));
     for polls in 0..POINTS {
         let terminal = event().idempotency_key("terminal");
         crash_after(polls, records.end(&ended, &terminal)).await;
         let done = count("SELECT COUNT(*) FROM jobs WHERE status = 'failed'").await;
-        let told = count("SELECT COUNT(*) FROM belfry_outbox WHERE id = 'terminal'").await;
-        assert_eq!(done, told, "a crash at {polls} of an end");
+        let published = count("SELECT COUNT(*) FROM belfry_outbox WHERE id = 'terminal'").await;
+        assert_eq!(done, published, "a crash at {polls} of an end");
         assert!(polls > 0 || done == 0);
     }
     assert!(

@@ -1,4 +1,4 @@
-//! What turns speech into text. Nothing here makes a text up: an engine answers, or
+//! The engines that turn speech into text. No text is invented: the engine answers, or
 //! the job fails.
 
 mod command;
@@ -14,42 +14,41 @@ use crate::{
     failure::Failure,
 };
 
-/// What an engine heard in a segment.
+/// The text of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Heard {
-    /// May be empty: nothing was said.
+pub(crate) struct Transcript {
+    /// Empty if there is no speech.
     pub(crate) text: String,
-    /// BCP 47, if the engine says so.
+    /// BCP 47, if the engine detects it.
     pub(crate) language: Option<String>,
 }
 
-/// An engine for speech.
+/// A speech engine.
 pub(crate) trait Engine: Send + Sync {
-    /// The text of a WAV file of one channel with 16,000 samples a second. Dropped, it
-    /// stops.
-    fn hear<'a>(
+    /// Transcribes a WAV file of one channel with 16 kHz. Stops when it is dropped.
+    fn transcribe<'a>(
         &'a self,
         wav: Vec<u8>,
         language: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Heard, Failure>>;
+    ) -> BoxFuture<'a, Result<Transcript, Failure>>;
 }
 
-/// The engine that is configured, or else one that is found.
-pub(crate) fn choose(config: &Config) -> Result<Option<Arc<dyn Engine>>, reqwest::Error> {
+/// The configured engine, or else `pocketsphinx` if it is installed.
+pub(crate) fn from_config(config: &Config) -> Result<Option<Arc<dyn Engine>>, reqwest::Error> {
     let timeout = config.transcriber_timeout;
     Ok(match &config.transcriber {
         Some(Transcriber::Remote(remote)) => Some(Arc::new(Remote::new(remote, timeout)?)),
         Some(Transcriber::Command(command)) => Some(Arc::new(Command::new(command, timeout))),
-        None => found().map(|program| {
+        None => find_pocketsphinx().map(|program| {
             let program = program.display();
-            tracing::info!(%program, "transcriptions: no engine is configured, this one was found");
+            tracing::info!(%program, "no transcriber is configured, using this one");
             Arc::new(Command::new(&format!("{program} single {{wav}}"), timeout)) as Arc<dyn Engine>
         }),
     })
 }
 
-/// One that needs nothing but itself: its package carries a model.
-fn found() -> Option<PathBuf> {
+/// Its package carries a model, so it needs no configuration.
+fn find_pocketsphinx() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut programs = std::env::split_paths(&path).map(|folder| folder.join("pocketsphinx"));
     programs.find(|program| program.is_file())

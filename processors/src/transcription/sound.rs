@@ -1,8 +1,8 @@
-//! From the bytes of a recording to samples of one channel, and to the form that
-//! engines take. Pure computation: call it on a thread that may block.
+//! Decodes a recording to samples of one channel, and to the format that engines take.
+//! Pure computation: call it on a thread that may block.
 //!
-//! What always holds: what kind of recording it is, its own bytes say; no more of it
-//! is decoded at a time than one packet; what it declares is not believed.
+//! What always holds: the format is detected from the content; one packet is decoded at
+//! a time; declared lengths are checked against the data.
 
 use std::{io::Cursor, time::Duration};
 
@@ -19,43 +19,43 @@ use symphonia::core::{
 use super::segments::{Cutter, Loudness};
 use crate::failure::Failure;
 
-/// Samples a second that engines take.
+/// The sample rate of engines, in Hz.
 pub(crate) const ENGINE_RATE: u32 = 16_000;
-/// Samples a second of a recording.
+/// Supported sample rates, in Hz.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 const MAX_CHANNELS: usize = 32;
-/// Of a hundred packets, so many may be damaged.
-const DAMAGED_OF_100: u64 = 5;
-/// Of a hundred declared samples, so many have to be there.
-const THERE_OF_100: u64 = 98;
+/// Damaged packets at most.
+const MAX_DAMAGED_PERCENT: u64 = 5;
+/// Samples that must be present, of those declared.
+const MIN_PRESENT_PERCENT: u64 = 98;
 
-/// What the whole of a recording is like.
+/// The properties of a whole recording.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Survey {
-    /// How long it is.
+    /// Its length.
     pub(crate) length: Duration,
-    /// Below how many decibels it is quiet.
+    /// Below this loudness it is silent, in decibels.
     pub(crate) quiet_db: f32,
-    /// Samples a second.
+    /// The sample rate in Hz.
     pub(crate) rate: u32,
 }
 
-/// A recording that is being decoded.
-struct Sound {
+/// A decoder at some position in a recording.
+struct Decoder {
     format: Box<dyn FormatReader>,
-    decoder: Box<dyn AudioDecoder>,
+    codec: Box<dyn AudioDecoder>,
     track: u32,
     declared: Option<u64>,
-    /// Of the last packet, all channels.
+    /// The last packet, all channels.
     samples: Vec<f32>,
-    /// Mixed into one.
+    /// The same mixed to one channel.
     mono: Vec<f32>,
     rate: u32,
     packets: u64,
     damaged: u64,
 }
 
-impl Sound {
+impl Decoder {
     fn open(file: Bytes) -> Result<Self, Failure> {
         if file.is_empty() {
             return Err(Failure::EmptyFile);
@@ -68,7 +68,7 @@ impl Sound {
         let format = symphonia::default::get_probe()
             .probe(&Hint::new(), source, format_options, meta)
             .map_err(|error| match error {
-                // Nothing that is known begins like this.
+                // No supported format begins like this.
                 Error::Unsupported(_) | Error::LimitError(_) => Failure::UnsupportedAudio,
                 Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                     Failure::UnsupportedAudio
@@ -79,7 +79,7 @@ impl Sound {
         let track = track.ok_or(Failure::NoAudio)?;
         let parameters = track.codec_params.as_ref().and_then(|p| p.audio());
         let parameters = parameters.ok_or(Failure::UnsupportedAudio)?;
-        let decoder = symphonia::default::get_codecs()
+        let codec = symphonia::default::get_codecs()
             .make_audio_decoder(parameters, &AudioDecoderOptions::default())
             .map_err(|_| Failure::UnsupportedAudio)?;
         let (id, declared) = (track.id, track.num_frames);
@@ -87,7 +87,7 @@ impl Sound {
             track: id,
             declared,
             format,
-            decoder,
+            codec,
             samples: Vec::new(),
             mono: Vec::new(),
             rate: 0,
@@ -96,20 +96,20 @@ impl Sound {
         })
     }
 
-    /// The next samples of the mix, and how many a second has; `None` at the end.
+    /// The next samples of one channel with their rate in Hz; `None` at the end.
     fn next(&mut self) -> Result<Option<(&[f32], u32)>, Failure> {
         loop {
             let packet = match self.format.next_packet() {
                 Ok(Some(packet)) => packet,
                 Ok(None) | Err(Error::ResetRequired) => return Ok(None),
-                // Cut off, or so damaged that it cannot be found where it goes on.
+                // Truncated, or too damaged to find the next packet.
                 Err(_) => return Err(Failure::DamagedAudio),
             };
             if packet.track_id != self.track {
                 continue;
             }
             self.packets += 1;
-            let decoded = match self.decoder.decode(&packet) {
+            let decoded = match self.codec.decode(&packet) {
                 Ok(decoded) => decoded,
                 Err(Error::DecodeError(_) | Error::IoError(_)) => {
                     self.damaged += 1;
@@ -118,9 +118,9 @@ impl Sound {
                 Err(_) => return Err(Failure::DamagedAudio),
             };
             let (rate, channels) = (decoded.spec().rate(), decoded.num_planes());
-            // It may not change on its way: times would be wrong.
-            let known = self.rate == 0 || self.rate == rate;
-            if !known || !RATES.contains(&rate) || !(1..=MAX_CHANNELS).contains(&channels) {
+            // A rate that changes would make the times wrong.
+            let same_rate = self.rate == 0 || self.rate == rate;
+            if !same_rate || !RATES.contains(&rate) || !(1..=MAX_CHANNELS).contains(&channels) {
                 return Err(Failure::UnsupportedAudio);
             }
             self.rate = rate;
@@ -135,11 +135,11 @@ impl Sound {
         }
     }
 
-    /// Whether what was decoded may be taken for the whole.
+    /// Checks that the decoded samples are the whole recording.
     fn check_whole(&self, samples: u64) -> Result<(), Failure> {
         let declared = self.declared.unwrap_or(0);
-        let short = samples.saturating_mul(100) < declared.saturating_mul(THERE_OF_100);
-        if short || self.damaged * 100 > self.packets * DAMAGED_OF_100 {
+        let short = samples.saturating_mul(100) < declared.saturating_mul(MIN_PRESENT_PERCENT);
+        if short || self.damaged * 100 > self.packets * MAX_DAMAGED_PERCENT {
             return Err(Failure::DamagedAudio);
         }
         if samples == 0 {
@@ -149,76 +149,76 @@ impl Sound {
     }
 }
 
-/// Decodes the whole of a recording once, to know it. `go_on` is asked at each
-/// packet.
+/// Decodes a whole recording once and measures it. `keep_going` is called before each
+/// packet; false cancels.
 pub(crate) fn survey(
     file: Bytes,
     longest: Duration,
-    go_on: impl Fn() -> bool,
+    keep_going: impl Fn() -> bool,
 ) -> Result<Survey, Failure> {
-    let mut sound = Sound::open(file)?;
-    let (mut heard, mut loudness) = (0, None);
+    let mut decoder = Decoder::open(file)?;
+    let (mut total, mut loudness) = (0, None);
     loop {
-        if !go_on() {
+        if !keep_going() {
             return Err(Failure::Cancelled);
         }
-        let Some((samples, rate)) = sound.next()? else {
+        let Some((samples, rate)) = decoder.next()? else {
             break;
         };
-        heard += samples.len() as u64;
-        // A small file may unpack to days of silence.
-        if Cutter::time(rate, heard) > longest {
+        total += samples.len() as u64;
+        // A small file may decode to days of silence.
+        if Cutter::time(rate, total) > longest {
             return Err(Failure::TooLong);
         }
         loudness
             .get_or_insert_with(|| Loudness::new(rate))
-            .hear(samples);
+            .push(samples);
     }
-    sound.check_whole(heard)?;
+    decoder.check_whole(total)?;
     let loudness = loudness.ok_or(Failure::NoAudio)?;
     Ok(Survey {
-        length: Cutter::time(sound.rate, heard),
+        length: Cutter::time(decoder.rate, total),
         quiet_db: loudness.quiet_db(),
-        rate: sound.rate,
+        rate: decoder.rate,
     })
 }
 
-/// A segment as an engine takes it.
+/// A segment in the format that engines take.
 #[derive(Debug)]
-pub(crate) struct Spoken {
-    /// Where it begins in the recording.
+pub(crate) struct AudioSegment {
+    /// Its start in the recording.
     pub(crate) start: Duration,
-    /// Where it ends.
+    /// Its end in the recording.
     pub(crate) end: Duration,
     /// A WAV file of one channel with [`ENGINE_RATE`].
     pub(crate) wav: Vec<u8>,
 }
 
-/// Decodes a recording that is known and hands out its segments, for as long as
-/// `take` says so.
+/// Decodes a surveyed recording and passes its segments to `send`, until that returns
+/// false.
 pub(crate) fn segments(
     file: Bytes,
-    known: Survey,
-    mut take: impl FnMut(Spoken) -> bool,
+    survey: Survey,
+    mut send: impl FnMut(AudioSegment) -> bool,
 ) -> Result<(), Failure> {
-    let mut sound = Sound::open(file)?;
-    let mut cutter = Cutter::new(known.rate, known.quiet_db);
-    while let Some((samples, _)) = sound.next()? {
-        for segment in cutter.hear(samples) {
-            if !take(spoken(known.rate, segment.start, &segment.samples)?) {
+    let mut decoder = Decoder::open(file)?;
+    let mut cutter = Cutter::new(survey.rate, survey.quiet_db);
+    while let Some((samples, _)) = decoder.next()? {
+        for segment in cutter.push(samples) {
+            if !send(encode(survey.rate, segment.start, &segment.samples)?) {
                 return Ok(());
             }
         }
     }
-    if let Some(last) = cutter.end() {
-        take(spoken(known.rate, last.start, &last.samples)?);
+    if let Some(last) = cutter.finish() {
+        send(encode(survey.rate, last.start, &last.samples)?);
     }
     Ok(())
 }
 
-fn spoken(rate: u32, start: u64, samples: &[f32]) -> Result<Spoken, Failure> {
+fn encode(rate: u32, start: u64, samples: &[f32]) -> Result<AudioSegment, Failure> {
     let end = start + samples.len() as u64;
-    Ok(Spoken {
+    Ok(AudioSegment {
         start: Cutter::time(rate, start),
         end: Cutter::time(rate, end),
         wav: wav(&resampled(samples, rate)?)?,

@@ -10,12 +10,12 @@ use crate::world::{World, picture};
 async fn served(world: &World) -> String {
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&id).await;
-    let shown = world.json(&format!("/images/{id}"), "u1").await;
-    shown["signedUrl"].as_str().unwrap().to_owned()
+    let view = world.json(&format!("/images/{id}"), "u1").await;
+    view["signedUrl"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_link_that_was_touched_or_is_over_is_refused() {
+async fn a_forged_or_expired_link_is_refused() {
     let mut world = World::new().await;
     world.config.url_lifetime = Duration::from_secs(1);
     world.start().await;
@@ -46,7 +46,7 @@ async fn a_link_that_was_touched_or_is_over_is_refused() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
+async fn a_range_of_a_file_is_served_on_request() {
     let world = World::started().await;
     let url = &served(&world).await;
     let whole = world.http.get(url).send().await.unwrap();
@@ -69,8 +69,8 @@ async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
     ] {
         let answer = get(range).await;
         assert_eq!(answer.status(), 206, "{range}");
-        let said = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-        assert_eq!(answer.headers()["content-range"], said.as_str());
+        let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        assert_eq!(answer.headers()["content-range"], range.as_str());
         assert_eq!(answer.headers()["content-type"], "image/png");
         assert_eq!(answer.bytes().await.unwrap(), whole[part]);
     }
@@ -88,7 +88,7 @@ async fn a_part_of_a_file_is_served_to_who_asks_for_one() {
 }
 
 #[tokio::test]
-async fn who_has_a_file_already_is_not_sent_it_again() {
+async fn a_cached_file_is_not_sent_again() {
     let world = World::started().await;
     let url = &served(&world).await;
     let whole = world.http.get(url).send().await.unwrap();

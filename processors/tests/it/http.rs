@@ -1,5 +1,5 @@
-//! The HTTP side as any client meets it: what it says of itself, and what it does to
-//! those who are slow or many.
+//! The HTTP interface as any client sees it: its description, and its limits on slow
+//! and on many clients.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn description(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn every_described_method_is_answered_and_every_other_is_refused() {
+async fn every_described_method_is_answered_and_every_other_is_rejected() {
     let world = World::started().await;
     let described = description(&world).await;
     for (path, operations) in described["paths"].as_object().unwrap() {
@@ -67,7 +67,7 @@ async fn every_described_method_is_answered_and_every_other_is_refused() {
     assert_eq!(nowhere.status(), 404);
 }
 
-/// Whether a value is as a schema has it: types, constants, and no unknown fields.
+/// Checks a value against a schema: types, constants, and no unknown fields.
 fn fits(value: &Value, schema: &Value, all: &Value) -> Result<(), String> {
     if let Some(name) = schema["$ref"].as_str() {
         let pointer = name.trim_start_matches('#');
@@ -119,13 +119,16 @@ fn fits(value: &Value, schema: &Value, all: &Value) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn answers_are_as_they_are_described() {
+async fn responses_match_their_description() {
     let world = World::started().await;
     let all = description(&world).await;
     let check = async |method: &str, path: &str, request: reqwest::RequestBuilder| -> Value {
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16().to_string();
-        let described = &all["paths"][path][method]["responses"][&status];
+        let mut described = &all["paths"][path][method]["responses"][&status];
+        if let Some(name) = described["$ref"].as_str() {
+            described = all.pointer(name.trim_start_matches('#')).unwrap();
+        }
         let kind = answer.headers()["content-type"]
             .to_str()
             .unwrap()
@@ -175,8 +178,8 @@ async fn answers_are_as_they_are_described() {
         .http
         .post(world.url("/status"))
         .bearer_auth(World::service_token("operator"));
-    let said = json!({"everyone": true, "updateType": "a", "resource": "b", "status": "c"});
-    check("post", "/status", status.json(&said)).await;
+    let update = json!({"everyone": true, "updateType": "a", "resource": "b", "status": "c"});
+    check("post", "/status", status.json(&update)).await;
     check(
         "get",
         "/files/{key}",
@@ -201,7 +204,7 @@ async fn connect(world: &World) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
+async fn an_incomplete_request_head_is_not_awaited() {
     let mut world = World::new().await;
     world.config.header_timeout = Duration::from_millis(100);
     world.start().await;
@@ -230,7 +233,7 @@ async fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_to_come_back() {
+async fn a_connection_over_the_limit_is_answered_503() {
     let mut world = World::new().await;
     world.config.max_connections = 1;
     world.start().await;
@@ -246,7 +249,7 @@ async fn one_connection_too_many_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn who_is_refused_while_still_sending_gets_the_answer() {
+async fn a_client_that_is_refused_while_sending_gets_the_response() {
     let world = World::started().await;
     // Far more than fits into the buffers on the way.
     let file = vec![7; 30 << 20];

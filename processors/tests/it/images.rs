@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::world::{World, accepted, body, is_terminal, picture, serve_one};
 
 #[tokio::test]
-async fn a_picture_of_each_format_is_told_from_start_to_end_and_can_be_fetched() {
+async fn a_picture_of_each_format_is_published_from_start_to_end_and_served() {
     let world = World::started().await;
     for format in [
         ImageFormat::Jpeg,
@@ -71,7 +71,7 @@ async fn a_picture_of_each_format_is_told_from_start_to_end_and_can_be_fetched()
 }
 
 #[tokio::test]
-async fn what_cannot_be_processed_fails_once_with_a_stable_code() {
+async fn an_invalid_picture_fails_once_with_a_stable_code() {
     let mut world = World::new().await;
     world.config.max_pixels = 50_000;
     world.start().await;
@@ -93,19 +93,19 @@ async fn what_cannot_be_processed_fails_once_with_a_stable_code() {
         };
         let failure = failed.failure.as_ref().unwrap();
         assert_eq!(failure.code, code);
-        let shown = world.json(&format!("/images/{id}"), "u1").await;
+        let view = world.json(&format!("/images/{id}"), "u1").await;
         assert_eq!(
-            (&shown["status"], &shown["errorCode"]),
+            (&view["status"], &view["errorCode"]),
             (&json!("failed"), &json!(code))
         );
-        assert_eq!(shown["error"], json!(failure.message));
-        assert!(shown.get("signedUrl").is_none());
+        assert_eq!(view["error"], json!(failure.message));
+        assert!(view.get("signedUrl").is_none());
         assert!(!world.data.path().join("files/originals").join(&id).exists());
     }
 }
 
 #[tokio::test]
-async fn an_upload_that_is_empty_large_or_nonsense_is_refused_at_once() {
+async fn an_empty_large_or_invalid_upload_is_rejected_at_once() {
     let mut world = World::new().await;
     world.config.max_file_bytes = 1000;
     world.start().await;
@@ -156,7 +156,7 @@ async fn an_upload_that_is_empty_large_or_nonsense_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_user_sees_their_own_pictures_newest_first_and_nobody_elses() {
+async fn a_user_sees_only_their_own_pictures_newest_first() {
     let world = World::started().await;
     let file = picture(ImageFormat::Png);
     let (first, _) = world.accepted("u1", &file).await;
@@ -171,12 +171,12 @@ async fn a_user_sees_their_own_pictures_newest_first_and_nobody_elses() {
         .map(|i| i["documentId"].clone())
         .collect();
     assert_eq!(ids, [json!(second), json!(first)]);
-    let shown = &list["images"][0];
+    let view = &list["images"][0];
     assert_eq!(
-        (&shown["width"], &shown["documentType"]),
+        (&view["width"], &view["documentType"]),
         (&json!(400), &json!("passport"))
     );
-    assert!(shown["processingDuration"].is_u64() && shown["signedUrlExpiresAt"].is_string());
+    assert!(view["processingDuration"].is_u64() && view["signedUrlExpiresAt"].is_string());
     assert_eq!(world.json("/images", "u2").await, json!({"images": []}));
     let other = world
         .get(&format!("/images/{first}"), "u2")
@@ -197,7 +197,7 @@ async fn a_user_sees_their_own_pictures_newest_first_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_picture_is_fetched_and_its_declared_type_is_not_believed() {
+async fn a_picture_is_fetched_and_its_declared_type_is_ignored() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.start().await;
@@ -221,13 +221,13 @@ async fn a_picture_is_fetched_and_its_declared_type_is_not_believed() {
 }
 
 #[tokio::test]
-async fn too_many_jobs_of_a_user_and_of_all_are_answered_with_a_time_to_come_back() {
+async fn jobs_over_a_limit_are_rejected_with_retry_after() {
     let mut world = World::new().await;
     (world.config.workers, world.config.queue) = (1, 2);
     world.config.jobs_per_user = 2;
     world.config.allow_private_addresses = true;
     world.start().await;
-    // A host that accepts and says nothing holds both slots.
+    // A host that accepts and never responds holds both admissions.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     accepted(world.by_url(&url).await).await;
@@ -289,7 +289,7 @@ async fn only_listed_origins_may_call_from_a_browser() {
 }
 
 #[tokio::test]
-async fn what_is_served_says_nothing_that_the_camera_wrote() {
+async fn served_files_have_no_metadata_of_the_camera() {
     let world = World::started().await;
     let secret = b"52.5200 N 13.4050 E";
     let mut jpeg = Jpeg::from_bytes(picture(ImageFormat::Jpeg).into()).unwrap();
@@ -300,7 +300,7 @@ async fn what_is_served_says_nothing_that_the_camera_wrote() {
     let Body::ImageProcessed(done) = body(events.last().unwrap()) else {
         panic!("{events:?}");
     };
-    // Turned by a quarter, as it is shown.
+    // Width and height are swapped by the orientation.
     assert_eq!((done.width_px, done.height_px), (100, 400));
     let url = &done.signed_url.as_ref().unwrap().url;
     let served = world.http.get(url).send().await.unwrap();
@@ -313,7 +313,7 @@ async fn what_is_served_says_nothing_that_the_camera_wrote() {
 }
 
 #[tokio::test]
-async fn progress_is_told_while_a_slow_host_delivers() {
+async fn progress_is_published_while_a_slow_host_delivers() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.start().await;
@@ -321,7 +321,7 @@ async fn progress_is_told_while_a_slow_host_delivers() {
     let url = format!("http://{}/x.png", listener.local_addr().unwrap());
     let (id, job) = accepted(world.by_url(&url).await).await;
     let (socket, _) = listener.accept().await.unwrap();
-    // The host does not answer before people have heard of it.
+    // The host responds only after the started event was published.
     world.notifier.wait_for(2).await;
     serve_one(socket, &picture(ImageFormat::Png)).await;
     let events = world.notifier.events_of(&id).await;
@@ -336,7 +336,7 @@ async fn progress_is_told_while_a_slow_host_delivers() {
 }
 
 #[tokio::test]
-async fn a_picture_is_of_a_type_that_is_configured_or_of_none() {
+async fn a_document_type_must_be_configured_or_absent() {
     let world = World::started().await;
     let send = async |of: Option<&str>| {
         let part = Part::bytes(picture(ImageFormat::Png)).file_name("x.png");
@@ -354,8 +354,8 @@ async fn a_picture_is_of_a_type_that_is_configured_or_of_none() {
         (Some("passport"), "passport"),
     ] {
         let (id, _) = accepted(send(of).await).await;
-        let shown = world.json(&format!("/images/{id}"), "u1").await;
-        assert_eq!(shown["documentType"], kept_as);
+        let view = world.json(&format!("/images/{id}"), "u1").await;
+        assert_eq!(view["documentType"], kept_as);
     }
     for of in ["Passport", "passport ", "a\u{7}b", &"x".repeat(500)] {
         let answer = send(Some(of)).await;

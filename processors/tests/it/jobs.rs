@@ -1,4 +1,4 @@
-//! Jobs as their users handle them: looked at, called off, tried again.
+//! Jobs as their users see them: read, cancelled, retried.
 
 use belfry::v1::event::Body;
 use image::ImageFormat;
@@ -14,7 +14,7 @@ async fn delete(world: &World, job: &str, user: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_job_that_its_user_calls_off_fails_as_cancelled_once() {
+async fn a_job_that_its_user_cancels_fails_as_cancelled_once() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.start().await;
@@ -24,19 +24,19 @@ async fn a_job_that_its_user_calls_off_fails_as_cancelled_once() {
     let (_silent, _) = host.accept().await.unwrap();
     assert_eq!(delete(&world, &job, "u2").await.0, 404);
     for _ in 0..2 {
-        let (status, shown) = delete(&world, &job, "u1").await;
+        let (status, view) = delete(&world, &job, "u1").await;
         assert_eq!(
-            (status, &shown["errorCode"]),
+            (status, &view["errorCode"]),
             (200, &json!("cancelled")),
-            "{shown}"
+            "{view}"
         );
     }
-    let shown = world.json(&format!("/jobs/{job}"), "u1").await;
+    let view = world.json(&format!("/jobs/{job}"), "u1").await;
     assert_eq!(
-        (&shown["kind"], &shown["status"]),
+        (&view["kind"], &view["status"]),
         (&json!("image"), &json!("failed"))
     );
-    assert_eq!(shown["resourceId"], json!(id));
+    assert_eq!(view["resourceId"], json!(id));
     world.settled().await;
     let events = world.notifier.events_of(&id).await;
     let terminal: Vec<_> = events.iter().filter(|e| is_terminal(e)).collect();
@@ -49,7 +49,7 @@ async fn a_job_that_its_user_calls_off_fails_as_cancelled_once() {
 }
 
 #[tokio::test]
-async fn a_job_that_has_ended_cannot_be_called_off() {
+async fn a_job_that_has_ended_cannot_be_cancelled() {
     let world = World::started().await;
     let (id, job) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&id).await;
@@ -65,7 +65,7 @@ async fn a_job_that_has_ended_cannot_be_called_off() {
 }
 
 #[tokio::test]
-async fn a_host_that_fails_is_asked_again() {
+async fn a_fetch_from_a_failing_host_is_retried() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.start().await;
@@ -85,7 +85,7 @@ async fn a_host_that_fails_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_job_has_a_lease_and_gives_signs_of_life_while_it_is_silent() {
+async fn a_silent_job_renews_its_lease() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.config.lease = std::time::Duration::from_secs(1);
@@ -94,7 +94,7 @@ async fn a_job_has_a_lease_and_gives_signs_of_life_while_it_is_silent() {
     let url = format!("http://{}/", host.local_addr().unwrap());
     let (_, job) = accepted(world.by_url(&url).await).await;
     let (_silent, _) = host.accept().await.unwrap();
-    // The started event, the word that it is fetched, and three signs of life.
+    // The started event, the progress of the fetch, and three renewals of the lease.
     world.notifier.wait_for(5).await;
     let events = world.notifier.events();
     let started = events
@@ -102,9 +102,9 @@ async fn a_job_has_a_lease_and_gives_signs_of_life_while_it_is_silent() {
         .find(|e| matches!(body(e), Body::ImageProcessingStarted(_)));
     let lease = started.unwrap().job.as_ref().unwrap().lease.unwrap();
     assert_eq!((lease.seconds, lease.nanos), (1, 0));
-    let words = events
+    let updates = events
         .iter()
         .filter(|e| matches!(body(e), Body::JobProgress(p) if p.percent == 5));
-    assert!(words.count() >= 3, "{events:?}");
+    assert!(updates.count() >= 3, "{events:?}");
     assert!(events.iter().all(|e| e.job.as_ref().unwrap().id == job));
 }

@@ -12,10 +12,10 @@ use serde_json::json;
 
 use crate::world::{World, body, is_terminal};
 
-/// All of them are 48 × 32 pixels as they are shown, but these.
+/// All of them are 48 × 32 pixels with their orientation applied, but these.
 const SIZES: [(&str, (u32, u32)); 2] = [("one-pixel.png", (1, 1)), ("thin.png", (20_000, 1))];
 
-/// What each of the bad ones is told to be.
+/// The error code of each bad one.
 const BAD: [(&str, &str); 29] = [
     ("archive.png", "unsupported_format"),
     ("bomb.png", "too_many_pixels"),
@@ -101,7 +101,7 @@ fn check_quarters(name: &str, picture: &DynamicImage) {
 }
 
 #[tokio::test]
-async fn pictures_that_other_programs_wrote_are_read_turned_and_served() {
+async fn pictures_of_other_programs_are_decoded_oriented_and_served() {
     let world = World::started().await;
     let files = files("good");
     assert!(files.len() >= 10);
@@ -152,9 +152,9 @@ async fn each_bad_picture_fails_with_its_code_and_leaves_nothing() {
         let (id, _) = world.accepted("u1", file).await;
         let events = world.notifier.events_of(&id).await;
         check_failed(name, code, &events);
-        let shown = world.json(&format!("/images/{id}"), "u1").await;
+        let view = world.json(&format!("/images/{id}"), "u1").await;
         assert_eq!(
-            (&shown["status"], &shown["errorCode"], &shown["signedUrl"]),
+            (&view["status"], &view["errorCode"], &view["signedUrl"]),
             (&json!("failed"), &json!(code), &json!(null)),
             "{name}"
         );

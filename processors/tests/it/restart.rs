@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::{World, accepted, body, is_terminal, picture, serve_one};
 
 #[tokio::test]
-async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back() {
+async fn a_job_completes_while_the_notifier_is_away_and_is_published_when_it_returns() {
     let world = World::started().await;
     world.notifier.stop().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
@@ -35,7 +35,7 @@ async fn a_job_completes_while_the_notifier_is_away_and_is_told_when_it_is_back(
 }
 
 #[tokio::test]
-async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
+async fn events_left_at_a_shutdown_are_published_once_after_the_restart() {
     let mut world = World::started().await;
     world.notifier.stop().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
@@ -47,7 +47,7 @@ async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
         matches!(body(&events[0]), Body::ImageProcessingStarted(_)),
         "{events:?}"
     );
-    // Another document's events come after all that was due before.
+    // Events of another document come after all earlier ones.
     let (next, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.notifier.events_of(&next).await;
     let events = world.notifier.events_of(&id).await;
@@ -55,7 +55,7 @@ async fn events_that_were_due_at_a_stop_are_told_after_the_restart_once() {
 }
 
 #[tokio::test]
-async fn jobs_that_a_kill_left_pending_are_begun_again_or_ended_as_interrupted() {
+async fn jobs_left_pending_by_a_crash_are_restarted_or_end_as_interrupted() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.start().await;
@@ -101,7 +101,7 @@ async fn leave_pending(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_job_that_outlasts_the_grace_is_cut_off_and_ended_by_the_next_start() {
+async fn a_job_that_outlasts_the_grace_period_is_aborted_and_ended_by_the_next_start() {
     let mut world = World::new().await;
     world.config.allow_private_addresses = true;
     world.config.shutdown_grace = std::time::Duration::from_millis(100);
@@ -122,7 +122,7 @@ async fn a_job_that_outlasts_the_grace_is_cut_off_and_ended_by_the_next_start() 
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_job_at_work_finish_and_refuses_new_ones() {
+async fn a_shutdown_lets_a_running_job_finish_and_rejects_new_ones() {
     let mut world = World::started().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
     world.stop().await;
@@ -133,7 +133,7 @@ async fn a_stop_lets_a_job_at_work_finish_and_refuses_new_ones() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_work_is_refused_before_anything_is_touched() {
+async fn an_invalid_configuration_is_refused_before_anything_is_created() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");

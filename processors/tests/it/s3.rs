@@ -115,7 +115,7 @@ fn serve(root: &Path, listener: TcpListener) -> JoinHandle<()> {
 }
 
 #[tokio::test]
-async fn pictures_in_a_bucket_are_stored_served_in_parts_and_cleaned_up() {
+async fn pictures_in_a_bucket_are_stored_served_by_range_and_cleaned_up() {
     let server = Server::start().await;
     let world = server.world(SECRET_KEY).await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
@@ -184,7 +184,7 @@ async fn pictures_in_a_bucket_are_stored_served_in_parts_and_cleaned_up() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_away_refuses_uploads_and_is_used_again_once_it_is_back() {
+async fn uploads_fail_while_the_bucket_is_away_and_work_when_it_returns() {
     let mut server = Server::start().await;
     let world = server.world(SECRET_KEY).await;
     server.stop();
@@ -208,7 +208,7 @@ async fn a_bucket_that_is_away_refuses_uploads_and_is_used_again_once_it_is_back
 }
 
 #[tokio::test]
-async fn a_bucket_that_goes_away_in_the_middle_of_a_job_delays_its_end() {
+async fn a_bucket_that_goes_away_during_a_job_delays_its_end() {
     let mut server = Server::start().await;
     let mut world = World::new().await;
     server.configure(&mut world, SECRET_KEY);
@@ -227,9 +227,9 @@ async fn a_bucket_that_goes_away_in_the_middle_of_a_job_delays_its_end() {
             serve_one(socket, &picture(ImageFormat::Png)).await;
         }
     });
-    let late = Instant::now() + TEST_TIMEOUT;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while world.metric("jobs_retried_total{kind=\"image\"}").await < 2 {
-        assert!(Instant::now() < late, "it is not tried again");
+        assert!(Instant::now() < deadline, "it is not retried");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     server.start_again().await;
@@ -246,7 +246,7 @@ async fn a_bucket_that_goes_away_in_the_middle_of_a_job_delays_its_end() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_told_to_the_operator_and_not_to_the_user() {
+async fn a_wrong_key_is_logged_and_not_shown_to_the_user() {
     let server = Server::start().await;
     let world = server.world("another-secret-access-key-of-nobody").await;
     let refused = world

@@ -20,7 +20,7 @@ async fn world() -> Option<(Postgres, World)> {
 }
 
 #[tokio::test]
-async fn a_picture_goes_its_way_on_postgresql_too() {
+async fn a_picture_is_processed_on_postgresql_too() {
     let Some((_postgres, world)) = world().await else {
         return;
     };
@@ -43,7 +43,7 @@ async fn a_picture_goes_its_way_on_postgresql_too() {
 }
 
 #[tokio::test]
-async fn what_a_kill_interrupts_is_ended_once_on_postgresql_too() {
+async fn a_job_interrupted_by_a_crash_ends_once_on_postgresql_too() {
     let Some((_postgres, mut world)) = world().await else {
         return;
     };

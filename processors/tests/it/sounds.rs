@@ -35,8 +35,8 @@ pub(crate) fn ffmpeg(arguments: &str, extension: &str) -> Vec<u8> {
     std::fs::read(file).unwrap()
 }
 
-/// Sentences that are spoken, with three seconds of silence between them.
-pub(crate) fn spoken(sentences: &[&str]) -> Vec<u8> {
+/// Spoken sentences, with three seconds of silence between them.
+pub(crate) fn speech(sentences: &[&str]) -> Vec<u8> {
     let dir = TempDir::new().unwrap();
     let mut list = String::new();
     for (number, sentence) in sentences.iter().enumerate() {

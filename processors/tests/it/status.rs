@@ -1,32 +1,32 @@
-//! What operators say: `POST /status`.
+//! Status updates of operators: `POST /status`.
 
 use belfry::v1::{event::Body, publish_request::Target};
 use serde_json::{Value, json};
 
 use crate::world::{World, body};
 
-fn said() -> Value {
+fn update() -> Value {
     json!({"user": "u1", "updateType": "processing_failed", "resource": "user_data",
            "status": "failed", "data": {"step": 3}, "error": "The import failed."})
 }
 
 fn with(key: &str, value: Value) -> Value {
-    let mut said = said();
-    said[key] = value;
-    said
+    let mut update = update();
+    update[key] = value;
+    update
 }
 
-async fn post(world: &World, token: &str, said: &Value) -> (u16, Value) {
+async fn post(world: &World, token: &str, update: &Value) -> (u16, Value) {
     let post = world.http.post(world.url("/status"));
-    let answer = post.bearer_auth(token).json(said).send().await.unwrap();
+    let answer = post.bearer_auth(token).json(update).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 #[tokio::test]
-async fn an_operator_tells_a_user_and_everyone() {
+async fn an_operator_publishes_to_a_user_and_to_everyone() {
     let world = World::started().await;
     let token = World::service_token("operator");
-    let (status, answer) = post(&world, &token, &said()).await;
+    let (status, answer) = post(&world, &token, &update()).await;
     assert_eq!(
         (status, &answer["duplicate"]),
         (202, &json!(false)),
@@ -55,14 +55,14 @@ async fn an_operator_tells_a_user_and_everyone() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_and_nonsense_is_not_told() {
+async fn other_callers_and_invalid_updates_are_rejected() {
     let world = World::started().await;
     for token in [
         World::service_token("publisher"),
         World::token("u1"),
         "x.y.z".into(),
     ] {
-        let (status, problem) = post(&world, &token, &said()).await;
+        let (status, problem) = post(&world, &token, &update()).await;
         assert_eq!(
             (status, &problem["errorCode"]),
             (401, &json!("unauthenticated"))
@@ -78,7 +78,6 @@ async fn nobody_else_may_and_nonsense_is_not_told() {
         with("status", json!(5)),
         with("data", json!([1])),
         with("more", json!(1)),
-        with("error", json!("x".repeat(50_000))),
     ] {
         let (status, problem) = post(&world, &token, &bad).await;
         assert_eq!(
@@ -87,6 +86,9 @@ async fn nobody_else_may_and_nonsense_is_not_told() {
             "{problem}"
         );
     }
+    let large = with("error", json!("x".repeat(50_000)));
+    let (status, problem) = post(&world, &token, &large).await;
+    assert_eq!((status, &problem["errorCode"]), (413, &json!("too_large")));
     assert_eq!(world.notifier.count(), 0);
 }
 
@@ -101,14 +103,14 @@ async fn the_same_key_twice_is_one_event() {
             .header("idempotency-key", "k1");
         let post = post
             .bearer_auth(World::service_token("operator"))
-            .json(&said());
+            .json(&update());
         let answer: Value = post.send().await.unwrap().json().await.unwrap();
         answer["duplicate"].as_bool().unwrap()
     };
     assert_eq!([post().await, post().await], [false, true]);
     world.notifier.restart().await;
     world.settled().await;
-    // Told and gone from the outbox: now it is the notifier who knows the key.
+    // Published and deleted from the outbox: now only the notifier knows the key.
     post().await;
     world.settled().await;
     assert_eq!(
@@ -121,11 +123,11 @@ async fn the_same_key_twice_is_one_event() {
 }
 
 #[tokio::test]
-async fn without_the_key_of_service_tokens_it_says_what_to_set() {
+async fn without_a_key_of_service_tokens_the_error_names_the_setting() {
     let mut world = World::new().await;
     world.config.service_secret = None;
     world.start().await;
-    let (status, problem) = post(&world, &World::service_token("operator"), &said()).await;
+    let (status, problem) = post(&world, &World::service_token("operator"), &update()).await;
     assert_eq!(
         (status, &problem["errorCode"]),
         (501, &json!("not_configured"))

@@ -1,4 +1,4 @@
-//! Transcriptions from the recording to the words.
+//! Transcriptions from the recording to the text.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
 use crate::{
-    sounds::{ffmpeg, recogniser, spoken},
+    sounds::{ffmpeg, recogniser, speech},
     world::{TEST_TIMEOUT, World, body},
 };
 
@@ -39,7 +39,7 @@ fn command(line: &str) -> Transcriber {
     Transcriber::Command(line.to_owned())
 }
 
-/// An engine that says of everything that it heard something.
+/// A fake engine that returns the same text for every segment.
 fn something() -> Transcriber {
     command("/bin/echo something {wav}")
 }
@@ -55,7 +55,7 @@ impl World {
         post.send().await.unwrap()
     }
 
-    async fn heard(&self, file: Vec<u8>, language: Option<&str>) -> (String, Body) {
+    async fn transcribe(&self, file: Vec<u8>, language: Option<&str>) -> (String, Body) {
         let answer = self.say(file, language).await;
         let status = answer.status();
         let answer: Value = answer.json().await.unwrap();
@@ -67,26 +67,26 @@ impl World {
     }
 
     async fn complete(&self, file: Vec<u8>, language: Option<&str>) -> TranscriptionComplete {
-        match self.heard(file, language).await.1 {
+        match self.transcribe(file, language).await.1 {
             Body::TranscriptionComplete(complete) => complete,
             other => panic!("{other:?}"),
         }
     }
 
     async fn fails(&self, file: Vec<u8>) -> String {
-        let (id, end) = self.heard(file, None).await;
+        let (id, end) = self.transcribe(file, None).await;
         let Body::TranscriptionFailed(failed) = end else {
             panic!("{end:?}");
         };
-        let shown = self.json(&format!("/transcriptions/{id}"), "u1").await;
+        let view = self.json(&format!("/transcriptions/{id}"), "u1").await;
         let code = failed.failure.unwrap().code;
-        assert_eq!(shown["errorCode"], code);
-        // It goes once the failure is told.
+        assert_eq!(view["errorCode"], code);
+        // The file is removed once the failure is written.
         let kept = self.data.path().join("files/recordings").join(&id);
-        let late = tokio::time::Instant::now() + TEST_TIMEOUT;
+        let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
         while kept.exists() {
             assert!(
-                tokio::time::Instant::now() < late,
+                tokio::time::Instant::now() < deadline,
                 "the recording of a failed job is left"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -119,19 +119,19 @@ fn check_words(complete: &TranscriptionComplete) {
 }
 
 #[tokio::test]
-async fn a_program_recognises_what_is_spoken_segment_by_segment() {
+async fn a_program_transcribes_speech_segment_by_segment() {
     let [python, script] = recogniser();
     let world = world(command(&format!("{python} {script} {{wav}}"))).await;
-    let file = spoken(&["door nine is closed", "light two started"]);
+    let file = speech(&["door nine is closed", "light two started"]);
     let complete = world.complete(file, Some("en")).await;
     check_words(&complete);
     assert_eq!(complete.language, "en");
     let list = world.json("/transcriptions", "u1").await;
-    let shown = &list["transcriptions"][0];
-    assert_eq!(shown["text"], complete.text);
-    assert_eq!(shown["segments"][1]["text"], "light two started");
+    let view = &list["transcriptions"][0];
+    assert_eq!(view["text"], complete.text);
+    assert_eq!(view["segments"][1]["text"], "light two started");
     assert_eq!(
-        (&shown["status"], &shown["fileName"]),
+        (&view["status"], &view["fileName"]),
         (&json!("completed"), &json!("x.mp3"))
     );
     let others = world.json("/transcriptions", "u2").await;
@@ -139,14 +139,14 @@ async fn a_program_recognises_what_is_spoken_segment_by_segment() {
     let partial = world.notifier.events().into_iter().any(
         |event| matches!(body(&event), Body::JobProgress(p) if p.partial == "door nine is closed"),
     );
-    assert!(partial, "no progress told the text so far");
+    assert!(partial, "no progress event carries the text so far");
 }
 
 /// A service as `OpenAI` has it, with a real recogniser behind; the first two requests
 /// it refuses for the moment.
 #[derive(Clone)]
 struct Service {
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
 async fn transcribe(
@@ -154,7 +154,7 @@ async fn transcribe(
     headers: HeaderMap,
     mut form: Multipart,
 ) -> Response {
-    // All of it, also when it is refused: whoever still sends would not hear why.
+    // The whole body, also for an error: a client that still sends would miss it.
     let (mut wav, mut model) = (Vec::new(), String::new());
     while let Some(field) = form.next_field().await.unwrap() {
         match field.name().unwrap() {
@@ -166,7 +166,7 @@ async fn transcribe(
     if headers["authorization"] != "Bearer sesame-sesame-sesame-sesame-0123" {
         return (StatusCode::UNAUTHORIZED, "no").into_response();
     }
-    match service.asked.fetch_add(1, Ordering::SeqCst) {
+    match service.requests.fetch_add(1, Ordering::SeqCst) {
         0 => return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]).into_response(),
         1 => return (StatusCode::BAD_GATEWAY, "not yet").into_response(),
         _ => {}
@@ -186,7 +186,7 @@ async fn service(key: &str) -> (Service, RemoteTranscriber) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let service = Service {
-        asked: Arc::default(),
+        requests: Arc::default(),
     };
     let app = Router::new()
         .route("/v1/audio/transcriptions", post(transcribe))
@@ -201,14 +201,14 @@ async fn service(key: &str) -> (Service, RemoteTranscriber) {
 }
 
 #[tokio::test]
-async fn a_service_recognises_it_too_once_it_has_the_time() {
+async fn an_overloaded_service_is_retried_until_it_transcribes() {
     let (service, remote) = service("sesame-sesame-sesame-sesame-0123").await;
     let world = world(Transcriber::Remote(remote)).await;
-    let file = spoken(&["door nine is closed", "light two started"]);
+    let file = speech(&["door nine is closed", "light two started"]);
     let complete = world.complete(file, None).await;
     check_words(&complete);
     assert_eq!(complete.language, "en");
-    assert_eq!(service.asked.load(Ordering::SeqCst), 4);
+    assert_eq!(service.requests.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_service_that_refuses_or_is_away_fails_the_job_with_its_code() {
 }
 
 #[tokio::test]
-async fn recordings_of_many_kinds_are_heard_for_as_long_as_they_are() {
+async fn recordings_of_each_format_are_decoded_in_full_length() {
     let world = world(something()).await;
     let tone = "-f lavfi -i sine=frequency=440:duration=3";
     let goods: [(&str, &str, &str); 12] = [
@@ -264,7 +264,7 @@ async fn recordings_of_many_kinds_are_heard_for_as_long_as_they_are() {
 }
 
 #[tokio::test]
-async fn silence_is_no_text_and_nobody_is_asked_about_it() {
+async fn silence_has_no_text_and_is_not_sent_to_the_engine() {
     let world = world(command("/bin/false")).await;
     let silence = ffmpeg("-f lavfi -i anullsrc -t 40", "flac");
     let complete = world.complete(silence, None).await;
@@ -302,7 +302,7 @@ async fn bad_recordings_fail_with_their_code_and_leave_nothing() {
     holes[half].fill(0x55);
     let bads = [
         (
-            "words",
+            "text",
             b"This is no music at all, whatever its name says.".repeat(9),
             "unsupported_audio",
         ),
@@ -360,7 +360,7 @@ async fn bad_recordings_fail_with_their_code_and_leave_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_refused_at_once_says_why() {
+async fn an_invalid_upload_is_rejected_with_the_reason() {
     let world = world(something()).await;
     let refusals = [
         (world.say(Vec::new(), None).await, 400, "empty_file"),
@@ -387,7 +387,7 @@ async fn what_is_refused_at_once_says_why() {
 }
 
 #[tokio::test]
-async fn without_an_engine_that_works_no_text_is_made_up() {
+async fn without_a_working_engine_no_text_is_invented() {
     let tone = || ffmpeg("-f lavfi -i sine=duration=1", "wav");
     let none = world(None).await;
     assert_eq!(none.fails(tone()).await, "not_configured");

@@ -42,7 +42,7 @@ fn event(files: &str) -> Value {
     })
 }
 
-/// A host of files that notes what it is asked for.
+/// A host of files that records its requests.
 async fn files() -> (String, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -109,20 +109,23 @@ async fn files_of_a_form_become_documents_of_its_user_once() {
         panic!("{events:?}");
     };
     assert_eq!(done.document_type, "driving_license_picture");
-    let asked = noted.recv().await.unwrap();
+    let request = noted.recv().await.unwrap();
     assert!(
-        asked.starts_with("GET /responses/files/1/licence.png "),
-        "{asked}"
+        request.starts_with("GET /responses/files/1/licence.png "),
+        "{request}"
     );
     assert!(
-        asked.contains("authorization: Bearer token-for-files\r\n"),
-        "{asked}"
+        request.contains("authorization: Bearer token-for-files\r\n"),
+        "{request}"
     );
-    // For an address that a user gives, nobody shows the operator's token.
+    // The operator's token is not sent to a URL that a user gave.
     let url = format!("{files}/responses/files/3/somebody-elses.png");
     world.by_url(&url).await;
-    let asked = noted.recv().await.unwrap();
-    assert!(!asked.to_lowercase().contains("authorization"), "{asked}");
+    let request = noted.recv().await.unwrap();
+    assert!(
+        !request.to_lowercase().contains("authorization"),
+        "{request}"
+    );
     // Sent again, after a restart too: the same document, nothing new.
     let (_, again) = world.signed(&event).await;
     assert_eq!(
@@ -149,31 +152,33 @@ async fn files_of_a_form_become_documents_of_its_user_once() {
 }
 
 #[tokio::test]
-async fn ten_twins_of_an_event_make_one_document() {
+async fn ten_concurrent_deliveries_make_one_document() {
     let (files, _noted) = files().await;
     let mut world = World::new().await;
     configure(&mut world, &["a newer secret", SECRET]);
     world.start().await;
     let event = event(&files);
-    let twins = futures_util::future::join_all((0..10).map(|_| world.signed(&event))).await;
+    let deliveries = futures_util::future::join_all((0..10).map(|_| world.signed(&event))).await;
     let mut new = 0;
-    for (status, answer) in &twins {
+    for (status, answer) in &deliveries {
         assert_eq!(*status, 200, "{answer}");
         assert_eq!(
             answer["documents"][0]["documentId"],
-            twins[0].1["documents"][0]["documentId"]
+            deliveries[0].1["documents"][0]["documentId"]
         );
         new += usize::from(answer["documents"][0]["duplicate"] == false);
     }
     assert_eq!(new, 1);
-    let id = twins[0].1["documents"][0]["documentId"].as_str().unwrap();
+    let id = deliveries[0].1["documents"][0]["documentId"]
+        .as_str()
+        .unwrap();
     let events = world.notifier.events_of(id).await;
     assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
     world.settled().await;
 }
 
 #[tokio::test]
-async fn an_event_that_nobody_signed_or_that_makes_no_sense_changes_nothing() {
+async fn an_unsigned_or_invalid_event_changes_nothing() {
     let mut world = World::new().await;
     configure(&mut world, &[SECRET]);
     world.start().await;
@@ -260,7 +265,7 @@ async fn an_event_that_nobody_signed_or_that_makes_no_sense_changes_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_secret_nobody_is_believed() {
+async fn without_a_secret_every_event_is_rejected() {
     let world = World::started().await;
     let (status, problem) = world.signed(&event("http://127.0.0.1:1")).await;
     assert_eq!(
@@ -276,13 +281,13 @@ async fn without_a_secret_nobody_is_believed() {
 }
 
 #[tokio::test]
-async fn the_answer_waits_for_no_file_and_a_restart_fetches_what_it_promised() {
+async fn the_response_does_not_wait_for_files_and_a_restart_fetches_them() {
     let host = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let files = format!("http://{}", host.local_addr().unwrap());
     let mut world = World::new().await;
     configure(&mut world, &[SECRET]);
     world.start().await;
-    // The host says nothing all the while.
+    // The host does not respond meanwhile.
     let (status, answer) = world.signed(&event(&files)).await;
     assert_eq!(status, 200, "{answer}");
     let id = answer["documents"][0]["documentId"].as_str().unwrap();
@@ -309,7 +314,7 @@ async fn the_answer_waits_for_no_file_and_a_restart_fetches_what_it_promised() {
 }
 
 #[tokio::test]
-async fn twins_of_an_event_make_one_document_on_postgresql_too() {
+async fn concurrent_deliveries_make_one_document_on_postgresql_too() {
     let Some(postgres) = Postgres::new() else {
         return;
     };
@@ -320,8 +325,8 @@ async fn twins_of_an_event_make_one_document_on_postgresql_too() {
     configure(&mut world, &[SECRET]);
     world.start().await;
     let event = event(&files);
-    let twins = futures_util::future::join_all((0..10).map(|_| world.signed(&event))).await;
-    let documents = twins.iter().map(|(status, answer)| {
+    let deliveries = futures_util::future::join_all((0..10).map(|_| world.signed(&event))).await;
+    let documents = deliveries.iter().map(|(status, answer)| {
         assert_eq!(*status, 200, "{answer}");
         &answer["documents"][0]
     });

@@ -1,4 +1,4 @@
-//! Records of 0.1.0 are taken over, and what was not told then is told now.
+//! Records of schema version 1 are migrated, and their unpublished events published.
 
 use aws_lc_rs::digest;
 use belfry::v1::event::Body;
@@ -27,9 +27,9 @@ async fn old(world: &World) {
         .await
         .unwrap();
     // id, status, original stored, started pending, terminal pending
-    for (id, status, stored, due) in [
-        ("told", "completed", 1, 0),
-        ("untold", "completed", 1, 1),
+    for (id, status, stored, unsent) in [
+        ("published", "completed", 1, 0),
+        ("unpublished", "completed", 1, 1),
         ("bad", "failed", 0, 1),
         ("waiting", "pending", 1, 0),
     ] {
@@ -41,22 +41,26 @@ async fn old(world: &World) {
             .bind(id)
             .bind(format!("job-{id}"))
             .bind(status);
-        row.bind(stored).bind(due).execute(&database).await.unwrap();
+        row.bind(stored)
+            .bind(unsent)
+            .execute(&database)
+            .await
+            .unwrap();
     }
     database.close().await;
     let originals = world.data.path().join("files/originals");
     std::fs::create_dir_all(&originals).unwrap();
-    for id in ["told", "untold", "waiting"] {
+    for id in ["published", "unpublished", "waiting"] {
         std::fs::write(originals.join(id), picture(ImageFormat::Png)).unwrap();
     }
 }
 
 #[tokio::test]
-async fn documents_of_the_first_version_are_taken_over_and_told() {
+async fn documents_of_the_first_schema_are_migrated_and_published() {
     let mut world = World::new().await;
     old(&world).await;
     world.start().await;
-    for (id, good) in [("untold", true), ("bad", false), ("waiting", true)] {
+    for (id, good) in [("unpublished", true), ("bad", false), ("waiting", true)] {
         let events = world.notifier.events_of(id).await;
         assert_eq!(events.iter().filter(|e| is_terminal(e)).count(), 1);
         let last = body(events.last().unwrap());
@@ -66,12 +70,12 @@ async fn documents_of_the_first_version_are_taken_over_and_told() {
             "{id}: {events:?}"
         );
     }
-    let told = world.json("/images/told", "u1").await;
+    let published = world.json("/images/published", "u1").await;
     assert_eq!(
-        (&told["width"], &told["jobId"]),
-        (&7.into(), &"job-told".into())
+        (&published["width"], &published["jobId"]),
+        (&7.into(), &"job-published".into())
     );
-    assert_eq!(told["documentType"], "passport");
+    assert_eq!(published["documentType"], "passport");
     world.settled().await;
     // The restart after that finds nothing left to do.
     let before = world.notifier.count();

@@ -1,5 +1,4 @@
-//! A world for the processors: a notifier that remembers what it was told, a data
-//! directory, and a user who calls over HTTP.
+//! Processors with a fake notifier, a data directory, and a user who calls over HTTP.
 
 use std::{
     io::Cursor,
@@ -187,9 +186,9 @@ impl World {
         sqlx::AnyPool::connect(url).await.unwrap()
     }
 
-    /// Waits until nothing waits to be told, and nothing is parked.
+    /// Waits until the outbox is empty, and checks that nothing is parked.
     pub(crate) async fn settled(&self) {
-        let late = tokio::time::Instant::now() + TEST_TIMEOUT;
+        let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
         loop {
             let metrics = self.http.get(self.url("/metrics")).send().await.unwrap();
             let metrics = metrics.text().await.unwrap();
@@ -202,7 +201,7 @@ impl World {
                 assert!(is("belfry_processors_outbox_parked 0"), "{metrics}");
                 return;
             }
-            assert!(tokio::time::Instant::now() < late, "{metrics}");
+            assert!(tokio::time::Instant::now() < deadline, "{metrics}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -279,8 +278,8 @@ impl World {
 
     pub(crate) fn post_url(&self, user: &str, url: &str) -> reqwest::RequestBuilder {
         let post = self.http.post(self.url("/images"));
-        let asked = json!({"url": url, "documentType": "passport"});
-        post.bearer_auth(Self::token(user)).json(&asked)
+        let body = json!({"url": url, "documentType": "passport"});
+        post.bearer_auth(Self::token(user)).json(&body)
     }
 }
 

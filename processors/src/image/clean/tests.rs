@@ -29,7 +29,7 @@ fn pixels(bytes: &[u8]) -> (Orientation, DynamicImage) {
     (orientation, DynamicImage::from_decoder(decoder).unwrap())
 }
 
-fn tells(bytes: &[u8]) -> bool {
+fn has_metadata(bytes: &[u8]) -> bool {
     bytes.windows(SECRET.len()).any(|part| part == SECRET)
 }
 
@@ -39,9 +39,12 @@ fn exif(orientation: Orientation) -> Bytes {
 }
 
 fn check(dirty: &Bytes, format: ImageFormat, orientation: Orientation) {
-    assert!(tells(dirty), "{format:?}: the test put nothing in");
+    assert!(
+        has_metadata(dirty),
+        "{format:?}: the test file has no metadata"
+    );
     let clean = cleaned(dirty, format, orientation).unwrap();
-    assert!(!tells(&clean), "{format:?} still tells");
+    assert!(!has_metadata(&clean), "{format:?} still has metadata");
     let (before, after) = (pixels(dirty), pixels(&clean));
     assert_eq!(after.0, orientation, "{format:?}");
     assert_eq!(before.1, after.1, "{format:?}");
@@ -137,7 +140,7 @@ fn what_is_cut_off_is_damaged_wherever_it_is_cut() {
     ] {
         let whole = picture(format);
         for end in 0..whole.len() - 1 {
-            // Never a panic; a PNG may do without its last words.
+            // Never a panic; a PNG may lack its last chunks.
             let cut = cleaned(&whole.slice(..end), format, Orientation::NoTransforms);
             assert!(
                 cut.is_err() || format == ImageFormat::Png,

@@ -1,8 +1,7 @@
-//! An engine behind HTTP that speaks like `OpenAI`'s `/v1/audio/transcriptions`, as
-//! many do.
+//! An engine with the HTTP interface of `OpenAI`'s `/v1/audio/transcriptions`.
 //!
-//! What always holds: no more of an answer is read than [`MAX_ANSWER_BYTES`]; what
-//! may pass is tried again, three times at most, and not before the engine wants it.
+//! What always holds: at most [`MAX_RESPONSE_BYTES`] of a response are read; temporary
+//! failures are retried, three attempts at most, and not before `Retry-After`.
 
 use std::time::Duration;
 
@@ -15,33 +14,33 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use super::{Engine, Heard};
+use super::{Engine, Transcript};
 use crate::{config::RemoteTranscriber, failure::Failure};
 
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-const ATTEMPTS: u32 = 3;
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
+const MAX_ATTEMPTS: u32 = 3;
 /// Before the second attempt; four times as long before the third.
-const PAUSE: Duration = Duration::from_millis(500);
-/// An engine that wants more patience is not waited for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// A longer `Retry-After` ends the attempts.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// See the module's page.
+/// A client of the engine.
 pub(super) struct Remote {
     client: Client,
     config: RemoteTranscriber,
 }
 
-/// One attempt.
+/// The result of one attempt.
 enum Attempt {
-    Heard(Heard),
-    /// It may pass; the engine wants so much patience.
-    Again(Failure, Option<Duration>),
+    Done(Transcript),
+    /// A temporary failure, with the engine's `Retry-After`.
+    Retry(Failure, Option<Duration>),
     Failed(Failure),
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Body {
     text: String,
     #[serde(default)]
     language: Option<String>,
@@ -68,7 +67,7 @@ impl Remote {
 
     async fn attempt(&self, wav: Vec<u8>, language: Option<&str>) -> Attempt {
         let file = Part::bytes(wav).file_name("segment.wav");
-        // Models of the name tell the language in the longer form; others refuse it.
+        // Whisper models report the language in the verbose format; others refuse it.
         let whisper = self.config.model.contains("whisper");
         let format = if whisper { "verbose_json" } else { "json" };
         let mut form = Form::new()
@@ -87,7 +86,7 @@ impl Remote {
             post = post.bearer_auth(String::from_utf8_lossy(key.bytes()));
         }
         match post.send().await {
-            Ok(response) => answer(response).await,
+            Ok(response) => parse(response).await,
             Err(error) => {
                 tracing::warn!(%error, "the engine does not answer");
                 let failure = if error.is_timeout() {
@@ -95,24 +94,24 @@ impl Remote {
                 } else {
                     Failure::EngineFailed
                 };
-                Attempt::Again(failure, None)
+                Attempt::Retry(failure, None)
             }
         }
     }
 
-    async fn attempts(&self, wav: &[u8], language: Option<&str>) -> Result<Heard, Failure> {
-        let mut pause = PAUSE;
+    async fn attempts(&self, wav: &[u8], language: Option<&str>) -> Result<Transcript, Failure> {
+        let mut backoff = FIRST_BACKOFF;
         for attempt in 1.. {
             match self.attempt(wav.to_vec(), language).await {
-                Attempt::Heard(heard) => return Ok(heard),
+                Attempt::Done(transcript) => return Ok(transcript),
                 Attempt::Failed(failure) => return Err(failure),
-                Attempt::Again(failure, wanted) => {
-                    let next = wanted.unwrap_or(pause);
-                    if attempt == ATTEMPTS || next > LONGEST_PAUSE {
+                Attempt::Retry(failure, retry_after) => {
+                    let next = retry_after.unwrap_or(backoff);
+                    if attempt == MAX_ATTEMPTS || next > MAX_BACKOFF {
                         return Err(failure);
                     }
                     tokio::time::sleep(next).await;
-                    pause *= 4;
+                    backoff *= 4;
                 }
             }
         }
@@ -121,66 +120,66 @@ impl Remote {
 }
 
 impl Engine for Remote {
-    fn hear<'a>(
+    fn transcribe<'a>(
         &'a self,
         wav: Vec<u8>,
         language: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Heard, Failure>> {
+    ) -> BoxFuture<'a, Result<Transcript, Failure>> {
         Box::pin(async move { self.attempts(&wav, language).await })
     }
 }
 
-async fn answer(response: Response) -> Attempt {
+async fn parse(response: Response) -> Attempt {
     let status = response.status();
-    let patience = response.headers().get(RETRY_AFTER);
-    let patience = patience.and_then(|value| value.to_str().ok()?.parse().ok());
-    let patience = patience.map(Duration::from_secs);
-    let body = match body(response).await {
+    let retry_after = response.headers().get(RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = retry_after.map(Duration::from_secs);
+    let body = match read(response).await {
         Ok(body) => body,
-        Err(failure) => return Attempt::Again(failure, None),
+        Err(failure) => return Attempt::Retry(failure, None),
     };
     if status.is_success() {
-        return match serde_json::from_slice::<Answer>(&body) {
-            Ok(answer) => Attempt::Heard(Heard {
+        return match serde_json::from_slice::<Body>(&body) {
+            Ok(answer) => Attempt::Done(Transcript {
                 text: answer.text.trim().to_owned(),
                 language: answer.language.as_deref().and_then(tag),
             }),
             Err(error) => {
-                tracing::error!(%error, "the engine's answer cannot be read");
+                tracing::error!(%error, "the engine's response cannot be parsed");
                 Attempt::Failed(Failure::EngineFailed)
             }
         };
     }
-    let said: String = String::from_utf8_lossy(&body).chars().take(500).collect();
-    tracing::error!(%status, said, "the engine refuses");
-    let passes = status.is_server_error()
+    let message: String = String::from_utf8_lossy(&body).chars().take(500).collect();
+    tracing::error!(%status, message, "the engine refused the request");
+    let is_temporary = status.is_server_error()
         || matches!(
             status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
         );
-    if passes {
-        Attempt::Again(Failure::EngineFailed, patience)
+    if is_temporary {
+        Attempt::Retry(Failure::EngineFailed, retry_after)
     } else {
         Attempt::Failed(Failure::EngineRefused)
     }
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, Failure> {
+async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| {
-        tracing::warn!(%error, "the engine's answer breaks off");
+        tracing::warn!(%error, "the engine's response is incomplete");
         Failure::EngineFailed
     })? {
         body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER_BYTES {
-            tracing::error!("the engine's answer has more than {MAX_ANSWER_BYTES} bytes");
+        if body.len() > MAX_RESPONSE_BYTES {
+            tracing::error!("the engine's response has more than {MAX_RESPONSE_BYTES} bytes");
             return Err(Failure::EngineFailed);
         }
     }
     Ok(body)
 }
 
-/// A language as BCP 47 has it; engines of this kind say `english`.
+/// The BCP 47 tag of a language; these engines may name it `english`.
 fn tag(language: &str) -> Option<String> {
     const NAMES: [(&str, &str); 18] = [
         ("arabic", "ar"),

@@ -1,8 +1,8 @@
-//! A refusal that reaches its caller: whoever still sends a body would otherwise see
-//! a broken connection instead of the answer.
+//! Reads on after an error response, so that a client that is still sending its body
+//! gets the response and not a connection reset.
 //!
-//! What always holds: no more than [`MAX_BYTES`] are read and thrown away, for no
-//! longer than [`MAX_TIME`].
+//! What always holds: at most [`MAX_DRAINED_BYTES`] are read and discarded, for at most
+//! [`MAX_DRAIN_TIME`].
 
 use std::{
     pin::Pin,
@@ -20,20 +20,20 @@ use axum::{
 use futures_util::StreamExt;
 use hyper::body::{Frame, SizeHint};
 
-const MAX_BYTES: u64 = 64 << 20;
-const MAX_TIME: Duration = Duration::from_secs(5);
+const MAX_DRAINED_BYTES: u64 = 64 << 20;
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// A body that its handler may drop while somebody else still reads it.
+/// A body that is read on after its handler has dropped it.
 #[derive(Clone)]
-struct Lent(Arc<Mutex<Body>>);
+struct SharedBody(Arc<Mutex<Body>>);
 
-impl Lent {
+impl SharedBody {
     fn body(&self) -> MutexGuard<'_, Body> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl HttpBody for Lent {
+impl HttpBody for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -53,29 +53,29 @@ impl HttpBody for Lent {
     }
 }
 
-/// Answers, and reads on after a refusal.
-pub(super) async fn linger(request: Request, next: Next) -> Response {
+/// Runs the handler, and drains the body after an error response.
+pub(super) async fn drain_after_refusal(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     if body.is_end_stream() {
         return next.run(Request::from_parts(parts, body)).await;
     }
-    let lent = Lent(Arc::new(Mutex::new(body)));
-    let request = Request::from_parts(parts, Body::new(lent.clone()));
+    let shared = SharedBody(Arc::new(Mutex::new(body)));
+    let request = Request::from_parts(parts, Body::new(shared.clone()));
     let response = next.run(request).await;
-    let refused = response.status().is_client_error() || response.status().is_server_error();
-    if refused && !lent.is_end_stream() {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    if is_error && !shared.is_end_stream() {
         // The connection goes on reading for as long as this does.
-        tokio::spawn(tokio::time::timeout(MAX_TIME, throw_away(lent)));
+        tokio::spawn(tokio::time::timeout(MAX_DRAIN_TIME, drain(shared)));
     }
     response
 }
 
-async fn throw_away(lent: Lent) {
+async fn drain(body: SharedBody) {
     let mut bytes = 0;
-    let mut rest = Body::new(lent).into_data_stream();
+    let mut rest = Body::new(body).into_data_stream();
     while let Some(Ok(chunk)) = rest.next().await {
         bytes += chunk.len() as u64;
-        if bytes > MAX_BYTES {
+        if bytes > MAX_DRAINED_BYTES {
             return;
         }
     }

@@ -28,7 +28,7 @@ after(async () => {
 });
 
 /** Each test is another user: their rows, counts and positions are their own. */
-const open = (user) => chromium.dashboard(belfry.pageOf(user));
+const open = (user, queues) => chromium.dashboard(belfry.pageOf(user, queues));
 const row = (page) => page.locator("#documents li").first();
 
 /** Notes every event of a page, and every toast, even one that is replaced at once. */
@@ -177,7 +177,7 @@ test("those who follow a queue see each other, and what is sent to it", async ()
   }
   for (const { page } of [one, two]) await page.locator(".queue", { hasText: "2 here" }).waitFor();
   assert.deepEqual(await two.page.locator(".people li").allTextContents(), ["q1", "q2 (you)"]);
-  const refused = await open("q3&queues=other");
+  const refused = await open("q3", "other");
   await refused.page.getByLabel("Queue to follow").fill("support");
   await refused.page.keyboard.press("Enter");
   await refused.page.locator("#queues-note", { hasText: "does not grant" }).waitFor();

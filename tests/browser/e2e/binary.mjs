@@ -37,10 +37,16 @@ export async function startBelfry(more = []) {
     }
     await rm(dataDir, { recursive: true, force: true });
   }
-  /** The page of a user, with the key that the address holds. @param {string} user */
-  function pageOf(user) {
+  /**
+   * The page of a user, with the key that the address holds.
+   *
+   * @param {string} user
+   * @param {string} [queues] what the token is to grant; everything if absent
+   */
+  function pageOf(user, queues) {
     const url = new URL(addresses.dashboard);
     url.searchParams.set("user", user);
+    if (queues !== undefined) url.searchParams.set("queues", queues);
     return url.href;
   }
   return { addresses, dataDir, pageOf, stop };

@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::{
     fair_queue::{ConcurrencyLimit, LimitScope},
-    kind::{Job, JobContext, Kind, KindLimits},
+    kind::{Job, JobContext, Kind, KindLimits, Kinds},
     limiter::{Admission, LimitExceeded},
     progress::Progress,
     record::{Outcome, Record, Records, Status},
@@ -125,24 +125,6 @@ pub(crate) enum CancelOutcome {
     AlreadyEnded(Record),
     /// The user has no such job.
     NotFound,
-}
-
-/// The kinds of job of a process.
-#[derive(Default)]
-pub(crate) struct Kinds(Vec<Arc<dyn DynKind>>);
-
-impl Kinds {
-    /// Adds one.
-    #[must_use]
-    pub(crate) fn and(mut self, kind: impl Kind) -> Self {
-        self.0.push(Arc::new(kind));
-        self
-    }
-
-    /// Their names.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        self.0.iter().map(|kind| kind.name()).collect()
-    }
 }
 
 impl Jobs {

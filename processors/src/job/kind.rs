@@ -28,6 +28,24 @@ pub(crate) struct KindLimits {
     pub(crate) timeout: Duration,
 }
 
+/// The kinds of job of a process.
+#[derive(Default)]
+pub(crate) struct Kinds(pub(super) Vec<Arc<dyn DynKind>>);
+
+impl Kinds {
+    /// Adds one.
+    #[must_use]
+    pub(crate) fn and(mut self, kind: impl Kind) -> Self {
+        self.0.push(Arc::new(kind));
+        self
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|kind| kind.name()).collect()
+    }
+}
+
 /// A kind of job.
 pub(crate) trait Kind: Send + Sync + 'static {
     /// The name in records, keys and metrics: lower snake case. Never changes.

@@ -3,7 +3,7 @@
 //!
 //! What always holds: the n-th pause is drawn evenly from zero to
 //! `first · 2ⁿ`, never more than `longest`, and a hint of the other side is added
-//! in front of it, so nobody returns sooner than asked. Every retry in Rust uses
+//! in front of it, so nobody returns sooner than requested. Every retry in Rust uses
 //! this type. The rules of reconnecting clients in `delivery` state their own
 //! pause: they take randomness as an input, and JavaScript runs the same vectors.
 
@@ -23,7 +23,7 @@ pub struct BackoffError {
     pub longest: Duration,
 }
 
-/// The longest pause that can be asked for: one day.
+/// The longest pause that can be requested: one day.
 pub const MAX_PAUSE: Duration = Duration::from_hours(24);
 
 /// The pauses of one operation that is tried again.

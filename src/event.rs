@@ -2,8 +2,8 @@
 //!
 //! What always holds: there is one entry for each body of `belfry.v1.Event`, and
 //! the match over the bodies has no `_`, so a new event does not compile until it
-//! has its entry. Tokens, logs, metrics and browsers use these names; the browser's
-//! table is printed from here, and a test compares it.
+//! has its entry. Tokens, logs, metrics and browsers use these names; a test
+//! compares the browser's list of events that complete a job.
 
 use crate::v1::event::Body;
 
@@ -29,8 +29,8 @@ macro_rules! events {
                 match self { $(EventKind::$kind => $name),+ }
             }
 
-            /// Whether the event ends the job that it belongs to, without a word
-            /// from its publisher.
+            /// Whether the event ends the job that it belongs to, even if its
+            /// publisher does not set `job.ends`.
             pub const fn is_terminal(self) -> bool {
                 match self { $(EventKind::$kind => events!(@$terminal)),+ }
             }

@@ -39,7 +39,7 @@ pub enum NameError {
 
 /// Whether a reader can see this character, or the space it takes.
 pub fn is_visible(c: char) -> bool {
-    // Most names are ASCII, and this is asked for each event.
+    // Most names are ASCII, and this runs for each event.
     if c.is_ascii() {
         return !c.is_ascii_control();
     }

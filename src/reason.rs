@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn unauthenticated_clients_are_never_told_to_retry_with_the_same_token() {
+    fn unauthenticated_clients_are_never_advised_to_retry_with_the_same_token() {
         for reason in Reason::ALL {
             if reason.grpc_code() == Code::Unauthenticated {
                 assert_eq!(reason.advice(), Advice::FreshToken, "{reason:?}");

@@ -134,7 +134,7 @@ enum State {
     Connected,
 }
 
-/// A stream that the program follows, or whose end is not confirmed yet.
+/// A stream that the program follows, or an end that is not confirmed yet.
 #[derive(Debug, Default)]
 struct Followed {
     wanted: bool,

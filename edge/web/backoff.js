@@ -1,6 +1,6 @@
 // The wait before a reconnect: full jitter under a ceiling that doubles.
 //
-// Promise: pure. A wait is never shorter than what the server asked for, nor longer
+// Promise: pure. A wait is never shorter than what the server requested, nor longer
 // than the larger of that and the ceiling; randomness is an argument.
 // `tests/vectors/backoff.json` pins it for every client.
 
@@ -19,7 +19,7 @@ export class Backoff {
    * The next wait in milliseconds; counts one failure.
    *
    * @param {number} random from 0 to 1
-   * @param {number} [retryAfterMs] what `bye` asked for, if it did
+   * @param {number} [retryAfterMs] what `bye` requested, if it did
    * @returns {number}
    */
   next(random, retryAfterMs = 0) {

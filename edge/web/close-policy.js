@@ -12,7 +12,7 @@ const FIRST_OWN_CODE = 4_000;
 /**
  * @typedef {object} CloseDecision
  * @property {boolean} reconnect
- * @property {number} [retryAfterMs] what the edge asked for
+ * @property {number} [retryAfterMs] what the edge requested
  * @property {import("./token-source.js").TokenCause} cause for the next token
  * @property {{code: number, reason: string, sentence: string}} detail for people
  */

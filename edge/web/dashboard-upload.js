@@ -1,6 +1,6 @@
 // Requests to the processors: uploads, reports, cancellations and lists.
 //
-// Promise: every failure is an `Error` whose message a person can act on; a
+// Promise: every failure is an `Error` with a message that a person can act on; a
 // token that is refused once is replaced and the request made once more.
 
 /** Pictures that are sent at once; the rest of a drop waits. */

@@ -23,7 +23,7 @@ import { DashboardWebSocketClient } from "./websocket-client.js";
 const RELOAD_EVERY_MS = 2_000;
 /** Between two drawings of progress, in milliseconds. */
 const DRAW_EVERY_MS = 100;
-/** Jobs whose progress waits to be drawn; beyond, the oldest are skipped. */
+/** Jobs with progress that waits to be drawn; beyond, the oldest are skipped. */
 const MAX_MOVING = 100;
 
 /** @type {Notices | undefined} */

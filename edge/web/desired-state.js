@@ -18,7 +18,7 @@ const FIRST_FRAME_RESERVED_BYTES = 1_000;
 export class DesiredState {
   /** Queues to follow, each with the number of the follow; @type {Map<string, number>} */
   #queues = new Map();
-  /** Queues whose presence is wanted; @type {Set<string>} */
+  /** Queues with desired presence; @type {Set<string>} */
   #watched = new Set();
   #follows = 0;
   #presenceSupported = true;

@@ -29,7 +29,7 @@ export class Receipts {
   #waiting = new Map();
   /** Sent since the last ping; @type {Map<string, number>} */
   #sent = new Map();
-  /** Sent before a ping whose pong has not come yet; @type {Map<string, number>} */
+  /** Sent before a ping that is not answered yet; @type {Map<string, number>} */
   #unproven = new Map();
   #dropped = 0;
 

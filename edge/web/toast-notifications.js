@@ -13,7 +13,7 @@ import { drawToast, makeToast } from "./toast-element.js";
 const MAX_VISIBLE = 5;
 /** Toasts that wait for room. The oldest gives way; errors last. */
 const MAX_WAITING = 20;
-/** Jobs whose progress toast the person closed. */
+/** Jobs with a progress toast that the person closed. */
 const MAX_MUTED = 100;
 /** How long a toast stays by default, in milliseconds; 0: until dismissed or replaced. */
 const STAYS_MS = { info: 6_000, success: 7_000, error: 15_000, progress: 0 };

@@ -62,7 +62,7 @@ export class TokenSource {
   }
 
   /**
-   * When to ask for the next token of a connection whose edge accepted this one, in
+   * When to request the next token of a connection after its edge accepted this one, in
    * milliseconds from now; `null`: never, the edge will say when it has expired.
    *
    * @param {string} token

@@ -484,7 +484,7 @@ export class DashboardWebSocketClient {
     this.#handlers.emit(type, detail);
   }
 
-  /** Skips the rest of a backoff, but never what the edge asked for. */
+  /** Skips the rest of a backoff, but never what the edge requested. */
   #onResume() {
     this.#connection?.check();
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{MAX_UNREAD_BYTES, MAX_UNREAD_TIME};
 
-/// A body whose rest is read when it is dropped.
+/// A body that is read to its end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ReadToEnd {
     /// `None` once the end or an error was read.

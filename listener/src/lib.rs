@@ -121,7 +121,7 @@ pub enum Event {
 pub struct Observer(Arc<dyn Fn(Event) + Send + Sync>);
 
 impl Observer {
-    /// Hands each event to `observe`.
+    /// Passes each event to `observe`.
     pub fn new(observe: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self(Arc::new(observe))
     }

@@ -103,7 +103,7 @@ struct Acknowledged {
     job: Option<String>,
 }
 
-/// Called with the job id of each event whose row was deleted.
+/// Called with the job id of each event when its row was deleted.
 pub type OnPublished = Box<dyn Fn(&str) + Send>;
 
 /// The publisher for a relay: it gives a row up after seconds, since the relay retries

@@ -1,4 +1,4 @@
-//! A small generator whose numbers depend on the seed alone (`SplitMix64`).
+//! A small generator: its numbers depend on the seed alone (`SplitMix64`).
 
 pub(crate) struct Random(u64);
 

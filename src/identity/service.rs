@@ -25,7 +25,7 @@ pub enum Role {
     Operator,
 }
 
-/// A service whose token was accepted.
+/// A service with an accepted token.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// The token's `sub`.
@@ -114,7 +114,7 @@ impl ServiceKeys {
     ///
     /// # Errors
     /// [`TokenError::NotAccepted`] for whatever is wrong with it, an expiry included:
-    /// a service makes its own tokens and need not be told more.
+    /// a service makes its own tokens and needs no more detail.
     pub fn verify(&self, token: &str, now_unix_ms: i64) -> Result<Service, TokenError> {
         let verified = claims::verify(token, &self.0, SERVICE_AUDIENCE, now_unix_ms)?;
         if verified.is_expired(now_unix_ms) {

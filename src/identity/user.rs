@@ -11,7 +11,7 @@ use crate::{
     name::{self, QueueId, UserId},
 };
 
-/// A person whose token was accepted.
+/// A person with an accepted token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The token's `sub`.

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use belfry::event::EventKind;
 use delivery::{
     Position, StreamName,
     client::{Client, Input, Output},
@@ -141,5 +142,28 @@ fn the_reference_client_passes_the_backoff() {
                 vector["name"]
             );
         }
+    }
+}
+
+/// `const DONE = new Set(["a", "b"]);` of the browser's `jobs.js`.
+fn completing_events_of_the_browser() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/web/jobs.js");
+    let text = fs::read_to_string(path).expect("the browser's jobs");
+    let list = text.split("const DONE = new Set(").nth(1);
+    let list = list.and_then(|rest| rest.split(')').next());
+    serde_json::from_str(list.expect("the list")).expect("an array of names")
+}
+
+#[test]
+fn the_browser_knows_every_event_that_ends_a_job() {
+    let completing = completing_events_of_the_browser();
+    for kind in EventKind::ALL {
+        let (name, completes) = (kind.name(), completing.iter().any(|n| n == kind.name()));
+        let ends = completes || name.ends_with("_failed");
+        assert_eq!(ends, kind.is_terminal(), "{name}");
+    }
+    for name in &completing {
+        let known = EventKind::ALL.iter().any(|kind| kind.name() == name);
+        assert!(known, "`{name}` is not in the contract");
     }
 }

@@ -39,7 +39,7 @@ report! {
     wiped,
     /// Links cut.
     cuts,
-    /// Links of which one side did not hear for long that they were cut.
+    /// Links that one side took for live long after they were cut.
     half_open,
     /// Deaths of an edge.
     edge_deaths,
@@ -81,7 +81,7 @@ report! {
     jobs,
     /// Jobs that failed because they went silent.
     stalled,
-    /// Jobs whose worker came back after that.
+    /// Jobs with a worker that came back after that.
     late,
     /// Progress that never went out, because newer came.
     collapsed,

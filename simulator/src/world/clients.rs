@@ -29,7 +29,7 @@ impl World {
         self.client_outputs(client, out);
     }
 
-    /// The client closes the lid; the edge hears of it later.
+    /// The client closes the lid; the edge notices later.
     pub(super) fn leave(&mut self, client: usize) {
         if let Some((edge, session)) = self.clients[client].session
             && self.edges[edge].sockets.remove(&session).is_some()

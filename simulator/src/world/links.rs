@@ -39,7 +39,7 @@ impl World {
             self.report.cuts += 1;
             let (mut hub, edge) = (self.random.between(1, 300), self.random.between(1, 300));
             if self.random.chance(15) {
-                // The notifier does not hear of it for long: the edge is back before.
+                // The notifier does not notice for long: the edge is back before.
                 self.report.half_open += 1;
                 hub += 3_000;
             }

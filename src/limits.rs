@@ -33,10 +33,10 @@ pub const MAX_CUSTOM_NAME_BYTES: usize = 128;
 pub const MAX_MESSAGES_PER_REQUEST: usize = 256;
 /// Receipts in one `Receipts` message at most.
 pub const MAX_RECEIPTS_PER_MESSAGE: usize = 256;
-/// Receipts in each part of a snapshot but the last, which has fewer.
-pub const RECEIPTS_PER_PART: usize = 1_000;
-/// Users in each part of a snapshot of presence but the last, which has fewer.
-pub const USERS_PER_PART: usize = 1_000;
+/// Receipts in each chunk of a snapshot but the last, which has fewer.
+pub const RECEIPTS_PER_CHUNK: usize = 1_000;
+/// Users in each chunk of a snapshot of presence but the last, which has fewer.
+pub const USERS_PER_CHUNK: usize = 1_000;
 /// Bytes of a token at most. A longer one is refused before it is decoded.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// Queues or prefixes of queues that one user token may grant.

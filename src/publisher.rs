@@ -3,7 +3,7 @@
 //! What always holds: the idempotency key of a [`Publish`] is fixed when it is
 //! built and every retry carries it, so a retry never makes a second event; a
 //! call ends with the notifier's answer, with its refusal, or, after the
-//! deadline, with [`PublishError::GaveUp`], never later and never without a word.
+//! deadline, with [`PublishError::GaveUp`]: never later, never silently.
 
 mod credential;
 mod error;
@@ -22,7 +22,7 @@ pub use self::{
     credential::Credential,
     error::{BadField, ConfigError, PublishError, Refusal, WatchError},
     pipeline::{Answer, Pipeline},
-    receipts::{ReceiptNews, Receipts, ReceiptsOf},
+    receipts::{ReceiptSubject, ReceiptUpdate, Receipts},
     request::{Publish, Published},
 };
 use crate::v1::{PublishRequest, notifier_client::NotifierClient};
@@ -31,7 +31,7 @@ use crate::{address, backoff::Backoff};
 /// A thousand receipts of the longest names; what is larger is not a notifier.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// How to reach the notifier and how long to try.
+/// The notifier's address, the credential, and how long to try.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
     /// The notifier's gRPC address, `http://host:port`; see [`address::endpoint`].
@@ -118,7 +118,7 @@ impl Publisher {
             };
             let retry_after = match failure.kind {
                 Kind::Final => return Err(failure.into_final()),
-                Kind::Again { retry_after } => retry_after,
+                Kind::Retry { retry_after } => retry_after,
             };
             let pause = backoff.next_pause_after(retry_after);
             if Instant::now() + pause >= deadline {
@@ -153,11 +153,13 @@ impl Publisher {
         }
     }
 
-    /// Adds the credential, read anew each time so that a rotated one is used.
+    /// Adds the credential, read each time so that a rotated one is used.
     async fn authorized<T>(&self, message: T) -> Result<Request<T>, Failure> {
         let header = self.config.credential.header().await?;
         let mut value = MetadataValue::try_from(header).map_err(|_| {
-            Failure::credential("the service token contains characters that no token has")
+            Failure::credential(
+                "the service token contains characters that a header must not have, give a JWT",
+            )
         })?;
         value.set_sensitive(true);
         let mut request = Request::new(message);

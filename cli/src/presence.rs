@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use belfry::{
     address,
     backoff::Backoff,
-    limits::USERS_PER_PART,
+    limits::USERS_PER_CHUNK,
     v1::{PresenceChange, WatchPresenceRequest, WatchPresenceResponse, admin_client::AdminClient},
 };
 use clap::Args;
@@ -190,7 +190,7 @@ impl Printer {
             return Ok(self.left == 0);
         }
         self.there += response.users.len();
-        let last = response.users.len() < USERS_PER_PART;
+        let last = response.users.len() < USERS_PER_CHUNK;
         if last && !self.json {
             let more = if response.settling {
                 ", and edges may still be coming back"

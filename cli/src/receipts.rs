@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use belfry::{
-    publisher::{ReceiptNews, ReceiptsOf},
+    publisher::{ReceiptSubject, ReceiptUpdate},
     v1::{Receipt, ReceiptState},
 };
 use clap::Args;
@@ -68,8 +68,8 @@ pub(crate) struct Receipts {
 pub(crate) async fn run(asked: Receipts) -> Result<(), Failure> {
     let publisher = asked.at.publisher_as(&asked.secrets, &asked.service)?;
     let of = match &asked.job {
-        Some(job) => ReceiptsOf::job(job),
-        None => ReceiptsOf::events(&asked.event),
+        Some(job) => ReceiptSubject::job(job),
+        None => ReceiptSubject::events(&asked.event),
     };
     let mut news = publisher.watch_receipts(of);
     // Later silence is no news; silence at first is a notifier that is not there.
@@ -87,7 +87,7 @@ pub(crate) async fn run(asked: Receipts) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(news: &ReceiptNews, as_json: bool, left: &mut u64) -> io::Result<()> {
+fn print(news: &ReceiptUpdate, as_json: bool, left: &mut u64) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for id in &news.unknown_event_ids {
         if as_json {

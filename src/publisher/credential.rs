@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::error::Failure;
 
-/// A source of service tokens. It is asked before each attempt, so a token that
+/// A source of service tokens. It is read before each attempt, so a token that
 /// expires can be replaced while the service runs.
 #[derive(Clone)]
 pub struct Credential(Source);
@@ -22,12 +22,12 @@ impl Credential {
         Self(Source::Fixed(token.into().into()))
     }
 
-    /// The token stands in a file, which may be replaced at any time.
+    /// The file that holds the token; it may be replaced at any time.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(Arc::new(path.into())))
     }
 
-    /// The token is made when it is needed. `mint` must not block.
+    /// A function that makes a token for each attempt. It must not block.
     pub fn minted(mint: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self(Source::Minted(Arc::new(mint)))
     }

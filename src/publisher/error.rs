@@ -38,7 +38,7 @@ pub struct BadField {
     pub description: String,
 }
 
-/// What the notifier said when it refused.
+/// The notifier's refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The gRPC status code.
@@ -127,7 +127,7 @@ pub enum WatchError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Final,
-    Again { retry_after: Option<Duration> },
+    Retry { retry_after: Option<Duration> },
 }
 
 /// One attempt that failed.
@@ -177,7 +177,7 @@ impl Failure {
 
     pub(super) fn from_refusal(refusal: PublishRefusal) -> Self {
         let code = Code::from_i32(refusal.code);
-        // A negative duration is nonsense from the other side: no hint then.
+        // A negative duration is invalid: no hint then.
         let retry_after = refusal.retry_after.and_then(|d| Duration::try_from(d).ok());
         Self {
             kind: kind(code, &refusal.reason, retry_after, false),
@@ -198,7 +198,7 @@ impl Failure {
     /// An answer that the contract does not know, or none where one was due.
     pub(super) fn broken(message: &str) -> Self {
         Self {
-            kind: Kind::Again { retry_after: None },
+            kind: Kind::Retry { retry_after: None },
             code: Code::Unavailable,
             reason: String::new(),
             message: message.to_owned(),
@@ -258,10 +258,10 @@ impl Failure {
 }
 
 fn kind(code: Code, reason: &str, retry_after: Option<Duration>, broken: bool) -> Kind {
-    let hopeless = Reason::ALL
+    let permanent = Reason::ALL
         .iter()
         .any(|known| known.name() == reason && known.advice() == Advice::Never);
-    let passing = matches!(
+    let transient = matches!(
         code,
         Code::Unavailable
             | Code::ResourceExhausted
@@ -270,11 +270,11 @@ fn kind(code: Code, reason: &str, retry_after: Option<Duration>, broken: bool) -
             | Code::Cancelled
             | Code::Unknown
     );
-    // Said in the middle of a stream: the credential may have a fresh one by now. If
-    // it has not, the next attempt is refused for good.
+    // In the middle of a stream: the credential may have a fresh token by now. If it
+    // has not, the next attempt is refused for good.
     let fresh_token = reason == Reason::TokenExpired.name();
-    if broken || fresh_token || (passing && !hopeless) {
-        Kind::Again { retry_after }
+    if broken || fresh_token || (transient && !permanent) {
+        Kind::Retry { retry_after }
     } else {
         Kind::Final
     }

@@ -151,7 +151,7 @@ pub fn custom(name: impl Into<String>, data_json: impl Into<String>) -> Event {
 }
 
 /// Why a job failed: a stable code in lower snake case for programs, a sentence
-/// for the person who asked.
+/// for the person who requested the work.
 pub fn failure(code: impl Into<String>, message: impl Into<String>) -> Failure {
     Failure {
         code: code.into(),

@@ -34,8 +34,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Pipeline {
     inbox: mpsc::Sender<Entry>,
-    slots: Arc<Semaphore>,
-    patience: Duration,
+    permits: Arc<Semaphore>,
+    deadline: Duration,
     task: JoinHandle<()>,
 }
 
@@ -60,13 +60,13 @@ struct Entry {
     deadline: Instant,
     attempts: u32,
     reply: oneshot::Sender<Result<Published, PublishError>>,
-    // Given back when the entry is answered: this bounds everything here.
-    _slot: OwnedSemaphorePermit,
+    // Released when the entry is answered: this bounds everything here.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Entry {
     fn answer(self, answer: Result<Published, PublishError>) {
-        // The caller may have lost interest.
+        // The caller may have dropped its `Answer`.
         let _ = self.reply.send(answer);
     }
 }
@@ -74,9 +74,9 @@ impl Entry {
 impl Pipeline {
     pub(super) fn start(publisher: Publisher) -> Self {
         let in_flight = publisher.config.in_flight;
-        // As many places as there are slots: sending never waits.
+        // Its capacity is the number of permits: sending never waits.
         let (inbox, calls) = mpsc::channel(in_flight);
-        let patience = publisher.config.deadline;
+        let deadline = publisher.config.deadline;
         let driver = Driver {
             backoff: publisher.backoff.clone(),
             publisher,
@@ -85,27 +85,28 @@ impl Pipeline {
         };
         Self {
             inbox,
-            slots: Arc::new(Semaphore::new(in_flight)),
-            patience,
+            permits: Arc::new(Semaphore::new(in_flight)),
+            deadline,
             task: tokio::spawn(driver.run()),
         }
     }
 
-    /// Puts a publish in line and returns its answer to come. Waits while as many
-    /// are unanswered as may be: that is the backpressure.
+    /// Queues a publish and returns its future answer. Waits while
+    /// [`PublisherConfig::in_flight`](super::PublisherConfig::in_flight) publishes are
+    /// unanswered: that is the backpressure.
     ///
     /// # Errors
     /// [`PublishError::Closed`] if the pipeline's task has ended.
     pub async fn publish(&self, publish: Publish) -> Result<Answer, PublishError> {
-        let slots = Arc::clone(&self.slots);
-        let slot = slots.acquire_owned().await;
+        let permits = Arc::clone(&self.permits);
+        let permit = permits.acquire_owned().await;
         let (reply, answer) = oneshot::channel();
         let entry = Entry {
             publish,
-            deadline: Instant::now() + self.patience,
+            deadline: Instant::now() + self.deadline,
             attempts: 0,
             reply,
-            _slot: slot.map_err(|_| PublishError::Closed)?,
+            _permit: permit.map_err(|_| PublishError::Closed)?,
         };
         self.inbox
             .try_send(entry)
@@ -123,9 +124,9 @@ impl Pipeline {
 
 /// Why a stream ended.
 enum End {
-    /// Nothing is unanswered and nobody can call any more.
+    /// Nothing is unanswered and no caller is left.
     Done,
-    /// It broke, or was refused, or is to pause.
+    /// It broke, was refused, or has to pause.
     Failed(Failure),
 }
 
@@ -140,7 +141,7 @@ struct Driver {
 impl Driver {
     async fn run(mut self) {
         loop {
-            // No stream is opened before there is something to say.
+            // No stream is opened before there is something to send.
             if self.unanswered.is_empty() {
                 let Some(entry) = self.calls.recv().await else {
                     return;
@@ -157,7 +158,7 @@ impl Driver {
                         entry.answer(Err(failure.clone().into_final()));
                     }
                 }
-                Kind::Again { retry_after } => {
+                Kind::Retry { retry_after } => {
                     let pause = self.backoff.next_pause_after(retry_after);
                     let resume = Instant::now() + pause;
                     self.give_up_before(resume, &failure);
@@ -187,7 +188,7 @@ impl Driver {
     /// One stream from its opening to its end.
     async fn stream(&mut self) -> End {
         let timeout = self.publisher.config.attempt_timeout;
-        // As many places as there are slots: sending never waits.
+        // Its capacity is the number of permits: sending never waits.
         let (requests, outgoing) = mpsc::channel(self.publisher.config.in_flight);
         for entry in &mut self.unanswered {
             send(&requests, entry);
@@ -207,11 +208,11 @@ impl Driver {
             ));
         let mut overloaded: Option<(Failure, VecDeque<Entry>)> = None;
         let mut open = true;
-        let mut heard = Instant::now();
+        let mut last_answer = Instant::now();
         loop {
             if self.unanswered.is_empty() {
-                if let Some((failure, again)) = overloaded {
-                    self.unanswered = again;
+                if let Some((failure, retries)) = overloaded {
+                    self.unanswered = retries;
                     return End::Failed(failure);
                 }
                 if !open {
@@ -222,7 +223,7 @@ impl Driver {
                 entry = self.calls.recv(), if open && overloaded.is_none() => match entry {
                     Some(mut entry) => {
                         if self.unanswered.is_empty() {
-                            heard = Instant::now();
+                            last_answer = Instant::now();
                         }
                         send(&requests, &mut entry);
                         self.unanswered.push_back(entry);
@@ -232,8 +233,8 @@ impl Driver {
                 answer = answers.next() => {
                     let (entry, answer) = match (answer, self.unanswered.pop_front()) {
                         (Ok(answer), Some(entry)) => (entry, answer),
-                        // A stream may end while nothing is asked of it; an answer
-                        // to nothing ends it here.
+                        // A stream may end while it is idle; an answer without a
+                        // request ends it here.
                         (_, None) => {
                             let failure = Failure::broken("the stream ended while it was idle");
                             return self.broken(failure, overloaded);
@@ -243,12 +244,12 @@ impl Driver {
                             return self.broken(failure, overloaded);
                         }
                     };
-                    heard = Instant::now();
+                    last_answer = Instant::now();
                     if let Some((failure, entry)) = self.settle(entry, answer) {
                         overloaded.get_or_insert_with(|| (failure, VecDeque::new())).1.push_back(entry);
                     }
                 }
-                () = tokio::time::sleep_until(heard + timeout), if !self.unanswered.is_empty() => {
+                () = tokio::time::sleep_until(last_answer + timeout), if !self.unanswered.is_empty() => {
                     return self.broken(Failure::timed_out(timeout), overloaded);
                 }
             }
@@ -264,7 +265,7 @@ impl Driver {
                 return None;
             }
             Some(Wire::Refused(refusal)) => Failure::from_refusal(refusal),
-            None => Failure::broken("an answer of a kind that this client does not know"),
+            None => Failure::broken("an answer of a kind that this client does not support"),
         };
         if failure.kind == Kind::Final {
             entry.answer(Err(failure.into_final()));
@@ -273,11 +274,11 @@ impl Driver {
         Some((failure, entry))
     }
 
-    /// The stream broke: what was refused as overloaded was asked before the rest.
+    /// The stream broke: what was refused as overloaded was sent before the rest.
     fn broken(&mut self, failure: Failure, overloaded: Option<(Failure, VecDeque<Entry>)>) -> End {
-        if let Some((_, mut again)) = overloaded {
-            again.append(&mut self.unanswered);
-            self.unanswered = again;
+        if let Some((_, mut retries)) = overloaded {
+            retries.append(&mut self.unanswered);
+            self.unanswered = retries;
         }
         End::Failed(failure)
     }
@@ -288,8 +289,8 @@ fn send(requests: &mpsc::Sender<PublishStreamRequest>, entry: &mut Entry) {
     let message = PublishStreamRequest {
         publish: Some(entry.publish.request().clone()),
     };
-    // Full cannot be: there are as many places as slots. Closed can: the stream is
-    // broken then, which its answers tell too, and the entry is sent again.
+    // It cannot be full: its capacity is the number of permits. It can be closed: the
+    // stream is broken then, so its answers end too, and the entry is sent again.
     let _ = requests.try_send(message);
 }
 

@@ -1,9 +1,9 @@
-//! What became of events on people's devices, as a stream that comes back.
+//! The receipts of events, as a stream that reconnects.
 //!
 //! What always holds: as long as the notifier remembers an event, the newest state
-//! of each device is heard; a lost connection is made again, and then everything
-//! known is told once more. So news are to be taken as "at least so far": a
-//! receipt may come twice, never with a lower state that is newer.
+//! of each device is received; a lost connection is opened again, and then the whole
+//! snapshot is sent again. So read an update as "at least so far": a receipt may
+//! come twice, never with a lower state that is newer.
 
 use std::{
     pin::Pin,
@@ -20,29 +20,28 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    limits::RECEIPTS_PER_PART,
+    limits::RECEIPTS_PER_CHUNK,
     v1::{
         EventIds, Receipt, WatchReceiptsRequest, WatchReceiptsResponse,
         watch_receipts_request::Subject,
     },
 };
 
-/// News that wait for the caller. Who reads no further is cut off by the notifier
-/// after a while, and hears everything known once it reads again.
-const NEWS: usize = 4;
+/// Updates that wait for the caller. One who stops reading is cut off by the notifier
+/// after a while, and receives a new snapshot once it reads again.
+const QUEUED_UPDATES: usize = 4;
 
-/// Whose receipts.
+/// The events to watch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReceiptsOf(Subject);
+pub struct ReceiptSubject(Subject);
 
-impl ReceiptsOf {
-    /// Of every event of a job of this service, also of those to come.
+impl ReceiptSubject {
+    /// Every event of a job of this service, also those to come.
     pub fn job(id: impl Into<String>) -> Self {
         Self(Subject::JobId(id.into()))
     }
 
-    /// Of 1 to 100 events of this service, by the ids that
-    /// [`Published`](super::Published) gave.
+    /// 1 to 100 events of this service, by their [`Published`](super::Published) ids.
     pub fn events<I>(ids: I) -> Self
     where
         I: IntoIterator,
@@ -55,31 +54,31 @@ impl ReceiptsOf {
 
 /// Some receipts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReceiptNews {
+pub struct ReceiptUpdate {
     /// In the order in which they came.
     pub receipts: Vec<Receipt>,
-    /// Events of which nothing will be heard: too old, of another service, or
+    /// Events of which no receipts will follow: too old, of another service, or
     /// never published. Events published before a restart of the notifier are too
     /// old after it.
     pub unknown_event_ids: Vec<String>,
-    /// A part of what was known when the connection was made, and perhaps told
-    /// before.
+    /// True for a chunk of the snapshot that each connection begins with; it may
+    /// repeat earlier receipts.
     pub snapshot: bool,
 }
 
-impl ReceiptNews {
-    /// Whether all that was known is told with this; it may hold nothing more.
+impl ReceiptUpdate {
+    /// Whether this is the last chunk of a snapshot; it may be empty.
     pub fn ends_snapshot(&self) -> bool {
-        self.snapshot && self.receipts.len() < RECEIPTS_PER_PART
+        self.snapshot && self.receipts.len() < RECEIPTS_PER_CHUNK
     }
 }
 
-/// Receipts as they come. It ends after an error; dropping it ends the watch.
+/// A stream of updates. It ends after an error; dropping it ends the watch.
 #[derive(Debug)]
-pub struct Receipts(ReceiverStream<Result<ReceiptNews, WatchError>>);
+pub struct Receipts(ReceiverStream<Result<ReceiptUpdate, WatchError>>);
 
 impl Stream for Receipts {
-    type Item = Result<ReceiptNews, WatchError>;
+    type Item = Result<ReceiptUpdate, WatchError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Pin::new(&mut self.0).poll_next(cx)
@@ -87,8 +86,8 @@ impl Stream for Receipts {
 }
 
 impl Publisher {
-    /// Watches receipts: what is known, and then every change, until the stream is
-    /// dropped. A connection that is lost, or refused for now, is made again after
+    /// Watches receipts: a snapshot, and then every change, until the stream is
+    /// dropped. A connection that is lost, or refused for now, is opened again after
     /// a pause, for as long as it takes.
     ///
     /// An error of the stream is its last item: each variant of [`WatchError`] says
@@ -96,12 +95,12 @@ impl Publisher {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn watch_receipts(&self, of: ReceiptsOf) -> Receipts {
-        let (to_caller, news) = mpsc::channel(NEWS);
+    pub fn watch_receipts(&self, subject: ReceiptSubject) -> Receipts {
+        let (to_caller, updates) = mpsc::channel(QUEUED_UPDATES);
         let watch = Watch {
             backoff: self.backoff.clone(),
             publisher: self.clone(),
-            of,
+            subject,
             to_caller: to_caller.clone(),
         };
         tokio::spawn(async move {
@@ -110,14 +109,14 @@ impl Publisher {
                 () = watch.run() => {}
             }
         });
-        Receipts(ReceiverStream::new(news))
+        Receipts(ReceiverStream::new(updates))
     }
 }
 
 struct Watch {
     publisher: Publisher,
-    of: ReceiptsOf,
-    to_caller: mpsc::Sender<Result<ReceiptNews, WatchError>>,
+    subject: ReceiptSubject,
+    to_caller: mpsc::Sender<Result<ReceiptUpdate, WatchError>>,
     backoff: Backoff,
 }
 
@@ -125,7 +124,7 @@ impl Watch {
     async fn run(mut self) {
         loop {
             let failure = match self.connect().await {
-                Ok(responses) => self.tell(responses).await,
+                Ok(responses) => self.forward(responses).await,
                 Err(failure) => failure,
             };
             match failure.kind {
@@ -133,7 +132,7 @@ impl Watch {
                     let _ = self.to_caller.send(Err(failure.into_watch_error())).await;
                     return;
                 }
-                Kind::Again { retry_after } => {
+                Kind::Retry { retry_after } => {
                     let pause = self.backoff.next_pause_after(retry_after);
                     tracing::warn!(?pause, error = %failure.message, "watching receipts again");
                     tokio::time::sleep(pause).await;
@@ -146,7 +145,7 @@ impl Watch {
         let limit = self.publisher.config.attempt_timeout;
         let mut client = self.publisher.client.clone();
         let attempt = async {
-            let subject = Some(self.of.0.clone());
+            let subject = Some(self.subject.0.clone());
             let request = WatchReceiptsRequest { subject };
             let request = self.publisher.authorized(request).await?;
             let responses = client.watch_receipts(request).await;
@@ -158,8 +157,8 @@ impl Watch {
             .into_inner())
     }
 
-    /// Hands on what comes; says why it ended.
-    async fn tell(&mut self, mut responses: Streaming<WatchReceiptsResponse>) -> Failure {
+    /// Forwards updates until the watch ends; returns why it ended.
+    async fn forward(&mut self, mut responses: Streaming<WatchReceiptsResponse>) -> Failure {
         loop {
             let response = match responses.message().await {
                 Ok(Some(response)) => response,
@@ -167,13 +166,13 @@ impl Watch {
                 Err(status) => return Failure::from_status(&status),
             };
             self.backoff.reset();
-            let news = ReceiptNews {
+            let update = ReceiptUpdate {
                 receipts: response.receipts,
                 unknown_event_ids: response.unknown_event_ids,
                 snapshot: response.snapshot,
             };
             // Once the caller has gone, the whole watch is dropped.
-            let _ = self.to_caller.send(Ok(news)).await;
+            let _ = self.to_caller.send(Ok(update)).await;
         }
     }
 }

@@ -71,8 +71,8 @@ impl Publish {
         self
     }
 
-    /// The job has a lease from here on, 1 s to 24 h: if nothing of it is heard
-    /// for so long, the notifier publishes its failure, with the code `stalled`.
+    /// The job has a lease from here on, 1 s to 24 h: if it has no event
+    /// within this time, the notifier publishes its failure, with the code `stalled`.
     /// Needs [`job`](Self::job), and a stored event that does not end the job.
     #[must_use]
     pub fn lease(mut self, lasts: Duration) -> Self {

@@ -1,4 +1,4 @@
-//! The publisher against a notifier that misbehaves as told.
+//! The publisher against a fake notifier that misbehaves by script.
 
 mod receipts;
 
@@ -310,7 +310,7 @@ async fn a_refused_publish_does_not_end_a_pipeline_and_an_overloaded_one_comes_a
 }
 
 #[tokio::test]
-async fn a_token_that_expires_under_a_pipeline_is_made_anew() {
+async fn a_token_that_expires_under_a_pipeline_is_replaced() {
     let expired = Status::with_error_details(
         Code::Unauthenticated,
         "expired",
@@ -323,7 +323,7 @@ async fn a_token_that_expires_under_a_pipeline_is_made_anew() {
     let answer = pipeline.publish(hello(0)).await.unwrap();
     assert!(answer.await.unwrap().duplicate);
     assert_eq!(fake.keys().len(), 2);
-    // One that is not made anew is refused, and then there is an end.
+    // One that is not replaced is refused for good.
     let refused = Status::unauthenticated("who");
     fake.acts
         .lock()

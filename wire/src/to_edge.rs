@@ -48,7 +48,7 @@ pub fn encode_to_edge(message: ToEdge) -> HubMessage {
             stream: stream.to_string(),
             head,
         }),
-        ToEdge::ReceiptsAcked { session } => Body::ReceiptsHeard(v1::ReceiptsHeard { session }),
+        ToEdge::ReceiptsAcked { session } => Body::ReceiptsAcked(v1::ReceiptsAcked { session }),
         ToEdge::PresenceSnapshot { session, presence } => {
             Body::Presence(encode_presence(session, &presence))
         }
@@ -97,7 +97,7 @@ pub fn decode_to_edge(message: HubMessage) -> Result<Option<ToEdge>, DecodeError
             stream: behind.stream.into(),
             head: behind.head,
         },
-        Body::ReceiptsHeard(acked) => ToEdge::ReceiptsAcked {
+        Body::ReceiptsAcked(acked) => ToEdge::ReceiptsAcked {
             session: acked.session,
         },
         Body::Presence(presence) => match presence.session {
@@ -119,14 +119,14 @@ fn encode_joined(session: u64, joined: Joined) -> v1::StreamJoined {
         head: joined.head,
         gap: joined.gap.map(encode_gap),
         latest: joined.latest.into_iter().map(encode_ephemeral).collect(),
-        asked: joined.requested_from.map(encode_position),
+        requested_from: joined.requested_from.map(encode_position),
     }
 }
 
 fn decode_joined(joined: v1::StreamJoined) -> Result<Joined, DecodeError> {
     Ok(Joined {
         stream: joined.stream.into(),
-        requested_from: joined.asked.map(decode_position),
+        requested_from: joined.requested_from.map(decode_position),
         at: required_position("joined.at", joined.at)?,
         head: joined.head,
         gap: joined.gap.map(decode_gap).transpose()?,
@@ -142,7 +142,7 @@ fn encode_page(page: Page) -> v1::Page {
         head: page.head,
         gap: page.gap.map(encode_gap),
         latest: page.latest.into_iter().map(encode_ephemeral).collect(),
-        asked: Some(encode_position(page.requested_from)),
+        requested_from: Some(encode_position(page.requested_from)),
     }
 }
 
@@ -150,7 +150,7 @@ fn decode_page(page: v1::Page) -> Result<Page, DecodeError> {
     Ok(Page {
         session: page.session,
         stream: page.stream.into(),
-        requested_from: required_position("page.asked", page.asked)?,
+        requested_from: required_position("page.requested_from", page.requested_from)?,
         events: page.events.into_iter().map(decode_stored).collect(),
         head: page.head,
         gap: page.gap.map(decode_gap).transpose()?,

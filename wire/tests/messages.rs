@@ -360,7 +360,7 @@ fn what_a_hub_may_not_send_is_named() {
     use hub_message::Body;
 
     let gap = |reason, to| v1::Page {
-        asked: Some(v1::Position::default()),
+        requested_from: Some(v1::Position::default()),
         gap: Some(v1::Gap {
             reason,
             to,
@@ -371,7 +371,7 @@ fn what_a_hub_may_not_send_is_named() {
     let table = [
         ("joined.at", Body::Joined(v1::StreamJoined::default())),
         ("live.event", Body::Live(v1::Live::default())),
-        ("page.asked", Body::Page(v1::Page::default())),
+        ("page.requested_from", Body::Page(v1::Page::default())),
         (
             "gap.reason",
             Body::Page(gap(0, Some(v1::Position::default()))),

@@ -110,7 +110,7 @@ impl Attached {
             v1::StreamJoined {
                 session: open.session,
                 stream: interest.stream,
-                asked: interest.from,
+                requested_from: interest.from,
                 head: at.offset,
                 at: Some(at),
                 ..Default::default()

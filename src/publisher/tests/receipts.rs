@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::{
-    publisher::{ReceiptNews, Receipts, ReceiptsOf, WatchError},
+    publisher::{ReceiptSubject, ReceiptUpdate, Receipts, WatchError},
     v1::{EventIds, Receipt, ReceiptState, watch_receipts_request::Subject},
 };
 
-/// What the fake does with the next watch; with none left it says nothing more.
+/// What the fake does with the next watch; with none left it stays silent.
 pub(super) enum Script {
     Refuse(Status),
-    /// Tell this, and end.
-    Tell(Vec<Result<WatchReceiptsResponse, Status>>),
-    /// Tell this as it comes.
+    /// Send this, and end.
+    Send(Vec<Result<WatchReceiptsResponse, Status>>),
+    /// Send this as it comes.
     Fed(mpsc::Receiver<Result<WatchReceiptsResponse, Status>>),
 }
 
@@ -20,8 +20,8 @@ type Answer = Pin<Box<dyn Stream<Item = Result<WatchReceiptsResponse, Status>> +
 pub(super) fn answer(script: Option<Script>) -> Result<Response<Answer>, Status> {
     Ok(Response::new(match script {
         Some(Script::Refuse(status)) => return Err(status),
-        Some(Script::Tell(told)) => Box::pin(tokio_stream::iter(told)),
-        Some(Script::Fed(told)) => Box::pin(ReceiverStream::new(told)),
+        Some(Script::Send(responses)) => Box::pin(tokio_stream::iter(responses)),
+        Some(Script::Fed(responses)) => Box::pin(ReceiverStream::new(responses)),
         None => Box::pin(tokio_stream::pending()),
     }))
 }
@@ -29,11 +29,11 @@ pub(super) fn answer(script: Option<Script>) -> Result<Response<Answer>, Status>
 fn known(device: &str) -> WatchReceiptsResponse {
     WatchReceiptsResponse {
         snapshot: true,
-        ..heard(device)
+        ..changed(device)
     }
 }
 
-fn heard(device: &str) -> WatchReceiptsResponse {
+fn changed(device: &str) -> WatchReceiptsResponse {
     let receipt = Receipt {
         device: device.into(),
         state: ReceiptState::Read.into(),
@@ -46,9 +46,9 @@ fn heard(device: &str) -> WatchReceiptsResponse {
 }
 
 async fn next(receipts: &mut Receipts) -> (String, bool) {
-    let ReceiptNews {
+    let ReceiptUpdate {
         receipts, snapshot, ..
-    } = receipts.next().await.expect("goes on").expect("news");
+    } = receipts.next().await.expect("goes on").expect("an update");
     (receipts[0].device.clone(), snapshot)
 }
 
@@ -67,15 +67,15 @@ async fn a_watch_that_is_lost_or_refused_for_now_comes_back_and_says_so() {
     );
     fake.watches.lock().unwrap().extend([
         Script::Refuse(Status::unavailable("not ready")),
-        Script::Tell(vec![Ok(known("a")), Ok(heard("b"))]),
+        Script::Send(vec![Ok(known("a")), Ok(changed("b"))]),
         Script::Refuse(overloaded(Duration::from_millis(40))),
-        Script::Tell(vec![Ok(known("c")), Err(Status::unavailable("drains"))]),
-        Script::Tell(vec![Ok(known("d")), Err(expired)]),
-        Script::Tell(vec![Ok(known("e"))]),
+        Script::Send(vec![Ok(known("c")), Err(Status::unavailable("drains"))]),
+        Script::Send(vec![Ok(known("d")), Err(expired)]),
+        Script::Send(vec![Ok(known("e"))]),
     ]);
     let (address, _server) = fake.serve().await;
     let start = std::time::Instant::now();
-    let mut receipts = publisher(address).watch_receipts(ReceiptsOf::job("j1"));
+    let mut receipts = publisher(address).watch_receipts(ReceiptSubject::job("j1"));
     for (device, snapshot) in [
         ("a", true),
         ("b", false),
@@ -108,14 +108,14 @@ async fn a_watch_that_can_never_work_ends_with_the_reason() {
     let invalid = Status::with_error_details(Code::InvalidArgument, "bad", details);
     fake.watches.lock().unwrap().extend([
         Script::Refuse(invalid),
-        Script::Tell(vec![Err(Status::unauthenticated("who"))]),
+        Script::Send(vec![Err(Status::unauthenticated("who"))]),
         Script::Refuse(Status::permission_denied("an edge")),
     ]);
     let (address, _server) = fake.serve().await;
     let publisher = publisher(address);
     let mut errors = Vec::new();
     for _ in 0..3 {
-        let mut receipts = publisher.watch_receipts(ReceiptsOf::events(["x", "y"]));
+        let mut receipts = publisher.watch_receipts(ReceiptSubject::events(["x", "y"]));
         errors.push(
             receipts
                 .next()
@@ -151,7 +151,7 @@ async fn a_dropped_watch_ends_at_the_notifier() {
         .unwrap()
         .push_back(Script::Fed(outgoing));
     let (address, _server) = fake.serve().await;
-    let mut receipts = publisher(address).watch_receipts(ReceiptsOf::job("j1"));
+    let mut receipts = publisher(address).watch_receipts(ReceiptSubject::job("j1"));
     assert_eq!(next(&mut receipts).await, ("a".to_owned(), true));
     drop(receipts);
     // The notifier's side of the call is dropped, and with it this.

@@ -13,7 +13,7 @@ import { WebSocketServer } from "ws";
 import { FakeWorks } from "./fake-works.mjs";
 
 const WEB = new URL("../../edge/web/", import.meta.url);
-const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".jpg": "image/jpeg", ".wav": "audio/wav" };
+const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".jpg": "image/jpeg", ".wav": "audio/wav" };
 const CSP =
   "default-src 'self'; connect-src 'self' ws: wss: http: https:; img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /** Events that a log keeps. */
@@ -35,6 +35,15 @@ export function packPosition(epoch, offset, check = offset === 0 ? 0 : 7) {
 function unpackPosition(text) {
   const packed = Buffer.from(text, "base64url");
   return { epoch: Number(packed.readBigUInt64BE(0)), offset: Number(packed.readBigUInt64BE(8)) };
+}
+
+/** The file below `WEB` that an edge serves at a path. */
+function fileName(pathname) {
+  if (pathname === "/") return "dashboard/dashboard.html";
+  const [, folder, name] = /^\/(\w+)\/(.*)$/.exec(pathname) ?? [];
+  if (folder === "js") return `client/dist/${name}`;
+  if (folder === "belfry") return `client/src/${name}`;
+  return folder === "web" && name.includes("/") ? name : `dashboard/${name}`;
 }
 
 function listen(server) {
@@ -306,7 +315,7 @@ export class FakeEdge {
     if (pathname === "/dev/token") return this.#token(request, response);
     const own = this.pages.get(pathname);
     if (own) return response.writeHead(200, { "Content-Type": own.type }).end(own.text);
-    const name = pathname === "/" ? "dashboard.html" : pathname.replace(/^\/(web|belfry)\//, "");
+    const name = fileName(pathname);
     try {
       const bytes = await readFile(new URL(name, WEB));
       response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(bytes);
@@ -330,7 +339,7 @@ export class FakeEdge {
     response.setHeader("Access-Control-Allow-Methods", "GET, POST, DELETE");
     if (request.method === "OPTIONS") return response.writeHead(204).end();
     if (request.url.startsWith("/files/")) {
-      return response.writeHead(200, { "Content-Type": "image/jpeg" }).end(await readFile(new URL("sample.jpg", WEB)));
+      return response.writeHead(200, { "Content-Type": "image/jpeg" }).end(await readFile(new URL("dashboard/sample.jpg", WEB)));
     }
     const body = await bodyOf(request);
     if (this.works.answer(request, body, (status, value) => json(response, status, value), response)) return;

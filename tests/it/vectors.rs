@@ -147,7 +147,7 @@ fn the_reference_client_passes_the_backoff() {
 
 /// `const DONE = new Set(["a", "b"]);` of the browser's `jobs.js`.
 fn completing_events_of_the_browser() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/web/jobs.js");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/web/client/src/jobs.js");
     let text = fs::read_to_string(path).expect("the browser's jobs");
     let list = text.split("const DONE = new Set(").nth(1);
     let list = list.and_then(|rest| rest.split(')').next());

@@ -2,7 +2,7 @@
 
 use hyper::header::HeaderValue;
 
-/// File name and bytes of everything in `web/`.
+/// Path below `web/` and bytes of every file that is served.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// An embedded file.
@@ -13,18 +13,23 @@ pub(super) struct File {
     pub content_type: &'static str,
 }
 
-/// The file at a path: `/` is the dashboard, `/web/<name>` the others.
+/// The file at a path: `/` is the dashboard, `/js/<name>` a script of the client's
+/// package, `/web/<path>` any other; the dashboard's also without their folder.
 pub(super) fn find(path: &str) -> Option<File> {
-    let name = match path {
-        "/" => "dashboard.html",
-        _ => path.strip_prefix("/web/")?,
+    let known = |name: &str| FILES.iter().find(|(known, _)| *known == name);
+    let (name, bytes) = if path == "/" {
+        known("dashboard/dashboard.html")?
+    } else if let Some(name) = path.strip_prefix("/js/") {
+        known(&format!("client/dist/{name}"))?
+    } else {
+        let name = path.strip_prefix("/web/")?;
+        known(name).or_else(|| known(&format!("dashboard/{name}")))?
     };
-    let (_, bytes) = FILES.iter().find(|(known, _)| *known == name)?;
     let content_type = match name.rsplit_once('.')?.1 {
         "css" => "text/css; charset=utf-8",
         "html" => "text/html; charset=utf-8",
         "jpg" => "image/jpeg",
-        "js" => "text/javascript; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
         "png" => "image/png",
         "svg" => "image/svg+xml",
         "wav" => "audio/wav",
@@ -64,6 +69,9 @@ mod tests {
             "/web",
             "/dashboard",
             "/web/.js",
+            "/js/",
+            "/js/../src/limits.js",
+            "/web/client/build.mjs",
         ] {
             assert!(find(path).is_none(), "{path}");
         }

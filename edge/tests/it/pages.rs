@@ -18,7 +18,10 @@ fn post(world: &World, headers: &[&str], body: &str) -> String {
 async fn pages_come_with_a_policy_and_are_not_sniffed() {
     let world =
         World::start(|config| config.processors_url = Some("http://127.0.0.1:9".into())).await;
-    let script = world.get("/web/reasons.js").await.to_ascii_lowercase();
+    let script = world
+        .get("/web/client/src/reasons.js")
+        .await
+        .to_ascii_lowercase();
     assert!(script.starts_with("http/1.1 200"), "{script:.200}");
     assert!(script.contains("content-type: text/javascript; charset=utf-8\r\n"));
     assert!(script.contains("x-content-type-options: nosniff\r\n"));

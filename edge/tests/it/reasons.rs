@@ -93,12 +93,12 @@ fn the_browsers_client_has_the_table_of_reasons() {
         .unwrap();
     }
     file.push_str("];\n");
-    compare("web/reasons.js", &file);
+    compare("web/client/src/reasons.js", &file);
 }
 
 #[test]
 fn the_browsers_client_has_the_edges_limits() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/limits.js");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/client/src/limits.js");
     let script = fs::read_to_string(path).unwrap().replace('_', "");
     for (name, limit) in [
         ("MAXQUEUES", MAX_QUEUES),
@@ -106,7 +106,10 @@ fn the_browsers_client_has_the_edges_limits() {
         ("MAXFIRSTFRAMEBYTES", MAX_FIRST_MESSAGE_BYTES),
     ] {
         let line = format!("export const {name} = {limit};");
-        assert!(script.contains(&line), "web/limits.js lacks `{line}`");
+        assert!(
+            script.contains(&line),
+            "web/client/src/limits.js lacks `{line}`"
+        );
     }
 }
 

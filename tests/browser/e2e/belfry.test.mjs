@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { startBelfry } from "./binary.mjs";
 import { notReloaded, openBrowser, rowWithPicture, shoot, state, until } from "./page.mjs";
 
-const SAMPLE = fileURLToPath(new URL("../../../edge/web/sample.jpg", import.meta.url));
+const SAMPLE = fileURLToPath(new URL("../../../edge/web/dashboard/sample.jpg", import.meta.url));
 
 let belfry;
 let chromium;

@@ -1,9 +1,9 @@
-// Speaks sample.wav with espeak-ng into edge/web. Run by hand after a change of the sentence.
+// Speaks sample.wav with espeak-ng into edge/web/dashboard. Run by hand after a change of the sentence.
 // 16 kHz, mono: what engines want, and a third less than what espeak-ng writes.
 
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { SAMPLE_SPEECH } from "../../../edge/web/dashboard-samples.js";
+import { SAMPLE_SPEECH } from "../../../edge/web/dashboard/dashboard-samples.js";
 
 const RATE = 16_000;
 const HEADER = 44;
@@ -25,4 +25,4 @@ for (let n = 0; n < length; n += 1) {
   const next = low + 1 < samples ? spoken.readInt16LE(HEADER + (low + 1) * 2) : here;
   wav.writeInt16LE(Math.round(here + (next - here) * (at - low)), HEADER + n * 2);
 }
-writeFileSync(new URL("../../../edge/web/sample.wav", import.meta.url), wav);
+writeFileSync(new URL("../../../edge/web/dashboard/sample.wav", import.meta.url), wav);

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Positions } from "../../../edge/web/positions.js";
-import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { Positions } from "../../../edge/web/client/src/positions.js";
+import { DashboardWebSocketClient } from "../../../edge/web/client/src/websocket-client.js";
 import { packPosition } from "../fake-edge.mjs";
 import { FakeWorld, settle } from "./world.mjs";
 

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { announcementFor, subjectName } from "../../../edge/web/dashboard-announcements.js";
-import { Jobs, mayFollow } from "../../../edge/web/jobs.js";
+import { announcementFor, subjectName } from "../../../edge/web/dashboard/dashboard-announcements.js";
+import { Jobs, mayFollow } from "../../../edge/web/client/src/jobs.js";
 
 const started = { type: "image_processing_started", jobId: "j" };
 const done = { type: "image_processed", jobId: "j" };

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Presence } from "../../../edge/web/presence.js";
-import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { Presence } from "../../../edge/web/client/src/presence.js";
+import { DashboardWebSocketClient } from "../../../edge/web/client/src/websocket-client.js";
 import { packPosition } from "../fake-edge.mjs";
 import { FakeWorld, settle } from "./world.mjs";
 

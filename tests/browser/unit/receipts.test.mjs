@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Receipts } from "../../../edge/web/receipts.js";
-import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { Receipts } from "../../../edge/web/client/src/receipts.js";
+import { DashboardWebSocketClient } from "../../../edge/web/client/src/websocket-client.js";
 import { packPosition } from "../fake-edge.mjs";
 import { FakeWorld, settle } from "./world.mjs";
 

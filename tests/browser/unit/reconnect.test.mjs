@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { closePolicy } from "../../../edge/web/close-policy.js";
-import { PageLifecycle } from "../../../edge/web/page-lifecycle.js";
-import { TokenSource } from "../../../edge/web/token-source.js";
-import { DashboardWebSocketClient } from "../../../edge/web/websocket-client.js";
+import { closePolicy } from "../../../edge/web/client/src/close-policy.js";
+import { PageLifecycle } from "../../../edge/web/client/src/page-lifecycle.js";
+import { TokenSource } from "../../../edge/web/client/src/token-source.js";
+import { DashboardWebSocketClient } from "../../../edge/web/client/src/websocket-client.js";
 import { packPosition } from "../fake-edge.mjs";
 import { FakeWorld, settle } from "./world.mjs";
 

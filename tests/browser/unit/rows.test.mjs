@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { codeOf, duration, mayBecome, merged, statusName, failureText, webUrl } from "../../../edge/web/dashboard-row.js";
-import { SAMPLE_REPORT, SAMPLE_SPEECH } from "../../../edge/web/dashboard-samples.js";
-import { clock, languageName } from "../../../edge/web/dashboard-transcriptions.js";
-import { announcementFor } from "../../../edge/web/dashboard-announcements.js";
+import { codeOf, duration, mayBecome, merged, statusName, failureText, webUrl } from "../../../edge/web/dashboard/dashboard-row.js";
+import { SAMPLE_REPORT, SAMPLE_SPEECH } from "../../../edge/web/dashboard/dashboard-samples.js";
+import { clock, languageName } from "../../../edge/web/dashboard/dashboard-transcriptions.js";
+import { announcementFor } from "../../../edge/web/dashboard/dashboard-announcements.js";
 import { readFile } from "node:fs/promises";
 
 test("a row that is ready stays ready, one that failed may only become ready", () => {
@@ -55,7 +55,7 @@ test("only http links are links", () => {
 });
 
 test("the samples are what the page says of them", async () => {
-  const wav = await readFile(new URL("../../../edge/web/sample.wav", import.meta.url));
+  const wav = await readFile(new URL("../../../edge/web/dashboard/sample.wav", import.meta.url));
   assert.equal(wav.toString("latin1", 0, 4), "RIFF");
   assert.ok(wav.length < 100_000);
   assert.equal(wav.readUInt32LE(40), wav.length - 44);

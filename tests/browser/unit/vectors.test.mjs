@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { Backoff } from "../../../edge/web/backoff.js";
-import { Jobs } from "../../../edge/web/jobs.js";
-import { Positions, streamKey } from "../../../edge/web/positions.js";
-import { Presence } from "../../../edge/web/presence.js";
-import { Receipts } from "../../../edge/web/receipts.js";
+import { Backoff } from "../../../edge/web/client/src/backoff.js";
+import { Jobs } from "../../../edge/web/client/src/jobs.js";
+import { Positions, streamKey } from "../../../edge/web/client/src/positions.js";
+import { Presence } from "../../../edge/web/client/src/presence.js";
+import { Receipts } from "../../../edge/web/client/src/receipts.js";
 
 const load = (name) => JSON.parse(readFileSync(new URL(`../../vectors/${name}.json`, import.meta.url), "utf8"));
 

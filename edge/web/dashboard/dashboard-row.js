@@ -4,7 +4,7 @@
 // text only, and only http links.
 
 import { FAILED, STALLED } from "./dashboard-announcements.js";
-import { mayFollow } from "./jobs.js";
+import { mayFollow } from "../client/src/jobs.js";
 
 /**
  * A result of a job, as the processors list it.
@@ -28,7 +28,7 @@ const STATUS_NAMES = new Map([
   ["stalled", "Stalled"],
 ]);
 
-/** @type {Map<string, import("./jobs.js").Phase>} */
+/** @type {Map<string, import("../client/src/jobs.js").Phase>} */
 const PHASES = new Map([
   ["pending", "running"],
   ["completed", "done"],

@@ -4,14 +4,14 @@
 // followed when the edge says so; the choice survives a reload of the page; at
 // most `MAX_QUEUES` queues and `MAX_NAMES` names of each.
 
-import { MAX_QUEUE_BYTES, utf8Length } from "./limits.js";
+import { MAX_QUEUE_BYTES, utf8Length } from "../client/src/limits.js";
 
 /** Queues that this page follows; a session may follow more. */
 const MAX_QUEUES = 20;
 /** Names that are shown of one queue; the rest is counted. */
 const MAX_NAMES = 8;
 
-/** @typedef {import("./websocket-client.js").DashboardWebSocketClient} Client */
+/** @typedef {import("../client/src/websocket-client.js").DashboardWebSocketClient} Client */
 
 /**
  * @typedef {object} QueueElements

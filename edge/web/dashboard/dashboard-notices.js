@@ -19,9 +19,9 @@ const MISSED = "missed";
 
 /**
  * @typedef {object} NoticeElements
- * @property {import("./toast-notifications.js").ToastNotifications} toasts
+ * @property {import("../client/src/toast-notifications.js").ToastNotifications} toasts
  * @property {import("./dashboard-feed.js").Feed} feed
- * @property {Pick<import("./websocket-client.js").DashboardWebSocketClient, "receipt">} client
+ * @property {Pick<import("../client/src/websocket-client.js").DashboardWebSocketClient, "receipt">} client
  * @property {() => number} now Unix milliseconds, by the clock that gave events their timestamps
  * @property {() => void} ring
  * @property {() => void} showFeed

@@ -4,7 +4,7 @@
 // never written to a URL, to a storage or to the console. The key of a development
 // setup leaves the address bar at once; this tab keeps it for reloads.
 
-import { claimsOf } from "./token-source.js";
+import { claimsOf } from "../client/src/token-source.js";
 
 /** A token with less than this left is not used for something new, in milliseconds. */
 const SPARE_MS = 30_000;

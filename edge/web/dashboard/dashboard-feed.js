@@ -4,7 +4,7 @@
 // `MAX_ENTRIES` entries; both survive a reload of the page, and whatever a storage
 // holds cannot break it.
 
-import { isJobId } from "./jobs.js";
+import { isJobId } from "../client/src/jobs.js";
 
 /** Entries that are kept, newest first. */
 const MAX_ENTRIES = 50;

@@ -15,9 +15,9 @@ import { deviceName, loadConfig, Session } from "./dashboard-session.js";
 import { TranscriptionsPanel } from "./dashboard-transcriptions.js";
 import { MAX_FILES, Processors } from "./dashboard-upload.js";
 import { subjectName, typeName, announcementFor } from "./dashboard-announcements.js";
-import { isJobId, Jobs } from "./jobs.js";
-import { ToastNotifications } from "./toast-notifications.js";
-import { DashboardWebSocketClient } from "./websocket-client.js";
+import { isJobId, Jobs } from "../client/src/jobs.js";
+import { ToastNotifications } from "../client/src/toast-notifications.js";
+import { DashboardWebSocketClient } from "../client/src/websocket-client.js";
 
 /** Between two loads of the list, in milliseconds. */
 const RELOAD_EVERY_MS = 2_000;
@@ -120,7 +120,7 @@ class Dashboard {
 
   /**
    * @param {Session} session
-   * @param {import("./token-source.js").TokenCause} cause
+   * @param {import("../client/src/token-source.js").TokenCause} cause
    * @param {boolean} again whether asking again can help
    */
   async #token(session, cause, again) {

@@ -5,7 +5,7 @@
 #[path = "layout/names.rs"]
 mod names;
 #[path = "layout/source.rs"]
-mod source;
+pub(crate) mod source;
 #[path = "layout/vocabulary.rs"]
 mod vocabulary;
 

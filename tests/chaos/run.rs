@@ -1,14 +1,14 @@
-//! One run: the players, the time of faults, the calm, the judgement.
+//! One run: the processes and clients, the faults, the calm, the verification.
 
 use std::{sync::Arc, time::Duration};
 
 use belfry::publisher::Publish;
+use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::{
-    dice::Dice,
-    hands::{self, Diary, Hand},
-    world::{Aim, History, Load, Process, Proxy, Shadow, Watcher, World, judge, list, until},
+    agents::{self, Agent, FaultLog},
+    world::{Aim, History, Load, Process, Proxy, Shadow, Watcher, World, faults_in, list},
 };
 
 const USERS: usize = 20;
@@ -16,10 +16,10 @@ const DEVICES: usize = 2;
 const QUEUES: [&str; 4] = ["support", "sales", "night", "watch"];
 const PUBLISHERS: usize = 3;
 /// 100 a second for each publisher.
-const PACE: Duration = Duration::from_millis(10);
+const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 /// Bytes that each event carries beside its number.
 const PADDING: usize = 200;
-/// In a run that long every hand has done everything it can.
+/// In a run this long every agent has injected each of its faults.
 const LONG: Duration = Duration::from_mins(1);
 
 fn user(number: usize) -> String {
@@ -55,7 +55,7 @@ struct Post {
 impl Post {
     async fn start(world: &World, grpc: &str, name: &str) -> Self {
         let link = Proxy::to(grpc).await;
-        let edge = hands::edge(world, "127.0.0.1:0", &link.address.to_string(), name);
+        let edge = agents::edge(world, "127.0.0.1:0", &link.address.to_string(), name);
         let listen = edge.host();
         let front = Proxy::to(&listen).await;
         Self {
@@ -68,10 +68,10 @@ impl Post {
     }
 }
 
-pub(crate) async fn run(mut dice: Dice, time: Duration) {
+pub(crate) async fn run(mut rng: Rng, time: Duration) {
     let world = World::new();
     world.make_secrets();
-    let notifier = hands::notifier(&world, "127.0.0.1:0");
+    let notifier = agents::notifier(&world, "127.0.0.1:0");
     let grpc = notifier.address("grpc");
     let posts = [
         Post::start(&world, &grpc, "edge-1").await,
@@ -82,26 +82,26 @@ pub(crate) async fn run(mut dice: Dice, time: Duration) {
     let loads: Vec<Load> = (0..PUBLISHERS)
         .map(|number| {
             let publisher = world.publisher(&grpc);
-            Load::start(&publisher, &shadow, aim(number), (PACE, PADDING))
+            Load::start(&publisher, &shadow, aim(number), (PUBLISH_EVERY, PADDING))
         })
         .collect();
 
-    let diary = Diary::new();
-    let printed = PrintOnPanic(diary.clone());
+    let fault_log = FaultLog::new();
+    let printed = PrintOnPanic(fault_log.clone());
     let ends = Instant::now() + time;
-    let mut hand = || Hand {
-        dice: dice.hand_out(),
-        diary: diary.clone(),
+    let mut agent = || Agent {
+        rng: rng.fork(),
+        fault_log: fault_log.clone(),
         ends,
     };
     let [first, second] = posts;
-    let on_notifier = hand().on_process("notifier", notifier, || hands::notifier(&world, &grpc));
-    let on_posts = [hand(), hand(), hand(), hand(), hand(), hand()];
+    let on_notifier = agent().on_process("notifier", notifier, || agents::notifier(&world, &grpc));
+    let on_posts = [agent(), agent(), agent(), agent(), agent(), agent()];
     let [edge_1, edge_2, link_1, link_2, front_1, front_2] = on_posts;
-    let on_clients = hand().on_clients(&clients);
-    let again = |post: &(String, String, String)| {
+    let on_clients = agent().on_clients(&clients);
+    let restart = |post: &(String, String, String)| {
         let (listen, link, name) = post;
-        hands::edge(&world, listen, link, name)
+        agents::edge(&world, listen, link, name)
     };
     let place = |post: &Post| {
         let link = post.link.address.to_string();
@@ -110,8 +110,8 @@ pub(crate) async fn run(mut dice: Dice, time: Duration) {
     let (place_1, place_2) = (place(&first), place(&second));
     let (notifier, edge_1, edge_2, ..) = tokio::join!(
         on_notifier,
-        edge_1.on_process("edge-1", first.edge, || again(&place_1)),
-        edge_2.on_process("edge-2", second.edge, || again(&place_2)),
+        edge_1.on_process("edge-1", first.edge, || restart(&place_1)),
+        edge_2.on_process("edge-2", second.edge, || restart(&place_2)),
         link_1.on_cable("link-1", &first.link),
         link_2.on_cable("link-2", &second.link),
         front_1.on_cable("front-1", &first.front),
@@ -125,7 +125,7 @@ pub(crate) async fn run(mut dice: Dice, time: Duration) {
         published += load.stop().await;
     }
     for edge in [&edge_1, &edge_2] {
-        until("the edges are linked", async || edge.is_ready().await).await;
+        edge.becomes_ready().await;
     }
     let connections: u64 = clients.iter().map(|c| c.state().connections).sum();
     let histories = finish(clients, &shadow).await;
@@ -133,7 +133,7 @@ pub(crate) async fn run(mut dice: Dice, time: Duration) {
         .iter()
         .map(|(_, _, history)| history.seen.len())
         .sum();
-    let counts = diary.counts();
+    let counts = fault_log.counts();
     println!(
         "{published} acked, {seen} seen by {} clients",
         histories.len()
@@ -141,25 +141,25 @@ pub(crate) async fn run(mut dice: Dice, time: Duration) {
     println!("{connections} connections; {counts:#?}");
     for (user, queues, history) in &histories {
         let acked = shadow.of(user, queues);
-        let faults = judge(history, &acked);
+        let faults = faults_in(history, &acked);
         assert!(faults.is_empty(), "{user} saw {}", list(&faults));
-        the_judge_can_say_no(history, &acked);
+        doctored_histories_are_rejected(history, &acked);
     }
     assert!(
         time < LONG || counts.len() >= 22,
-        "too little was done: {counts:?}"
+        "too few kinds of faults: {counts:?}"
     );
     drop((printed, notifier));
 }
 
 async fn clients(world: &World, posts: &[Post; 2]) -> Vec<Watcher> {
     let urls = [posts[0].front.ws(), posts[1].front.ws()];
-    let turned = [posts[1].front.ws(), posts[0].front.ws()];
+    let swapped = [posts[1].front.ws(), posts[0].front.ws()];
     let mut clients = Vec::new();
     for number in 0..USERS * DEVICES {
-        let whose = number % USERS;
-        let first = if number < USERS { &urls } else { &turned };
-        let (user, queues) = (user(whose), queues(whose));
+        let owner = number % USERS;
+        let first = if number < USERS { &urls } else { &swapped };
+        let (user, queues) = (user(owner), queues(owner));
         clients.push(world.watcher(first, (&user, &queues)).await);
     }
     clients
@@ -181,8 +181,8 @@ async fn finish(clients: Vec<Watcher>, shadow: &Shadow) -> Vec<(String, Vec<Stri
     histories
 }
 
-/// A history with one event lost, doubled or swapped does not pass.
-fn the_judge_can_say_no(history: &History, acked: &[crate::world::Acked]) {
+/// A history with one event lost, duplicated or swapped does not pass.
+fn doctored_histories_are_rejected(history: &History, acked: &[crate::world::Acked]) {
     let doctors: [fn(&mut Vec<crate::world::Acked>, usize); 3] = [
         |seen, at| drop(seen.remove(at)),
         |seen, at| seen.insert(at, seen[at].clone()),
@@ -196,12 +196,12 @@ fn the_judge_can_say_no(history: &History, acked: &[crate::world::Acked]) {
         let mut doctored = history.clone();
         let last = doctored.seen.len() - 1;
         doctor(&mut doctored.seen, last);
-        assert!(!judge(&doctored, acked).is_empty());
+        assert!(!faults_in(&doctored, acked).is_empty());
     }
 }
 
-/// Tells what was done, if the run fails.
-struct PrintOnPanic(Diary);
+/// Prints the faults that were injected if the run fails.
+struct PrintOnPanic(FaultLog);
 
 impl Drop for PrintOnPanic {
     fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! The command line as a newcomer meets it.
+//! The command line as a newcomer uses it.
 
 use std::{
     io::Write,
@@ -21,16 +21,16 @@ fn belfry(arguments: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn a_bad_value_ends_the_start_with_one_sentence_and_exit_code_2() {
-    for (arguments, word) in [
+    for (arguments, expected) in [
         (&["up", "--edge-listen", "127.0.0.1:70000"][..], "70000"),
         (&["up", "--drain", "10"], "drain"),
         (&["up", "--upload-limit", "1GBB"], "1GBB"),
         (&["notifier", "--store", "tape"], "tape"),
         (&["up", "--no-such-flag"], "no-such-flag"),
     ] {
-        let (code, said) = belfry(arguments);
-        assert_eq!(code, Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(word), "{arguments:?}: {said}");
+        let (code, stderr) = belfry(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
 
@@ -39,7 +39,7 @@ fn a_second_notifier_on_the_same_directory_ends_at_once_and_changes_nothing() {
     let world = World::new();
     let up = world.up();
     let dir = up.address("dataDir");
-    let (code, said) = belfry(&[
+    let (code, stderr) = belfry(&[
         "notifier",
         "--data-dir",
         &dir,
@@ -48,11 +48,11 @@ fn a_second_notifier_on_the_same_directory_ends_at_once_and_changes_nothing() {
         "--notifier-http-listen",
         "127.0.0.1:0",
     ]);
-    assert_eq!(code, Some(74), "{said}");
+    assert_eq!(code, Some(74), "{stderr}");
     assert_eq!(
         up.terminate(),
         Some(0),
-        "the first one goes on and ends in order"
+        "the first one keeps running and exits cleanly"
     );
 }
 
@@ -101,9 +101,9 @@ fn an_https_address_of_the_notifier_is_refused_before_a_byte_is_sent() {
     ] {
         let data = ["--data-dir", dir.path().to_str().expect("UTF-8")];
         let data: &[&str] = if command[0] == "edge" { &data } else { &[] };
-        let (code, said) = belfry(&[command, &to, data].concat());
-        assert_eq!(code, Some(2), "{command:?}: {said}");
-        assert!(said.contains("http"), "{command:?}: {said}");
+        let (code, stderr) = belfry(&[command, &to, data].concat());
+        assert_eq!(code, Some(2), "{command:?}: {stderr}");
+        assert!(stderr.contains("http"), "{command:?}: {stderr}");
         let connected = listener.accept().map(|(_, from)| from);
         assert!(
             connected.is_err(),
@@ -113,7 +113,7 @@ fn an_https_address_of_the_notifier_is_refused_before_a_byte_is_sent() {
 }
 
 #[test]
-fn help_teaches_every_command() {
+fn help_explains_every_command() {
     for command in [
         "up",
         "notifier",
@@ -137,7 +137,7 @@ fn help_teaches_every_command() {
     }
 }
 
-/// `belfry listen` of user `u1`; gives what it printed, line by line.
+/// Runs `belfry listen` for user `u1` and returns the lines it printed.
 fn listen(up: &crate::world::Process, resume: &str, more: &[&str]) -> Vec<serde_json::Value> {
     let (url, dir) = (up.address("ws"), up.address("dataDir"));
     let mut arguments = vec!["listen", "--url", &url, "--data-dir", &dir, "--user", "u1"];
@@ -147,8 +147,8 @@ fn listen(up: &crate::world::Process, resume: &str, more: &[&str]) -> Vec<serde_
         .args(arguments)
         .output()
         .expect("ran");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     text.lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -167,7 +167,7 @@ async fn listen_with_a_resume_file_prints_exactly_what_it_missed() {
         pipeline
             .publish(crate::world::numbered("u1", number))
             .await
-            .expect("taken");
+            .expect("accepted");
     }
     pipeline.close().await;
     let mut missed = listen(&up, resume, &["--count", "200"]);

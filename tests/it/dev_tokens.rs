@@ -1,5 +1,5 @@
-//! Development tokens: for whoever has the printed address of the dashboard, and for
-//! nobody who comes through a proxy.
+//! Development tokens: for whoever has the printed address of the dashboard, and never
+//! through a proxy.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
-use crate::world::{Process, Running, World, until};
+use crate::world::{ChildGuard, Process, World, wait_for};
 
 async fn request(
     host: &str,
@@ -29,10 +29,10 @@ async fn request(
     (answer.status(), answer.text().await.expect("text"))
 }
 
-/// nginx in front of `upstream`, with nothing but a `proxy_pass`.
+/// nginx in front of `upstream`, configured with a bare `proxy_pass`.
 struct Nginx {
     host: String,
-    _running: Running,
+    _running: ChildGuard,
     _dir: tempfile::TempDir,
 }
 
@@ -56,9 +56,11 @@ impl Nginx {
         fs::write(&path, config).expect("written");
         let mut nginx = Command::new("nginx");
         nginx.arg("-c").arg(&path).arg("-p").arg(dir.path());
-        let running = Running::of(nginx.stdin(Stdio::null()).stderr(Stdio::null()));
+        let running = ChildGuard::of(nginx.stdin(Stdio::null()).stderr(Stdio::null()));
         let page = format!("http://{host}/livez");
-        until("nginx serves", async || reqwest::get(&page).await.is_ok()).await;
+        let observe = async || reqwest::get(&page).await.map(|answer| answer.status());
+        let served = wait_for("nginx to serve", observe, Result::is_ok).await;
+        served.expect("just checked");
         Self {
             host,
             _running: running,
@@ -75,7 +77,7 @@ fn key_of(up: &Process) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_gets_a_token_through_a_stock_proxy() {
+async fn a_stock_proxy_gets_no_token() {
     let world = World::new();
     let up = world.up();
     let nginx = Nginx::start(&up.host()).await;
@@ -123,32 +125,32 @@ fn check_config(more: &[&str]) -> (Option<i32>, String) {
         .args(more)
         .output()
         .expect("ran");
-    let said = [output.stdout, output.stderr].concat();
+    let printed = [output.stdout, output.stderr].concat();
     (
         output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
+        String::from_utf8_lossy(&printed).into_owned(),
     )
 }
 
 #[test]
-fn development_tokens_never_meet_other_machines_or_origins() {
+fn development_tokens_are_off_with_a_public_listener_or_origins() {
     let open = ["--edge-listen", "0.0.0.0:8080"];
     let origins = ["--origins", "https://app.example.com"];
     for (reason, name) in [(&open, "--edge-listen"), (&origins, "--origins")] {
-        let (code, said) = check_config(&reason[..]);
-        assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("development tokens: off"), "{said}");
-        let (code, said) = check_config(&[&reason[..], &["--dev-tokens", "true"]].concat());
-        assert_eq!(code, Some(2), "{said}");
+        let (code, printed) = check_config(&reason[..]);
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains("development tokens: off"), "{printed}");
+        let (code, printed) = check_config(&[&reason[..], &["--dev-tokens", "true"]].concat());
+        assert_eq!(code, Some(2), "{printed}");
         assert!(
-            said.contains("--dev-tokens") && said.contains(name),
-            "{said}"
+            printed.contains("--dev-tokens") && printed.contains(name),
+            "{printed}"
         );
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(printed.lines().count(), 1, "{printed}");
     }
-    let (code, said) = check_config(&[]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("development tokens: on"), "{said}");
-    let (_, said) = check_config(&["--dev-tokens", "false"]);
-    assert!(said.contains("development tokens: off"), "{said}");
+    let (code, printed) = check_config(&[]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("development tokens: on"), "{printed}");
+    let (_, printed) = check_config(&["--dev-tokens", "false"]);
+    assert!(printed.contains("development tokens: off"), "{printed}");
 }

@@ -1,6 +1,6 @@
-//! Attacks on guarantees, across real processes, sockets and disks. Each shows
-//! first that it can fail: that the fault was really there, or that the judge
-//! finds a doctored history out.
+//! Attacks on guarantees, across real processes, sockets and disks. Each shows first
+//! that it can fail: that the fault really happened, or that a doctored history is
+//! rejected.
 
 mod clocks;
 mod disk_full;

@@ -1,12 +1,13 @@
-//! `kill -9` of processors and notifier under jobs: every job has one end, people
-//! see it once, and the database says the same.
+//! `kill -9` of processors and notifier under jobs: every job has one terminal event,
+//! its user sees it once, and the database agrees.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Cursor,
     sync::Arc,
-    time::Duration,
 };
 
+use hound::{SampleFormat, WavSpec, WavWriter};
 use image::{ImageFormat, Rgb, RgbImage};
 use reqwest::{
     RequestBuilder,
@@ -17,21 +18,21 @@ use sqlx::AnyPool;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::{
     postgres::Postgres,
-    world::{Browser, Process, SOON, World, until},
+    world::{Browser, DEADLINE, Process, World, wait_for},
 };
 
 const USERS: usize = 5;
-/// What a kill interrupts is a matter of chance: after this many answers each.
+/// After which percentage of accepted jobs to kill; what that interrupts is chance.
 const KILLS_OF_PROCESSORS: [usize; 5] = [10, 25, 40, 65, 85];
 const KILLS_OF_NOTIFIER: [usize; 2] = [30, 70];
 
-/// What one user saw: the kinds of events of each job, progress left out.
-type Seen = BTreeMap<String, Vec<String>>;
+/// The stored events of each job, by type and error code.
+type EventsByJob = BTreeMap<String, Vec<String>>;
 
 #[derive(Clone)]
 struct Uploader {
@@ -42,8 +43,8 @@ struct Uploader {
 }
 
 impl Uploader {
-    /// Most are pictures, every seventh of them is none; every fifth job is a report,
-    /// every other fifth a recording.
+    /// Of five jobs one is a report, one a recording and three are pictures; every
+    /// seventh of the pictures is not a supported image.
     fn request(&self, number: usize) -> RequestBuilder {
         let post = |path| {
             let post = self.http.post(format!("{}{path}", self.url));
@@ -57,28 +58,33 @@ impl Uploader {
                 "severity": "low",
                 "summary": "All is well.",
             })),
-            (4, _) => post("/transcriptions").multipart(file(recording())),
+            (4, _) => post("/transcriptions").multipart(file(wav())),
             (_, 6) => post("/images").multipart(file(b"<svg/>".to_vec())),
             _ => post("/images").multipart(file(self.picture.to_vec())),
         }
     }
 
-    /// Sends until so many were accepted. Every tenth is called off. Gives the ids of
-    /// the accepted jobs.
+    /// The id of the job; or why it has none: the processors are killed or full. A job
+    /// accepted without an answer is not counted.
+    async fn send(&self, number: usize) -> Result<String, String> {
+        let answer = self.request(number).send().await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.status() != 202 {
+            return Err(answer.status().to_string());
+        }
+        let answer: Value = answer.json().await.map_err(|error| error.to_string())?;
+        Ok(answer["jobId"].as_str().expect("an id").to_owned())
+    }
+
+    /// Sends until `count` jobs were accepted, and cancels every tenth. Returns the ids
+    /// of the accepted jobs.
     async fn run(self, count: usize, accepted: Arc<watch::Sender<usize>>) -> Vec<String> {
         let mut jobs = Vec::new();
         while jobs.len() < count {
             let number = jobs.len();
-            let answer = self.request(number).send().await;
-            // Away, or no place: this one is not ours to count, accepted or not.
-            let Some(answer) = answer.ok().filter(|answer| answer.status() == 202) else {
-                sleep(Duration::from_millis(20)).await;
-                continue;
-            };
-            let Ok(answer) = answer.json::<Value>().await else {
-                continue;
-            };
-            let job = answer["jobId"].as_str().expect("an id").to_owned();
+            let send = async || self.send(number).await;
+            let job = wait_for("an accepted job", send, Result::is_ok).await;
+            let job = job.expect("just checked");
             if number % 10 == 9 {
                 let delete = self.http.delete(format!("{}/jobs/{job}", self.url));
                 let _ = delete.bearer_auth(&self.token).send().await;
@@ -90,13 +96,13 @@ impl Uploader {
     }
 }
 
-/// Notes the events of a user until it is told to stop.
-fn note(
+/// Records the stored events of a user until it is stopped.
+fn record(
     mut browser: Browser,
     mut stop: mpsc::Receiver<()>,
-) -> (watch::Receiver<Seen>, JoinHandle<()>) {
-    let (seen, reading) = watch::channel(Seen::new());
-    let noting = tokio::spawn(async move {
+) -> (watch::Receiver<EventsByJob>, JoinHandle<()>) {
+    let (seen, reading) = watch::channel(EventsByJob::new());
+    let recording = tokio::spawn(async move {
         let mut last = 0;
         loop {
             let frame = tokio::select! {
@@ -112,11 +118,11 @@ fn note(
             last = offset;
             let job = frame["jobId"].as_str().expect("a job").to_owned();
             let code = frame["errorCode"].as_str();
-            let said = code.map_or(kind.to_owned(), |code| format!("{kind}: {code}"));
-            seen.send_modify(|seen| seen.entry(job).or_default().push(said));
+            let event = code.map_or(kind.to_owned(), |code| format!("{kind}: {code}"));
+            seen.send_modify(|seen| seen.entry(job).or_default().push(event));
         }
     });
-    (reading, noting)
+    (reading, recording)
 }
 
 struct Scene {
@@ -131,29 +137,25 @@ impl Scene {
         self.world.processors(listen, grpc, &more)
     }
 
-    /// Waits until all is told, and compares what was accepted, what the database
-    /// says and what people saw.
-    async fn agrees_with(&self, acked: &BTreeSet<String>, people: &People) {
+    /// Waits until every event is published, and compares what was accepted, what the
+    /// database holds and what users saw.
+    async fn agrees_with(&self, acked: &BTreeSet<String>, users: &Users) {
         sqlx::any::install_default_drivers();
         let database = AnyPool::connect(&self.database_url).await.expect("opened");
         let left = "SELECT (SELECT COUNT(*) FROM jobs WHERE status = 'pending')
                     + (SELECT COUNT(*) FROM belfry_outbox)";
-        until("every job has ended and is told", async || {
-            count(&database, left).await == 0
-        })
+        let left = async || count(&database, left).await;
+        wait_for("every job to end and be published", left, |left| *left == 0).await;
+        let expected = expected_events(&database).await;
+        let recorded = acked.iter().all(|job| expected.contains_key(job));
+        assert!(recorded, "an accepted job has no record");
+        wait_for(
+            "users to see every event",
+            async || users.seen().values().map(Vec::len).sum::<usize>(),
+            |seen| *seen >= 2 * expected.len(),
+        )
         .await;
-        let ends = ends(&database).await;
-        let kept = acked.iter().all(|job| ends.contains_key(job));
-        assert!(kept, "an accepted job has no record");
-        until("people have seen it", async || {
-            people.seen().values().map(Vec::len).sum::<usize>() >= 2 * ends.len()
-        })
-        .await;
-        let seen = people.seen();
-        assert!(seen.keys().eq(ends.keys()), "{seen:?} of {ends:?}");
-        for (job, end) in &ends {
-            assert_eq!(seen[job], *end, "of job {job}");
-        }
+        assert_eq!(users.seen(), expected);
         for end in [
             "image_processed",
             "pdf_generated",
@@ -161,11 +163,11 @@ impl Scene {
             "unsupported_format",
             "cancelled",
         ] {
-            let some = ends.values().any(|told| told[1].ends_with(end));
-            assert!(some, "none is {end}");
+            let occurs = expected.values().any(|events| events[1].ends_with(end));
+            assert!(occurs, "no job ended with {end}");
         }
-        let again = count(&database, "SELECT COUNT(*) FROM jobs WHERE attempts > 1").await;
-        println!("{} jobs, {again} of them begun more than once", ends.len());
+        let retried = count(&database, "SELECT COUNT(*) FROM jobs WHERE attempts > 1").await;
+        println!("{} jobs, {retried} started more than once", expected.len());
         database.close().await;
     }
 }
@@ -175,12 +177,12 @@ async fn count(database: &AnyPool, sql: &'static str) -> i64 {
     count.await.expect("counted")
 }
 
-/// What is to be told of every job of the database, in the words of the events.
-async fn ends(database: &AnyPool) -> BTreeMap<String, Vec<String>> {
+/// The events that the records of the database call for.
+async fn expected_events(database: &AnyPool) -> EventsByJob {
     let select = "SELECT id, kind, status, COALESCE(error_code, '') FROM jobs";
     let rows = sqlx::query_as::<_, (String, String, String, String)>(select);
     let rows = rows.fetch_all(database).await.expect("read");
-    let told = rows.into_iter().map(|(id, kind, status, code)| {
+    let events = rows.into_iter().map(|(id, kind, status, code)| {
         let [started, completed, failed] = match &*kind {
             "report" => [
                 "pdf_generation_started",
@@ -204,60 +206,62 @@ async fn ends(database: &AnyPool) -> BTreeMap<String, Vec<String>> {
         };
         (id, vec![started.to_owned(), end])
     });
-    told.collect()
+    events.collect()
 }
 
 /// Half a second of a tone.
-fn recording() -> Vec<u8> {
-    let samples = (0..8_000_u32).map(|n| if n / 40 % 2 == 0 { 6_000_i16 } else { -6_000 });
-    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let size = data.len() as u32;
-    let mut file = b"RIFF".to_vec();
-    file.extend((size + 36).to_le_bytes());
-    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-    file.extend(16_000_u32.to_le_bytes());
-    file.extend(32_000_u32.to_le_bytes());
-    file.extend(b"\x02\0\x10\0data");
-    file.extend(size.to_le_bytes());
-    file.extend(data);
-    file
+fn wav() -> Vec<u8> {
+    let spec = WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: SampleFormat::Int,
+    };
+    let mut file = Cursor::new(Vec::new());
+    let mut wav = WavWriter::new(&mut file, spec).expect("a header");
+    for n in 0..8_000_u32 {
+        let sample = if n / 40 % 2 == 0 { 6_000_i16 } else { -6_000 };
+        wav.write_sample(sample).expect("written");
+    }
+    wav.finalize().expect("written");
+    file.into_inner()
 }
 
 fn picture() -> Vec<u8> {
     let image = RgbImage::from_fn(500, 300, |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]));
-    let mut file = std::io::Cursor::new(Vec::new());
+    let mut file = Cursor::new(Vec::new());
     image
         .write_to(&mut file, ImageFormat::Jpeg)
         .expect("written");
     file.into_inner()
 }
 
-/// The people of a scene: what they upload, and what they see.
-struct People {
+/// The users of a scene: what they upload, and what they see.
+struct Users {
     uploads: Vec<JoinHandle<Vec<String>>>,
     accepted: watch::Receiver<usize>,
-    seen: Vec<watch::Receiver<Seen>>,
-    noting: Vec<JoinHandle<()>>,
+    seen: Vec<watch::Receiver<EventsByJob>>,
+    recording: Vec<JoinHandle<()>>,
     stops: Vec<mpsc::Sender<()>>,
 }
 
-impl People {
-    async fn at(world: &World, edge: &Process, processors: &str, jobs_of_each: usize) -> Self {
+impl Users {
+    async fn start(world: &World, edge: &Process, processors: &str, jobs_of_each: usize) -> Self {
         let accepted = Arc::new(watch::Sender::new(0));
-        let mut people = Self {
+        let mut users = Self {
             uploads: Vec::new(),
             accepted: accepted.subscribe(),
             seen: Vec::new(),
-            noting: Vec::new(),
+            recording: Vec::new(),
             stops: Vec::new(),
         };
         let picture = Arc::new(picture());
         for user in (0..USERS).map(|number| format!("u{number}")) {
             let (stop, stopped) = mpsc::channel(1);
-            let (seen, noting) = note(world.browser(edge, &user).await, stopped);
-            people.seen.push(seen);
-            people.noting.push(noting);
-            people.stops.push(stop);
+            let (seen, recording) = record(world.browser(edge, &user).await, stopped);
+            users.seen.push(seen);
+            users.recording.push(recording);
+            users.stops.push(stop);
             let uploader = Uploader {
                 http: reqwest::Client::new(),
                 url: processors.to_owned(),
@@ -265,15 +269,15 @@ impl People {
                 picture: Arc::clone(&picture),
             };
             let upload = uploader.run(jobs_of_each, Arc::clone(&accepted));
-            people.uploads.push(tokio::spawn(upload));
+            users.uploads.push(tokio::spawn(upload));
         }
-        people
+        users
     }
 
     async fn have_accepted(&mut self, count: usize) {
         let enough = self.accepted.wait_for(|accepted| *accepted >= count);
-        let enough = timeout(SOON, enough).await.expect("jobs are accepted");
-        drop(enough.expect("they go on"));
+        let enough = timeout(DEADLINE, enough).await.expect("jobs are accepted");
+        drop(enough.expect("uploads continue"));
     }
 
     /// The ids of all accepted jobs, once everything is uploaded.
@@ -285,14 +289,14 @@ impl People {
         acked
     }
 
-    fn seen(&self) -> Seen {
-        let of = |seen: &watch::Receiver<Seen>| seen.borrow().clone();
+    fn seen(&self) -> EventsByJob {
+        let of = |seen: &watch::Receiver<EventsByJob>| seen.borrow().clone();
         self.seen.iter().flat_map(of).collect()
     }
 
     async fn leave(self) {
         drop(self.stops);
-        for task in self.noting {
+        for task in self.recording {
             task.await.expect("each event once and in order");
         }
     }
@@ -307,14 +311,14 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
     let mut processors = scene.processors("127.0.0.1:0", &grpc);
     let url = processors.address("processors");
     let listen = url.trim_start_matches("http://").to_owned();
-    let mut people = People::at(world, &edge, &url, jobs_of_each).await;
+    let mut users = Users::start(world, &edge, &url, jobs_of_each).await;
 
     let all = USERS * jobs_of_each;
     let mut kills: Vec<_> = KILLS_OF_PROCESSORS.map(|at| (at, true)).to_vec();
     kills.extend(KILLS_OF_NOTIFIER.map(|at| (at, false)));
     kills.sort_unstable();
     for (percent, kill_processors) in kills {
-        people.have_accepted(all * percent / 100).await;
+        users.have_accepted(all * percent / 100).await;
         if kill_processors {
             processors.kill();
             processors = scene.processors(&listen, &grpc);
@@ -323,13 +327,13 @@ async fn kill_under_jobs(scene: Scene, jobs_of_each: usize) {
             notifier = world.notifier(&grpc, &[]);
         }
     }
-    let acked = people.uploaded().await;
+    let acked = users.uploaded().await;
     assert_eq!(acked.len(), all);
-    scene.agrees_with(&acked, &people).await;
-    people.leave().await;
+    scene.agrees_with(&acked, &users).await;
+    users.leave().await;
 }
 
-fn room_for_all() -> Vec<String> {
+fn limits_that_reject_nothing() -> Vec<String> {
     [
         "--job-queue",
         "4000",
@@ -347,12 +351,12 @@ fn room_for_all() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_of_processors_and_notifier_leave_every_job_one_end_that_people_see_once() {
+async fn kills_of_processors_and_notifier_leave_every_job_one_end_that_users_see_once() {
     let world = World::new();
     let file = world.dir().join("processors/records.sqlite");
     let scene = Scene {
         database_url: format!("sqlite://{}", file.display()),
-        more: room_for_all(),
+        more: limits_that_reject_nothing(),
         world,
     };
     kill_under_jobs(scene, 40).await;
@@ -363,7 +367,7 @@ async fn kills_leave_every_job_one_end_on_postgresql_too() {
     let Some(postgres) = Postgres::new() else {
         return;
     };
-    let mut more = room_for_all();
+    let mut more = limits_that_reject_nothing();
     more.extend(["--database-url".to_owned(), postgres.url()]);
     let scene = Scene {
         world: World::new(),

@@ -9,30 +9,30 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::{Browser, Process, SOON, World, numbered};
+use crate::world::{Browser, DEADLINE, Process, World, numbered};
 
 const KILLS: u64 = 50;
 const USERS: u64 = 5;
 /// 500 publishes a second.
-const PACE: Duration = Duration::from_millis(2);
+const PUBLISH_EVERY: Duration = Duration::from_millis(2);
 /// Acks between a restart and the next kill.
 const ACKS_A_ROUND: u64 = 60;
 const LAST: u64 = u64::MAX;
 
-/// Offset → event id and number.
-type Seen = BTreeMap<u64, (String, u64)>;
+/// Event id and number, by offset.
+type EventsByOffset = BTreeMap<u64, (String, u64)>;
 
 fn user(number: u64) -> String {
     format!("u{}", number % USERS)
 }
 
 /// Reads until the last event; every offset is one more than the one before.
-async fn watch(mut browser: Browser) -> Seen {
-    let mut seen = Seen::new();
+async fn watch(mut browser: Browser) -> EventsByOffset {
+    let mut seen = EventsByOffset::new();
     loop {
-        let next = timeout(SOON * 4, browser.try_next())
+        let next = timeout(4 * DEADLINE, browser.try_next())
             .await
-            .expect("news in time");
+            .expect("a frame in time");
         let frame = next.expect("no client is disconnected because the notifier is killed");
         let kind = frame["type"].as_str().unwrap_or_default();
         assert_ne!(kind, "gap", "nothing is missing: {frame}");
@@ -42,7 +42,7 @@ async fn watch(mut browser: Browser) -> Seen {
     }
 }
 
-fn note(seen: &mut Seen, frame: &Value) -> u64 {
+fn note(seen: &mut EventsByOffset, frame: &Value) -> u64 {
     let offset = frame["offset"].as_u64().expect("an offset");
     let number = frame["status"]
         .as_str()
@@ -57,7 +57,7 @@ fn note(seen: &mut Seen, frame: &Value) -> u64 {
     number
 }
 
-/// Publishes at the pace until told to stop; gives every ack.
+/// Publishes at a steady rate until it is stopped; returns every ack.
 fn load(
     world: &World,
     grpc: &str,
@@ -68,19 +68,19 @@ fn load(
     tokio::spawn(async move {
         let pipeline = publisher.pipeline();
         let mut acks = tokio::task::JoinSet::new();
-        let mut pace = tokio::time::interval(PACE);
+        let mut ticks = tokio::time::interval(PUBLISH_EVERY);
         for number in 0.. {
             if stop.try_recv().is_ok() {
                 break;
             }
-            pace.tick().await;
+            ticks.tick().await;
             let answer = pipeline
                 .publish(numbered(&user(number), number))
                 .await
-                .expect("taken");
+                .expect("accepted");
             let acked = acked.clone();
             acks.spawn(async move {
-                let event = answer.await.expect("every publish is acked in the end");
+                let event = answer.await.expect("every publish is acked eventually");
                 acked.send_modify(|count| *count += 1);
                 let placement = &event.placements[0];
                 let offset = placement.position.expect("a position").offset;
@@ -114,13 +114,13 @@ async fn fifty_kills_lose_nothing_acked_and_show_nothing_that_is_not_on_disk() {
 
     for _ in 0..KILLS {
         let enough = *acked.borrow() + ACKS_A_ROUND;
-        let more = timeout(SOON, acked.wait_for(|count| *count >= enough)).await;
+        let more = timeout(DEADLINE, acked.wait_for(|count| *count >= enough)).await;
         more.expect("acks go on after a restart")
-            .expect("the load goes on");
+            .expect("the load runs");
         notifier.kill();
         notifier = world.notifier(&grpc, &[]);
     }
-    stop.send(()).await.expect("told");
+    stop.send(()).await.expect("the load runs");
     let acks = load.await.expect("the load ended");
     for number in 0..USERS {
         let publisher = world.publisher(&grpc);
@@ -133,7 +133,7 @@ async fn fifty_kills_lose_nothing_acked_and_show_nothing_that_is_not_on_disk() {
     let mut all = BTreeMap::new();
     for (number, watcher) in watchers.into_iter().enumerate() {
         let seen = watcher.await.expect("the watcher ended");
-        // What was seen is what the disk serves to someone who was away.
+        // What was seen is what the disk serves to a client that was away.
         let again = replay(&world, &edge, number as u64, &beginnings[number]).await;
         assert_eq!(seen, again, "no client saw an event that is not on disk");
         all.insert(format!("user:u{number}"), seen);
@@ -141,10 +141,10 @@ async fn fifty_kills_lose_nothing_acked_and_show_nothing_that_is_not_on_disk() {
     println!("{KILLS} kills, {} acks", acks.len());
     assert!(acks.len() as u64 >= KILLS * ACKS_A_ROUND);
     for (stream, offset, id) in acks {
-        let (there, _) = all[&stream]
+        let (served, _) = all[&stream]
             .get(&offset)
             .expect("acked, so served at its position");
-        assert_eq!(*there, id, "acked at {offset} of {stream}");
+        assert_eq!(*served, id, "acked at {offset} of {stream}");
     }
     let mut numbers: Vec<u64> = all
         .values()
@@ -166,7 +166,7 @@ async fn replay(
     edge: &Process,
     number: u64,
     from: &BTreeMap<String, String>,
-) -> Seen {
+) -> EventsByOffset {
     let token = world.user_token(&user(number));
     watch(Browser::connect(&edge.address("ws"), &token, from).await).await
 }

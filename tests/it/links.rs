@@ -1,14 +1,12 @@
-//! One scenario over both kinds of link: everything in one process, and three
-//! processes that speak gRPC.
+//! One scenario over both kinds of link: everything in one process, and three processes
+//! connected by gRPC.
 
 use std::collections::BTreeMap;
 
 use belfry::publisher::{Publish, event};
 use serde_json::{Value, json};
 
-use tokio::time::timeout;
-
-use crate::world::{Browser, Process, SOON, World, numbered};
+use crate::world::{Browser, Process, World, numbered};
 
 fn number(frame: &Value) -> u64 {
     frame["status"]
@@ -26,7 +24,7 @@ async fn publish(world: &World, grpc: &str, user: &str, count: u64) {
             pipeline
                 .publish(numbered(user, index))
                 .await
-                .expect("taken"),
+                .expect("accepted"),
         );
     }
     for answer in answers {
@@ -43,7 +41,7 @@ async fn expect(browser: &mut Browser, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Devices, queues, everyone; then away during 500 events, and back.
+/// Devices, queues, everyone; then a device that is away during 500 events.
 async fn scenario(world: &World, grpc: &str, edge: &Process) {
     let mut phone = world.browser(edge, "u1").await;
     let mut laptop = world.browser(edge, "u1").await;
@@ -82,7 +80,7 @@ async fn scenario(world: &World, grpc: &str, edge: &Process) {
     publisher
         .publish(Publish::to_user("u1", progress).ephemeral("job-1"))
         .await
-        .expect("taken");
+        .expect("accepted");
     let frame = phone.next().await;
     assert_eq!(
         (&frame["type"], &frame["percent"]),
@@ -90,14 +88,14 @@ async fn scenario(world: &World, grpc: &str, edge: &Process) {
     );
     assert!(
         frame.get("offset").is_none(),
-        "an ephemeral event has no place: {frame}"
+        "an ephemeral event has no offset: {frame}"
     );
 
     let positions = phone.positions.clone();
     drop(phone);
     publish(world, grpc, "u1", 500).await;
     let mut back = Browser::connect(&edge.address("ws"), &world.user_token("u1"), &positions).await;
-    // The progress of a job that has not ended may be told again.
+    // The progress of a job that has not ended may be repeated.
     let mut expected = 0;
     while expected < 500 {
         let frame = back.next().await;
@@ -154,11 +152,7 @@ async fn operators_see_sessions_come_and_go() {
     assert_eq!(all[0].streams, ["user:u1", "everyone"]);
     assert_eq!(operator.presence(&["u1", "u2", "u3"]).await, [2, 1, 0]);
     drop(phone);
-    timeout(SOON, async {
-        while operator.presence(&["u1"]).await != [1] {}
-    })
-    .await
-    .expect("who leaves is no longer there");
+    operator.wait_for_sessions("u1", 1).await;
 
     let metrics = format!("{}/metrics", notifier.address("notifierHttp"));
     let metrics = reqwest::get(metrics)
@@ -188,7 +182,7 @@ async fn a_position_of_another_log_is_answered_with_a_gap() {
     publish(&elsewhere, &up.address("grpc"), "u1", 2).await;
     let token = elsewhere.user_token("u1");
     let mut browser = Browser::connect(&up.address("ws"), &token, &positions).await;
-    let gap = browser.until("gap").await;
+    let gap = browser.next_of_type("gap").await;
     assert_eq!(
         (&gap["reason"], &gap["from"]),
         (&json!("epoch_changed"), &json!(5))
@@ -205,7 +199,7 @@ async fn a_position_of_another_log_is_answered_with_a_gap() {
 }
 
 #[tokio::test]
-async fn a_browser_stays_connected_and_is_told_while_the_notifier_is_away() {
+async fn a_browser_stays_connected_and_is_notified_while_the_notifier_is_away() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -213,15 +207,15 @@ async fn a_browser_stays_connected_and_is_told_while_the_notifier_is_away() {
     let edge = world.edge(&grpc, "edge-1");
     let mut browser = world.browser(&edge, "u1").await;
     notifier.kill();
-    browser.until("degraded").await;
+    browser.next_of_type("degraded").await;
     let token = world.user_token("u2");
     let newcomer = tokio::spawn({
         let url = edge.address("ws");
         async move { Browser::connect(&url, &token, &BTreeMap::new()).await }
     });
     let notifier = world.notifier(&grpc, &[]);
-    browser.until("recovered").await;
-    newcomer.await.expect("who came meanwhile is connected too");
+    browser.next_of_type("recovered").await;
+    newcomer.await.expect("a newcomer is connected too");
     publish(&world, &grpc, "u1", 3).await;
     expect(&mut browser, 0..3).await;
     drop(notifier);

@@ -1,11 +1,11 @@
-//! The log holds nobody's token, whatever filter is set.
+//! No log holds a token, whatever filter is set.
 
 use std::{collections::BTreeMap, fs};
 
 use reqwest::Client;
 use serde_json::json;
 
-use crate::world::{Browser, World, numbered, until};
+use crate::world::{Browser, World, numbered};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -31,12 +31,12 @@ async fn no_role_logs_a_token_at_trace() {
         &["--processors-listen", ANY, "--notifier-url", &url],
         &log("processors"),
     );
-    until("the edge is ready", async || edge.is_ready().await).await;
+    edge.becomes_ready().await;
 
     let token = world.user_token("u1");
     let mut browser = Browser::connect(&edge.address("ws"), &token, &BTreeMap::new()).await;
     let published = world.publisher(&grpc).publish(numbered("u1", 1)).await;
-    published.expect("taken");
+    published.expect("accepted");
     browser.next().await;
     let client = Client::new();
     let pages = [

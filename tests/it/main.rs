@@ -1,7 +1,7 @@
 //! Tests across crates and processes, linked once.
 
+mod acknowledged;
 mod cli;
-mod dealt_with;
 mod dev_tokens;
 mod docs;
 mod faults;
@@ -21,6 +21,6 @@ mod watches;
 #[allow(
     dead_code,
     unused_imports,
-    reason = "two test binaries share it, and each uses a part"
+    reason = "shared by two test binaries, each of which uses a part"
 )]
 mod world;

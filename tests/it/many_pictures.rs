@@ -1,4 +1,5 @@
-//! A thousand pictures at once: what reaches the page stays smooth, and nothing grows.
+//! A thousand pictures at once: progress reaches the page at a limited rate, and memory
+//! does not grow.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,17 +10,17 @@ use reqwest::multipart::{Form, Part};
 use crate::world::World;
 
 const PICTURES: usize = 1_000;
-/// From here on, everything that is kept for long is there.
+/// After this many, everything that is allocated for long is there.
 const WARM: usize = 250;
-/// What the allocator may keep beside what is used.
+/// How much the allocator may keep beyond what is used.
 const GROWTH_KIB: u64 = 48 * 1024;
-/// Between two words of one job, in milliseconds.
+/// Between two progress events of one job, in milliseconds.
 const EVERY_MS: i64 = 100;
 
-/// What a page got of one job.
+/// What a page received for one job.
 #[derive(Default)]
-struct Heard {
-    /// When the notifier took them, in milliseconds.
+struct JobEvents {
+    /// When the notifier accepted each progress event, in milliseconds.
     progress_ms: Vec<i64>,
     ends: usize,
 }
@@ -41,7 +42,7 @@ async fn send(url: &str, token: &str, file: Arc<Vec<u8>>, http: reqwest::Client)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
+async fn a_thousand_pictures_report_at_a_limited_rate_and_cost_no_memory() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -72,7 +73,7 @@ async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
         sends.buffer_unordered(8).count().await
     });
 
-    let mut jobs: HashMap<String, Heard> = HashMap::new();
+    let mut jobs: HashMap<String, JobEvents> = HashMap::new();
     let (mut ended, mut warm_kib) = (0, 0);
     while ended < PICTURES {
         let frame = page.try_next().await.expect("the page stays connected");
@@ -80,18 +81,18 @@ async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
             assert_ne!(frame["type"], "gap", "{frame}");
             continue;
         };
-        let heard = jobs.entry(job.to_owned()).or_default();
+        let events = jobs.entry(job.to_owned()).or_default();
         match frame["type"].as_str() {
             Some("job_progress") => {
-                assert_eq!(heard.ends, 0, "progress after the end: {frame}");
+                assert_eq!(events.ends, 0, "progress after the end: {frame}");
                 let at = frame["timestamp"].as_str().expect("a time");
                 let at: prost_types::Timestamp = at.parse().expect("RFC 3339");
-                heard
+                events
                     .progress_ms
                     .push(at.seconds * 1000 + i64::from(at.nanos) / 1_000_000);
             }
             Some("image_processed") => {
-                heard.ends += 1;
+                events.ends += 1;
                 ended += 1;
             }
             _ => {}
@@ -102,13 +103,14 @@ async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
     }
     assert_eq!(uploads.await.expect("uploaded"), PICTURES);
     assert_eq!(jobs.len(), PICTURES);
-    let (mut words, mut pauses_ms) = (0, Vec::new());
-    for (job, heard) in &jobs {
-        assert_eq!(heard.ends, 1, "{job}");
-        words += heard.progress_ms.len();
-        pauses_ms.extend(heard.progress_ms.windows(2).map(|two| two[1] - two[0]));
+    let (mut progress, mut pauses_ms) = (0, Vec::new());
+    for (job, events) in &jobs {
+        assert_eq!(events.ends, 1, "{job}");
+        progress += events.progress_ms.len();
+        pauses_ms.extend(events.progress_ms.windows(2).map(|two| two[1] - two[0]));
     }
-    // What is on its way may be held up and catch up: that is one in twenty at most.
+    // An event may be delayed on its way, so that the next follows sooner: at most one
+    // in twenty.
     let short = pauses_ms.iter().filter(|ms| **ms < EVERY_MS * 9 / 10);
     let (short, all) = (short.count(), pauses_ms.len());
     assert!(
@@ -117,7 +119,7 @@ async fn a_thousand_pictures_come_smoothly_and_cost_no_memory() {
     );
     let after_kib = processors.rss_kib();
     println!(
-        "{words} words of progress; {warm_kib} KiB after {WARM} pictures, {after_kib} after all"
+        "{progress} progress events; {warm_kib} KiB after {WARM} pictures, {after_kib} after all"
     );
     assert!(
         after_kib < warm_kib + GROWTH_KIB,

@@ -1,4 +1,4 @@
-//! A job that goes silent, across the death of everything that could remember it.
+//! A job that goes silent, across the death of its worker and of the notifier.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn is_stalled(frame: &Value) -> bool {
     (&frame["type"], &frame["errorCode"]) == (&json!("image_processing_failed"), &json!("stalled"))
 }
 
-/// Everything stored that the browser is given until an event of its own.
+/// Publishes a marker, and returns the frames that the browser receives before it.
 async fn all_until_marker(browser: &mut Browser, world: &World, grpc: &str) -> Vec<Value> {
     let marker = Publish::to_user("u1", event::status_update("marker", "test", "done"));
     world.publisher(grpc).publish(marker).await.expect("acked");
@@ -36,7 +36,7 @@ async fn all_until_marker(browser: &mut Browser, world: &World, grpc: &str) -> V
 }
 
 #[tokio::test]
-async fn a_job_whose_worker_and_whose_notifier_died_fails_once_and_a_late_success_still_counts() {
+async fn a_job_fails_once_after_its_worker_and_its_notifier_died_and_a_late_success_still_counts() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -45,12 +45,12 @@ async fn a_job_whose_worker_and_whose_notifier_died_fails_once_and_a_late_succes
     let mut page = world.browser(&edge, "u1").await;
     let acked = world.publisher(&grpc).publish(start("job-1")).await;
     acked.expect("acked");
-    page.until("image_processing_started").await;
+    page.next_of_type("image_processing_started").await;
 
     // The worker is dead, and now the notifier too.
     notifier.kill();
     let notifier = world.notifier(&grpc, &[]);
-    let failed = page.until("image_processing_failed").await;
+    let failed = page.next_of_type("image_processing_failed").await;
     assert!(is_stalled(&failed), "{failed}");
     assert_eq!(
         (&failed["documentId"], &failed["documentType"]),
@@ -62,7 +62,7 @@ async fn a_job_whose_worker_and_whose_notifier_died_fails_once_and_a_late_succes
             .is_some_and(|text| !text.is_empty())
     );
 
-    // Once: not again by a notifier that starts again, nor ever.
+    // Only once: a restarted notifier does not repeat it.
     notifier.kill();
     let _notifier = world.notifier(&grpc, &[]);
     let done = event::image_processed(ImageProcessed {
@@ -72,20 +72,20 @@ async fn a_job_whose_worker_and_whose_notifier_died_fails_once_and_a_late_succes
     });
     let late = Publish::to_user("u1", done).job("job-1");
     world.publisher(&grpc).publish(late).await.expect("acked");
-    page.until("image_processed").await;
+    page.next_of_type("image_processed").await;
     let after = all_until_marker(&mut page, &world, &grpc).await;
     assert!(!after.iter().any(is_stalled), "{after:#?}");
 }
 
 #[tokio::test]
-async fn a_job_that_is_heard_of_does_not_fail() {
+async fn a_job_that_reports_does_not_fail() {
     let world = World::new();
     let all = world.up();
     let grpc = all.address("grpc");
     let mut page = world.browser(&all, "u1").await;
     let publisher = world.publisher(&grpc);
     publisher.publish(start("job-1")).await.expect("acked");
-    page.until("image_processing_started").await;
+    page.next_of_type("image_processing_started").await;
     // Another job, silent, whose failure says that its lease has passed.
     let mut silent = 0;
     while silent < 3 {

@@ -61,7 +61,7 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     files
 }
 
-/// A notifier that stored some events and ended: its data directory.
+/// The data directory of a notifier that stored some events and exited.
 async fn stored() -> World {
     let world = World::new();
     world.make_secrets();
@@ -133,7 +133,7 @@ async fn a_whole_log_is_verified_and_dumped_without_a_byte_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damage_is_told_with_its_place_and_ends_with_74_as_the_notifier_does() {
+async fn damage_is_reported_with_its_place_and_exits_with_74_as_the_notifier_does() {
     let world = stored().await;
     let path = only_segment(&world);
     let mut bytes = fs::read(&path).expect("a segment");
@@ -169,9 +169,9 @@ async fn damage_is_told_with_its_place_and_ends_with_74_as_the_notifier_does() {
         .output()
         .expect("ran");
     assert_eq!(refused.status.code(), Some(74));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
     let refusal = report["refusal"].as_str().expect("a sentence");
-    assert!(said.contains(refusal), "{said}");
+    assert!(stderr.contains(refusal), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +189,7 @@ async fn a_log_that_a_notifier_has_open_is_refused() {
 }
 
 #[test]
-fn no_log_at_all_is_a_matter_of_usage() {
+fn a_directory_without_a_log_is_a_usage_error() {
     let world = World::new();
     let missing = store(world.dir(), &["verify"]);
     assert_eq!(missing.code, Some(2), "{}", missing.err);

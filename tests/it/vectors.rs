@@ -87,7 +87,7 @@ fn the_reference_client_passes_the_positions() {
             let frame = &step["in"];
             let duplicates = client.duplicates();
             let mut out = Vec::new();
-            // An event without a place is handed on without asking anybody.
+            // An event without a position is delivered without consulting the client.
             let ephemeral = frame.get("position").is_none() && frame.get("streams").is_none();
             if !ephemeral {
                 client.handle(input(frame), 0, &mut out);

@@ -17,6 +17,8 @@ mod process;
 mod proxy;
 #[path = "world/tracer.rs"]
 mod tracer;
+#[path = "world/wait.rs"]
+mod wait;
 #[path = "world/wall_clock.rs"]
 mod wall_clock;
 #[path = "world/watcher.rs"]
@@ -32,12 +34,13 @@ use std::{
 
 pub(crate) use browser::Browser;
 pub(crate) use caller::Caller;
-pub(crate) use history::{Acked, Fault, History, Shadow, judge};
+pub(crate) use history::{Acked, Fault, History, Shadow, faults_in};
 pub(crate) use listener::Listener;
-pub(crate) use load::{Aim, Load, Untouched, burst};
-pub(crate) use process::{Process, Running, closed_for, until};
+pub(crate) use load::{Aim, Baseline, Load, burst};
+pub(crate) use process::{ChildGuard, Process, closed_for};
 pub(crate) use proxy::{Fate, Proxy};
 pub(crate) use tracer::Tracer;
+pub(crate) use wait::{DEADLINE, wait_for};
 pub(crate) use wall_clock::WallClock;
 pub(crate) use watcher::{Order, Watcher};
 
@@ -53,17 +56,15 @@ use tonic::{
     transport::Channel,
 };
 
-/// Long enough for a busy machine; a test that waits this long has failed.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
 const AN_HOUR_S: i64 = 3_600;
 
-/// A directory of a test's own, with secrets, and what is started on it.
+/// A directory of a test's own, with secrets, and the processes that use it.
 pub(crate) struct World {
     dir: tempfile::TempDir,
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(ToString::to_string).collect()
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
 }
 
 impl World {
@@ -87,7 +88,7 @@ impl World {
     }
 
     pub(crate) fn up_with(&self, more: &[&str]) -> Process {
-        let listen = words(&[
+        let listen = strings(&[
             "--edge-listen",
             "127.0.0.1:0",
             "--grpc-listen",
@@ -97,16 +98,16 @@ impl World {
             "--notifier-http-listen",
             "127.0.0.1:0",
         ]);
-        Process::start("up", &[self.common(), listen, words(more)].concat())
+        Process::start("up", &[self.common(), listen, strings(more)].concat())
     }
 
-    /// A role that logs everything it can into a file.
+    /// A role that logs at `trace` into a file.
     pub(crate) fn traced(&self, command: &str, arguments: &[&str], log: &Path) -> Process {
-        let arguments = [self.common(), words(arguments)].concat();
+        let arguments = [self.common(), strings(arguments)].concat();
         Process::start_traced(command, &arguments, log)
     }
 
-    /// Makes the secrets that processes of their own expect.
+    /// Generates the secrets that separately started roles expect.
     pub(crate) fn make_secrets(&self) {
         drop(self.up());
     }
@@ -115,22 +116,22 @@ impl World {
         self.notifier_under(&[], grpc, more)
     }
 
-    /// A notifier that another program runs.
+    /// A notifier started by another program.
     pub(crate) fn notifier_under(&self, under: &[OsString], grpc: &str, more: &[&str]) -> Process {
-        let listen = words(&[
+        let listen = strings(&[
             "--grpc-listen",
             grpc,
             "--notifier-http-listen",
             "127.0.0.1:0",
         ]);
-        let arguments = [self.common(), listen, words(more)].concat();
+        let arguments = [self.common(), listen, strings(more)].concat();
         Process::start_under(under, "notifier", &arguments)
     }
 
-    /// A notifier that keeps its log on a disk of its own; `None` if it could not
-    /// be given one.
+    /// A notifier with its log on a disk of its own; `None` if that could not be
+    /// mounted.
     pub(crate) fn notifier_on(&self, under: &[OsString], disk: &Path) -> Option<Process> {
-        let listen = words(&[
+        let listen = strings(&[
             "--grpc-listen",
             "127.0.0.1:0",
             "--notifier-http-listen",
@@ -152,7 +153,7 @@ impl World {
         self.edge_at("127.0.0.1:0", (grpc, name), more)
     }
 
-    /// An edge at an address that was in use before.
+    /// An edge at a given address, such as that of its predecessor.
     pub(crate) fn edge_at(
         &self,
         listen: &str,
@@ -162,7 +163,7 @@ impl World {
         Process::start("edge", &self.edge_arguments(listen, (grpc, name), more))
     }
 
-    /// An edge that another program runs.
+    /// An edge started by another program.
     pub(crate) fn edge_under(&self, under: &[OsString], grpc: &str, name: &str) -> Process {
         let arguments = self.edge_arguments("127.0.0.1:0", (grpc, name), &[]);
         Process::start_under(under, "edge", &arguments)
@@ -175,7 +176,7 @@ impl World {
         more: &[&str],
     ) -> Vec<String> {
         let url = format!("http://{grpc}");
-        let listen = words(&[
+        let listen = strings(&[
             "--edge-listen",
             listen,
             "--notifier-url",
@@ -183,14 +184,17 @@ impl World {
             "--edge-name",
             name,
         ]);
-        [self.common(), listen, words(more)].concat()
+        [self.common(), listen, strings(more)].concat()
     }
 
-    /// Processors of their own; with a database somewhere else, if `more` says so.
+    /// The processors; `more` may name another database.
     pub(crate) fn processors(&self, listen: &str, grpc: &str, more: &[&str]) -> Process {
         let url = format!("http://{grpc}");
-        let listen = words(&["--processors-listen", listen, "--notifier-url", &url]);
-        Process::start("processors", &[self.common(), listen, words(more)].concat())
+        let listen = strings(&["--processors-listen", listen, "--notifier-url", &url]);
+        Process::start(
+            "processors",
+            &[self.common(), listen, strings(more)].concat(),
+        )
     }
 
     pub(crate) fn secret(&self, name: &str) -> Vec<u8> {
@@ -213,7 +217,7 @@ impl World {
         self.service_token_for((role, "tests"), AN_HOUR_S)
     }
 
-    /// A token that outlives every step of a clock.
+    /// A token that outlives every step of the clock.
     pub(crate) fn lasting_token(&self, role: &str, name: &str) -> String {
         self.service_token_for((role, name), 24 * 365 * 50 * AN_HOUR_S)
     }
@@ -244,18 +248,18 @@ impl World {
         publisher(grpc, self.lasting_token("publisher", "tests"))
     }
 
-    /// A client that comes back by itself, at one of these edges.
+    /// A client that reconnects by itself, at one of these edges.
     pub(crate) async fn watcher(
         &self,
         urls: &[String],
         (user, queues): (&str, &[&str]),
     ) -> Watcher {
-        let (token, whose) = (self.user_token(user), (user, queues));
-        Watcher::start(urls.to_vec(), token, whose, true).await
+        let token = self.user_token(user);
+        Watcher::start(urls.to_vec(), token, (user, queues), true).await
     }
 
-    /// A client that waits for its edge, however long it is silent.
-    pub(crate) async fn patient_watcher(&self, url: &str, user: &str) -> Watcher {
+    /// A client that waits for its edge however long it is silent.
+    pub(crate) async fn watcher_without_heartbeat(&self, url: &str, user: &str) -> Watcher {
         let (urls, token) = (vec![url.to_owned()], self.user_token(user));
         Watcher::start(urls, token, (user, &[]), false).await
     }
@@ -275,30 +279,30 @@ impl World {
     }
 }
 
-/// The n-th event goes to the n-th of these users, and round again.
-pub(crate) fn in_turn(users: &[&str]) -> Aim {
-    let users = words(users);
+/// Addresses events to these users round robin.
+pub(crate) fn round_robin(users: &[&str]) -> Aim {
+    let users = strings(users);
     Arc::new(move |number, event| {
         let user = &users[number as usize % users.len()];
         Publish::to_user(user.clone(), event)
     })
 }
 
-/// Judges what a watcher saw against what it had to see.
+/// Verifies that a watcher saw exactly what was acked in its streams.
 pub(crate) async fn saw_everything(watcher: Watcher, shadow: &Shadow) -> History {
     let (user, queues) = (watcher.user.clone(), watcher.queues.clone());
     let acked = shadow.of(&user, &queues);
     let history = watcher.finish(&acked).await;
-    let faults = judge(&history, &acked);
+    let faults = faults_in(&history, &acked);
     assert!(faults.is_empty(), "{user} saw {}", list(&faults));
-    // Against a history that lost its last event, the judge does not stay silent.
+    // The check can fail: a history without its last event has faults.
     let mut doctored = history.clone();
     doctored.seen.pop().expect("something was seen");
-    assert!(!judge(&doctored, &acked).is_empty());
+    assert!(!faults_in(&doctored, &acked).is_empty());
     history
 }
 
-/// The first faults, one a line.
+/// The first faults, one per line.
 pub(crate) fn list(faults: &[Fault]) -> String {
     let shown = faults.iter().take(5).map(|fault| format!("\n  {fault}"));
     format!("{} faults:{}", faults.len(), shown.collect::<String>())
@@ -306,7 +310,7 @@ pub(crate) fn list(faults: &[Fault]) -> String {
 
 fn publisher(grpc: &str, token: String) -> Publisher {
     let config = PublisherConfig {
-        // A restart may take a while on a busy machine; tries go on.
+        // A restart may take a while on a busy machine; retries cover it.
         deadline: Duration::from_mins(1),
         attempt_timeout: Duration::from_secs(2),
         longest_pause: Duration::from_millis(200),
@@ -329,7 +333,7 @@ fn sign(claims: &Value, secret: &[u8]) -> String {
     .expect("signed")
 }
 
-/// Asks a notifier as an operator would.
+/// The admin API of a notifier, with an operator's token.
 pub(crate) struct Operator {
     client: AdminClient<Channel>,
     bearer: MetadataValue<Ascii>,
@@ -344,7 +348,7 @@ impl Operator {
         request
     }
 
-    /// Every session of a user (empty: of everybody), page by page.
+    /// Every session of a user (all users if empty), page by page.
     pub(crate) async fn sessions(&self, user: &str, page_size: u32) -> Vec<v1::Session> {
         let (mut sessions, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -370,8 +374,16 @@ impl Operator {
         }
     }
 
+    /// Waits until a user has so many sessions.
+    pub(crate) async fn wait_for_sessions(&self, user: &str, sessions: u32) {
+        let what = format!("{user} to have {sessions} sessions");
+        let observe = async || self.presence(&[user]).await;
+        wait_for(&what, observe, |seen| *seen == [sessions]).await;
+    }
+
+    /// How many sessions each of these users has.
     pub(crate) async fn presence(&self, users: &[&str]) -> Vec<u32> {
-        let user_ids = words(users);
+        let user_ids = strings(users);
         let request = self.request(GetPresenceRequest { user_ids });
         let presence = self
             .client

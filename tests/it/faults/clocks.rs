@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, time::Duration};
 use belfry::publisher::{Publish, event};
 
 use crate::world::{
-    Browser, History, Load, Process, Shadow, WallClock, World, in_turn, judge, list,
-    saw_everything, until,
+    Browser, History, Load, Process, Shadow, WallClock, World, faults_in, list, round_robin,
+    saw_everything,
 };
 
-const PACE: Duration = Duration::from_millis(2);
+const PUBLISH_EVERY: Duration = Duration::from_millis(2);
 const HOUR: i64 = 3_600;
 const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
 const STEPS: [i64; 6] = [HOUR, -HOUR, TEN_YEARS, -TEN_YEARS, TEN_YEARS, 0];
@@ -30,7 +30,7 @@ async fn steps_of_the_notifiers_clock_change_no_order_no_position_and_no_answer(
     };
     let mut notifier = world.notifier_under(&clock.under, "127.0.0.1:0", &[]);
     let grpc = notifier.address("grpc");
-    // Tokens that do not end in any of these years are not what this is about.
+    // Its token must not expire in any of these years: that is not under test.
     let token = world.dir().join("edge.token");
     std::fs::write(&token, world.lasting_token("edge", "edge-1")).expect("written");
     let token = token.display().to_string();
@@ -41,20 +41,25 @@ async fn steps_of_the_notifiers_clock_change_no_order_no_position_and_no_answer(
     let publisher = world.lasting_publisher(&grpc);
     let keyed = Publish::to_user("u2", event::status_update("test", "test", "first"));
     let first = publisher.publish(keyed.clone()).await.expect("acked");
-    let now = year(&browser.until("status_update").await);
+    let now = year(&browser.next_of_type("status_update").await);
     let shadow = Shadow::default();
-    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, 0));
+    let mut load = Load::start(
+        &publisher,
+        &shadow,
+        round_robin(&["u1"]),
+        (PUBLISH_EVERY, 0),
+    );
 
     for (round, step) in STEPS.into_iter().enumerate() {
         load.more(30).await;
         clock.step(step);
         let tick = event::status_update("test", "test", "tick");
         let ticked = publisher.publish(Publish::to_user("u2", tick)).await;
-        let there = ticked.expect("acked").placements[0].position;
-        assert_eq!(there.expect("a position").offset, round as u64 + 2);
-        let told = year(&browser.until("status_update").await);
+        let position = ticked.expect("acked").placements[0].position;
+        assert_eq!(position.expect("a position").offset, round as u64 + 2);
+        let stamped = year(&browser.next_of_type("status_update").await);
         if step.abs() == TEN_YEARS {
-            let far = (told - now) * step.signum();
+            let far = (stamped - now) * step.signum();
             assert!((9..=11).contains(&far), "the clock was really set");
         }
         let again = publisher.publish(keyed.clone()).await.expect("acked");
@@ -72,11 +77,11 @@ async fn steps_of_the_notifiers_clock_change_no_order_no_position_and_no_answer(
     load.more(30).await;
     load.stop().await;
     saw_everything(watcher, &shadow).await;
-    // Nothing was removed as too old: who was away from the start gets it all.
+    // Nothing expired: a client that was away from the start receives everything.
     let acked = shadow.of("u1", &[]);
     let history = replay(&world, &edge, &beginnings, acked.len()).await;
-    let faults = judge(&history, &acked);
-    assert!(faults.is_empty(), "who came late saw {}", list(&faults));
+    let faults = faults_in(&history, &acked);
+    assert!(faults.is_empty(), "the late client saw {}", list(&faults));
     assert_eq!(notifier.terminate(), Some(0));
 }
 
@@ -105,7 +110,7 @@ async fn a_session_ends_with_its_token_whatever_the_edges_clock_is_set_to() {
     let notifier = world.notifier("127.0.0.1:0", &[]);
     let grpc = notifier.address("grpc");
     let edge = world.edge_under(&clock.under, &grpc, "edge-1");
-    until("the edge is linked", async || edge.is_ready().await).await;
+    edge.becomes_ready().await;
     let ws = edge.address("ws");
     let connect = async |user: &str, lasts: i64| {
         let token = world.user_token_for(user, lasts);
@@ -114,16 +119,16 @@ async fn a_session_ends_with_its_token_whatever_the_edges_clock_is_set_to() {
     let mut lasting = connect("u1", 2 * TEN_YEARS).await;
     let mut an_hour = connect("u2", HOUR).await;
 
-    // Set back, a token that has seconds left does not last any longer.
+    // Set back, a token with seconds left does not last any longer.
     let mut seconds = connect("u3", 3).await;
     clock.step(-HOUR);
-    assert_eq!(seconds.until("bye").await["code"], 4_002);
+    assert_eq!(seconds.next_of_type("bye").await["code"], 4_002);
     clock.step(-TEN_YEARS);
     let mut seconds = connect("u4", 3 - TEN_YEARS).await;
-    assert_eq!(seconds.until("bye").await["code"], 4_002);
-    // Set forward past its end, one that had an hour left has none.
+    assert_eq!(seconds.next_of_type("bye").await["code"], 4_002);
+    // Set forward past its end, a token with an hour left has expired.
     clock.step(2 * HOUR);
-    assert_eq!(an_hour.until("bye").await["code"], 4_002);
+    assert_eq!(an_hour.next_of_type("bye").await["code"], 4_002);
     clock.step(TEN_YEARS);
     let still = event::status_update("test", "test", "still here");
     let publisher = world.publisher(&grpc);

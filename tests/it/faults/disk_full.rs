@@ -1,6 +1,5 @@
-//! A disk that is full and freed again: publishes are refused so that they can be
-//! tried again, everything else goes on, and service resumes by itself
-//! (guarantee G18).
+//! A disk that is full and freed again: publishes are refused with a retry hint,
+//! everything else goes on, and service resumes by itself (guarantee G18).
 
 use std::{
     ffi::OsString,
@@ -15,21 +14,21 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::world::{
-    Browser, Caller, History, Load, Process, Shadow, World, burst, in_turn, judge, list,
+    Browser, Caller, History, Load, Process, Shadow, World, burst, faults_in, list, round_robin,
     saw_everything,
 };
 
 /// Bytes of an event that fills a disk quickly.
 const LARGE: usize = 32 << 10;
-/// One that has no room where the other has none.
+/// One that is refused wherever the other is.
 const LARGER: usize = 40 << 10;
-/// The disk, and what lies in its way at first.
+/// The size of the disk, and of the file that fills a part of it at first.
 const DISK: &str = "size=24m";
 const BALLAST: usize = 8 << 20;
-/// Few, so that what waits fits into what is freed.
-const PACE: Duration = Duration::from_millis(50);
+/// A low rate, so that what is retried fits into what is freed.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
-/// A disk that only one process sees, and a way into it.
+/// A disk that only one process has mounted, and a path to it from outside.
 struct SmallDisk {
     /// What goes before the command.
     under: Vec<OsString>,
@@ -42,7 +41,7 @@ impl SmallDisk {
         std::fs::create_dir(&at).expect("a directory");
         let script = format!("mount -t tmpfs -o {DISK} tmpfs \"$0\" && exec \"$@\"");
         let mut under: Vec<OsString> = vec!["unshare".into()];
-        // Who is root needs no name space of users to mount in.
+        // Root can mount without a user namespace.
         if !rustix::process::geteuid().is_root() {
             under.extend(["--user".into(), "--map-root-user".into()]);
         }
@@ -51,7 +50,7 @@ impl SmallDisk {
         Self { under, at }
     }
 
-    /// The ballast, as it is seen from here.
+    /// The ballast, as seen from outside.
     fn ballast(&self, notifier: &Process) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", notifier.pid()));
         let inside = self.at.strip_prefix("/").expect("an absolute path");
@@ -80,7 +79,7 @@ async fn a_full_disk_refuses_publishes_lets_all_else_go_on_and_serves_again_once
     let beginnings = world.browser(&edge, "u1").await.positions;
     let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
     // While there is room, nothing is refused.
-    burst(&publisher, &shadow, &in_turn(&["u1"]), (20, LARGE)).await;
+    burst(&publisher, &shadow, &round_robin(&["u1"]), (20, LARGE)).await;
 
     let caller = Caller::connect(&world, &grpc).await;
     let large = format!("{{\"padding\":\"{}\"}}", "x".repeat(LARGE));
@@ -96,32 +95,44 @@ async fn a_full_disk_refuses_publishes_lets_all_else_go_on_and_serves_again_once
     let reason = details.error_info().map(|info| info.reason.as_str());
     assert_eq!(reason, Some("STORAGE_FULL"));
     let hint = details.retry_info().and_then(|info| info.retry_delay);
-    assert!(hint.is_some(), "it says when to come back: {refused:?}");
-    // What wants no disk goes on: live, and replay.
+    assert!(hint.is_some(), "the refusal has a retry hint: {refused:?}");
+    // What needs no disk space goes on: live events, and replay.
     for percent in 1..=3 {
         let progress = event::job_progress(percent, "working", "d1");
         let progress = Publish::to_user("u2", progress).ephemeral("");
-        publisher.publish(progress).await.expect("taken");
-        assert_eq!(browser.until("job_progress").await["percent"], percent);
+        publisher.publish(progress).await.expect("accepted");
+        assert_eq!(
+            browser.next_of_type("job_progress").await["percent"],
+            percent
+        );
     }
     replay(&world, &edge, &beginnings, &shadow).await;
 
-    // Publishers that try again are there when there is space again.
-    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, LARGER));
+    // Publishers that retry succeed once there is space again.
+    let mut load = Load::start(
+        &publisher,
+        &shadow,
+        round_robin(&["u1"]),
+        (PUBLISH_EVERY, LARGER),
+    );
     let again = caller.publish(&fill()).await.expect_err("it is still full");
     assert_eq!(again.code(), Code::ResourceExhausted);
-    assert_eq!(load.acked(), 0, "nothing is acked that has no room");
+    assert_eq!(load.acked(), 0, "nothing is acked without space");
     std::fs::remove_file(ballast).expect("freed");
     load.more(20).await;
     load.stop().await;
     assert_eq!(watcher.state().connections, 1, "no socket was closed");
-    assert_eq!(watcher.state().times_degraded, 0, "nobody was worried");
+    assert_eq!(
+        watcher.state().times_degraded,
+        0,
+        "no degraded notice was sent"
+    );
     saw_everything(watcher, &shadow).await;
     replay(&world, &edge, &beginnings, &shadow).await;
     assert_eq!(notifier.terminate(), Some(0));
 }
 
-/// Somebody who was away since the beginning sees all that was acked.
+/// A client that was away from the start sees everything that was acked.
 async fn replay(
     world: &World,
     edge: &Process,
@@ -134,6 +145,10 @@ async fn replay(
     while history.seen.len() < acked.len() {
         history.note(&browser.next().await);
     }
-    let faults = judge(&history, &acked);
-    assert!(faults.is_empty(), "who was away saw {}", list(&faults));
+    let faults = faults_in(&history, &acked);
+    assert!(
+        faults.is_empty(),
+        "the client that was away saw {}",
+        list(&faults)
+    );
 }

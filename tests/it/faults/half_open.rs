@@ -1,18 +1,17 @@
-//! Peers that are gone without a word: between edge and notifier, and between
-//! client and edge (guarantees G13, G14).
+//! Peers that vanish silently: between edge and notifier, and between client and
+//! edge (guarantees G13, G14).
 
 use std::time::Duration;
 
 use crate::world::{
-    Fate, Load, Process, Proxy, Shadow, World, closed_for, in_turn, saw_everything, until,
+    Fate, Load, Process, Proxy, Shadow, World, closed_for, round_robin, saw_everything, wait_for,
 };
 
 /// Between two publishes of a load.
-const PACE: Duration = Duration::from_millis(2);
-/// A dead link is noticed within 1.5 times of this; by default it is 10 s.
+const PUBLISH_EVERY: Duration = Duration::from_millis(2);
+/// A dead link is noticed within 1.5 times this; the default is 10 s.
 const KEEPALIVE: [&str; 2] = ["--link-keepalive", "1s"];
-/// An edge that would notice nothing for a long time: what is different about it
-/// is the keepalive alone.
+/// For an edge that notices nothing for a long time and differs in nothing else.
 const NO_KEEPALIVE: [&str; 2] = ["--link-keepalive", "10m"];
 
 fn ws(edge: &Process) -> Vec<String> {
@@ -28,40 +27,41 @@ async fn link_goes_dead(up: Fate, down: Fate) {
     let cable = Proxy::to(&grpc).await;
     let behind = cable.address.to_string();
     let edge = world.edge_with(&behind, "edge-1", &KEEPALIVE);
-    let careless = world.edge_with(&behind, "edge-2", &NO_KEEPALIVE);
+    let without_keepalive = world.edge_with(&behind, "edge-2", &NO_KEEPALIVE);
     let mut watcher = world.watcher(&ws(&edge), ("u1", &[])).await;
-    let control = world.watcher(&ws(&careless), ("u2", &[])).await;
+    let control = world.watcher(&ws(&without_keepalive), ("u2", &[])).await;
     let operator = world.operator(&grpc).await;
     assert_eq!(operator.sessions("", 10).await.len(), 2);
     let shadow = Shadow::default();
     let publisher = world.publisher(&grpc);
-    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1", "u2"]), (PACE, 0));
-    watcher
-        .until("events come", |state| state.events >= 50)
-        .await;
+    let mut load = Load::start(
+        &publisher,
+        &shadow,
+        round_robin(&["u1", "u2"]),
+        (PUBLISH_EVERY, 0),
+    );
+    watcher.wait_for("events", |state| state.events >= 50).await;
 
     cable.set(up, down);
     watcher
-        .until("it is degraded", |state| state.degraded)
+        .wait_for("the degraded notice", |state| state.degraded)
         .await;
     assert!(cable.vanished() > 0, "the cable was really dead");
-    // A notifier that hears nothing says goodbye to an edge that can hear it.
-    let nobody_tells = down == Fate::Vanish;
+    // A notifier that receives nothing closes the link of an edge it can still reach.
+    let is_unreachable = down == Fate::Vanish;
     assert!(
-        !(nobody_tells && control.state().degraded),
-        "without a keepalive it would not have been noticed yet"
+        !(is_unreachable && control.state().degraded),
+        "without a keepalive the edge has not noticed yet"
     );
     if up == Fate::Vanish {
-        // The notifier hears nothing either, and lets the sessions go.
-        until("the notifier noticed", async || {
-            operator.sessions("", 10).await.is_empty()
-        })
-        .await;
+        // The notifier receives nothing either, and removes the sessions.
+        let sessions = async || operator.sessions("", 10).await;
+        wait_for("the notifier to remove them", sessions, Vec::is_empty).await;
     }
     load.more(100).await;
     cable.heal();
     watcher
-        .until("it has recovered", |state| !state.degraded)
+        .wait_for("the recovered notice", |state| !state.degraded)
         .await;
     load.more(100).await;
     load.stop().await;
@@ -97,22 +97,25 @@ async fn a_link_that_breaks_twenty_times_under_load_loses_nothing() {
     let mut watcher = world.watcher(&ws(&edge), queue).await;
     let shadow = Shadow::default();
     let publisher = world.publisher(&grpc);
-    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, 100));
+    let mut load = Load::start(
+        &publisher,
+        &shadow,
+        round_robin(&["u1"]),
+        (PUBLISH_EVERY, 100),
+    );
     for round in 0..20 {
         let slow = Fate::Delay(Duration::from_millis(5));
         cable.set(Fate::Pass, if round % 2 == 0 { slow } else { Fate::Pass });
         load.more(20).await;
         let before = cable.connections();
         cable.cut();
-        until("the edge has linked anew", async || {
-            cable.connections() > before
-        })
-        .await;
+        let connections = async || cable.connections();
+        wait_for("the edge to link again", connections, |n| *n > before).await;
     }
     cable.set(Fate::Pass, Fate::Pass);
     load.stop().await;
     watcher
-        .until("it has recovered", |state| !state.degraded)
+        .wait_for("the recovered notice", |state| !state.degraded)
         .await;
     assert!(cable.connections() > 20, "the cable was really cut");
     assert_eq!(watcher.state().connections, 1, "its socket stayed open");
@@ -120,7 +123,7 @@ async fn a_link_that_breaks_twenty_times_under_load_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_gone_without_a_word_is_let_go_and_comes_back_to_everything() {
+async fn a_client_that_vanishes_silently_is_closed_and_misses_nothing_when_it_returns() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -128,23 +131,25 @@ async fn a_client_that_is_gone_without_a_word_is_let_go_and_comes_back_to_everyt
     let stale = ["--ping-every", "300ms", "--stale-after", "1500ms"];
     let edge = world.edge_with(&grpc, "edge-1", &stale);
     let (dead, alive) = (Proxy::to(&edge.host()).await, Proxy::to(&edge.host()).await);
-    // It knows no other way than the cable that will be dead.
+    // Its only route is the cable that will be dead.
     let watcher = world.watcher(&[dead.ws()], ("u1", &[])).await;
     let control = world.watcher(&[alive.ws()], ("u2", &[])).await;
     let operator = world.operator(&grpc).await;
     assert_eq!(operator.presence(&["u1", "u2"]).await, [1, 1]);
     let shadow = Shadow::default();
     let publisher = world.publisher(&grpc);
-    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1", "u2"]), (PACE, 0));
+    let mut load = Load::start(
+        &publisher,
+        &shadow,
+        round_robin(&["u1", "u2"]),
+        (PUBLISH_EVERY, 0),
+    );
 
     dead.set(Fate::Vanish, Fate::Vanish);
-    until("the edge lets it go", async || {
-        operator.presence(&["u1"]).await == [0]
-    })
-    .await;
+    operator.wait_for_sessions("u1", 0).await;
     assert!(dead.vanished() > 0, "the cable was really dead");
     let closed = edge.metric(&closed_for("TIMEOUT")).await;
-    assert_eq!(closed, 1, "for its silence, nobody else for theirs");
+    assert_eq!(closed, 1, "it alone was closed for its silence");
     assert_eq!(operator.presence(&["u2"]).await, [1]);
     assert_eq!(control.state().connections, 1);
     load.more(100).await;

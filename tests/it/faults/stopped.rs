@@ -1,6 +1,6 @@
-//! SIGSTOP and SIGCONT: a client, one of two edges, the notifier, a publisher.
-//! Who is stopped delays nobody, costs bounded memory, and misses nothing in the
-//! end (guarantees G8, G10, G11, G13, G17).
+//! SIGSTOP and SIGCONT: a client, one of two edges, the notifier, a publisher. A
+//! stopped process delays nobody, costs bounded memory, and misses nothing in the end
+//! (guarantees G8, G10, G11, G13, G17).
 
 use std::{
     fs::OpenOptions,
@@ -13,22 +13,22 @@ use std::{
 use belfry::publisher::{Credential, Publisher, PublisherConfig};
 
 use crate::world::{
-    Aim, Load, Proxy, Running, Shadow, Untouched, World, burst, closed_for, in_turn, judge, list,
-    numbered, saw_everything, until,
+    Aim, Baseline, ChildGuard, Load, Proxy, Shadow, World, burst, closed_for, faults_in, list,
+    numbered, round_robin, saw_everything, wait_for,
 };
 
-const PACE: Duration = Duration::from_millis(2);
-/// Publishes whose median is taken.
+const PUBLISH_EVERY: Duration = Duration::from_millis(2);
+/// How many publishes the median is of.
 const MEASURED: u64 = 150;
-/// A publish that had to wait for somebody who is stopped would wait for ever;
-/// what is below is the noise of a busy machine.
+/// A publish that waited for a stopped process would wait for ever; anything below
+/// this factor is the noise of a busy machine.
 const NOISE: u32 = 4;
 
 // === a client ===
 
 /// Bytes of an event that fills queues quickly.
 const LARGE: usize = 16 << 10;
-/// What may come to an edge's memory while 16 MiB go by that nobody reads there.
+/// How much an edge may grow while 16 MiB pass that its client does not read.
 const GROWTH_KIB: u64 = 6 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,26 +37,27 @@ async fn a_stopped_client_costs_bounded_memory_and_delays_nobody() {
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
     let grpc = notifier.address("grpc");
-    // Long enough for the memory to be looked at.
+    // Long enough to measure the memory.
     let edge = world.edge_with(&grpc, "edge-1", &["--write-stall", "10m"]);
     let ws = edge.address("ws");
     let asleep = world.listener(&ws, "u1");
     let awake = world.watcher(&[ws], ("u1", &[])).await;
     let operator = world.operator(&grpc).await;
-    until("the listener is connected", async || {
-        operator.presence(&["u1"]).await == [2]
-    })
-    .await;
-    let (publisher, shadow, aim) = (world.publisher(&grpc), Shadow::default(), in_turn(&["u1"]));
+    operator.wait_for_sessions("u1", 2).await;
+    let (publisher, shadow, aim) = (
+        world.publisher(&grpc),
+        Shadow::default(),
+        round_robin(&["u1"]),
+    );
     burst(&publisher, &shadow, &aim, (100, 0)).await;
 
     asleep.stop().await;
     let printed = asleep.printed_bytes();
-    until("its queue is full", async || {
+    let dropped = async || {
         burst(&publisher, &shadow, &aim, (100, LARGE)).await;
-        edge.metric("belfry_edge_events_dropped_total").await > 0
-    })
-    .await;
+        edge.metric("belfry_edge_events_dropped_total").await
+    };
+    wait_for("its queue to be full", dropped, |dropped| *dropped > 0).await;
     let full = edge.rss_kib();
     for _ in 0..10 {
         burst(&publisher, &shadow, &aim, (100, LARGE)).await;
@@ -67,16 +68,16 @@ async fn a_stopped_client_costs_bounded_memory_and_delays_nobody() {
         after.saturating_sub(full) < GROWTH_KIB,
         "the edge grew from {full} KiB to {after} KiB"
     );
-    asleep.go_on();
+    asleep.resume();
     let acked = shadow.of("u1", &[]);
-    let faults = judge(&asleep.caught_up(&acked).await, &acked);
+    let faults = faults_in(&asleep.caught_up(&acked).await, &acked);
     assert!(faults.is_empty(), "the sleeper saw {}", list(&faults));
     assert_eq!(awake.state().connections, 1);
     saw_everything(awake, &shadow).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_reads_nothing_is_closed_and_comes_back_to_everything() {
+async fn a_client_that_reads_nothing_is_closed_and_misses_nothing_when_it_returns() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -86,36 +87,37 @@ async fn a_client_that_reads_nothing_is_closed_and_comes_back_to_everything() {
     let asleep = world.listener(&ws, "u1");
     let awake = world.watcher(&[ws], ("u1", &[])).await;
     let operator = world.operator(&grpc).await;
-    until("the listener is connected", async || {
-        operator.presence(&["u1"]).await == [2]
-    })
-    .await;
-    let (publisher, shadow, aim) = (world.publisher(&grpc), Shadow::default(), in_turn(&["u1"]));
+    operator.wait_for_sessions("u1", 2).await;
+    let (publisher, shadow, aim) = (
+        world.publisher(&grpc),
+        Shadow::default(),
+        round_robin(&["u1"]),
+    );
     let slow = closed_for("SLOW_CONSUMER");
-    // While it reads, nobody is closed, however much comes.
+    // While it reads, it is not closed, however much is sent.
     burst(&publisher, &shadow, &aim, (500, LARGE)).await;
     assert_eq!(edge.metric(&slow).await, 0);
 
     asleep.stop().await;
-    until("its socket is full and it is closed", async || {
+    let closed = async || {
         burst(&publisher, &shadow, &aim, (20, LARGE)).await;
-        edge.metric(&slow).await > 0
-    })
-    .await;
+        edge.metric(&slow).await
+    };
+    wait_for("the slow client to be closed", closed, |closed| *closed > 0).await;
     assert_eq!(edge.metric(&slow).await, 1);
     assert_eq!(operator.presence(&["u1"]).await, [1]);
     burst(&publisher, &shadow, &aim, (50, 0)).await;
     assert_eq!(awake.state().connections, 1, "nobody else was closed");
     saw_everything(awake, &shadow).await;
-    asleep.go_on();
+    asleep.resume();
     let acked = shadow.of("u1", &[]);
-    let faults = judge(&asleep.caught_up(&acked).await, &acked);
+    let faults = faults_in(&asleep.caught_up(&acked).await, &acked);
     assert!(faults.is_empty(), "the sleeper saw {}", list(&faults));
 }
 
 // === an edge ===
 
-/// More than the deliveries that may be under way to one edge.
+/// More than the deliveries that may be in flight to one edge.
 const OVERFLOW: u64 = 9_000;
 
 /// Stops one of two edges until it has no credit left, or until its link is cut.
@@ -128,22 +130,24 @@ async fn edge_is_stopped(keepalive: &str, link_is_cut: bool) {
     let edge = world.edge_with(&grpc, "edge-1", &keepalive);
     let stopped = world.edge_with(&grpc, "edge-2", &keepalive);
     let urls = |edges: [&crate::world::Process; 2]| edges.map(|edge| edge.address("ws"));
-    let aim = in_turn(&["u1", "u2", "u3"]);
-    let well = world
+    let aim = round_robin(&["u1", "u2", "u3"]);
+    let connected = world
         .watcher(&urls([&edge, &stopped])[..1], ("u1", &[]))
         .await;
-    let patient = world.patient_watcher(&stopped.address("ws"), "u2").await;
-    // It will find that its edge is silent, and go to the other.
+    let waiting = world
+        .watcher_without_heartbeat(&stopped.address("ws"), "u2")
+        .await;
+    // It notices that its edge is silent, and moves to the other.
     let moved = world.watcher(&urls([&stopped, &edge]), ("u3", &[])).await;
     let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
-    let untouched = Untouched::start();
-    let measured = async || untouched.beside(&publisher, &shadow, &aim, MEASURED).await;
+    let baseline = Baseline::start();
+    let measured = async || baseline.compare(&publisher, &shadow, &aim, MEASURED).await;
 
     stopped.stop().await;
     let with_credit = measured().await;
-    burst(&publisher, &shadow, &in_turn(&["u2"]), (OVERFLOW, 0)).await;
+    burst(&publisher, &shadow, &round_robin(&["u2"]), (OVERFLOW, 0)).await;
     let without = measured().await;
-    let seen = patient.state().events;
+    let seen = waiting.state().events;
     let operator = world.operator(&grpc).await;
     let of_stopped = async || {
         let sessions = operator.sessions("", 100).await;
@@ -153,27 +157,27 @@ async fn edge_is_stopped(keepalive: &str, link_is_cut: bool) {
             .count()
     };
     if link_is_cut {
-        until("its sessions are gone", async || of_stopped().await == 0).await;
+        wait_for("its sessions to be removed", of_stopped, |n| *n == 0).await;
     } else {
         let left_out = "belfry_notifier_deliveries_left_out_total";
         assert!(notifier.metric(left_out).await > 0, "its credit was gone");
-        assert!(of_stopped().await > 0, "its link is as it was");
+        assert!(of_stopped().await > 0, "its link is still open");
     }
     assert!(stopped.is_stopped());
     let behind = shadow.of("u2", &[]).len() as u64 - seen;
     assert!(behind > OVERFLOW, "{behind} events wait for its client");
-    for (there, elsewhere) in [with_credit, without] {
+    for (tested, expected) in [with_credit, without] {
         assert!(
-            there <= elsewhere * NOISE,
-            "a publish took {there:?} beside a stopped edge and {elsewhere:?} elsewhere"
+            tested <= expected * NOISE,
+            "a publish took {tested:?} beside a stopped edge, {expected:?} without"
         );
     }
 
-    stopped.go_on();
+    stopped.resume();
     burst(&publisher, &shadow, &aim, (30, 0)).await;
-    assert_eq!(patient.state().connections, 1, "its socket stayed open");
-    assert_eq!(well.state().connections, 1);
-    for watcher in [well, patient, moved] {
+    assert_eq!(waiting.state().connections, 1, "its socket stayed open");
+    assert_eq!(connected.state().connections, 1);
+    for watcher in [connected, waiting, moved] {
         saw_everything(watcher, &shadow).await;
     }
 }
@@ -191,7 +195,7 @@ async fn an_edge_that_is_stopped_until_its_link_is_cut_delays_nobody_and_catches
 // === the notifier ===
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_notifier_is_told_of_and_everything_arrives_once_it_goes_on() {
+async fn clients_of_a_stopped_notifier_are_degraded_and_miss_nothing_once_it_continues() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -200,15 +204,20 @@ async fn a_stopped_notifier_is_told_of_and_everything_arrives_once_it_goes_on() 
     let mut watcher = world.watcher(&[edge.address("ws")], ("u1", &[])).await;
     let shadow = Shadow::default();
     let publisher = world.publisher(&grpc);
-    let mut load = Load::start(&publisher, &shadow, in_turn(&["u1"]), (PACE, 0));
+    let mut load = Load::start(
+        &publisher,
+        &shadow,
+        round_robin(&["u1"]),
+        (PUBLISH_EVERY, 0),
+    );
     load.more(100).await;
 
     notifier.stop().await;
     watcher
-        .until("it is degraded", |state| state.degraded)
+        .wait_for("the degraded notice", |state| state.degraded)
         .await;
     assert!(notifier.is_stopped());
-    let hasty = Publisher::connect(PublisherConfig {
+    let impatient = Publisher::connect(PublisherConfig {
         deadline: Duration::from_millis(200),
         attempt_timeout: Duration::from_millis(100),
         ..PublisherConfig::new(
@@ -216,11 +225,14 @@ async fn a_stopped_notifier_is_told_of_and_everything_arrives_once_it_goes_on() 
             Credential::token(world.service_token("publisher")),
         )
     });
-    let gave_up = hasty.expect("a publisher").publish(numbered("u2", 1)).await;
-    assert!(gave_up.is_err(), "nobody acks while it is stopped");
-    notifier.go_on();
+    let gave_up = impatient
+        .expect("a publisher")
+        .publish(numbered("u2", 1))
+        .await;
+    assert!(gave_up.is_err(), "nothing is acked while it is stopped");
+    notifier.resume();
     watcher
-        .until("it has recovered", |state| !state.degraded)
+        .wait_for("the recovered notice", |state| !state.degraded)
         .await;
     load.more(100).await;
     load.stop().await;
@@ -230,33 +242,34 @@ async fn a_stopped_notifier_is_told_of_and_everything_arrives_once_it_goes_on() 
 
 // === a publisher ===
 
-/// Where the publisher's process is told what to do: address, token, file.
+/// The environment variable with the arguments of the publisher's process: address,
+/// token, file.
 const PUBLISHER: &str = "BELFRY_TEST_PUBLISHER";
 const PUBLISHED: u64 = 20_000;
-/// Publishes at a time, and the time between: there is always one under way, and
-/// the end is seconds off.
+/// Publishes at a time, and the time between: one is always in flight, and the last is
+/// seconds away.
 const AT_A_TIME: u64 = 20;
 const BETWEEN: Duration = Duration::from_millis(5);
 
-/// The other process. Does nothing in an ordinary run of the tests.
+/// The other process. Returns at once in an ordinary run of the tests.
 #[tokio::test]
 async fn publisher_process() {
-    let Ok(told) = std::env::var(PUBLISHER) else {
+    let Ok(arguments) = std::env::var(PUBLISHER) else {
         return;
     };
-    let told: Vec<&str> = told.split(' ').collect();
+    let arguments: Vec<&str> = arguments.split(' ').collect();
     let config = PublisherConfig {
         longest_pause: Duration::from_millis(200),
-        ..PublisherConfig::new(told[0], Credential::token(told[1].to_owned()))
+        ..PublisherConfig::new(arguments[0], Credential::token(arguments[1].to_owned()))
     };
     let pipeline = Publisher::connect(config).expect("a publisher").pipeline();
     let mut file = OpenOptions::new()
         .append(true)
-        .open(told[2])
+        .open(arguments[2])
         .expect("a file");
-    let (answers, mut given) = tokio::sync::mpsc::channel(2_048);
+    let (answers, mut received) = tokio::sync::mpsc::channel(2_048);
     let noting = tokio::spawn(async move {
-        while let Some(answer) = given.recv().await {
+        while let Some(answer) = received.recv().await {
             let answer: belfry::publisher::Answer = answer;
             let published = answer.await.expect("acked");
             let offset = published.placements[0].position.expect("a position").offset;
@@ -269,7 +282,10 @@ async fn publisher_process() {
             ticks.tick().await;
         }
         let answer = pipeline.publish(numbered("u1", number)).await;
-        answers.send(answer.expect("taken")).await.expect("noted");
+        answers
+            .send(answer.expect("accepted"))
+            .await
+            .expect("noted");
     }
     drop(answers);
     noting.await.expect("all are acked");
@@ -298,46 +314,45 @@ async fn a_stopped_publisher_delays_nobody_and_publishes_each_event_once() {
     let watcher = world.watcher(&ws, ("u1", &[])).await;
     let other = world.watcher(&ws, ("u2", &[])).await;
     let (publisher, shadow) = (world.publisher(&grpc), Shadow::default());
-    let aim: Aim = in_turn(&["u2"]);
+    let aim: Aim = round_robin(&["u2"]);
     let cable = Proxy::to(&grpc).await;
     let file = world.dir().join("acked");
     std::fs::write(&file, "").expect("a file");
-    let told = [
+    let arguments = [
         format!("http://{}", cable.address),
         world.service_token("publisher"),
         file.display().to_string(),
     ];
-    let untouched = Untouched::start();
+    let baseline = Baseline::start();
 
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command
         .args(["--exact", "faults::stopped::publisher_process"])
-        .env(PUBLISHER, told.join(" "))
-        // Its results are not ours.
+        .env(PUBLISHER, arguments.join(" "))
+        // The results of its test runner are not ours.
         .stdout(Stdio::null());
-    let mut process = Running::of(&mut command);
-    until("it publishes", async || noted(&file).len() > 500).await;
+    let mut process = ChildGuard::of(&mut command);
+    let acks = async || noted(&file).len();
+    wait_for("its first publishes", acks, |count| *count > 500).await;
     process.stop().await;
     let acked = noted(&file).len() as u64;
-    assert!(acked < PUBLISHED, "it was stopped on the way");
-    let (there, elsewhere) = untouched.beside(&publisher, &shadow, &aim, MEASURED).await;
+    assert!(acked < PUBLISHED, "it was stopped before its last publish");
+    let (tested, expected) = baseline.compare(&publisher, &shadow, &aim, MEASURED).await;
     assert!(
-        there <= elsewhere * NOISE,
-        "a publish took {there:?} beside a stopped publisher and {elsewhere:?} elsewhere"
+        tested <= expected * NOISE,
+        "a publish took {tested:?} beside a stopped publisher, {expected:?} without"
     );
-    until("the notifier has let it go", async || {
-        cable.left_by_server() > 0
-    })
-    .await;
+    let closed = async || cable.closed_by_server();
+    wait_for("the notifier to close it", closed, |closed| *closed > 0).await;
     assert!(process.is_stopped() && noted(&file).len() as u64 == acked);
-    process.go_on();
-    assert!(process.ended().await.success(), "every publish is acked");
-    assert!(cable.connections() > 1, "it had to connect anew");
+    process.resume();
+    assert!(process.exited().await.success(), "every publish is acked");
+    assert!(cable.connections() > 1, "it had to reconnect");
     let all = noted(&file);
     assert_eq!(all.len() as u64, PUBLISHED);
     let expected = all.iter().map(|(offset, id)| (offset, id));
     let expected: std::collections::BTreeMap<_, _> = expected.collect();
-    assert_eq!(expected.len() as u64, PUBLISHED, "each has its own place");
+    assert_eq!(expected.len() as u64, PUBLISHED, "each has its own offset");
     let history = watcher.finish_at("user", PUBLISHED).await;
     assert_eq!(history.seen.len() as u64, PUBLISHED);
     for (index, event) in history.seen.iter().enumerate() {

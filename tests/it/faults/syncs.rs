@@ -1,5 +1,5 @@
-//! The notifier dies, or the disk fails, exactly at a sync, with publishers and
-//! clients attached (guarantees G1 to G6).
+//! The notifier dies, or the disk fails, exactly at a sync, with publishers and clients
+//! connected (guarantees G1 to G6).
 
 use std::{collections::BTreeSet, os::unix::process::ExitStatusExt, time::Duration};
 
@@ -7,23 +7,23 @@ use belfry::publisher::{Credential, Publish, Publisher, PublisherConfig, event};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::world::{
-    Acked, Caller, Fault, Load, Process, Shadow, Tracer, Watcher, World, in_turn, judge, list,
-    numbered, saw_everything,
+    Acked, Caller, Fault, Load, Process, Shadow, Tracer, Watcher, World, faults_in, list, numbered,
+    round_robin, saw_everything,
 };
 
-const PACE: Duration = Duration::from_millis(2);
+const PUBLISH_EVERY: Duration = Duration::from_millis(2);
 /// Publishes that wait for a sync.
 const WAITING: u64 = 32;
 /// Two syncs of the start, then those of batches.
 const SYNCS: usize = 12;
 
-/// A publisher that never tries again, and remembers what it tried.
-struct Once {
+/// A publisher that never retries, and remembers what it sent.
+struct SingleAttempts {
     stop: watch::Sender<bool>,
     task: JoinHandle<Vec<String>>,
 }
 
-impl Once {
+impl SingleAttempts {
     fn start(world: &World, grpc: &str, shadow: &Shadow) -> Self {
         let config = PublisherConfig {
             // One attempt: the pause before the second is longer than the deadline.
@@ -37,21 +37,21 @@ impl Once {
         };
         let publisher = Publisher::connect(config).expect("a publisher");
         let (stop, shadow) = (watch::Sender::new(false), shadow.clone());
-        let told = stop.subscribe();
+        let stopped = stop.subscribe();
         let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(PACE);
-            let mut tried = Vec::new();
-            while !*told.borrow() {
+            let mut ticks = tokio::time::interval(PUBLISH_EVERY);
+            let mut sent = Vec::new();
+            while !*stopped.borrow() {
                 ticks.tick().await;
-                let number = tried.len().to_string();
+                let number = sent.len().to_string();
                 let event = event::status_update("test", "test", number.clone());
                 let body = format!("{number} ");
                 if let Ok(answer) = publisher.publish(Publish::to_user("u2", event)).await {
                     shadow.note(&answer, &body);
                 }
-                tried.push(body);
+                sent.push(body);
             }
-            tried
+            sent
         });
         Self { stop, task }
     }
@@ -62,11 +62,11 @@ impl Once {
     }
 }
 
-/// What was not acked is there as it was published, once, or not at all.
-async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, tried: &[String]) -> usize {
+/// What was not acked is there unaltered, once, or not at all.
+async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, sent: &[String]) -> usize {
     let acked = shadow.of("u2", &[]);
     let history = watcher.finish(&acked).await;
-    let mut unacked: BTreeSet<&str> = tried.iter().map(String::as_str).collect();
+    let mut unacked: BTreeSet<&str> = sent.iter().map(String::as_str).collect();
     for event in &acked {
         unacked.remove(event.body.as_str());
     }
@@ -79,10 +79,10 @@ async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, tried: &[String
     for event in &there {
         assert!(
             unacked.remove(event.body.as_str()),
-            "{event:?} was not tried, or is twice"
+            "{event:?} was not sent, or occurs more than once"
         );
     }
-    let faults: Vec<Fault> = judge(&history, &acked)
+    let faults: Vec<Fault> = faults_in(&history, &acked)
         .into_iter()
         .filter(|fault| !matches!(fault, Fault::Unknown { .. }))
         .collect();
@@ -90,7 +90,7 @@ async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, tried: &[String
     there.len()
 }
 
-/// Everything around a notifier that fails again and again.
+/// Everything around a notifier that fails repeatedly.
 struct Scene {
     world: World,
     grpc: String,
@@ -98,7 +98,7 @@ struct Scene {
     watchers: [Watcher; 2],
     shadow: Shadow,
     load: Load,
-    once: Once,
+    single: SingleAttempts,
 }
 
 impl Scene {
@@ -117,10 +117,10 @@ impl Scene {
         let load = Load::start(
             &world.publisher(&grpc),
             &shadow,
-            in_turn(&["u1"]),
-            (PACE, 0),
+            round_robin(&["u1"]),
+            (PUBLISH_EVERY, 0),
         );
-        let once = Once::start(&world, &grpc, &shadow);
+        let single = SingleAttempts::start(&world, &grpc, &shadow);
         let scene = Self {
             world,
             grpc,
@@ -128,39 +128,39 @@ impl Scene {
             watchers,
             shadow,
             load,
-            once,
+            single,
         };
         (scene, notifier)
     }
 
-    /// Runs a notifier with a fault until it ends of it; gives its exit code.
+    /// Runs a notifier with a fault until that ends it; returns its exit code.
     async fn fail(&self, fault: &str, when: usize) -> Option<Option<i32>> {
         let dir = self.world.dir();
         let tracer = Tracer::new(dir, "fdatasync", fault, &when.to_string())?;
         let mut notifier = self.world.notifier_under(&tracer.under, &self.grpc, &[]);
-        let status = notifier.running.ended().await;
+        let status = notifier.running.exited().await;
         assert!(tracer.happened() > 0, "sync {when} had its fault: {fault}");
         let killed = status.signal().is_some();
         assert_eq!(killed, fault == "signal=KILL", "{fault}: {status:?}");
         Some(status.code())
     }
 
-    /// Calm: what was acked is there, what was not is whole or absent.
-    async fn judge(mut self, notifier: Process) {
+    /// Without faults: what was acked is there, what was not is whole or absent.
+    async fn verify(mut self, notifier: Process) {
         self.load.more(100).await;
         self.load.stop().await;
-        let tried = self.once.stop().await;
-        let [retried, once] = self.watchers;
+        let sent = self.single.stop().await;
+        let [retried, single] = self.watchers;
         assert_eq!(retried.state().connections, 1, "its socket stayed open");
         saw_everything(retried, &self.shadow).await;
-        let unacked = saw_whole_or_nothing(once, &self.shadow, &tried).await;
-        println!("{unacked} events are there that were never acked, each whole");
+        let unacked = saw_whole_or_nothing(single, &self.shadow, &sent).await;
+        println!("{unacked} events were stored without an ack, each whole");
         assert_eq!(notifier.terminate(), Some(0));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn death_at_any_sync_loses_nothing_acked_and_doubles_nothing_retried() {
+async fn death_at_any_sync_loses_nothing_acked_and_duplicates_nothing_retried() {
     let (mut scene, notifier) = Scene::set().await;
     scene.load.more(50).await;
     notifier.kill();
@@ -173,7 +173,7 @@ async fn death_at_any_sync_loses_nothing_acked_and_doubles_nothing_retried() {
     // Notifiers that died at the third sync of a batch or later had acked some.
     assert!(scene.shadow.len() > before, "acks came between the deaths");
     let notifier = scene.world.notifier(&scene.grpc, &[]);
-    scene.judge(notifier).await;
+    scene.verify(notifier).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,14 +193,14 @@ async fn a_sync_that_fails_ends_the_notifier_and_loses_nothing_acked() {
         assert_eq!(code, Some(74), "{fault} at sync {when}");
     }
     let notifier = scene.world.notifier(&scene.grpc, &[]);
-    scene.judge(notifier).await;
+    scene.verify(notifier).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_sync_that_fails_nothing_is_acked_that_waited() {
     let world = World::new();
     world.make_secrets();
-    // The third one of its thread takes a while and fails; the next would not.
+    // The third sync of its thread is slow and fails; the next would not.
     let fault = "error=EIO:delay_enter=1500000";
     let Some(tracer) = Tracer::new(world.dir(), "fdatasync", fault, "3") else {
         return;
@@ -214,15 +214,15 @@ async fn after_a_sync_that_fails_nothing_is_acked_that_waited() {
             .await
             .expect("acked");
     }
-    let calls = caller.wait_for_disk(&notifier, WAITING).await;
+    let calls = caller.publish_until_unsynced(&notifier, WAITING).await;
     for answer in calls.join_all().await {
         let refused = answer.expect_err("it waited for a sync that failed");
         assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
     }
-    assert!(tracer.happened() > 0, "it was a fault");
-    assert_eq!(notifier.running.ended().await.code(), Some(74));
+    assert!(tracer.happened() > 0, "the fault happened");
+    assert_eq!(notifier.running.exited().await.code(), Some(74));
 
-    // Either answer was honest; what is there is whole, and the log goes on.
+    // Either answer was correct; what is stored is whole, and the log goes on.
     let notifier = world.notifier(&grpc, &[]);
     let next = Caller::connect(&world, &grpc).await;
     let next = next.publish(&numbered("u1", 99)).await.expect("acked");

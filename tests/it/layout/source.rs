@@ -31,7 +31,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Every file whose name ends with one of these extensions.
+/// Every file with one of these extensions.
 pub(crate) fn sources(extensions: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
     collect(&root(), extensions, &mut found);
@@ -92,8 +92,8 @@ pub(crate) fn functions(text: &str) -> Vec<Function> {
 /// What follows `fn ` in the first line of a function.
 fn after_fn(code: &str) -> Option<&str> {
     let (before, rest) = code.split_once("fn ")?;
-    let is_qualifier = |word: &str| {
-        word.starts_with("pub") || matches!(word, "async" | "const" | "unsafe" | "extern" | "in")
+    let is_qualifier = |token: &str| {
+        token.starts_with("pub") || matches!(token, "async" | "const" | "unsafe" | "extern" | "in")
     };
     before.split_whitespace().all(is_qualifier).then_some(rest)
 }

@@ -1,4 +1,5 @@
-//! What a page would be: one socket, what came over it, and where it stands.
+//! A WebSocket client as simple as a page could be: one connection, the events it
+//! received, and the positions it has reached.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,19 +8,19 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use super::{SOON, history::stream_of};
+use super::{DEADLINE, history::stream_of};
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What a page would be: a socket, what it saw, and where it stands.
+/// One connection, with the positions it has reached.
 pub(crate) struct Browser {
     socket: Socket,
     pub(crate) positions: BTreeMap<String, String>,
-    /// Events not asked for yet: an edge sends several in one frame.
+    /// Events not returned yet: an edge sends several in one frame.
     ready: VecDeque<Value>,
 }
 
-/// There was no answer of an edge, or not the one that was hoped for.
+/// The edge did not answer, or refused.
 #[derive(Debug)]
 pub(crate) struct NotConnected;
 
@@ -29,12 +30,12 @@ impl Browser {
         token: &str,
         positions: &BTreeMap<String, String>,
     ) -> Self {
-        let connected = timeout(SOON, Self::try_connect(url, token, positions, &[])).await;
+        let connected = timeout(DEADLINE, Self::try_connect(url, token, positions, &[])).await;
         let connected = connected.expect("an answer in time");
         connected.expect("connected")
     }
 
-    /// Connects from positions, following queues; the edge may be away or refuse.
+    /// Connects with positions, following queues; the edge may be away or refuse.
     pub(crate) async fn try_connect(
         url: &str,
         token: &str,
@@ -58,17 +59,17 @@ impl Browser {
             let frame = browser.try_next().await.ok_or(NotConnected)?;
             match frame["type"].as_str() {
                 Some("connected") => {
-                    browser.stand(&frame["streams"]);
+                    browser.note_positions(&frame["streams"]);
                     return Ok(browser);
                 }
-                // The notifier may be away when a client comes.
+                // The notifier may be away when a client connects.
                 Some("degraded" | "recovered") => {}
                 _ => return Err(NotConnected),
             }
         }
     }
 
-    fn stand(&mut self, streams: &Value) {
+    fn note_positions(&mut self, streams: &Value) {
         for (stream, at) in streams.as_object().expect("streams") {
             let position = at["position"].as_str().expect("a position").to_owned();
             self.positions.insert(stream.clone(), position);
@@ -100,14 +101,14 @@ impl Browser {
     }
 
     pub(crate) async fn next(&mut self) -> Value {
-        let next = timeout(SOON, self.try_next())
+        let next = timeout(DEADLINE, self.try_next())
             .await
             .expect("a frame in time");
         next.expect("the socket is open")
     }
 
     /// Skips to the next frame of a type.
-    pub(crate) async fn until(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next_of_type(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
             if frame["type"] == kind {
@@ -120,7 +121,7 @@ impl Browser {
         assert!(self.try_send(frame).await, "sent");
     }
 
-    /// Whether the socket took it.
+    /// Whether the socket accepted it.
     pub(crate) async fn try_send(&mut self, frame: Value) -> bool {
         self.socket
             .send(Message::text(frame.to_string()))

@@ -1,4 +1,4 @@
-//! A publisher that never tries again: it sees each answer as it is.
+//! A publisher that never retries: it returns each answer as it came.
 
 use belfry::{publisher::Publish, v1::notifier_client::NotifierClient};
 use tokio::task::JoinSet;
@@ -8,9 +8,8 @@ use tonic::{
     transport::Channel,
 };
 
-use super::{Process, World, numbered, until};
+use super::{Process, World, numbered, wait_for};
 
-/// See the module's page.
 #[derive(Clone)]
 pub(crate) struct Caller {
     client: NotifierClient<Channel>,
@@ -35,16 +34,16 @@ impl Caller {
         request
     }
 
-    /// The offset of the event, or the refusal.
+    /// The offset of the event, or the error.
     pub(crate) async fn publish(&self, publish: &Publish) -> Result<u64, Status> {
         let request = self.request(publish.request().clone());
         let answer = self.client.clone().publish(request).await?.into_inner();
         Ok(answer.placements[0].position.expect("a position").offset)
     }
 
-    /// So many publishes at once, for a notifier whose next sync takes a while:
+    /// Sends `count` publishes at once, for a notifier whose next sync is slow;
     /// returns once all of them wait for the disk.
-    pub(crate) async fn wait_for_disk(
+    pub(crate) async fn publish_until_unsynced(
         &self,
         notifier: &Process,
         count: u64,
@@ -55,10 +54,8 @@ impl Caller {
             calls.spawn(async move { caller.publish(&numbered("u1", number)).await });
         }
         let unsynced = "belfry_notifier_unsynced_records";
-        until("all wait for the disk", async || {
-            notifier.metric(unsynced).await >= count
-        })
-        .await;
+        let observe = async || notifier.metric(unsynced).await;
+        wait_for("all to wait for the disk", observe, |n| *n >= count).await;
         calls
     }
 }

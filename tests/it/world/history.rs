@@ -1,8 +1,8 @@
-//! What a client saw, held against what was acked: the judge of every test that
-//! breaks something.
+//! What a client saw, compared with what was acked: the oracle of every test that
+//! injects faults.
 //!
-//! It knows nothing of the product: positions of a stream count 1, 2, 3 …; what
-//! was acked is there with the id and the body it was acked for; nothing else is.
+//! It shares no code with the product: offsets of a stream count 1, 2, 3 …; what was
+//! acked is there with the id and the body it was acked with; nothing else is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,15 +25,15 @@ pub(crate) struct Acked {
 /// What is wrong with what a client saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// An event came where another was due: one is missing, doubled or misplaced.
+    /// An event came where another was due: one is missing, duplicated or misplaced.
     Order { stream: String, due: u64, came: u64 },
     /// Acked, and never seen.
     Lost { stream: String, offset: u64 },
     /// Seen with another id or body than it was acked with.
     Altered { stream: String, offset: u64 },
-    /// The same event at two places.
+    /// One event at two offsets.
     Twice { id: String },
-    /// Seen, though nobody ever had an ack for it.
+    /// Seen, although it was never acked.
     Unknown { stream: String, offset: u64 },
     /// A notice that events are missing, where none may be.
     Gap(String),
@@ -52,11 +52,11 @@ impl fmt::Display for Fault {
                 f,
                 "offset {offset} of `{stream}` is not what was acked there"
             ),
-            Fault::Twice { id } => write!(f, "event {id} has two places"),
+            Fault::Twice { id } => write!(f, "event {id} has two offsets"),
             Fault::Unknown { stream, offset } => {
                 write!(f, "offset {offset} of `{stream}` was never acked")
             }
-            Fault::Gap(gap) => write!(f, "a gap was told: {gap}"),
+            Fault::Gap(gap) => write!(f, "a gap was sent: {gap}"),
         }
     }
 }
@@ -101,7 +101,7 @@ impl History {
     }
 }
 
-/// What the product has acked, kept where it cannot reach.
+/// What the product has acked, kept out of its reach.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shadow(Arc<Mutex<Vec<Acked>>>);
 
@@ -123,7 +123,7 @@ impl Shadow {
         self.0.lock().expect("nobody panicked").len()
     }
 
-    /// What somebody has to see, named as they see it.
+    /// What a user who follows these queues has to see, with streams named as in frames.
     pub(crate) fn of(&self, user: &str, queues: &[String]) -> Vec<Acked> {
         let acked = self.0.lock().expect("nobody panicked").clone();
         let theirs = acked.into_iter().filter_map(|event| {
@@ -147,9 +147,9 @@ pub(crate) fn stream_of(frame: &Value) -> String {
     }
 }
 
-/// Every fault of a history of somebody who was there from the first event on,
-/// against everything that was acked in the streams they follow.
-pub(crate) fn judge(history: &History, acked: &[Acked]) -> Vec<Fault> {
+/// Every fault in the history of a client that was there from the first event on,
+/// against everything that was acked in the streams it follows.
+pub(crate) fn faults_in(history: &History, acked: &[Acked]) -> Vec<Fault> {
     let mut faults: Vec<Fault> = history.gaps.iter().cloned().map(Fault::Gap).collect();
     let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut ids: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
@@ -216,16 +216,16 @@ mod tests {
             gaps: Vec::new(),
         };
         doctor(&mut history);
-        judge(&history, &acked())
+        faults_in(&history, &acked())
     }
 
     #[test]
-    fn an_honest_history_has_no_fault() {
+    fn a_complete_history_has_no_fault() {
         assert_eq!(doctored(|_| ()), []);
     }
 
     #[test]
-    fn doctored_histories_are_found_out() {
+    fn doctored_histories_have_faults() {
         let stream = || "user".to_owned();
         let order = |due, came| Fault::Order {
             stream: stream(),
@@ -246,8 +246,8 @@ mod tests {
                 }
             ]
         );
-        let doubled = doctored(|history| history.seen.insert(5, history.seen[4].clone()));
-        assert_eq!(doubled, [order(4, 3)]);
+        let duplicated = doctored(|history| history.seen.insert(5, history.seen[4].clone()));
+        assert_eq!(duplicated, [order(4, 3)]);
         let swapped = doctored(|history| history.seen.swap(2, 4));
         assert_eq!(swapped, [order(2, 3), order(4, 2), order(3, 4)]);
         let never_came = doctored(|history| history.seen.truncate(10));

@@ -1,5 +1,5 @@
-//! A client in a process of its own, `belfry listen`: it can be stopped as a
-//! whole, as a laptop is that goes to sleep.
+//! A client in a process of its own, `belfry listen`: it can be stopped as a whole,
+//! like a laptop that goes to sleep.
 
 use std::{
     fs::File,
@@ -10,19 +10,18 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Acked, History, process::Running, until};
+use super::{Acked, History, process::ChildGuard, wait_for};
 
-/// See the module's page.
 pub(crate) struct Listener {
-    running: Running,
+    running: ChildGuard,
     pub(crate) user: String,
     printed: PathBuf,
 }
 
 impl Deref for Listener {
-    type Target = Running;
+    type Target = ChildGuard;
 
-    fn deref(&self) -> &Running {
+    fn deref(&self) -> &ChildGuard {
         &self.running
     }
 }
@@ -40,18 +39,18 @@ impl Listener {
             .stdout(out)
             .stderr(Stdio::null());
         Self {
-            running: Running::of(&mut command),
+            running: ChildGuard::of(&mut command),
             user: user.to_owned(),
             printed,
         }
     }
 
-    /// Bytes that it has printed.
+    /// Bytes printed so far.
     pub(crate) fn printed_bytes(&self) -> u64 {
         std::fs::metadata(&self.printed).expect("a file").len()
     }
 
-    /// What it has printed.
+    /// The events printed so far.
     pub(crate) fn history(&self) -> History {
         let text = std::fs::read_to_string(&self.printed).expect("text");
         let mut history = History::default();
@@ -66,15 +65,15 @@ impl Listener {
         history
     }
 
-    /// Waits until it has printed all that was acked for its user, or more; what
-    /// is missing by the end of the wait is for the judge.
+    /// Waits until it has printed all that was acked for its user, or more.
     pub(crate) async fn caught_up(&self, acked: &[Acked]) -> History {
         let heads = acked.iter().filter(|event| event.stream == "user");
         let head = heads.map(|event| event.offset).max().unwrap_or(0);
-        until("the listener has printed everything", async || {
-            self.history().head("user") >= head
-        })
-        .await;
-        self.history()
+        let printed = wait_for(
+            "the listener to print everything",
+            async || self.history(),
+            |history| history.head("user") >= head,
+        );
+        printed.await
     }
 }

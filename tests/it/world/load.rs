@@ -1,5 +1,5 @@
-//! Publishers that go on through every fault: each publish has one key, is tried
-//! until it is acked, and is noted in the shadow log when it is.
+//! Publishers that keep publishing through every fault: each publish has one key, is
+//! retried until it is acked, and is then recorded in the shadow log.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,9 +14,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-use super::{Process, SOON, Shadow, World};
+use super::{DEADLINE, Process, Shadow, World};
 
-/// Gives the n-th event to somebody.
+/// Chooses the target of the n-th event.
 pub(crate) type Aim = Arc<dyn Fn(u64, Event) -> Publish + Send + Sync>;
 
 /// The n-th event and its body, as [`History`](super::History) takes it from a frame.
@@ -32,7 +32,7 @@ fn padded(number: u64, padding: usize) -> (Event, String) {
     (event, body)
 }
 
-/// See the module's page.
+/// A publisher at a steady rate, until it is stopped.
 pub(crate) struct Load {
     acked: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
@@ -40,31 +40,31 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Publishes one event each `pace`, `padding` bytes longer than its number.
+    /// Publishes one event every `period`, `padding` bytes longer than its number.
     pub(crate) fn start(
         publisher: &Publisher,
         shadow: &Shadow,
         aim: Aim,
-        (pace, padding): (Duration, usize),
+        (period, padding): (Duration, usize),
     ) -> Self {
         let (count, acked) = watch::channel(0);
         let stop = watch::Sender::new(false);
-        let told = stop.subscribe();
+        let stopped = stop.subscribe();
         let pipeline = publisher.pipeline();
         let shadow = shadow.clone();
         let task = tokio::spawn(async move {
             let mut acks = JoinSet::new();
-            let mut ticks = interval(pace);
+            let mut ticks = interval(period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut number = 0;
-            while !*told.borrow() {
+            while !*stopped.borrow() {
                 ticks.tick().await;
                 let (event, body) = padded(number, padding);
                 let publish = aim(number, event);
-                let answer = pipeline.publish(publish).await.expect("taken");
+                let answer = pipeline.publish(publish).await.expect("accepted");
                 let (shadow, count) = (shadow.clone(), count.clone());
                 acks.spawn(async move {
-                    let answer = answer.await.expect("every publish is acked in the end");
+                    let answer = answer.await.expect("every publish is acked eventually");
                     shadow.note(&answer, &body);
                     count.send_modify(|count| *count += 1);
                 });
@@ -84,15 +84,15 @@ impl Load {
         *self.acked.borrow()
     }
 
-    /// Waits for so many acks more.
+    /// Waits for so many more acks.
     pub(crate) async fn more(&mut self, acks: u64) {
         let enough = self.acked() + acks;
-        let there = timeout(SOON, self.acked.wait_for(|count| *count >= enough));
+        let there = timeout(DEADLINE, self.acked.wait_for(|count| *count >= enough));
         let there = matches!(there.await, Ok(Ok(_)));
         assert!(there, "acks stopped at {} of {enough}", self.acked());
     }
 
-    /// Publishes no more, waits for every ack, and says how many there were.
+    /// Stops publishing, waits for every ack, and returns how many there were.
     pub(crate) async fn stop(self) -> u64 {
         self.stop.send_replace(true);
         let published = self.task.await.expect("the load ended");
@@ -101,7 +101,7 @@ impl Load {
     }
 }
 
-/// Publishes so many events as fast as they are taken, and waits for every ack.
+/// Publishes `count` events as fast as they are accepted, and waits for every ack.
 pub(crate) async fn burst(
     publisher: &Publisher,
     shadow: &Shadow,
@@ -112,7 +112,10 @@ pub(crate) async fn burst(
     let mut answers = Vec::new();
     for number in 0..count {
         let (event, body) = padded(number, padding);
-        let answer = pipeline.publish(aim(number, event)).await.expect("taken");
+        let answer = pipeline
+            .publish(aim(number, event))
+            .await
+            .expect("accepted");
         answers.push((body, answer));
     }
     for (body, answer) in answers {
@@ -121,15 +124,15 @@ pub(crate) async fn burst(
     pipeline.close().await;
 }
 
-/// A notifier that nothing is done to, on the same disk at the same time: what a
-/// publish takes there is what the machine takes just then.
-pub(crate) struct Untouched {
+/// A notifier without faults, on the same disk at the same time: what a publish takes
+/// there is what the machine needs just then.
+pub(crate) struct Baseline {
     _notifier: Process,
     publisher: Publisher,
     _world: World,
 }
 
-impl Untouched {
+impl Baseline {
     pub(crate) fn start() -> Self {
         let world = World::new();
         world.make_secrets();
@@ -142,30 +145,30 @@ impl Untouched {
         }
     }
 
-    /// Publishes by turns here and there, and gives the median times there and
-    /// here.
-    pub(crate) async fn beside(
+    /// Publishes alternately to the notifier under test and to this one; returns the
+    /// median times of both, in this order.
+    pub(crate) async fn compare(
         &self,
         publisher: &Publisher,
         shadow: &Shadow,
         aim: &Aim,
         count: u64,
     ) -> (Duration, Duration) {
-        let (mut there, mut here) = (Vec::new(), Vec::new());
+        let (mut tested, mut baseline) = (Vec::new(), Vec::new());
         for number in 0..count {
             let (event, body) = padded(number, 0);
             let publish = aim(number, event);
             let began = Instant::now();
             let answer = publisher.publish(publish.clone()).await.expect("acked");
-            there.push(began.elapsed());
+            tested.push(began.elapsed());
             shadow.note(&answer, &body);
             let began = Instant::now();
             self.publisher.publish(publish).await.expect("acked");
-            here.push(began.elapsed());
+            baseline.push(began.elapsed());
         }
-        there.sort_unstable();
-        here.sort_unstable();
+        tested.sort_unstable();
+        baseline.sort_unstable();
         let middle = count as usize / 2;
-        (there[middle], here[middle])
+        (tested[middle], baseline[middle])
     }
 }

@@ -1,5 +1,5 @@
-//! A real `PostgreSQL` server of the tests' own: in a directory of its own, on a
-//! socket there, as a user who is not root, gone with its last test.
+//! A real `PostgreSQL` server for the tests: in a temporary directory, on a socket
+//! there, not as root, killed with the last test that uses it.
 
 use std::{
     fs,
@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 /// `nobody`: the server refuses to run as root.
 const NOBODY: u32 = 65_534;
-const SOON: Duration = Duration::from_mins(1);
+/// How long the server may take to accept connections.
+const START_DEADLINE: Duration = Duration::from_mins(1);
 
 static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -40,7 +41,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// An empty database, or `None`, said aloud, where `PostgreSQL` is not installed.
+    /// An empty database, or `None`, with a line printed, where `PostgreSQL` is not
+    /// installed.
     pub(crate) fn new() -> Option<Self> {
         let mut running = RUNNING.lock().expect("nobody panicked with it");
         let server = match running.upgrade() {
@@ -61,7 +63,7 @@ impl Postgres {
         Some(postgres)
     }
 
-    /// What the processors are told.
+    /// The value of `--database-url`.
     pub(crate) fn url(&self) -> String {
         let host = self.server.dir.path().display();
         format!("postgres://belfry@localhost/{}?host={host}", self.name)
@@ -76,8 +78,8 @@ impl Postgres {
     }
 }
 
-/// Where Debian has it, or on the path. Debian's own come first: on its path there
-/// are wrappers that go by the name they are called with.
+/// Where Debian installs it, or on the path. Debian's own come first: on its path
+/// there are wrappers that depend on the name they are called by.
 fn program(name: &str) -> std::io::Result<PathBuf> {
     let mut folders = Vec::new();
     if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
@@ -87,7 +89,7 @@ fn program(name: &str) -> std::io::Result<PathBuf> {
     folders.extend(std::env::split_paths(&on_path));
     let mut programs = folders.into_iter().map(|folder| folder.join(name));
     let found = programs.find(|program| program.is_file());
-    // Resolved, so that it finds its own files beside it.
+    // Resolved, so that it finds the files it was installed with.
     found
         .ok_or_else(|| ErrorKind::NotFound.into())
         .and_then(fs::canonicalize)
@@ -114,7 +116,7 @@ fn start() -> std::io::Result<Server> {
         command
     };
     let data = dir.path().join("data");
-    let made = run(initdb)
+    let initialized = run(initdb)
         .args([
             "--auth=trust",
             "--username=belfry",
@@ -124,11 +126,11 @@ fn start() -> std::io::Result<Server> {
         ])
         .arg(&data)
         .status()?;
-    assert!(made.success(), "initdb failed");
+    assert!(initialized.success(), "initdb failed");
     let child = run(postgres)
         .arg("-D")
         .arg(&data)
-        // What these tests kill is never the server.
+        // No test kills the server, so nothing needs its syncs.
         .args(["-c", "listen_addresses=", "-c", "fsync=off"])
         .arg("-k")
         .arg(dir.path())
@@ -137,12 +139,12 @@ fn start() -> std::io::Result<Server> {
         child: Mutex::new(child),
         dir,
     };
-    wait(&server)?;
+    wait_until_ready(&server)?;
     Ok(server)
 }
 
-fn wait(server: &Server) -> std::io::Result<()> {
-    let late = Instant::now() + SOON;
+fn wait_until_ready(server: &Server) -> std::io::Result<()> {
+    let deadline = Instant::now() + START_DEADLINE;
     let ready = program("pg_isready")?;
     loop {
         let answer = Command::new(&ready)
@@ -152,7 +154,10 @@ fn wait(server: &Server) -> std::io::Result<()> {
         if answer.success() {
             return Ok(());
         }
-        assert!(Instant::now() < late, "PostgreSQL does not come up");
+        assert!(
+            Instant::now() < deadline,
+            "waited {START_DEADLINE:?} for PostgreSQL, last answer of pg_isready: {answer}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,29 +1,25 @@
-//! A `belfry` of a test's own: started on free ports, stopped, continued, told to
-//! end or killed by its own pid, and never left behind.
+//! A `belfry` of a test's own: started on free ports, stopped, continued, terminated
+//! or killed by its own pid, and never left running.
 
 use std::{
     ffi::OsString,
     fs::File,
+    future::ready,
     io::{BufRead, BufReader},
     ops::Deref,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
-use super::SOON;
-
-/// Between two looks at a condition that nothing announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+use super::wait_for;
 
 /// A child process, ended with SIGKILL when it is dropped.
-pub(crate) struct Running(Child);
+pub(crate) struct ChildGuard(Child);
 
-impl Running {
+impl ChildGuard {
     pub(crate) fn of(command: &mut Command) -> Self {
         Self(command.spawn().expect("started"))
     }
@@ -32,7 +28,7 @@ impl Running {
         self.0.id()
     }
 
-    /// The process that this one runs, such as a tracer does.
+    /// The child of this process, for a program such as a tracer.
     fn child(&self) -> Option<Pid> {
         let pid = self.pid();
         let path = format!("/proc/{pid}/task/{pid}/children");
@@ -47,7 +43,8 @@ impl Running {
     /// SIGSTOP; returns once every thread has stopped.
     pub(crate) async fn stop(&self) {
         self.signal(Signal::STOP);
-        until("the process is stopped", async || self.is_stopped()).await;
+        let observe = async || self.is_stopped();
+        wait_for("the process to stop", observe, |stopped| *stopped).await;
     }
 
     /// Whether none of its threads can run.
@@ -62,12 +59,12 @@ impl Running {
     }
 
     /// SIGCONT.
-    pub(crate) fn go_on(&self) {
+    pub(crate) fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
     /// SIGTERM, without waiting.
-    pub(crate) fn ask_to_end(&self) {
+    pub(crate) fn send_sigterm(&self) {
         self.signal(Signal::TERM);
     }
 
@@ -81,16 +78,14 @@ impl Running {
         self.0.try_wait().expect("waited").is_none()
     }
 
-    /// Waits until it has ended by itself.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.0.try_wait().expect("waited") {
-                return status;
-            }
-            assert!(Instant::now() < end, "the process goes on");
-            sleep(LOOK_AGAIN).await;
-        }
+    /// Waits until it has exited by itself.
+    pub(crate) async fn exited(&mut self) -> ExitStatus {
+        let status = wait_for(
+            "the process to exit",
+            || ready(self.0.try_wait().expect("waited")),
+            Option::is_some,
+        );
+        status.await.expect("just checked")
     }
 
     /// Resident memory.
@@ -103,9 +98,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
-        // What a tracer runs would outlive it.
+        // The child of a tracer would outlive it.
         if let Some(child) = self.child() {
             let _ = kill_process(child, Signal::KILL);
         }
@@ -114,16 +109,16 @@ impl Drop for Running {
     }
 }
 
-/// A `belfry` that serves.
+/// A `belfry` that serves, with the addresses it printed.
 pub(crate) struct Process {
-    pub(crate) running: Running,
+    pub(crate) running: ChildGuard,
     pub(crate) addresses: Value,
 }
 
 impl Deref for Process {
-    type Target = Running;
+    type Target = ChildGuard;
 
-    fn deref(&self) -> &Running {
+    fn deref(&self) -> &ChildGuard {
         &self.running
     }
 }
@@ -133,13 +128,13 @@ impl Process {
         Self::start_under(&[], command, arguments)
     }
 
-    /// Starts it by another program, such as a tracer: `under` comes before it.
+    /// Starts it by another program, such as a tracer: `under` precedes the command.
     pub(crate) fn start_under(under: &[OsString], command: &str, arguments: &[String]) -> Self {
         let logs_errors = [arguments, &["--log".to_owned(), "error".to_owned()]].concat();
         Self::launch(under, command, &logs_errors, None)
     }
 
-    /// Starts it with a log of everything, which is kept in a file.
+    /// Starts it with a log at `trace`, written to a file.
     pub(crate) fn start_traced(command: &str, arguments: &[String], log: &Path) -> Self {
         let log = File::create(log).expect("a file");
         let logs_all = [arguments, &["--log".to_owned(), "trace".to_owned()]].concat();
@@ -164,22 +159,21 @@ impl Process {
             .stdout(Stdio::piped());
         match log {
             Some(file) => run.stderr(file),
-            // It is to fail, and says so at length.
+            // It is meant to fail, and logs that at length.
             None if !under.is_empty() => run.stderr(Stdio::null()),
             None => run,
         };
-        let mut running = Running::of(run);
+        let mut running = ChildGuard::of(run);
         let mut line = String::new();
         let stdout = running.0.stdout.take().expect("piped");
         BufReader::new(stdout)
             .read_line(&mut line)
             .expect("readable");
-        // Ended before it said anything: there are no addresses then.
+        // It exited before it printed its addresses.
         let addresses = match line.as_str() {
             "" if !under.is_empty() => Value::Null,
-            line => {
-                serde_json::from_str(line).unwrap_or_else(|_| panic!("`{command}` said {line:?}"))
-            }
+            line => serde_json::from_str(line)
+                .unwrap_or_else(|_| panic!("`{command}` printed {line:?}")),
         };
         Self { running, addresses }
     }
@@ -191,8 +185,8 @@ impl Process {
             .to_owned()
     }
 
-    /// Its page at a path, for health and metrics.
-    fn page(&self, path: &str) -> String {
+    /// The URL of a path, for health and metrics.
+    fn http_url(&self, path: &str) -> String {
         let address = match self.addresses["notifierHttp"].as_str() {
             Some(notifier) => notifier.to_owned(),
             None => format!("http://{}", self.host()),
@@ -200,10 +194,22 @@ impl Process {
         format!("{address}{path}")
     }
 
-    /// Whether it says that it is ready; not if it says nothing.
+    /// Whether `/readyz` answers 200; false if nothing answers.
     pub(crate) async fn is_ready(&self) -> bool {
-        let answer = reqwest::get(self.page("/readyz")).await;
+        let answer = reqwest::get(self.http_url("/readyz")).await;
         answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn becomes_ready(&self) {
+        let observe = async || self.is_ready().await;
+        wait_for("the process to be ready", observe, |ready| *ready).await;
+    }
+
+    /// Waits until it drains: it runs, and is no longer ready.
+    pub(crate) async fn drains(&self) {
+        let observe = async || self.is_ready().await;
+        wait_for("the process to drain", observe, |ready| !ready).await;
     }
 
     /// Host and port of its sockets.
@@ -213,15 +219,17 @@ impl Process {
         host.to_owned()
     }
 
-    /// SIGTERM to the `belfry` that runs under another program.
-    pub(crate) fn ask_child_to_end(&self) {
+    /// SIGTERM to a `belfry` started by another program.
+    pub(crate) fn send_sigterm_to_child(&self) {
         let child = self.running.child().expect("it runs");
         kill_process(child, Signal::TERM).expect("signalled");
     }
 
-    /// One number of its metrics; 0 if it is not there (yet).
+    /// The value of one metric; 0 if it is not exported yet.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let answer = reqwest::get(self.page("/metrics")).await.expect("served");
+        let answer = reqwest::get(self.http_url("/metrics"))
+            .await
+            .expect("served");
         let text = answer.text().await.expect("text");
         let line = text
             .lines()
@@ -234,23 +242,14 @@ impl Process {
         self.running.kill();
     }
 
-    /// SIGTERM, and waits for an orderly end.
+    /// SIGTERM, and waits for the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        self.ask_to_end();
+        self.send_sigterm();
         self.running.0.wait().expect("gone").code()
     }
 }
 
-/// Waits for something that nothing announces.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !holds().await {
-        assert!(Instant::now() < end, "waited {SOON:?} in vain until {what}");
-        sleep(LOOK_AGAIN).await;
-    }
-}
-
-/// The metric that counts connections which an edge closed for a reason.
+/// The metric that counts the connections an edge closed for a reason.
 pub(crate) fn closed_for(reason: &str) -> String {
     format!("belfry_edge_connections_closed_total{{reason=\"{reason}\"}}")
 }

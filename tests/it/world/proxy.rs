@@ -1,9 +1,9 @@
-//! A cable that a test can cut, pull out silently, or make slow: a TCP proxy with
-//! a fate for each direction.
+//! A cable that a test can cut, unplug silently, or make slow: a TCP proxy with a
+//! fate for each direction.
 //!
-//! It is honest about what TCP can do: bytes that were let fall are never
-//! followed by later ones of the same connection (a stream has no holes), nor by
-//! its end. Such a connection is dead until [`Proxy::cut`] resets it.
+//! It does only what TCP can do: dropped bytes are never followed by later ones of the
+//! same connection (a stream has no holes), nor by its end. Such a connection is dead
+//! until [`Proxy::cut`] resets it.
 
 use std::{
     net::SocketAddr,
@@ -37,7 +37,7 @@ pub(crate) enum Fate {
     Delay(Duration),
     /// They wait until the fate changes; the sender feels it once buffers are full.
     Stall,
-    /// They vanish, the end of the connection too; nobody is told.
+    /// They vanish, the end of the connection too; neither side is notified.
     Vanish,
 }
 
@@ -46,10 +46,10 @@ struct Counted {
     carried: AtomicU64,
     vanished: AtomicU64,
     connections: AtomicU64,
-    left_by_server: AtomicU64,
+    closed_by_server: AtomicU64,
 }
 
-/// See the module's page. It ends when it is dropped.
+/// The proxy. It stops when it is dropped.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     up: watch::Sender<Fate>,
@@ -98,7 +98,7 @@ impl Proxy {
         self.down.send_replace(down);
     }
 
-    /// Resets every connection there is. New ones have the fate that is set.
+    /// Resets every open connection. New ones have the fate that is set.
     pub(crate) fn cut(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
@@ -119,9 +119,9 @@ impl Proxy {
         self.counted.carried.load(Ordering::Relaxed)
     }
 
-    /// Connections that the server has ended.
-    pub(crate) fn left_by_server(&self) -> u64 {
-        self.counted.left_by_server.load(Ordering::Relaxed)
+    /// Connections that the server has closed.
+    pub(crate) fn closed_by_server(&self) -> u64 {
+        self.counted.closed_by_server.load(Ordering::Relaxed)
     }
 
     /// Connections so far.
@@ -155,13 +155,13 @@ async fn accept(listener: TcpListener, server: String, wires: Wires) {
 }
 
 async fn connect(client: TcpStream, server: String, wires: Wires) {
-    // What is not written out by then is to be reset, not flushed.
+    // What is not sent by the time it is dropped is to be reset, not flushed.
     let prepare = |stream: &TcpStream| {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_zero_linger();
     };
     prepare(&client);
-    // Nobody there: the client is reset.
+    // No server: the client is reset.
     let Ok(server) = TcpStream::connect(server).await else {
         return;
     };
@@ -171,8 +171,8 @@ async fn connect(client: TcpStream, server: String, wires: Wires) {
     let up = carry(from_client, to_server, wires.up.clone(), &wires.counted);
     let down = async {
         carry(from_server, to_client, wires.down.clone(), &wires.counted).await;
-        let left = &wires.counted.left_by_server;
-        left.fetch_add(1, Ordering::Relaxed);
+        let closed = &wires.counted.closed_by_server;
+        closed.fetch_add(1, Ordering::Relaxed);
     };
     let mut generation = wires.generation.clone();
     tokio::select! {
@@ -214,7 +214,7 @@ async fn carry(
         }
     }
     if dead {
-        // The other side is not told, so its socket stays.
+        // The other side is not notified, so its socket stays open.
         std::future::pending::<()>().await;
     }
     let _ = to.shutdown().await;

@@ -1,5 +1,5 @@
-//! Faults of system calls: `strace` makes one slow, fail, or be the last that
-//! its process ever makes.
+//! Faults of system calls: `strace` makes one slow, makes it fail, or kills the
+//! process at it.
 //!
 //! Calls are counted for each thread. A notifier syncs twice in one thread while
 //! it opens its log, and from then on once for each batch in another: so the
@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-/// One fault, and where it is noted.
+/// One fault, and the trace that records it.
 pub(crate) struct Tracer {
     /// What goes before the command.
     pub(crate) under: Vec<OsString>,

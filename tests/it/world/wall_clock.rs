@@ -1,5 +1,5 @@
 //! A wall clock that a test can set, for one process: `libfaketime` and a file.
-//! The monotonic clock goes on as it does when an operator sets the time.
+//! The monotonic clock runs on, as it does when an operator sets the time.
 
 use std::{
     ffi::OsString,
@@ -9,7 +9,7 @@ use std::{
 /// Where distributions put it.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
-/// See the module's page.
+/// The clock of the processes that are started under it.
 pub(crate) struct WallClock {
     /// What goes before the command.
     pub(crate) under: Vec<OsString>,
@@ -17,7 +17,7 @@ pub(crate) struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that is right. `None`, with the reason printed, without the library.
+    /// A clock without an offset. `None`, with the reason printed, without the library.
     pub(crate) fn new(dir: &Path) -> Option<Self> {
         let Some(library) = library() else {
             println!("skipped: there is no libfaketime (package `faketime`)");
@@ -43,11 +43,11 @@ impl WallClock {
         Some(clock)
     }
 
-    /// Sets it, so many seconds off the right time.
+    /// Sets its offset from the right time, in seconds.
     pub(crate) fn step(&self, seconds: i64) {
         let aside = self.file.with_extension("new");
         std::fs::write(&aside, format!("{seconds:+}\n")).expect("written");
-        // In one step: it is read at any time.
+        // Renamed into place, since it may be read at any time.
         std::fs::rename(&aside, &self.file).expect("renamed");
     }
 }

@@ -1,6 +1,6 @@
-//! A client as a good page is one: it keeps its positions, notices a dead
-//! connection, and comes back with them, at one edge or another, for as long as
-//! the test goes on. What it saw is judged afterwards.
+//! A client that does what a good page does: it keeps its positions, notices a dead
+//! connection, and reconnects with them, at one edge or another, until the test ends.
+//! What it saw is verified afterwards.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,45 +11,44 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Acked, Browser, History, SOON};
+use super::{Acked, Browser, DEADLINE, History};
 
-/// Between two heartbeats of the page's own, and how long an answer may take.
-/// Far less than a page's, as faults here last seconds; 100 messages in 60 s are
-/// allowed.
+/// Between two heartbeats, and how long an answer may take. Far less than a page's,
+/// since faults here last seconds; 100 messages in 60 s are allowed.
 const HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// How long connecting may take before another edge is tried.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Between two attempts to connect.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 
-/// What a test may ask of a watcher.
+/// What a test may make a watcher do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Drop the connection and come back at the next edge.
+    /// Drop the connection and reconnect at the next edge.
     Leave,
     /// Read nothing for this long.
     Sleep(Duration),
 }
 
-/// What can be seen of a watcher from outside.
+/// What a test can observe of a watcher.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
-    /// Stored events so far.
+    /// Stored events received so far.
     pub(crate) events: u64,
     /// Connections so far.
     pub(crate) connections: u64,
-    /// Whether it has one now.
+    /// Whether one is open now.
     pub(crate) open: bool,
-    /// Whether the last word of the edge was that the notifier is away.
+    /// Whether the edge last reported that the notifier is away.
     pub(crate) degraded: bool,
-    /// How often that was the word.
+    /// How often it reported that.
     pub(crate) times_degraded: u64,
-    /// Every `bye`.
+    /// Every `bye` received.
     pub(crate) byes: Vec<Value>,
     heads: BTreeMap<String, u64>,
 }
 
-/// See the module's page. It ends when it is dropped.
+/// The test's handle to the client, which disconnects when this is dropped.
 pub(crate) struct Watcher {
     pub(crate) user: String,
     pub(crate) queues: Vec<String>,
@@ -82,7 +81,7 @@ impl Watcher {
             orders: ordered,
         };
         let task = tokio::spawn(page.run());
-        let connected = timeout(SOON, seen.wait_for(|state| state.connections > 0));
+        let connected = timeout(DEADLINE, seen.wait_for(|state| state.connections > 0));
         connected
             .await
             .expect("connected in time")
@@ -100,52 +99,57 @@ impl Watcher {
         self.state.borrow().clone()
     }
 
-    /// Waits until something can be seen of it.
-    pub(crate) async fn until(&mut self, what: &str, holds: impl FnMut(&State) -> bool) {
-        let user = &self.user;
-        let seen = timeout(SOON, self.state.wait_for(holds)).await;
-        let seen = seen.unwrap_or_else(|_| panic!("{user} waited {SOON:?} in vain until {what}"));
-        drop(seen.expect("the watcher lives"));
+    /// Waits until its state fulfils a condition. `what` completes the sentence
+    /// "waited for …".
+    pub(crate) async fn wait_for(&mut self, what: &str, holds: impl FnMut(&State) -> bool) {
+        let reached = timeout(DEADLINE, self.state.wait_for(holds)).await;
+        let reached = reached.map(|state| drop(state.expect("the watcher lives")));
+        let (user, last) = (&self.user, self.state());
+        assert!(
+            reached.is_ok(),
+            "{user} waited {DEADLINE:?} for {what}, last observed: {last:?}"
+        );
     }
 
-    /// Asks something of it.
+    /// Makes it do something.
     pub(crate) async fn order(&self, order: Order) {
         self.orders.send(order).await.expect("the watcher lives");
     }
 
-    /// Waits until it has come as far as all that was acked, ends it, and gives
-    /// what it saw. What is missing by then is for the judge.
+    /// Waits until it has reached everything that was acked, stops it, and returns
+    /// what it saw.
     pub(crate) async fn finish(self, acked: &[Acked]) -> History {
         let mut heads: BTreeMap<&str, u64> = BTreeMap::new();
         for event in acked {
             let head = heads.entry(&event.stream).or_default();
             *head = event.offset.max(*head);
         }
-        self.finish_there(&heads).await
+        self.finish_at_heads(&heads).await
     }
 
-    /// The same for one stream.
+    /// The same for one stream and its head.
     pub(crate) async fn finish_at(self, stream: &str, head: u64) -> History {
-        self.finish_there(&BTreeMap::from([(stream, head)])).await
+        self.finish_at_heads(&BTreeMap::from([(stream, head)]))
+            .await
     }
 
-    async fn finish_there(mut self, heads: &BTreeMap<&str, u64>) -> History {
-        let there = |state: &State| {
+    async fn finish_at_heads(mut self, heads: &BTreeMap<&str, u64>) -> History {
+        let caught_up = |state: &State| {
             let mut heads = heads.iter();
             heads.all(|(stream, head)| state.heads.get(*stream).is_some_and(|at| at >= head))
         };
-        // Bounded by `SOON`: who does not get there has lost something.
-        let _ = timeout(SOON, self.state.wait_for(there)).await;
+        // What is missing by the deadline is a fault that the caller finds.
+        let _ = timeout(DEADLINE, self.state.wait_for(caught_up)).await;
         drop(self.orders);
-        self.task.await.expect("the watcher ended")
+        self.task.await.expect("the watcher did not panic")
     }
 }
 
 /// Why a connection is over.
 enum End {
-    /// Come back.
+    /// It was lost: reconnect.
     Lost,
-    /// Nobody asks for it any more.
+    /// The test no longer needs it.
     Done,
 }
 
@@ -153,7 +157,7 @@ struct Page {
     urls: Vec<String>,
     next_url: usize,
     token: String,
-    /// Whether it minds an edge that is silent.
+    /// Whether it drops the connection to a silent edge.
     heartbeat: bool,
     queues: Vec<String>,
     positions: BTreeMap<String, String>,
@@ -182,20 +186,20 @@ impl Page {
             } else if self.orders.is_closed() {
                 return self.history;
             }
-            sleep(TRY_AGAIN).await;
+            sleep(RECONNECT_DELAY).await;
         }
     }
 
     /// Reads until the connection is over, with a heartbeat.
     async fn read(&mut self, mut browser: Browser) -> End {
         let mut beat_at = Instant::now() + HEARTBEAT;
-        let mut asked = false;
+        let mut awaits_pong = false;
         loop {
             tokio::select! {
                 frame = browser.try_next() => {
                     let Some(frame) = frame else { return End::Lost };
                     self.positions.clone_from(&browser.positions);
-                    asked &= frame["type"] != "pong";
+                    awaits_pong &= frame["type"] != "pong";
                     self.note(&frame);
                 }
                 order = self.orders.recv() => match order {
@@ -203,16 +207,16 @@ impl Page {
                     Some(Order::Sleep(time)) => {
                         sleep(time).await;
                         beat_at = Instant::now() + HEARTBEAT;
-                        asked = false;
+                        awaits_pong = false;
                     }
                     None => return End::Done,
                 },
                 () = sleep_until(beat_at), if self.heartbeat => {
-                    // A dead connection looks like a quiet one.
-                    if asked || !browser.try_send(json!({"type": "ping"})).await {
+                    // Without a ping, a dead connection looks like an idle one.
+                    if awaits_pong || !browser.try_send(json!({"type": "ping"})).await {
                         return End::Lost;
                     }
-                    asked = true;
+                    awaits_pong = true;
                     beat_at = Instant::now() + HEARTBEAT;
                 }
             }

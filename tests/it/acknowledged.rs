@@ -1,5 +1,6 @@
-//! From the browser back to the publisher, across three processes: receipts, and
-//! what is taken from a user's other devices.
+//! From the browser back to the publisher, across three processes: receipts, expiry,
+//! presence, and retracting an event from a user's other devices once it is acknowledged
+//! (`dismissed` or `read`).
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,10 @@ use serde_json::json;
 use tokio::time::timeout;
 use tonic::{Request, Streaming};
 
-use crate::world::{Browser, SOON, World};
+use crate::world::{Browser, DEADLINE, World};
 
 fn hello(user: &str) -> Publish {
-    let body = event::status_update("greeting", "hello", "said");
+    let body = event::status_update("greeting", "hello", "sent");
     Publish::to_user(user, body).job("job-1")
 }
 
@@ -30,13 +31,13 @@ fn with_token<T>(message: T, token: &str) -> Request<T> {
 }
 
 async fn next(watch: &mut Streaming<WatchReceiptsResponse>) -> Vec<Receipt> {
-    let response = timeout(SOON, watch.message()).await.expect("in time");
+    let response = timeout(DEADLINE, watch.message()).await.expect("in time");
     response.expect("no error").expect("not the end").receipts
 }
 
-fn said(receipts: &[Receipt]) -> Vec<(ReceiptState, &str)> {
-    let said = receipts.iter().map(|r| (r.state(), &*r.user_id));
-    said.collect()
+fn states(receipts: &[Receipt]) -> Vec<(ReceiptState, &str)> {
+    let states = receipts.iter().map(|r| (r.state(), &*r.user_id));
+    states.collect()
 }
 
 async fn report(browser: &mut Browser, id: &str, state: &str) {
@@ -47,7 +48,7 @@ async fn report(browser: &mut Browser, id: &str, state: &str) {
 }
 
 #[tokio::test]
-async fn a_publisher_hears_what_became_of_its_event_and_other_devices_lose_it() {
+async fn a_publisher_receives_receipts_and_other_devices_retract_the_event() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -58,8 +59,8 @@ async fn a_publisher_hears_what_became_of_its_event_and_other_devices_lose_it() 
 
     let published = world.publisher(&grpc).publish(hello("u1")).await;
     let id = published.expect("acked").event_id;
-    assert_eq!(phone.until("status_update").await["id"], json!(id));
-    assert_eq!(laptop.until("status_update").await["id"], json!(id));
+    assert_eq!(phone.next_of_type("status_update").await["id"], json!(id));
+    assert_eq!(laptop.next_of_type("status_update").await["id"], json!(id));
 
     let token = world.service_token("publisher");
     let mut notifier_client = NotifierClient::connect(format!("http://{grpc}"))
@@ -85,29 +86,29 @@ async fn a_publisher_hears_what_became_of_its_event_and_other_devices_lose_it() 
     report(&mut phone, &id, "delivered").await;
     for watch in &mut watches {
         let receipts = next(watch).await;
-        assert_eq!(said(&receipts), [(ReceiptState::Delivered, "u1")]);
+        assert_eq!(states(&receipts), [(ReceiptState::Delivered, "u1")]);
     }
     report(&mut phone, &id, "read").await;
     for watch in &mut watches {
         let receipts = next(watch).await;
-        assert_eq!(said(&receipts), [(ReceiptState::Read, "u1")]);
+        assert_eq!(states(&receipts), [(ReceiptState::Read, "u1")]);
     }
-    let retract = laptop.until("retract").await;
+    let retract = laptop.next_of_type("retract").await;
     assert_eq!(
         (&retract["id"], &retract["reason"]),
         (&json!(id), &json!("read"))
     );
 
-    // A device that was away gets the event, and then the word that it is done.
+    // A device that was away receives the event, and then its retraction.
     let start: BTreeMap<_, _> = laptop.positions.clone();
     drop(laptop);
     let token = world.user_token("u1");
     let mut tablet = Browser::connect(&edge.address("ws"), &token, &start).await;
-    assert_eq!(tablet.until("retract").await["id"], json!(id));
+    assert_eq!(tablet.next_of_type("retract").await["id"], json!(id));
 }
 
 #[tokio::test]
-async fn an_event_that_nobody_had_in_time_expires_and_says_so() {
+async fn an_event_that_reaches_nobody_in_time_has_an_expired_receipt() {
     let world = World::new();
     let notifier = world.up();
     let grpc = notifier.address("grpc");
@@ -132,7 +133,7 @@ async fn an_event_that_nobody_had_in_time_expires_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_user_who_reloads_the_page_did_not_leave() {
+async fn a_user_who_reloads_the_page_does_not_go_offline() {
     let world = World::new();
     world.make_secrets();
     let notifier = world.notifier("127.0.0.1:0", &[]);
@@ -147,26 +148,26 @@ async fn a_user_who_reloads_the_page_did_not_leave() {
     );
     let watch = admin.watch_presence(request).await.expect("watching");
     let mut watch = watch.into_inner();
-    let mut hear = async || {
-        let news = timeout(SOON, watch.message()).await.expect("in time");
-        news.expect("no error").expect("not the end")
+    let mut next_update = async || {
+        let update = timeout(DEADLINE, watch.message()).await.expect("in time");
+        update.expect("no error").expect("not the end")
     };
-    let snapshot = hear().await;
+    let snapshot = next_update().await;
     assert!(snapshot.snapshot && snapshot.settling && snapshot.users.is_empty());
     let page = world.browser(&edge, "u1").await;
-    let came = hear().await;
+    let update = next_update().await;
     assert_eq!(
-        (&*came.users[0].user_id, came.users[0].online),
+        (&*update.users[0].user_id, update.users[0].online),
         ("u1", true)
     );
     drop(page);
     let _again = world.browser(&edge, "u1").await;
-    // Were the reload a leave, it would come before this.
+    // Had the reload taken u1 offline, that update would come first.
     let _other = world.browser(&edge, "u2").await;
-    let came = hear().await;
+    let update = next_update().await;
     assert_eq!(
-        (&*came.users[0].user_id, came.users[0].online),
+        (&*update.users[0].user_id, update.users[0].online),
         ("u2", true)
     );
-    assert!(came.users[0].generation > 1);
+    assert!(update.users[0].generation > 1);
 }

@@ -13,6 +13,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use belfry::identity::UserKeys;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,12 +39,21 @@ use shard::{Shard, Shards};
 /// Left of the drain for what comes after the last client is notified.
 const DRAIN_MARGIN: Duration = Duration::from_millis(500);
 
+/// What an edge is given beside its settings.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Keys that user tokens are checked with.
+    pub keys: UserKeys,
+    /// The way to the notifier.
+    pub notifier: NotifierLink,
+}
+
 /// Why an edge did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setting cannot work.
     #[error(transparent)]
-    Config(#[from] config::ConfigErrors),
+    Config(#[from] settings::Faults),
     /// The link is described wrongly.
     #[error(transparent)]
     Link(#[from] link::LinkError),
@@ -59,13 +69,14 @@ pub enum Error {
 /// sockets, clients moved off at a paced rate; returns within `config.drain`.
 pub async fn run(
     config: Config,
+    access: Access,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let address = listener.local_addr().map_err(Error::Listener)?;
     config.check(address)?;
     let metrics = Arc::new(Metrics::default());
-    let (mut shards, context) = start_shards(&config, &metrics, &shutdown)?;
+    let (mut shards, context) = start_shards(&config, access, &metrics, &shutdown)?;
     let drain = config.drain;
     let end = CancellationToken::new();
     let site = Arc::new(http::Site::new(
@@ -112,10 +123,12 @@ fn announce(address: SocketAddr) {
 /// One task for each shard; each returns how many sockets it had to cut.
 fn start_shards(
     config: &Config,
+    access: Access,
     metrics: &Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Result<(JoinSet<usize>, Arc<socket::Context>), Error> {
     let drain_ms = config.drain.saturating_sub(DRAIN_MARGIN).as_millis() as u64;
+    let limits = config.limits();
     let mut tasks = JoinSet::new();
     let mut inboxes = Vec::with_capacity(config.shards);
     for number in 0..config.shards {
@@ -126,8 +139,8 @@ fn start_shards(
         let (wake, inbox) = shard::inbox();
         inboxes.push(wake.clone());
         let shard = Shard::new(shard::ShardConfig {
-            limits: config.limits.clone(),
-            linker: link::Linker::new(&config.notifier, name, &config.limits)?,
+            limits: limits.clone(),
+            linker: link::Linker::new(&access.notifier, name, &limits)?,
             inbox,
             wake,
             metrics: Arc::clone(metrics),
@@ -135,7 +148,7 @@ fn start_shards(
         tasks.spawn(shard.run(shutdown.clone(), drain_ms));
     }
     let context = socket::Context {
-        keys: Arc::new(config.keys.clone()),
+        keys: Arc::new(access.keys),
         shards: Shards::new(inboxes),
         first_frame: config.first_frame,
         first_frame_budget: Arc::new(Semaphore::new(config.first_frame_budget)),

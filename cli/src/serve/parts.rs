@@ -65,9 +65,6 @@ fn limits(config: &Config) -> Limits {
         retained_per_stream: config.retained_events,
         dedupe_window_ms: config.idempotency_window.as_millis() as u64,
         sessions: defaults.sessions.max(config.max_connections),
-        ping_every_ms: config.ping_every.as_millis() as u64,
-        stale_after_ms: config.stale_after.as_millis() as u64,
-        write_stall_ms: config.write_stall.as_millis() as u64,
         ..defaults
     }
 }
@@ -152,6 +149,7 @@ impl Notifier {
 /// An edge.
 pub(super) struct Edge {
     config: edge::Config,
+    access: edge::Access,
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -168,17 +166,23 @@ impl Edge {
         let keys = UserKeys::new(users.bytes(), None).map_err(Failure::usage)?;
         let ours = edge::Config {
             name: config.edge_name.clone(),
-            limits: limits(config),
+            ping_every: config.ping_every,
+            stale_after: config.stale_after,
+            write_stall: config.write_stall,
             origins: config.origins.clone(),
             max_connections: config.max_connections,
             shards: config.edge_shards,
             drain: config.drain,
             processors_url,
-            ..edge::Config::new(keys, link)
+            ..edge::Config::default()
         };
         ours.check(address).map_err(Failure::usage)?;
         Ok(Self {
             config: ours,
+            access: edge::Access {
+                keys,
+                notifier: link,
+            },
             listener,
             address,
         })
@@ -217,7 +221,7 @@ impl Edge {
     }
 
     pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
-        let served = edge::run(self.config, self.listener, shutdown).await;
+        let served = edge::run(self.config, self.access, self.listener, shutdown).await;
         served.map_err(|error| match error {
             edge::Error::Bug(_) => Failure::bug(error),
             edge::Error::Listener(_) => Failure::failed(error),

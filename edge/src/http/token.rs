@@ -93,7 +93,7 @@ impl Site {
             lifetime: Duration::from_secs(TIME_TO_LIVE_S),
         };
         let exp_s = validity.issued_at + TIME_TO_LIVE_S;
-        let token = self.config.keys.sign(&user, &queues, validity).ok()?;
+        let token = self.context.keys.sign(&user, &queues, validity).ok()?;
         let expires_at = clock::rfc3339(i64::try_from(exp_s * 1_000).ok()?)?;
         let answer = serde_json::json!({ "token": token, "expiresAt": expires_at, "user": user });
         let answer = typed(

@@ -86,7 +86,7 @@ impl Attached {
         let edge_message::Body::Hello(hello) = self.next().await else {
             panic!("no hello")
         };
-        assert_eq!((&*hello.edge, hello.protocol_version), ("edge", 1));
+        assert_eq!((&*hello.edge, hello.protocol_version), ("edge-1", 1));
         assert!(hello.credit.unwrap().bytes > 0);
         let welcome = v1::Welcome {
             protocol_version: 1,
@@ -159,13 +159,10 @@ async fn gateway(
 }
 
 async fn world(address: SocketAddr) -> World {
-    World::start(|config| {
-        let endpoint = format!("http://{address}");
-        config.notifier = NotifierLink::Grpc {
-            endpoint,
-            token: "service-token".into(),
-            keepalive: std::time::Duration::from_secs(10),
-        };
+    World::linked_to(NotifierLink::Grpc {
+        endpoint: format!("http://{address}"),
+        token: "service-token".into(),
+        keepalive: std::time::Duration::from_secs(10),
     })
     .await
 }

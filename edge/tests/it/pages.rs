@@ -118,9 +118,16 @@ async fn an_edge_that_could_sign_for_strangers_does_not_start() {
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     let keys = belfry::identity::UserKeys::new(&[1; 32], None).unwrap();
     let nobody = edge::NotifierLink::Local(std::sync::Arc::new(|_, _, _| None));
-    let mut config = edge::Config::new(keys, nobody);
-    config.dev_key = Some(DevKey::random().unwrap());
-    let started = edge::run(config, listener, tokio_util::sync::CancellationToken::new()).await;
+    let access = edge::Access {
+        keys,
+        notifier: nobody,
+    };
+    let config = edge::Config {
+        dev_key: Some(DevKey::random().unwrap()),
+        ..edge::Config::default()
+    };
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let started = edge::run(config, access, listener, shutdown).await;
     let error = started.unwrap_err().to_string();
     assert!(
         error.contains("development tokens") && error.contains("127.0.0.1"),

@@ -1,5 +1,7 @@
 //! A session's life: events, queues, tokens, and a notifier that goes away.
 
+use std::time::Duration;
+
 use delivery::link::{Gap, GapReason, Page, ToEdge, ToHub};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -343,8 +345,8 @@ async fn an_edge_pings_by_itself_and_gives_up_on_the_silent() {
     use futures_util::StreamExt;
 
     let mut world = World::start(|config| {
-        config.limits.ping_every_ms = 50;
-        config.limits.stale_after_ms = 200;
+        config.ping_every = Duration::from_millis(50);
+        config.stale_after = Duration::from_millis(200);
     })
     .await;
     let mut link = world.linked().await;

@@ -1,6 +1,8 @@
 //! A client that does not read: it delays nobody, it costs a bounded amount, and
 //! it is not cut off from the truth when it reads again.
 
+use std::time::Duration;
+
 use delivery::link::{Page, ToEdge, ToHub};
 use tokio::net::TcpSocket;
 
@@ -83,7 +85,7 @@ async fn a_slow_client_misses_nothing_and_delays_nobody() {
 async fn a_client_that_reads_nothing_is_closed() {
     let mut world = World::start(|config| {
         config.send_buffer = Some(4_096);
-        config.limits.write_stall_ms = 100;
+        config.write_stall = Duration::from_millis(100);
     })
     .await;
     let mut link = world.linked().await;

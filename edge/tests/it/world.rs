@@ -11,7 +11,7 @@ use delivery::{
     link::{Ephemeral, Joined, ToEdge, ToHub},
 };
 pub(crate) use edge::protocol::position_text;
-use edge::{Channels, Config, NotifierLink};
+use edge::{Access, Channels, Config, NotifierLink};
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
 use serde_json::Value;
@@ -58,13 +58,29 @@ impl World {
             ends.try_send((from_edge, to_edge)).ok()?;
             Some(Channels { to_hub, from_hub })
         };
-        let keys = UserKeys::new(SECRET, None).unwrap();
-        let mut config = Config::new(keys, NotifierLink::Local(Arc::new(attach)));
+        let mut config = Config::default();
         change(&mut config);
+        let notifier = NotifierLink::Local(Arc::new(attach));
+        Self::serving(config, notifier, links).await
+    }
+
+    /// An edge that links to a notifier of the test's own.
+    pub(crate) async fn linked_to(notifier: NotifierLink) -> Self {
+        let (_, links) = mpsc::channel(1);
+        Self::serving(Config::default(), notifier, links).await
+    }
+
+    async fn serving(
+        config: Config,
+        notifier: NotifierLink,
+        links: mpsc::Receiver<NotifierEnd>,
+    ) -> Self {
+        let keys = UserKeys::new(SECRET, None).unwrap();
+        let access = Access { keys, notifier };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(edge::run(config, listener, shutdown.clone()));
+        let running = tokio::spawn(edge::run(config, access, listener, shutdown.clone()));
         Self {
             address,
             shutdown,

@@ -22,8 +22,10 @@ pub use self::messages::{ClientMessage, CloseReason, Input, Notice, Output, Stat
 use crate::{
     EventId, Limits, Millis, StreamName,
     link::{Interest, ReceiptState, SessionId},
-    session::{PendingRequest, Session, SessionContext},
+    session::{Owner, PendingRequest, Session, SessionContext},
 };
+
+type Turn<'a> = crate::turn::Turn<'a, Output>;
 
 /// A drain closes a share of the sessions at each of these steps: resolution, not
 /// a bound.
@@ -39,6 +41,64 @@ struct Drain {
 #[derive(Debug)]
 pub struct Edge {
     limits: Limits,
+    state: State,
+}
+
+impl Edge {
+    /// An edge without sessions or link.
+    pub fn new(limits: Limits) -> Self {
+        let state = State::default();
+        Self { limits, state }
+    }
+
+    /// Takes in what happened; adds what follows from it to `out`.
+    pub fn handle(&mut self, input: Input, now: Millis, out: &mut Vec<Output>) {
+        let (before, limits) = (out.len(), &self.limits);
+        let state = &mut self.state;
+        let mut turn = Turn { now, limits, out };
+        state.handle(input, &mut turn);
+        state.send_requests(&mut turn);
+        let added = turn.out.get(before..).unwrap_or_default();
+        let writes = added
+            .iter()
+            .filter(|output| matches!(output, Output::Write { .. }));
+        state.stats.writes += writes.count() as u64;
+    }
+
+    /// When [`Input::Deadline`] is due.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let state = &self.state;
+        let drain = state.drain.as_ref().filter(|_| !state.sessions.is_empty());
+        let first = state.deadlines.first().map(|(deadline, _)| *deadline);
+        drain.map(|drain| drain.next).into_iter().chain(first).min()
+    }
+
+    /// Whether any session here follows a stream.
+    pub fn follows(&self, stream: &str) -> bool {
+        self.state.followers.contains_key(stream)
+    }
+
+    /// A session, for tests.
+    pub fn session(&self, session: SessionId) -> Option<&Session> {
+        self.state.sessions.get(&session)
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        let state = &self.state;
+        Stats {
+            sessions: state.sessions.len() as u64,
+            streams: state.followers.len() as u64,
+            pending: state.pending.len() as u64,
+            link_up: u64::from(state.up),
+            ..state.stats
+        }
+    }
+}
+
+/// Everything but the bounds, which each [`Turn`] brings.
+#[derive(Debug, Default)]
+struct State {
     sessions: BTreeMap<SessionId, Session>,
     followers: BTreeMap<StreamName, BTreeSet<SessionId>>,
     /// Sessions that watch the presence of a stream.
@@ -54,34 +114,12 @@ pub struct Edge {
     stats: Stats,
 }
 
-impl Edge {
-    /// An edge without sessions or link.
-    pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            sessions: BTreeMap::new(),
-            followers: BTreeMap::new(),
-            watchers: BTreeMap::new(),
-            pending: VecDeque::new(),
-            unanswered: 0,
-            request_window: 0,
-            up: false,
-            credit_deliveries: 0,
-            credit_bytes: 0,
-            deadlines: BTreeSet::new(),
-            drain: None,
-            stats: Stats::default(),
-        }
-    }
-
-    /// Takes in what happened; adds what follows from it to `out`.
-    pub fn handle(&mut self, input: Input, now: Millis, out: &mut Vec<Output>) {
-        let before = out.len();
+impl State {
+    fn handle(&mut self, input: Input, turn: &mut Turn<'_>) {
+        let now = turn.now;
         match input {
-            Input::FromHub { message, charged } => {
-                self.on_hub_message(message, charged, out);
-            }
-            Input::LinkDown => self.link_down(out),
+            Input::FromHub { message, charged } => self.on_hub_message(message, charged, turn),
+            Input::LinkDown => self.link_down(turn),
             Input::Open {
                 session,
                 user,
@@ -90,9 +128,13 @@ impl Edge {
                 interests,
                 ends_at,
             } => {
-                let who = (user, public_id, device);
-                let opened = Session::new(session, who, interests, (now, ends_at));
-                self.open(session, opened, out);
+                let owner = Owner {
+                    user,
+                    public_id,
+                    device,
+                };
+                let opened = Session::new(session, owner, interests, ends_at, now);
+                self.open(session, opened, turn);
             }
             Input::Closed { session } => self.forget(session),
             Input::Received { session } => {
@@ -103,16 +145,14 @@ impl Edge {
             Input::Blocked { session } => {
                 if let Some(known) = self.sessions.get_mut(&session) {
                     known.blocked(now);
-                    self.note_deadline(session);
+                    self.note_deadline(session, turn);
                 }
             }
-            Input::Writable { session } => {
-                self.with(session, out, Session::writable);
-            }
-            Input::Receipts { session, receipts } => self.report(session, receipts, now, out),
+            Input::Writable { session } => self.with(session, turn, Session::writable),
+            Input::Receipts { session, receipts } => self.report(session, receipts, turn),
             Input::Revoked { session, streams } => {
                 for stream in &streams {
-                    self.unsubscribe(session, stream, out);
+                    self.unsubscribe(session, stream, turn);
                 }
             }
             Input::Drain { over_ms } => {
@@ -121,61 +161,24 @@ impl Edge {
                     next: now,
                 });
             }
-            Input::Deadline => self.deadline(now, out),
+            Input::Deadline => self.deadline(turn),
             Input::Client { session, message } => {
-                self.on_client_message(session, message, now, out);
+                self.on_client_message(session, message, turn);
             }
-        }
-        self.send_requests(out);
-        let added = out.get(before..).unwrap_or_default();
-        let writes = added
-            .iter()
-            .filter(|output| matches!(output, Output::Write { .. }));
-        self.stats.writes += writes.count() as u64;
-    }
-
-    /// When [`Input::Deadline`] is due.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        let drain = self.drain.as_ref().filter(|_| !self.sessions.is_empty());
-        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
-        drain.map(|drain| drain.next).into_iter().chain(first).min()
-    }
-
-    /// Whether any session here follows a stream.
-    pub fn follows(&self, stream: &str) -> bool {
-        self.followers.contains_key(stream)
-    }
-
-    /// A session, for tests.
-    pub fn session(&self, session: SessionId) -> Option<&Session> {
-        self.sessions.get(&session)
-    }
-
-    /// Counters and gauges.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            sessions: self.sessions.len() as u64,
-            streams: self.followers.len() as u64,
-            pending: self.pending.len() as u64,
-            link_up: u64::from(self.up),
-            ..self.stats
         }
     }
 
     fn with(
         &mut self,
         session: SessionId,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
         act: impl FnOnce(&mut Session, &mut SessionContext<'_>),
     ) {
         if let Some(known) = self.sessions.get_mut(&session) {
             let mut context = SessionContext {
-                limits: &self.limits,
-                out,
+                turn: turn.reborrow(),
                 pending: &mut self.pending,
-                dropped: &mut self.stats.dropped,
-                collapsed: &mut self.stats.collapsed,
-                receipts_dropped: &mut self.stats.receipts_dropped,
+                stats: &mut self.stats,
             };
             act(known, &mut context);
         }
@@ -185,11 +188,11 @@ impl Edge {
     fn with_followers(
         &mut self,
         stream: &str,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
         act: impl FnMut(&mut Session, &mut SessionContext<'_>),
     ) {
         let followers = core::mem::take(&mut self.followers);
-        self.with_each(followers.get(stream), out, act);
+        self.with_each(followers.get(stream), turn, act);
         self.followers = followers;
     }
 
@@ -197,27 +200,24 @@ impl Edge {
     fn with_watchers(
         &mut self,
         stream: &str,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
         act: impl FnMut(&mut Session, &mut SessionContext<'_>),
     ) {
         let watchers = core::mem::take(&mut self.watchers);
-        self.with_each(watchers.get(stream), out, act);
+        self.with_each(watchers.get(stream), turn, act);
         self.watchers = watchers;
     }
 
     fn with_each(
         &mut self,
         ids: Option<&BTreeSet<SessionId>>,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
         mut act: impl FnMut(&mut Session, &mut SessionContext<'_>),
     ) {
         let mut context = SessionContext {
-            limits: &self.limits,
-            out,
+            turn: turn.reborrow(),
             pending: &mut self.pending,
-            dropped: &mut self.stats.dropped,
-            collapsed: &mut self.stats.collapsed,
-            receipts_dropped: &mut self.stats.receipts_dropped,
+            stats: &mut self.stats,
         };
         for id in ids.into_iter().flatten() {
             if let Some(session) = self.sessions.get_mut(id) {
@@ -228,12 +228,12 @@ impl Edge {
 
     // === sessions ===
 
-    fn open(&mut self, id: SessionId, session: Session, out: &mut Vec<Output>) {
+    fn open(&mut self, id: SessionId, session: Session, turn: &mut Turn<'_>) {
         if self.drain.is_some() {
-            out.push(Output::Close {
+            turn.push(Output::Close {
                 session: id,
                 reason: CloseReason::Restart,
-                retry_after_ms: Some(self.reconnect_after(id)),
+                retry_after_ms: Some(reconnect_after(id, turn.limits)),
             });
             return;
         }
@@ -241,11 +241,11 @@ impl Edge {
             self.followers.entry(stream.clone()).or_default().insert(id);
         }
         self.sessions.insert(id, session);
-        self.note_deadline(id);
+        self.note_deadline(id, turn);
         if self.up {
             self.pending.push_back(PendingRequest::Open(id));
         } else {
-            self.with(id, out, Session::link_down);
+            self.with(id, turn, Session::link_down);
         }
     }
 
@@ -268,12 +268,13 @@ impl Edge {
     fn close(
         &mut self,
         id: SessionId,
-        (reason, retry_after_ms): (CloseReason, Option<u64>),
-        out: &mut Vec<Output>,
+        reason: CloseReason,
+        retry_after_ms: Option<u64>,
+        turn: &mut Turn<'_>,
     ) {
         self.forget(id);
         self.stats.closed += 1;
-        out.push(Output::Close {
+        turn.push(Output::Close {
             session: id,
             reason,
             retry_after_ms,
@@ -286,36 +287,29 @@ impl Edge {
         &mut self,
         id: SessionId,
         receipts: Vec<(EventId, ReceiptState)>,
-        now: Millis,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        match session.spend_receipts(&self.limits, now) {
+        match session.spend_receipts(turn.limits, turn.now) {
             Ok(()) => {
                 self.stats.receipts += receipts.len() as u64;
-                self.with(id, out, |s, context| s.reported(receipts, context));
+                self.with(id, turn, |s, context| s.reported(receipts, context));
             }
             Err(retry_after_ms) => {
                 let notice = Notice::TooManyReceipts { retry_after_ms };
-                self.with(id, out, |s, context| s.notice(notice, context));
+                self.with(id, turn, |s, context| s.notice(notice, context));
             }
         }
     }
 
-    fn on_client_message(
-        &mut self,
-        id: SessionId,
-        message: ClientMessage,
-        now: Millis,
-        out: &mut Vec<Output>,
-    ) {
+    fn on_client_message(&mut self, id: SessionId, message: ClientMessage, turn: &mut Turn<'_>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        if let Err(wait_ms) = session.spend(&self.limits, now) {
-            self.close(id, (CloseReason::RateLimited, Some(wait_ms)), out);
+        if let Err(wait_ms) = session.spend(turn.limits, turn.now) {
+            self.close(id, CloseReason::RateLimited, Some(wait_ms), turn);
             return;
         }
         match message {
@@ -325,59 +319,53 @@ impl Edge {
                     from,
                 };
                 let mut added = false;
-                self.with(id, out, |s, context| {
+                self.with(id, turn, |s, context| {
                     added = s.subscribe(interest, context);
                 });
                 if added {
                     self.followers.entry(stream).or_default().insert(id);
                 }
             }
-            ClientMessage::Unsubscribe { stream } => self.unsubscribe(id, &stream, out),
+            ClientMessage::Unsubscribe { stream } => self.unsubscribe(id, &stream, turn),
             ClientMessage::WatchPresence { stream } => {
                 let mut watches = false;
-                self.with(id, out, |s, context| watches = s.watch(&stream, context));
+                self.with(id, turn, |s, context| watches = s.watch(&stream, context));
                 if watches {
                     self.watchers.entry(stream).or_default().insert(id);
                 }
             }
             ClientMessage::UnwatchPresence { stream } => {
-                self.with(id, out, |s, context| s.unwatch(&stream, context));
+                self.with(id, turn, |s, context| s.unwatch(&stream, context));
                 unfollow(&mut self.watchers, &stream, id);
             }
-            ClientMessage::Ping => self.with(id, out, Session::pong),
+            ClientMessage::Ping => self.with(id, turn, Session::pong),
             ClientMessage::Refresh { ends_at } => {
                 session.refresh(ends_at);
-                self.note_deadline(id);
+                self.note_deadline(id, turn);
             }
             ClientMessage::Invalid => {
-                if session.bad(&self.limits, now) {
-                    self.close(id, (CloseReason::BadRequest, None), out);
+                if session.bad(turn.limits, turn.now) {
+                    self.close(id, CloseReason::BadRequest, None, turn);
                 }
             }
         }
     }
 
-    fn unsubscribe(&mut self, id: SessionId, stream: &StreamName, out: &mut Vec<Output>) {
-        self.with(id, out, |s, context| {
+    fn unsubscribe(&mut self, id: SessionId, stream: &StreamName, turn: &mut Turn<'_>) {
+        self.with(id, turn, |s, context| {
             s.unsubscribe(stream, context);
         });
         unfollow(&mut self.followers, stream, id);
         unfollow(&mut self.watchers, stream, id);
     }
 
-    /// When a client that is moved off reconnects: session numbers in a row are
-    /// far apart.
-    fn reconnect_after(&self, id: SessionId) -> Millis {
-        500 + id.wrapping_mul(2_654_435_761) % self.limits.drain_spread_ms.max(1)
-    }
-
     // === time ===
 
-    fn note_deadline(&mut self, id: SessionId) {
+    fn note_deadline(&mut self, id: SessionId, turn: &Turn<'_>) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
-        let deadline = session.deadline(&self.limits);
+        let deadline = session.deadline(turn.limits);
         if session.noted != Some(deadline) {
             if let Some(noted) = session.noted.replace(deadline) {
                 self.deadlines.remove(&(noted, id));
@@ -386,47 +374,50 @@ impl Edge {
         }
     }
 
-    fn deadline(&mut self, now: Millis, out: &mut Vec<Output>) {
+    fn deadline(&mut self, turn: &mut Turn<'_>) {
         while let Some((deadline, id)) = self.deadlines.first().copied()
-            && deadline <= now
+            && deadline <= turn.now
         {
             let Some(session) = self.sessions.get_mut(&id) else {
                 self.deadlines.pop_first();
                 continue;
             };
-            if let Some(reason) = session.overdue(&self.limits, now) {
-                self.close(id, (reason, None), out);
+            if let Some(reason) = session.overdue(turn.limits, turn.now) {
+                self.close(id, reason, None, turn);
                 continue;
             }
-            if session.ping_due(&self.limits, now) {
-                out.push(Output::Ping { session: id });
+            if session.ping_due(turn.limits, turn.now) {
+                turn.push(Output::Ping { session: id });
             }
-            self.note_deadline(id);
+            self.note_deadline(id, turn);
         }
-        self.drain_some(now, out);
+        self.drain_some(turn);
     }
 
     /// Closes as many sessions as this step's share, so that clients do not come
     /// back all at once (guarantee G20).
-    fn drain_some(&mut self, now: Millis, out: &mut Vec<Output>) {
-        let Some(drain) = self.drain.as_mut().filter(|drain| drain.next <= now) else {
+    fn drain_some(&mut self, turn: &mut Turn<'_>) {
+        let Some(drain) = self.drain.as_mut().filter(|drain| drain.next <= turn.now) else {
             return;
         };
-        let left_ms = drain.ends.saturating_sub(now);
-        drain.next = now + DRAIN_STEP_MS;
+        let left_ms = drain.ends.saturating_sub(turn.now);
+        drain.next = turn.now + DRAIN_STEP_MS;
         let steps = usize::try_from(left_ms / DRAIN_STEP_MS)
             .unwrap_or(usize::MAX)
             .max(1);
         let share = self.sessions.len().div_ceil(steps);
         let ids: Vec<SessionId> = self.sessions.keys().copied().take(share).collect();
         for id in ids {
-            self.close(
-                id,
-                (CloseReason::Restart, Some(self.reconnect_after(id))),
-                out,
-            );
+            let retry_after_ms = Some(reconnect_after(id, turn.limits));
+            self.close(id, CloseReason::Restart, retry_after_ms, turn);
         }
     }
+}
+
+/// When a client that is moved off reconnects: session numbers in a row are far
+/// apart.
+fn reconnect_after(id: SessionId, limits: &Limits) -> Millis {
+    500 + id.wrapping_mul(2_654_435_761) % limits.drain_spread_ms.max(1)
 }
 
 fn unfollow(

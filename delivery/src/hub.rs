@@ -37,11 +37,13 @@ use self::{
     pages::PendingRead,
     presence::Members,
     receipts::Receipts,
-    route::{Link, Routed},
+    route::{Credit, Link, Routed},
     stream::Stream,
     watching::WatchedStream,
 };
 use crate::{Limits, Lsn, Millis, Record, Recovered, StreamName, link::ToEdge};
+
+type Turn<'a> = crate::turn::Turn<'a, Output>;
 
 /// A record that the log has, but not yet durably.
 #[derive(Debug)]
@@ -68,6 +70,67 @@ enum Phase {
 #[derive(Debug)]
 pub struct Hub {
     limits: Limits,
+    state: State,
+}
+
+impl Hub {
+    /// A hub that goes on from what a log holds.
+    pub fn new(limits: Limits, recovered: Recovered, now: Millis) -> Self {
+        let state = State::recovered(&limits, recovered, now);
+        Self { limits, state }
+    }
+
+    /// Takes in what happened; adds what follows from it to `out`.
+    pub fn handle(&mut self, input: Input, now: Millis, out: &mut Vec<Output>) {
+        let limits = &self.limits;
+        self.state.handle(input, &mut Turn { now, limits, out });
+    }
+
+    /// When [`Input::Deadline`] is due.
+    pub fn next_deadline(&self) -> Option<Millis> {
+        let state = &self.state;
+        let deadlines = [
+            state.dedupe.next_deadline(),
+            state.latest.next_deadline(),
+            state.leases.next_deadline(),
+            state.receipts.next_deadline(),
+            state.presence_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// The epoch of every position it gives.
+    pub fn epoch(&self) -> u64 {
+        self.state.epoch
+    }
+
+    /// All sessions, by link and number.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionInfo<'_>> {
+        self.state.links.values().flat_map(|link| {
+            link.sessions.iter().map(|(number, session)| SessionInfo {
+                edge: &link.name,
+                session: *number,
+                user: &session.user,
+                public_id: &session.public_id,
+                streams: &session.streams,
+            })
+        })
+    }
+
+    /// How many sessions a user has.
+    pub fn user_sessions(&self, user: &str) -> usize {
+        self.state.users.sessions(user)
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        self.state.stats()
+    }
+}
+
+/// Everything but the bounds, which each [`Turn`] brings.
+#[derive(Debug)]
+struct State {
     epoch: u64,
     phase: Phase,
     started: Millis,
@@ -99,9 +162,8 @@ pub struct Hub {
     stats: Stats,
 }
 
-impl Hub {
-    /// A hub that goes on from what a log holds.
-    pub fn new(limits: Limits, recovered: Recovered, now: Millis) -> Self {
+impl State {
+    fn recovered(limits: &Limits, recovered: Recovered, now: Millis) -> Self {
         let mut dedupe = Window::new(limits.dedupe_window_ms, limits.dedupe_keys);
         for key in recovered.keys {
             dedupe.recover(key, now);
@@ -138,98 +200,51 @@ impl Hub {
             reads: BTreeMap::new(),
             next_read: 1,
             stats: Stats::default(),
-            limits,
         }
     }
 
-    /// Takes in what happened; adds what follows from it to `out`.
-    pub fn handle(&mut self, input: Input, now: Millis, out: &mut Vec<Output>) {
+    fn handle(&mut self, input: Input, turn: &mut Turn<'_>) {
         match input {
-            Input::Publish { ticket, publish } => self.publish(ticket, publish, now, out),
-            Input::Synced { upto, trimmed } => self.synced(upto, &trimmed, now, out),
-            Input::Refused => self.refused(out),
-            Input::Failed => self.failed(out),
-            Input::Read { read, events } => self.read_done(read, events, (now, out)),
+            Input::Publish { ticket, publish } => self.publish(ticket, publish, turn),
+            Input::Synced { upto, trimmed } => self.synced(upto, &trimmed, turn),
+            Input::Refused => self.refused(turn),
+            Input::Failed => self.failed(turn),
+            Input::Read { read, events } => self.read_done(read, events, turn),
             Input::Attach {
                 link,
                 name,
                 deliveries,
                 bytes,
-            } => {
-                self.attach(link, name, (deliveries, bytes), (now, out));
-            }
-            Input::Detach { link } => self.detach(link, now),
-            Input::FromEdge { link, message } => self.on_edge_message(link, message, now, out),
+            } => self.attach(link, name, Credit { deliveries, bytes }, turn),
+            Input::Detach { link } => self.detach(link, turn),
+            Input::FromEdge { link, message } => self.on_edge_message(link, message, turn),
             Input::WatchReceipts {
                 watch,
                 publisher,
                 subject,
-            } => {
-                let subject = (&*publisher, subject);
-                self.receipts.watch(watch, subject, &self.limits, out);
-            }
-            Input::WatchPresence { watch, users } => self.watch_presence(watch, users, now, out),
+            } => self.receipts.watch(watch, &publisher, subject, turn),
+            Input::WatchPresence { watch, users } => self.watch_presence(watch, users, turn),
             Input::Unwatch { watch } => {
                 self.receipts.unwatch(watch);
                 self.presence_watches.remove(&watch);
             }
-            Input::Drain => self.drain(out),
-            Input::Deadline => self.deadline(now, out),
+            Input::Drain => self.drain(turn),
+            Input::Deadline => self.deadline(turn),
         }
     }
 
-    fn deadline(&mut self, now: Millis, out: &mut Vec<Output>) {
-        self.dedupe.expire(now);
-        for (stream, event) in self.latest.due(now, &self.limits) {
-            self.route_ephemeral(&stream, &event, out);
+    fn deadline(&mut self, turn: &mut Turn<'_>) {
+        self.dedupe.expire(turn.now);
+        for (stream, event) in self.latest.due(turn) {
+            self.route_ephemeral(&stream, &event, turn);
         }
-        self.latest.expire(now);
-        let lapsed = self
-            .leases
-            .lapse(now, self.limits.lease_retry_ms)
-            .into_iter();
-        out.extend(lapsed.map(Output::Announce));
-        self.receipts.expire(now, out);
-        self.expire_presence(now, out);
+        self.latest.expire(turn.now);
+        self.leases.lapse(turn);
+        self.receipts.expire(turn);
+        self.expire_presence(turn);
     }
 
-    /// When [`Input::Deadline`] is due.
-    pub fn next_deadline(&self) -> Option<Millis> {
-        let deadlines = [
-            self.dedupe.next_deadline(),
-            self.latest.next_deadline(),
-            self.leases.next_deadline(),
-            self.receipts.next_deadline(),
-            self.presence_deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
-    }
-
-    /// The epoch of every position it gives.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// All sessions, by link and number.
-    pub fn sessions(&self) -> impl Iterator<Item = SessionInfo<'_>> {
-        self.links.values().flat_map(|state| {
-            state.sessions.iter().map(|(number, session)| SessionInfo {
-                edge: &state.name,
-                session: *number,
-                user: &session.user,
-                public_id: &session.public_id,
-                streams: &session.streams,
-            })
-        })
-    }
-
-    /// How many sessions a user has.
-    pub fn user_sessions(&self, user: &str) -> usize {
-        self.users.sessions(user)
-    }
-
-    /// Counters and gauges.
-    pub fn stats(&self) -> Stats {
+    fn stats(&self) -> Stats {
         Stats {
             unsynced: self.unsynced.len() as u64,
             unsynced_bytes: self.unsynced_bytes as u64,
@@ -253,11 +268,11 @@ impl Hub {
         }
     }
 
-    fn drain(&mut self, out: &mut Vec<Output>) {
+    fn drain(&mut self, turn: &mut Turn<'_>) {
         if self.phase == Phase::Running {
             self.phase = Phase::Draining;
             for link in self.links.keys() {
-                out.push(Output::Send {
+                turn.push(Output::Send {
                     link: *link,
                     message: ToEdge::Drain,
                 });

@@ -31,6 +31,7 @@ pub mod link;
 mod position;
 mod record;
 pub mod session;
+mod turn;
 
 pub use limits::{InvalidLimit, InvalidLimits, Limits, MAX_EVENT_BYTES};
 pub use position::Position;

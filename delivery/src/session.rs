@@ -18,8 +18,9 @@ use bytes::Bytes;
 use self::{allowance::Allowance, queue::Queue, reports::WatchState};
 use crate::{
     EventId, Limits, Millis, Position, StreamName,
-    edge::{CloseReason, Notice, Output},
+    edge::{CloseReason, Notice, Output, Stats},
     link::{Gap, Interest, ReceiptState, SessionId},
+    turn::Turn,
 };
 
 /// How a session stands with one of its streams.
@@ -62,21 +63,24 @@ pub(crate) enum PendingRequest {
 
 /// What a session sees of the edge while it handles something.
 pub(crate) struct SessionContext<'a> {
-    pub(crate) limits: &'a Limits,
-    pub(crate) out: &'a mut Vec<Output>,
+    pub(crate) turn: Turn<'a, Output>,
     pub(crate) pending: &'a mut VecDeque<PendingRequest>,
-    pub(crate) dropped: &'a mut u64,
-    pub(crate) collapsed: &'a mut u64,
-    pub(crate) receipts_dropped: &'a mut u64,
+    pub(crate) stats: &'a mut Stats,
+}
+
+/// Where a session is, and who uses it.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) user: Arc<str>,
+    pub(crate) public_id: Arc<str>,
+    pub(crate) device: Arc<str>,
 }
 
 /// One socket at the edge.
 #[derive(Debug)]
 pub struct Session {
     id: SessionId,
-    pub(crate) user: Arc<str>,
-    pub(crate) public_id: Arc<str>,
-    pub(crate) device: Arc<str>,
+    pub(crate) owner: Owner,
     followed: Vec<Followed>,
     /// `Connected` was sent.
     welcomed: bool,
@@ -102,9 +106,10 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(
         id: SessionId,
-        (user, public_id, device): (Arc<str>, Arc<str>, Arc<str>),
+        owner: Owner,
         interests: Vec<Interest>,
-        (now, ends_at): (Millis, Millis),
+        ends_at: Millis,
+        now: Millis,
     ) -> Self {
         let followed = interests.into_iter().map(|interest| Followed {
             stream: interest.stream,
@@ -115,9 +120,7 @@ impl Session {
         });
         Self {
             id,
-            user,
-            public_id,
-            device,
+            owner,
             followed: followed.collect(),
             welcomed: false,
             announced: false,
@@ -177,7 +180,7 @@ impl Session {
 
     fn forward(&mut self, stream: &StreamName, frame: Bytes, context: &mut SessionContext<'_>) {
         if self.blocked_since.is_none() {
-            context.out.push(Output::Write {
+            context.turn.push(Output::Write {
                 session: self.id,
                 frame,
             });
@@ -190,7 +193,7 @@ impl Session {
     /// at most some for each of its streams, and its own messages are limited.
     pub(crate) fn notice(&mut self, notice: Notice, context: &mut SessionContext<'_>) {
         if self.blocked_since.is_none() {
-            context.out.push(Output::Notify {
+            context.turn.push(Output::Notify {
                 session: self.id,
                 notice,
             });
@@ -207,7 +210,7 @@ impl Session {
     /// The socket took everything that it was given.
     pub(crate) fn writable(&mut self, context: &mut SessionContext<'_>) {
         self.blocked_since = None;
-        self.queue.drain(self.id, context.out);
+        self.queue.drain(self.id, context.turn.out);
         self.catch_up(context);
         self.catch_up_presence(context);
     }
@@ -251,7 +254,7 @@ impl Session {
             }
             return false;
         }
-        if self.followed.len() >= context.limits.session_streams {
+        if self.followed.len() >= context.turn.limits.session_streams {
             self.notice(Notice::TooManySubscriptions { stream }, context);
             return false;
         }

@@ -20,8 +20,6 @@ const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 100;
 /// House rule: more values than this have names, in a struct.
 const MAX_TUPLE: usize = 2;
-/// Set to `false` once there are none.
-const TUPLES_ARE_ONLY_COUNTED: bool = true;
 
 /// Who may depend on which of ours. Imports run one way.
 const MAY_IMPORT: [(&str, &[&str]); 10] = [
@@ -125,12 +123,10 @@ fn no_parameter_is_a_tuple_of_more_than_two_values() {
             wide.extend(tuples.map(|tuple| format!("{}: {}: {tuple}", source.path, function.name)));
         }
     }
-    println!(
-        "tuple parameters of more than {MAX_TUPLE} values: {}",
-        wide.len()
+    assert!(
+        wide.is_empty(),
+        "tuple parameters of more than {MAX_TUPLE} values, name them in a struct: {wide:#?}"
     );
-    assert!(wide.is_empty() || TUPLES_ARE_ONLY_COUNTED, "{wide:#?}");
-    println!("{wide:#?}");
 }
 
 #[test]

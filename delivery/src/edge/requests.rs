@@ -2,83 +2,83 @@
 
 use alloc::vec::Vec;
 
-use super::{Edge, Output};
+use super::{Output, State, Turn};
 use crate::{
     link::{ToEdge, ToHub},
     session::{PendingRequest, Session},
 };
 
-impl Edge {
-    pub(super) fn on_hub_message(&mut self, message: ToEdge, charged: u64, out: &mut Vec<Output>) {
+impl State {
+    pub(super) fn on_hub_message(&mut self, message: ToEdge, charged: u64, turn: &mut Turn<'_>) {
         match message {
-            ToEdge::Welcome { request_window, .. } => self.link_up(request_window),
+            ToEdge::Welcome { request_window, .. } => self.link_up(request_window, turn),
             ToEdge::Opened { session, joined } => {
                 self.answered();
-                self.with(session, out, |s, context| s.opened(joined, context));
+                self.with(session, turn, |s, context| s.opened(joined, context));
             }
             ToEdge::Joined { session, joined } => {
                 self.answered();
-                self.with(session, out, |s, context| s.joined(joined, context));
+                self.with(session, turn, |s, context| s.joined(joined, context));
             }
             ToEdge::Page(page) => {
                 self.answered();
                 self.stats.pages += 1;
-                self.with(page.session, out, |s, context| s.page(page, context));
+                self.with(page.session, turn, |s, context| s.page(page, context));
             }
             ToEdge::Done { .. } => self.answered(),
             ToEdge::ReceiptsAcked { session } => {
                 self.answered();
-                self.with(session, out, Session::receipts_acked);
+                self.with(session, turn, Session::receipts_acked);
             }
             ToEdge::Live { stream, event } => {
-                self.with_followers(&stream, out, |s, context| {
+                self.with_followers(&stream, turn, |s, context| {
                     s.live(&stream, &event, context);
                 });
-                self.charge(charged, out);
+                self.charge(charged, turn);
             }
             ToEdge::Ephemeral { stream, event } => {
-                self.with_followers(&stream, out, |s, context| {
+                self.with_followers(&stream, turn, |s, context| {
                     s.ephemeral(&stream, event.clone(), context);
                 });
-                self.charge(charged, out);
+                self.charge(charged, turn);
             }
             ToEdge::Behind { stream, head } => {
-                self.with_followers(&stream, out, |s, context| {
+                self.with_followers(&stream, turn, |s, context| {
                     s.behind(&stream, head, context);
                 });
-                self.charge(0, out);
+                self.charge(0, turn);
             }
             ToEdge::PresenceSnapshot { session, presence } => {
                 self.answered();
-                self.with(session, out, |s, context| s.presence(&presence, context));
+                self.with(session, turn, |s, context| s.presence(&presence, context));
             }
             ToEdge::Presence(presence) => {
-                self.with_watchers(&presence.stream, out, |s, context| {
+                self.with_watchers(&presence.stream, turn, |s, context| {
                     s.presence(&presence, context);
                 });
-                self.charge(charged, out);
+                self.charge(charged, turn);
             }
             // The link closes next; the sockets stay (guarantee G13).
             ToEdge::Drain => {}
         }
     }
 
-    fn link_up(&mut self, request_window: u32) {
+    fn link_up(&mut self, request_window: u32, turn: &mut Turn<'_>) {
         self.up = true;
-        self.request_window = request_window.min(self.limits.request_window);
+        self.request_window = request_window.min(turn.limits.request_window);
         self.forget_link();
         self.pending
             .extend(self.sessions.keys().map(|id| PendingRequest::Open(*id)));
     }
 
-    pub(super) fn link_down(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn link_down(&mut self, turn: &mut Turn<'_>) {
         if !core::mem::take(&mut self.up) {
             return;
         }
         self.forget_link();
         let ids: Vec<_> = self.sessions.keys().copied().collect();
         for id in ids {
-            self.with(id, out, Session::link_down);
+            self.with(id, turn, Session::link_down);
         }
     }
 
@@ -95,28 +95,28 @@ impl Edge {
     }
 
     /// Gives credit back, some at a time.
-    fn charge(&mut self, bytes: u64, out: &mut Vec<Output>) {
+    fn charge(&mut self, bytes: u64, turn: &mut Turn<'_>) {
         self.stats.live += 1;
         self.credit_deliveries += 1;
         self.credit_bytes += bytes;
-        if self.credit_deliveries >= self.limits.edge_deliveries / 4
-            || self.credit_bytes >= self.limits.edge_bytes / 4
+        if self.credit_deliveries >= turn.limits.edge_deliveries / 4
+            || self.credit_bytes >= turn.limits.edge_bytes / 4
         {
             let deliveries = core::mem::take(&mut self.credit_deliveries);
             let bytes = core::mem::take(&mut self.credit_bytes);
-            out.push(Output::ToHub(ToHub::Credit { deliveries, bytes }));
+            turn.push(Output::ToHub(ToHub::Credit { deliveries, bytes }));
         }
     }
 
     /// Sends the requests that the window allows.
-    pub(super) fn send_requests(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn send_requests(&mut self, turn: &mut Turn<'_>) {
         while self.up
             && self.unanswered < self.request_window
             && let Some(want) = self.pending.pop_front()
         {
             if let Some(request) = self.request(want) {
                 self.unanswered += 1;
-                out.push(Output::ToHub(request));
+                turn.push(Output::ToHub(request));
             }
         }
     }
@@ -132,9 +132,9 @@ impl Edge {
                 session.announced = true;
                 Some(ToHub::Open {
                     session: id,
-                    user: session.user.clone(),
-                    public_id: session.public_id.clone(),
-                    device: session.device.clone(),
+                    user: session.owner.user.clone(),
+                    public_id: session.owner.public_id.clone(),
+                    device: session.owner.device.clone(),
                     interests: session.interests(),
                 })
             }

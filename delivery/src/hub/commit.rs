@@ -1,30 +1,22 @@
 //! What the log says: records became durable, were refused, or it failed.
 
-use alloc::vec::Vec;
-
-use super::{Hub, Output, Phase, Reply, Unsynced, receipts::Track, route};
+use super::{Output, Phase, Reply, State, Turn, Unsynced, receipts::Track, route};
 use crate::{JobChange, JobMark, Lsn, Millis, Record, StoredEvent, StreamName};
 
-impl Hub {
-    pub(super) fn synced(
-        &mut self,
-        upto: Lsn,
-        trimmed: &[(StreamName, u64)],
-        now: Millis,
-        out: &mut Vec<Output>,
-    ) {
+impl State {
+    pub(super) fn synced(&mut self, upto: Lsn, trimmed: &[(StreamName, u64)], turn: &mut Turn<'_>) {
         while self.synced < upto
             && let Some(unsynced) = self.unsynced.pop_front()
         {
             self.synced = unsynced.record.lsn;
-            self.commit(unsynced, now, out);
+            self.commit(unsynced, turn);
         }
         for (name, first) in trimmed {
             if let Some(stream) = self.streams.get_mut(name) {
                 stream.trim(*first);
             }
         }
-        while self.recent_bytes > self.limits.recent_bytes
+        while self.recent_bytes > turn.limits.recent_bytes
             && let Some((name, offset)) = self.recent.pop_front()
         {
             if let Some(stream) = self.streams.get_mut(&name) {
@@ -34,7 +26,7 @@ impl Hub {
     }
 
     /// Answers the publisher and routes: only now, as the record is durable.
-    fn commit(&mut self, unsynced: Unsynced, now: Millis, out: &mut Vec<Output>) {
+    fn commit(&mut self, unsynced: Unsynced, turn: &mut Turn<'_>) {
         let Unsynced {
             record,
             ticket,
@@ -56,7 +48,7 @@ impl Hub {
                 check: record.check,
                 duplicate,
             };
-            out.push(Output::Reply { ticket, reply });
+            turn.push(Output::Reply { ticket, reply });
         }
         let ended = job.as_ref().filter(|_| ends_job);
         for placement in record.placements.iter() {
@@ -67,15 +59,15 @@ impl Hub {
             };
             if let Some(job) = ended {
                 for last in self.latest.end_job(&placement.stream, job) {
-                    self.route_ephemeral(&placement.stream, &last, out);
+                    self.route_ephemeral(&placement.stream, &last, turn);
                 }
             }
-            self.commit_placement(&placement.stream, event, out);
+            self.commit_placement(&placement.stream, event, turn);
         }
         if let Some(job) = ended {
-            self.latest.remember_ended(job, now, &self.limits);
+            self.latest.remember_ended(job, turn);
         }
-        self.commit_lease(&record, now);
+        self.commit_lease(&record, turn.now);
         let track = Track {
             id: record.id,
             publisher,
@@ -83,7 +75,7 @@ impl Hub {
             placements: record.placements,
             expires,
         };
-        self.receipts.track(track, &self.limits);
+        self.receipts.track(track, turn);
     }
 
     fn commit_lease(&mut self, record: &Record, now: Millis) {
@@ -96,31 +88,32 @@ impl Hub {
                 let streams = record.placements.iter().map(|p| p.stream.clone());
                 let envelope = record.envelope.clone();
                 self.leases
-                    .open(job.clone(), (*lease_ms, now), streams.collect(), envelope);
+                    .open(job.clone(), *lease_ms, streams.collect(), envelope, now);
             }
             JobChange::Ended => self.leases.end(job),
         }
     }
 
-    fn commit_placement(&mut self, name: &StreamName, event: StoredEvent, out: &mut Vec<Output>) {
+    fn commit_placement(&mut self, name: &StreamName, event: StoredEvent, turn: &mut Turn<'_>) {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
         let routed = route::route(
             &mut self.links,
             &stream.links,
-            (name, route::Event::Stored(&event)),
-            out,
+            name,
+            route::Event::Stored(&event),
+            turn,
         );
         self.recent.push_back((name.clone(), event.offset));
         self.recent_bytes += event.envelope.len();
         stream.commit(event);
         // Trimmed some at a time, so that a busy stream does not ask for each.
-        let keep = self.limits.retained_per_stream;
+        let keep = turn.limits.retained_per_stream;
         if stream.retained() > keep + keep / 64 {
             let first = stream.head() + 1 - keep;
             stream.trim(first);
-            out.push(Output::Trim {
+            turn.push(Output::Trim {
                 stream: name.clone(),
                 first,
             });
@@ -129,16 +122,16 @@ impl Hub {
     }
 
     /// Gives up all that is not durable, newest first, as if it never came.
-    pub(super) fn refused(&mut self, out: &mut Vec<Output>) {
-        self.give_up(&Reply::Full, out);
+    pub(super) fn refused(&mut self, turn: &mut Turn<'_>) {
+        self.give_up(&Reply::Full, turn);
     }
 
-    pub(super) fn failed(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn failed(&mut self, turn: &mut Turn<'_>) {
         self.phase = Phase::Failed;
-        self.give_up(&Reply::Failed, out);
+        self.give_up(&Reply::Failed, turn);
     }
 
-    fn give_up(&mut self, reply: &Reply, out: &mut Vec<Output>) {
+    fn give_up(&mut self, reply: &Reply, turn: &mut Turn<'_>) {
         while let Some(unsynced) = self.unsynced.pop_back() {
             let Unsynced {
                 record,
@@ -161,7 +154,7 @@ impl Hub {
             }
             self.stats.refused += 1 + coalesced.len() as u64;
             for ticket in core::iter::once(ticket).chain(coalesced) {
-                out.push(Output::Reply {
+                turn.push(Output::Reply {
                     ticket,
                     reply: reply.clone(),
                 });

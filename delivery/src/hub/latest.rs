@@ -8,7 +8,8 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::{Limits, Millis, StreamName, link::Ephemeral};
+use super::Turn;
+use crate::{Millis, StreamName, link::Ephemeral};
 
 #[derive(Debug)]
 struct Kept {
@@ -37,14 +38,15 @@ pub(super) struct Latest {
 
 impl Latest {
     /// Takes an event in; true if it goes out now. With
-    /// [`Limits::latest_events`] kept already it goes out, but is not kept.
+    /// [`Limits::latest_events`](crate::Limits::latest_events) kept already it goes out, but is not kept.
     pub(super) fn take(
         &mut self,
         stream: &StreamName,
-        (event, job): (&Ephemeral, Option<&Arc<str>>),
-        now: Millis,
-        limits: &Limits,
+        event: &Ephemeral,
+        job: Option<&Arc<str>>,
+        turn: &mut Turn<'_>,
     ) -> bool {
+        let Turn { now, limits, .. } = *turn;
         let Some(key) = &event.collapse_key else {
             return true;
         };
@@ -93,7 +95,8 @@ impl Latest {
     }
 
     /// What waited until its window ended, and goes out now.
-    pub(super) fn due(&mut self, now: Millis, limits: &Limits) -> Vec<(StreamName, Ephemeral)> {
+    pub(super) fn due(&mut self, turn: &mut Turn<'_>) -> Vec<(StreamName, Ephemeral)> {
+        let Turn { now, limits, .. } = *turn;
         let mut due = Vec::new();
         while self.waiting.first().is_some_and(|(at, ..)| *at <= now)
             && let Some((_, stream, key)) = self.waiting.pop_first()
@@ -132,7 +135,8 @@ impl Latest {
     }
 
     /// What still comes of this job is not kept any more.
-    pub(super) fn remember_ended(&mut self, job: &Arc<str>, now: Millis, limits: &Limits) {
+    pub(super) fn remember_ended(&mut self, job: &Arc<str>, turn: &mut Turn<'_>) {
+        let Turn { now, limits, .. } = *turn;
         if self.ended.insert(job.clone()) {
             self.ended_order
                 .push_back((now + limits.latest_ms, job.clone()));

@@ -9,12 +9,11 @@
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    vec::Vec,
 };
 
 use bytes::Bytes;
 
-use super::messages::Announcement;
+use super::{Announcement, Output, Turn};
 use crate::{JobChange, Millis, RecoveredLease, StreamName};
 
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl Leases {
             streams,
             envelope,
         } = lease;
-        self.open(job, (lease_ms, now), streams, envelope);
+        self.open(job, lease_ms, streams, envelope, now);
     }
 
     /// Whether one more may be opened.
@@ -110,9 +109,10 @@ impl Leases {
     pub(super) fn open(
         &mut self,
         job: Arc<str>,
-        (lasts_ms, now): (u64, Millis),
+        lasts_ms: u64,
         streams: Arc<[StreamName]>,
         envelope: Bytes,
+        now: Millis,
     ) {
         self.end(&job);
         let ends = now + lasts_ms;
@@ -135,9 +135,9 @@ impl Leases {
         }
     }
 
-    /// Says which jobs were silent for too long.
-    pub(super) fn lapse(&mut self, now: Millis, retry_ms: Millis) -> Vec<Announcement> {
-        let mut lapsed = Vec::new();
+    /// Announces the failure of the jobs that were silent for too long.
+    pub(super) fn lapse(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         while self.by_end.first().is_some_and(|(noted, _)| *noted <= now)
             && let Some((_, job)) = self.by_end.pop_first()
         {
@@ -146,22 +146,21 @@ impl Leases {
             };
             if lease.ends <= now {
                 // Until its failure is durable, it is announced again and again.
-                lease.ends = now + retry_ms;
+                lease.ends = now + turn.limits.lease_retry_ms;
                 let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
                 if !ending {
                     lease.announced = true;
                     self.lapsed += 1;
-                    lapsed.push(Announcement::Stalled {
+                    turn.push(Output::Announce(Announcement::Stalled {
                         job: job.clone(),
                         streams: lease.streams.clone(),
                         envelope: lease.envelope.clone(),
-                    });
+                    }));
                 }
             }
             lease.noted = lease.ends;
             self.by_end.insert((lease.ends, job));
         }
-        lapsed
     }
 
     pub(super) fn next_deadline(&self) -> Option<Millis> {

@@ -9,11 +9,11 @@
 use alloc::vec::Vec;
 
 use super::{
-    Hub, LinkId, Output, ReadId,
+    LinkId, Output, ReadId, State, Turn,
     stream::{ResumePoint, Room, Stream},
 };
 use crate::{
-    Millis, Position, StoredEvent, StreamName,
+    Limits, Position, StoredEvent, StreamName,
     link::{Gap, GapReason, LinkFault, Page, SessionId, ToEdge},
 };
 
@@ -38,19 +38,20 @@ pub(super) struct PendingRead {
     verifies: bool,
 }
 
-impl Hub {
+impl State {
     pub(super) fn fetch(
         &mut self,
         link: LinkId,
         request: FetchRequest,
-        (after, gap): (Position, Option<Gap>),
-        out: &mut Vec<Output>,
+        gap: Option<Gap>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let Some(stream) = self.streams.get(&request.stream) else {
             // Nothing was ever stored, or the session left: nothing to read.
-            self.answer(link, request, (Vec::new(), gap), out);
+            self.answer(link, request, Vec::new(), gap, turn);
             return Ok(());
         };
+        let after = gap.map_or(request.after, |gap| gap.to);
         let (after, gap, verified) = match stream.resume_at(self.epoch, after) {
             ResumePoint::Gap(newer) => (newer.to, Some(merge(gap, newer)), true),
             ResumePoint::Verified => (after, gap, true),
@@ -63,12 +64,12 @@ impl Hub {
             gap,
             verifies: !verified,
         };
-        self.serve(pending, out)
+        self.serve(pending, turn)
     }
 
     /// From memory if the position is verified and memory reaches back to it, from
     /// the log otherwise.
-    fn serve(&mut self, pending: PendingRead, out: &mut Vec<Output>) -> Result<(), LinkFault> {
+    fn serve(&mut self, pending: PendingRead, turn: &mut Turn<'_>) -> Result<(), LinkFault> {
         let PendingRead {
             link,
             after,
@@ -78,12 +79,13 @@ impl Hub {
         } = pending;
         let mut events = Vec::new();
         let stream = self.streams.get(&pending.request.stream);
-        if !verifies && stream.is_none_or(|s| s.fill(after.offset, self.room(), &mut events)) {
-            self.answer(link, pending.request, (events, gap), out);
+        if !verifies && stream.is_none_or(|s| s.fill(after.offset, room(turn.limits), &mut events))
+        {
+            self.answer(link, pending.request, events, gap, turn);
             return Ok(());
         }
         let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
-        if state.reading >= self.limits.request_window {
+        if state.reading >= turn.limits.request_window {
             return Err(LinkFault::Overflow);
         }
         state.reading += 1;
@@ -95,7 +97,7 @@ impl Hub {
         } else {
             after.offset + 1
         };
-        out.push(Output::Read {
+        turn.push(Output::Read {
             read,
             stream: pending.request.stream.clone(),
             first,
@@ -104,18 +106,11 @@ impl Hub {
         Ok(())
     }
 
-    fn room(&self) -> Room {
-        Room {
-            events: self.limits.page_events,
-            bytes: self.limits.page_bytes,
-        }
-    }
-
     pub(super) fn read_done(
         &mut self,
         read: ReadId,
         events: Vec<StoredEvent>,
-        (now, out): (Millis, &mut Vec<Output>),
+        turn: &mut Turn<'_>,
     ) {
         let Some(pending) = self.reads.remove(&read) else {
             return;
@@ -125,8 +120,8 @@ impl Hub {
         };
         state.reading -= 1;
         let link = pending.link;
-        if let Err(fault) = self.page(pending, events, out) {
-            self.end(link, fault, (now, out));
+        if let Err(fault) = self.page(pending, events, turn) {
+            self.end(link, fault, turn);
         }
     }
 
@@ -135,7 +130,7 @@ impl Hub {
         &mut self,
         pending: PendingRead,
         mut events: Vec<StoredEvent>,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let PendingRead {
             link,
@@ -145,7 +140,7 @@ impl Hub {
             verifies,
         } = pending;
         let Some(stream) = self.streams.get(&request.stream) else {
-            self.answer(link, request, (Vec::new(), gap), out);
+            self.answer(link, request, Vec::new(), gap, turn);
             return Ok(());
         };
         let first = if verifies {
@@ -156,12 +151,12 @@ impl Hub {
         if events.first().is_none_or(|event| event.offset != first) {
             if stream.first() > first {
                 // Trimmed while it was read: stand again, and say what is missing.
-                return self.fetch(link, request, (after, gap), out);
+                return self.fetch(link, request, gap, turn);
             }
             // The log no longer has it and did not say so yet: an honest gap.
             let lost = stream.gap_to_head(self.epoch, GapReason::Trimmed, after.offset);
             let gap = Some(merge(gap, lost));
-            self.answer(link, request, (Vec::new(), gap), out);
+            self.answer(link, request, Vec::new(), gap, turn);
             return Ok(());
         }
         if verifies {
@@ -169,7 +164,7 @@ impl Hub {
             if at.check != after.check {
                 let lost = stream.gap_to_head(self.epoch, GapReason::Forked, after.offset);
                 let gap = Some(merge(gap, lost));
-                self.answer(link, request, (Vec::new(), gap), out);
+                self.answer(link, request, Vec::new(), gap, turn);
                 return Ok(());
             }
         }
@@ -182,11 +177,11 @@ impl Hub {
                 gap,
                 verifies: false,
             };
-            return self.serve(pending, out);
+            return self.serve(pending, turn);
         };
         // Up to the head in one step, where memory reaches back to the page's end.
-        stream.fill(last, self.room(), &mut events);
-        self.answer(link, request, (events, gap), out);
+        stream.fill(last, room(turn.limits), &mut events);
+        self.answer(link, request, events, gap, turn);
         Ok(())
     }
 
@@ -194,8 +189,9 @@ impl Hub {
         &mut self,
         link: LinkId,
         request: FetchRequest,
-        (events, gap): (Vec<StoredEvent>, Option<Gap>),
-        out: &mut Vec<Output>,
+        events: Vec<StoredEvent>,
+        gap: Option<Gap>,
+        turn: &mut Turn<'_>,
     ) {
         let FetchRequest {
             session,
@@ -224,10 +220,17 @@ impl Hub {
             gap,
             latest,
         };
-        out.push(Output::Send {
+        turn.push(Output::Send {
             link,
             message: ToEdge::Page(page),
         });
+    }
+}
+
+fn room(limits: &Limits) -> Room {
+    Room {
+        events: limits.page_events,
+        bytes: limits.page_bytes,
     }
 }
 

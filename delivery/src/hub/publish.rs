@@ -4,27 +4,21 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Hub, Kind, Output, Phase, Publish, Reply, Ticket, Unsynced, dedupe::DedupeEntry, route,
+    Kind, Output, Phase, Publish, Reply, State, Ticket, Turn, Unsynced, dedupe::DedupeEntry, route,
     stream::Stream,
 };
-use crate::{JobChange, JobMark, Lsn, Millis, Placement, Record, StreamName, link::Ephemeral};
+use crate::{JobChange, JobMark, Lsn, Placement, Record, StreamName, link::Ephemeral};
 
-impl Hub {
-    pub(super) fn publish(
-        &mut self,
-        ticket: Ticket,
-        publish: Publish,
-        now: Millis,
-        out: &mut Vec<Output>,
-    ) {
+impl State {
+    pub(super) fn publish(&mut self, ticket: Ticket, publish: Publish, turn: &mut Turn<'_>) {
         let refusal = match self.phase {
-            Phase::Running => self.admit(ticket, publish, now, out).err(),
+            Phase::Running => self.admit(ticket, publish, turn).err(),
             Phase::Draining => Some(Reply::Draining),
             Phase::Failed => Some(Reply::Failed),
         };
         if let Some(reply) = refusal {
             self.stats.refused += 1;
-            out.push(Output::Reply { ticket, reply });
+            turn.push(Output::Reply { ticket, reply });
         }
     }
 
@@ -32,23 +26,22 @@ impl Hub {
         &mut self,
         ticket: Ticket,
         publish: Publish,
-        now: Millis,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Reply> {
         let change = match publish.kind {
             Kind::Ephemeral { ref collapse_key } => {
                 let collapse_key = collapse_key.clone();
-                self.forward_ephemeral(ticket, publish, collapse_key, (now, out));
+                self.forward_ephemeral(ticket, publish, collapse_key, turn);
                 return Ok(());
             }
             Kind::Stored { change } => change,
         };
-        self.dedupe.expire(now);
+        self.dedupe.expire(turn.now);
         let job = publish.job.as_deref();
         let own_failure = change == Some(JobChange::Ended)
             && job.is_some_and(|job| self.leases.take_announced(job));
-        let overloaded = self.waiting >= self.limits.unsynced_records
-            || self.unsynced_bytes + publish.envelope.len() > self.limits.unsynced_bytes;
+        let overloaded = self.waiting >= turn.limits.unsynced_records
+            || self.unsynced_bytes + publish.envelope.len() > turn.limits.unsynced_bytes;
         if let Some(dedupe) = publish.dedupe
             && let Some(known) = self.dedupe.find(dedupe.key)
         {
@@ -56,7 +49,7 @@ impl Hub {
                 return Err(Reply::KeyReused);
             }
             let known = known.clone();
-            return self.duplicate(ticket, &known, overloaded, out);
+            return self.duplicate(ticket, &known, overloaded, turn);
         }
         if overloaded {
             return Err(Reply::Overloaded);
@@ -64,10 +57,10 @@ impl Hub {
         if let Some(job) = publish.job.as_deref()
             && !own_failure
         {
-            self.leases.renew(job, now);
+            self.leases.renew(job, turn.now);
         }
-        let mark = self.mark_job(publish.job.as_ref(), change)?;
-        self.append(ticket, publish, (mark, change), (now, out));
+        let mark = self.mark_job(publish.job.as_ref(), change, turn)?;
+        self.append(ticket, publish, mark, turn);
         Ok(())
     }
 
@@ -76,12 +69,13 @@ impl Hub {
         &mut self,
         job: Option<&Arc<str>>,
         change: Option<JobChange>,
+        turn: &mut Turn<'_>,
     ) -> Result<Option<JobMark>, Reply> {
         let Some(job) = job else {
             return Ok(None);
         };
         let recorded = match change {
-            Some(JobChange::Leased { .. }) if !self.leases.has_room(job, self.limits.leases) => {
+            Some(JobChange::Leased { .. }) if !self.leases.has_room(job, turn.limits.leases) => {
                 return Err(Reply::TooManyLeases);
             }
             Some(JobChange::Ended) if !self.leases.concerns(job) => None,
@@ -103,12 +97,18 @@ impl Hub {
         &mut self,
         ticket: Ticket,
         publish: Publish,
-        (mark, change): (Option<JobMark>, Option<JobChange>),
-        (now, out): (Millis, &mut Vec<Output>),
+        mark: Option<JobMark>,
+        turn: &mut Turn<'_>,
     ) {
         let lsn = self.synced + self.unsynced.len() as u64 + 1;
         let (publisher, job) = (publish.publisher.clone(), publish.job.clone());
-        let expires = publish.lives_ms.map(|lives| now.saturating_add(lives));
+        let ends_job = matches!(
+            publish.kind,
+            Kind::Stored {
+                change: Some(JobChange::Ended)
+            }
+        );
+        let expires = publish.lives_ms.map(|lives| turn.now.saturating_add(lives));
         let record = self.place(lsn, publish, mark);
         if let Some(dedupe) = record.dedupe {
             let known = DedupeEntry {
@@ -118,18 +118,18 @@ impl Hub {
                 placements: record.placements.clone(),
                 check: record.check,
             };
-            self.dedupe.insert(dedupe, known, now);
+            self.dedupe.insert(dedupe, known, turn.now);
         }
         self.waiting += 1;
         self.unsynced_bytes += record.envelope.len();
-        out.push(Output::Append(record.clone()));
+        turn.push(Output::Append(record.clone()));
         self.unsynced.push_back(Unsynced {
             record,
             ticket,
             coalesced: Vec::new(),
             publisher,
             job,
-            ends_job: change == Some(JobChange::Ended),
+            ends_job,
             expires,
         });
     }
@@ -166,7 +166,7 @@ impl Hub {
         ticket: Ticket,
         known: &DedupeEntry,
         overloaded: bool,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), Reply> {
         if known.lsn > self.synced {
             if overloaded {
@@ -186,7 +186,7 @@ impl Hub {
             check: known.check,
             duplicate: true,
         };
-        out.push(Output::Reply { ticket, reply });
+        turn.push(Output::Reply { ticket, reply });
         Ok(())
     }
 
@@ -195,19 +195,18 @@ impl Hub {
         ticket: Ticket,
         publish: Publish,
         collapse_key: Option<Arc<str>>,
-        (now, out): (Millis, &mut Vec<Output>),
+        turn: &mut Turn<'_>,
     ) {
         let event = Ephemeral {
             collapse_key,
             envelope: publish.envelope,
         };
         if let Some(job) = &publish.job {
-            self.leases.renew(job, now);
+            self.leases.renew(job, turn.now);
         }
         for stream in publish.streams.iter() {
-            let of = (&event, publish.job.as_ref());
-            if self.latest.take(stream, of, now, &self.limits) {
-                self.route_ephemeral(stream, &event, out);
+            if self.latest.take(stream, &event, publish.job.as_ref(), turn) {
+                self.route_ephemeral(stream, &event, turn);
             }
         }
         self.stats.ephemeral += 1;
@@ -217,21 +216,22 @@ impl Hub {
             check: publish.check,
             duplicate: false,
         };
-        out.push(Output::Reply { ticket, reply });
+        turn.push(Output::Reply { ticket, reply });
     }
 
     pub(super) fn route_ephemeral(
         &mut self,
         stream: &StreamName,
         event: &Ephemeral,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) {
         if let Some((name, known)) = self.streams.get_key_value(stream) {
             let routed = route::route(
                 &mut self.links,
                 &known.links,
-                (name, route::Event::Ephemeral(event)),
-                out,
+                name,
+                route::Event::Ephemeral(event),
+                turn,
             );
             self.count(routed);
         }

@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::messages::{Announcement, Output, Receipt, Subject, WatchId};
+use super::{Announcement, Output, Receipt, Subject, Turn, WatchId};
 use crate::{EventId, Limits, Millis, Placement, StreamName, link::ReceiptState};
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(super) struct Receipts {
 }
 
 impl Receipts {
-    pub(super) fn track(&mut self, event: Track, limits: &Limits) {
+    pub(super) fn track(&mut self, event: Track, turn: &mut Turn<'_>) {
         let Track {
             id,
             publisher,
@@ -109,7 +109,7 @@ impl Receipts {
             expired: Vec::new(),
         };
         self.events.insert(id, tracked);
-        self.keep_bounds(limits);
+        self.keep_bounds(turn.limits);
     }
 
     fn keep_bounds(&mut self, limits: &Limits) {
@@ -136,9 +136,9 @@ impl Receipts {
         &mut self,
         by: Reporter<'_>,
         (id, state): (EventId, ReceiptState),
-        (now, limits): (Millis, &Limits),
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) {
+        let Turn { now, limits, .. } = *turn;
         let may_know = |event: &&mut Tracked| {
             let mut placements = event.placements.iter();
             placements.any(|placement| by.streams.contains(&placement.stream))
@@ -183,14 +183,14 @@ impl Receipts {
                 self.devices += 1;
                 event.retracted.insert(by.user.clone());
             }
-            out.push(Output::Announce(Announcement::Retract {
+            turn.push(Output::Announce(Announcement::Retract {
                 user: by.user.clone(),
                 event: id,
                 state,
             }));
         }
         let job = event.job.clone();
-        self.keep_bounds(limits);
+        self.keep_bounds(turn.limits);
         if !kept {
             return;
         }
@@ -201,16 +201,10 @@ impl Receipts {
             device: by.device.clone(),
             at: now,
         };
-        self.notify(id, job.as_ref(), &receipt, out);
+        self.notify(id, job.as_ref(), &receipt, turn);
     }
 
-    fn notify(
-        &self,
-        id: EventId,
-        job: Option<&Arc<str>>,
-        receipt: &Receipt,
-        out: &mut Vec<Output>,
-    ) {
+    fn notify(&self, id: EventId, job: Option<&Arc<str>>, receipt: &Receipt, turn: &mut Turn<'_>) {
         let watches = self.event_watches.range((id, 0)..=(id, WatchId::MAX));
         let of_event = watches.map(|(_, watch)| *watch);
         let of_job = job.into_iter().flat_map(|job| {
@@ -219,7 +213,7 @@ impl Receipts {
                 .map(|(_, watch)| *watch)
         });
         for watch in of_event.chain(of_job) {
-            out.push(Output::Receipts {
+            turn.push(Output::Receipts {
                 watch,
                 receipts: Vec::from([receipt.clone()]),
                 unknown: Vec::new(),
@@ -228,7 +222,8 @@ impl Receipts {
     }
 
     /// Reports the events that nobody had received when their time to live ended.
-    pub(super) fn expire(&mut self, now: Millis, out: &mut Vec<Output>) {
+    pub(super) fn expire(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         while self.expiring.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, id)) = self.expiring.pop_first()
         {
@@ -252,7 +247,7 @@ impl Receipts {
                     stream,
                     at,
                 };
-                self.notify(id, job.as_ref(), &receipt, out);
+                self.notify(id, job.as_ref(), &receipt, turn);
             }
         }
     }
@@ -261,12 +256,12 @@ impl Receipts {
     pub(super) fn watch(
         &mut self,
         watch: WatchId,
-        (publisher, subject): (&str, Subject),
-        limits: &Limits,
-        out: &mut Vec<Output>,
+        publisher: &str,
+        subject: Subject,
+        turn: &mut Turn<'_>,
     ) {
-        if self.watches.len() >= limits.watches {
-            out.push(Output::EndWatch { watch });
+        if self.watches.len() >= turn.limits.watches {
+            turn.push(Output::EndWatch { watch });
             return;
         }
         let mut receipts = Vec::new();
@@ -302,7 +297,7 @@ impl Receipts {
             }
         }
         self.watches.insert(watch, watching);
-        out.push(Output::Receipts {
+        turn.push(Output::Receipts {
             watch,
             receipts,
             unknown,

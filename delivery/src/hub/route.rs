@@ -6,9 +6,9 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{LinkId, Output, stream::Stream};
+use super::{LinkId, Output, Turn, stream::Stream};
 use crate::{
-    StreamName,
+    Limits, StreamName,
     link::{Ephemeral, LinkFault, SessionId, ToEdge},
     record::StoredEvent,
 };
@@ -24,11 +24,46 @@ pub(super) struct Session {
     pub(super) watching: Vec<StreamName>,
 }
 
+/// Live deliveries that may still be sent to an edge.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Credit {
+    pub(super) deliveries: u32,
+    /// Of envelopes.
+    pub(super) bytes: u64,
+}
+
+impl Credit {
+    /// The most that a link may hold.
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            deliveries: limits.edge_deliveries,
+            bytes: limits.edge_bytes,
+        }
+    }
+
+    pub(super) fn min(self, other: Self) -> Self {
+        Self {
+            deliveries: self.deliveries.min(other.deliveries),
+            bytes: self.bytes.min(other.bytes),
+        }
+    }
+
+    pub(super) fn checked_add(self, more: Self) -> Option<Self> {
+        Some(Self {
+            deliveries: self.deliveries.checked_add(more.deliveries)?,
+            bytes: self.bytes.checked_add(more.bytes)?,
+        })
+    }
+
+    pub(super) fn is_within(self, most: Self) -> bool {
+        self.deliveries <= most.deliveries && self.bytes <= most.bytes
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) name: Arc<str>,
-    pub(super) deliveries: u32,
-    pub(super) bytes: u64,
+    pub(super) credit: Credit,
     /// Streams of which live events were left out for want of credit.
     pub(super) behind: BTreeSet<StreamName>,
     /// Streams of whose presence changes were left out for want of credit.
@@ -40,11 +75,11 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn spend(&mut self, bytes: usize) -> bool {
-        let bytes = bytes as u64;
-        let affordable = self.deliveries > 0 && self.bytes >= bytes;
+        let (credit, bytes) = (&mut self.credit, bytes as u64);
+        let affordable = credit.deliveries > 0 && credit.bytes >= bytes;
         if affordable {
-            self.deliveries -= 1;
-            self.bytes -= bytes;
+            credit.deliveries -= 1;
+            credit.bytes -= bytes;
         }
         affordable
     }
@@ -54,12 +89,12 @@ impl Link {
         &mut self,
         link: LinkId,
         streams: &BTreeMap<StreamName, Stream>,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) {
         while !self.behind.is_empty() && self.spend(0) {
             if let Some(stream) = self.behind.pop_first() {
                 let head = streams.get(&stream).map_or(0, Stream::head);
-                out.push(Output::Send {
+                turn.push(Output::Send {
                     link,
                     message: ToEdge::Behind { stream, head },
                 });
@@ -122,8 +157,9 @@ impl Event<'_> {
 pub(super) fn route(
     links: &mut BTreeMap<LinkId, Link>,
     followers: &BTreeMap<LinkId, u32>,
-    (stream, event): (&StreamName, Event<'_>),
-    out: &mut Vec<Output>,
+    stream: &StreamName,
+    event: Event<'_>,
+    turn: &mut Turn<'_>,
 ) -> Routed {
     let mut routed = Routed::default();
     for link in followers.keys() {
@@ -142,7 +178,7 @@ pub(super) fn route(
             Event::Ephemeral(_) => {}
         }
         if affordable {
-            out.push(Output::Send {
+            turn.push(Output::Send {
                 link: *link,
                 message: event.message(stream),
             });

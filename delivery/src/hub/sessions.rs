@@ -3,33 +3,32 @@
 use alloc::{collections::BTreeMap, collections::BTreeSet, sync::Arc, vec::Vec};
 
 use super::{
-    Hub, LinkId, Output,
+    LinkId, Output, State, Turn,
     pages::FetchRequest,
     receipts::Reporter,
-    route::{Link, Session, session_of},
+    route::{Credit, Link, Session, session_of},
     stream::{ResumePoint, Stream},
 };
 use crate::{
-    EventId, Millis, StreamName,
+    EventId, StreamName,
     link::{Interest, Joined, LinkFault, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
-impl Hub {
+impl State {
     pub(super) fn attach(
         &mut self,
         link: LinkId,
         name: Arc<str>,
-        (deliveries, bytes): (u32, u64),
-        (now, out): (Millis, &mut Vec<Output>),
+        credit: Credit,
+        turn: &mut Turn<'_>,
     ) {
         let older = self.links.iter().find(|(_, state)| state.name == name);
         if let Some(older) = older.map(|(link, _)| *link) {
-            self.end(older, LinkFault::Replaced, (now, out));
+            self.end(older, LinkFault::Replaced, turn);
         }
         let state = Link {
             name,
-            deliveries: deliveries.min(self.limits.edge_deliveries),
-            bytes: bytes.min(self.limits.edge_bytes),
+            credit: credit.min(Credit::of(turn.limits)),
             behind: BTreeSet::new(),
             presence_behind: BTreeSet::new(),
             sessions: BTreeMap::new(),
@@ -38,41 +37,30 @@ impl Hub {
         self.links.insert(link, state);
         let welcome = ToEdge::Welcome {
             epoch: self.epoch,
-            request_window: self.limits.request_window,
+            request_window: turn.limits.request_window,
         };
-        out.push(Output::Send {
+        turn.push(Output::Send {
             link,
             message: welcome,
         });
     }
 
-    pub(super) fn detach(&mut self, link: LinkId, now: Millis) {
+    pub(super) fn detach(&mut self, link: LinkId, turn: &mut Turn<'_>) {
         let Some(state) = self.links.remove(&link) else {
             return;
         };
         for session in state.sessions.into_values() {
-            self.forget_session(link, &session, now);
+            self.forget_session(link, &session, turn);
         }
         self.reads.retain(|_, read| read.link != link);
     }
 
-    pub(super) fn end(
-        &mut self,
-        link: LinkId,
-        fault: LinkFault,
-        (now, out): (Millis, &mut Vec<Output>),
-    ) {
-        self.detach(link, now);
-        out.push(Output::End { link, fault });
+    pub(super) fn end(&mut self, link: LinkId, fault: LinkFault, turn: &mut Turn<'_>) {
+        self.detach(link, turn);
+        turn.push(Output::End { link, fault });
     }
 
-    pub(super) fn on_edge_message(
-        &mut self,
-        link: LinkId,
-        message: ToHub,
-        now: Millis,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn on_edge_message(&mut self, link: LinkId, message: ToHub, turn: &mut Turn<'_>) {
         if !self.links.contains_key(&link) {
             return;
         }
@@ -84,21 +72,19 @@ impl Hub {
                 device,
                 interests,
             } => {
-                let session = (
-                    session,
-                    Session {
-                        user,
-                        public_id,
-                        device,
-                        streams: Vec::new(),
-                        watching: Vec::new(),
-                    },
-                );
-                self.open(link, session, interests, out)
+                let opened = Session {
+                    user,
+                    public_id,
+                    device,
+                    streams: Vec::new(),
+                    watching: Vec::new(),
+                };
+                self.insert_session(link, session, opened, turn)
+                    .and_then(|()| self.open(link, session, interests, turn))
             }
-            ToHub::Close { session } => self.close(link, session, (now, out)),
-            ToHub::Join { session, interest } => self.join(link, session, interest, out),
-            ToHub::Leave { session, stream } => self.leave(link, session, &stream, (now, out)),
+            ToHub::Close { session } => self.close(link, session, turn),
+            ToHub::Join { session, interest } => self.join(link, session, interest, turn),
+            ToHub::Leave { session, stream } => self.leave(link, session, &stream, turn),
             ToHub::Fetch {
                 session,
                 stream,
@@ -109,53 +95,62 @@ impl Hub {
                     stream,
                     after,
                 };
-                self.fetch(link, request, (after, None), out)
+                self.fetch(link, request, None, turn)
             }
             ToHub::Receipts { session, receipts } => {
-                self.on_receipts(link, session, &receipts, (now, out))
+                self.on_receipts(link, session, &receipts, turn)
             }
             ToHub::WatchPresence { session, stream } => {
-                self.watch_stream(link, session, &stream, out)
+                self.watch_stream(link, session, &stream, turn)
             }
             ToHub::UnwatchPresence { session, stream } => {
-                self.unwatch_stream(link, session, &stream, out)
+                self.unwatch_stream(link, session, &stream, turn)
             }
-            ToHub::Credit { deliveries, bytes } => self.credit(link, deliveries, bytes, out),
+            ToHub::Credit { deliveries, bytes } => {
+                self.credit(link, Credit { deliveries, bytes }, turn)
+            }
         };
         if let Err(fault) = handled {
-            self.end(link, fault, (now, out));
+            self.end(link, fault, turn);
         }
     }
 
-    fn open(
+    fn insert_session(
         &mut self,
         link: LinkId,
-        (number, session): (SessionId, Session),
-        interests: Vec<Interest>,
-        out: &mut Vec<Output>,
+        number: SessionId,
+        session: Session,
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
         if state.sessions.contains_key(&number) {
             return Err(LinkFault::UnknownSession);
         }
-        if self.sessions >= self.limits.sessions {
+        if self.sessions >= turn.limits.sessions {
             return Err(LinkFault::Overflow);
         }
         self.sessions += 1;
         let user = session.user.clone();
         state.sessions.insert(number, session);
         if let Some(came) = self.users.add(&user, &mut self.generation) {
-            self.notify_presence(&[came], out);
+            self.notify_presence(&[came], turn);
         }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        interests: Vec<Interest>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), LinkFault> {
         let joined = interests
             .into_iter()
-            .map(|interest| self.follow(link, number, interest, out));
+            .map(|interest| self.follow(link, session, interest, turn));
         let joined = joined.collect::<Result<Vec<_>, _>>()?;
-        let message = ToEdge::Opened {
-            session: number,
-            joined,
-        };
-        out.push(Output::Send { link, message });
+        let message = ToEdge::Opened { session, joined };
+        turn.push(Output::Send { link, message });
         Ok(())
     }
 
@@ -163,26 +158,26 @@ impl Hub {
         &mut self,
         link: LinkId,
         number: SessionId,
-        (now, out): (Millis, &mut Vec<Output>),
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
         let session = state
             .sessions
             .remove(&number)
             .ok_or(LinkFault::UnknownSession)?;
-        self.forget_session(link, &session, now);
-        out.push(Output::Send {
+        self.forget_session(link, &session, turn);
+        turn.push(Output::Send {
             link,
             message: ToEdge::Done { session: number },
         });
         Ok(())
     }
 
-    fn forget_session(&mut self, link: LinkId, session: &Session, now: Millis) {
+    fn forget_session(&mut self, link: LinkId, session: &Session, turn: &mut Turn<'_>) {
         for stream in &session.watching {
             self.stop_watching(link, stream);
         }
-        let leaves = now + self.limits.presence_grace_ms;
+        let leaves = turn.now + turn.limits.presence_grace_ms;
         for stream in &session.streams {
             self.leave_watched(stream, &session.user, leaves);
             self.unfollow(link, stream);
@@ -196,10 +191,10 @@ impl Hub {
         link: LinkId,
         session: SessionId,
         interest: Interest,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
-        let joined = self.follow(link, session, interest, out)?;
-        out.push(Output::Send {
+        let joined = self.follow(link, session, interest, turn)?;
+        turn.push(Output::Send {
             link,
             message: ToEdge::Joined { session, joined },
         });
@@ -213,7 +208,7 @@ impl Hub {
         link: LinkId,
         number: SessionId,
         interest: Interest,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<Joined, LinkFault> {
         let session = session_of(&mut self.links, link, number)?;
         let name = match self.streams.get_key_value(&interest.stream) {
@@ -222,7 +217,7 @@ impl Hub {
         };
         let stream = self.streams.entry(name.clone()).or_insert_with(Stream::new);
         if !session.streams.contains(&name) {
-            if session.streams.len() >= self.limits.session_streams {
+            if session.streams.len() >= turn.limits.session_streams {
                 return Err(LinkFault::Overflow);
             }
             session.streams.push(name.clone());
@@ -230,7 +225,7 @@ impl Hub {
             if let Some(watched) = self.watched.get_mut(&name)
                 && let Some(came) = watched.members.add(&session.user, &mut self.generation)
             {
-                watched.notify(&mut self.links, &name, Arc::new([came]), out);
+                watched.notify(&mut self.links, &name, Arc::new([came]), turn);
             }
         }
         let (at, gap) = match interest.from {
@@ -262,7 +257,7 @@ impl Hub {
         link: LinkId,
         number: SessionId,
         name: &StreamName,
-        (now, out): (Millis, &mut Vec<Output>),
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let session = session_of(&mut self.links, link, number)?;
         if let Some(index) = session.streams.iter().position(|stream| stream == name) {
@@ -273,10 +268,10 @@ impl Hub {
                 session.watching.swap_remove(index);
                 self.stop_watching(link, name);
             }
-            self.leave_watched(name, &user, now + self.limits.presence_grace_ms);
+            self.leave_watched(name, &user, turn.now + turn.limits.presence_grace_ms);
             self.unfollow(link, name);
         }
-        out.push(Output::Send {
+        turn.push(Output::Send {
             link,
             message: ToEdge::Done { session: number },
         });
@@ -299,24 +294,14 @@ impl Hub {
         self.forget_if_idle(name);
     }
 
-    fn credit(
-        &mut self,
-        link: LinkId,
-        deliveries: u32,
-        bytes: u64,
-        out: &mut Vec<Output>,
-    ) -> Result<(), LinkFault> {
+    fn credit(&mut self, link: LinkId, more: Credit, turn: &mut Turn<'_>) -> Result<(), LinkFault> {
         let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
-        let deliveries = state.deliveries.checked_add(deliveries);
-        let bytes = state.bytes.checked_add(bytes);
-        state.deliveries = deliveries
-            .filter(|sum| *sum <= self.limits.edge_deliveries)
+        let sum = state.credit.checked_add(more);
+        state.credit = sum
+            .filter(|sum| sum.is_within(Credit::of(turn.limits)))
             .ok_or(LinkFault::Overflow)?;
-        state.bytes = bytes
-            .filter(|sum| *sum <= self.limits.edge_bytes)
-            .ok_or(LinkFault::Overflow)?;
-        state.catch_up(link, &self.streams, out);
-        self.catch_up_presence(link, out);
+        state.catch_up(link, &self.streams, turn);
+        self.catch_up_presence(link, turn);
         Ok(())
     }
 
@@ -325,7 +310,7 @@ impl Hub {
         link: LinkId,
         number: SessionId,
         receipts: &[(EventId, ReceiptState)],
-        (now, out): (Millis, &mut Vec<Output>),
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let state = self.links.get(&link).ok_or(LinkFault::UnknownSession)?;
         let session = state
@@ -338,9 +323,9 @@ impl Hub {
             streams: &session.streams,
         };
         for receipt in receipts {
-            self.receipts.report(by, *receipt, (now, &self.limits), out);
+            self.receipts.report(by, *receipt, turn);
         }
-        out.push(Output::Send {
+        turn.push(Output::Send {
             link,
             message: ToEdge::ReceiptsAcked { session: number },
         });

@@ -8,11 +8,10 @@
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    vec::Vec,
 };
 
 use super::{
-    Hub, LinkId, Output, WatchId,
+    LinkId, Output, State, Turn, WatchId,
     presence::Members,
     route::{Link, session_of},
 };
@@ -36,7 +35,7 @@ impl WatchedStream {
         links: &mut BTreeMap<LinkId, Link>,
         stream: &StreamName,
         members: Arc<[Member]>,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) {
         let presence = Presence {
             stream: stream.clone(),
@@ -52,7 +51,7 @@ impl WatchedStream {
                 state.presence_behind.insert(stream.clone());
                 continue;
             }
-            out.push(Output::Send {
+            turn.push(Output::Send {
                 link: *link,
                 message: ToEdge::Presence(presence.clone()),
             });
@@ -68,16 +67,15 @@ impl WatchedStream {
     }
 }
 
-impl Hub {
+impl State {
     pub(super) fn watch_presence(
         &mut self,
         watch: WatchId,
         users: BTreeSet<Arc<str>>,
-        now: Millis,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) {
-        if self.presence_watches.len() >= self.limits.watches {
-            out.push(Output::EndWatch { watch });
+        if self.presence_watches.len() >= turn.limits.watches {
+            turn.push(Output::EndWatch { watch });
             return;
         }
         let members: Arc<[Member]> = if users.is_empty() {
@@ -89,24 +87,24 @@ impl Hub {
                 .collect()
         };
         self.presence_watches.insert(watch, users);
-        out.push(Output::Presence {
+        turn.push(Output::Presence {
             watch,
             members,
             snapshot: true,
             // Users may not have come back to their edges yet.
-            settling: now < self.started + self.limits.presence_grace_ms,
+            settling: turn.now < self.started + turn.limits.presence_grace_ms,
         });
     }
 
     /// Notifies operators of who came or left.
-    pub(super) fn notify_presence(&self, changes: &[Member], out: &mut Vec<Output>) {
+    pub(super) fn notify_presence(&self, changes: &[Member], turn: &mut Turn<'_>) {
         for (watch, users) in &self.presence_watches {
             let meant = changes
                 .iter()
                 .filter(|change| users.is_empty() || users.contains(&change.user));
             let members: Arc<[Member]> = meant.cloned().collect();
             if !members.is_empty() {
-                out.push(Output::Presence {
+                turn.push(Output::Presence {
                     watch: *watch,
                     members,
                     snapshot: false,
@@ -116,10 +114,11 @@ impl Hub {
         }
     }
 
-    pub(super) fn expire_presence(&mut self, now: Millis, out: &mut Vec<Output>) {
+    pub(super) fn expire_presence(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
         let left = self.users.expire(now, &mut self.generation);
         if !left.is_empty() {
-            self.notify_presence(&left, out);
+            self.notify_presence(&left, turn);
         }
         if self.watched_due.is_none_or(|due| due > now) {
             return;
@@ -128,13 +127,12 @@ impl Hub {
             watched,
             links,
             generation,
-            limits,
             ..
         } = self;
         for (stream, watched) in &mut *watched {
             let left = watched.members.expire(now, generation);
-            for some in left.chunks(limits.presence_members) {
-                watched.notify(links, stream, some.into(), out);
+            for some in left.chunks(turn.limits.presence_members) {
+                watched.notify(links, stream, some.into(), turn);
             }
         }
         let watched = watched.values();
@@ -164,7 +162,7 @@ impl Hub {
         link: LinkId,
         number: SessionId,
         name: &StreamName,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let session = session_of(&mut self.links, link, number)?;
         let follows = session.streams.contains(name);
@@ -181,13 +179,13 @@ impl Hub {
         let watched = self.watched.get(name).filter(|_| follows);
         let presence = watched.map_or_else(
             || WatchedStream::default().snapshot(name, 0),
-            |watched| watched.snapshot(name, self.limits.presence_members),
+            |watched| watched.snapshot(name, turn.limits.presence_members),
         );
         let message = ToEdge::PresenceSnapshot {
             session: number,
             presence,
         };
-        out.push(Output::Send { link, message });
+        turn.push(Output::Send { link, message });
         Ok(())
     }
 
@@ -211,14 +209,14 @@ impl Hub {
         link: LinkId,
         number: SessionId,
         name: &StreamName,
-        out: &mut Vec<Output>,
+        turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let session = session_of(&mut self.links, link, number)?;
         if let Some(index) = session.watching.iter().position(|stream| stream == name) {
             session.watching.swap_remove(index);
             self.stop_watching(link, name);
         }
-        out.push(Output::Send {
+        turn.push(Output::Send {
             link,
             message: ToEdge::Done { session: number },
         });
@@ -245,7 +243,7 @@ impl Hub {
     }
 
     /// Sends snapshots of what was left out to an edge that has credit again.
-    pub(super) fn catch_up_presence(&mut self, link: LinkId, out: &mut Vec<Output>) {
+    pub(super) fn catch_up_presence(&mut self, link: LinkId, turn: &mut Turn<'_>) {
         let Some(state) = self.links.get_mut(&link) else {
             return;
         };
@@ -254,12 +252,12 @@ impl Hub {
                 state.presence_behind.remove(&name);
                 continue;
             };
-            let presence = watched.snapshot(&name, self.limits.presence_members);
+            let presence = watched.snapshot(&name, turn.limits.presence_members);
             if !state.spend(presence.cost()) {
                 return;
             }
             state.presence_behind.remove(&name);
-            out.push(Output::Send {
+            turn.push(Output::Send {
                 link,
                 message: ToEdge::Presence(presence),
             });

@@ -120,7 +120,7 @@ impl Session {
         event: &StoredEvent,
         context: &mut SessionContext<'_>,
     ) {
-        let fits = self.fits(event.envelope.len(), context.limits);
+        let fits = self.fits(event.envelope.len(), context.turn.limits);
         let Some(followed) = self.find(stream) else {
             return;
         };
@@ -142,7 +142,7 @@ impl Session {
         }
         followed.state = State::Behind;
         if !fits {
-            *context.dropped += 1;
+            context.stats.dropped += 1;
         }
         self.catch_up(context);
     }
@@ -165,7 +165,7 @@ impl Session {
             return;
         }
         if self.blocked_since.is_none() {
-            context.out.push(Output::Write {
+            context.turn.push(Output::Write {
                 session: self.id,
                 frame: envelope,
             });
@@ -173,11 +173,11 @@ impl Session {
         }
         match self
             .queue
-            .collapse(stream, collapse_key, envelope, context.limits)
+            .collapse(stream, collapse_key, envelope, context.turn.limits)
         {
-            Collapsed::Replaced => *context.collapsed += 1,
+            Collapsed::Replaced => context.stats.collapsed += 1,
             Collapsed::Queued => {}
-            Collapsed::NoRoom => *context.dropped += 1,
+            Collapsed::NoRoom => context.stats.dropped += 1,
         }
     }
 
@@ -214,7 +214,7 @@ impl Session {
             );
         }
         for event in events {
-            let fits = self.fits(event.envelope.len(), context.limits);
+            let fits = self.fits(event.envelope.len(), context.turn.limits);
             let Some(at) = self.find(&stream).and_then(|f| f.at.as_mut()) else {
                 return;
             };
@@ -223,7 +223,7 @@ impl Session {
                 continue;
             }
             if !fits {
-                *context.dropped += 1;
+                context.stats.dropped += 1;
                 break;
             }
             (at.offset, at.check) = (event.offset, event.check);

@@ -49,9 +49,9 @@ impl Session {
                 *known = state.max(*known);
                 continue;
             }
-            if self.receipts.len() >= context.limits.session_receipts {
+            if self.receipts.len() >= context.turn.limits.session_receipts {
                 self.receipts.remove(0);
-                *context.receipts_dropped += 1;
+                context.stats.receipts_dropped += 1;
             }
             self.receipts.push((event, state));
         }

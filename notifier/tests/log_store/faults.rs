@@ -149,7 +149,7 @@ async fn check_what_is_left(dir: &Path, acked: u64, context: &str) {
 
 /// Injects `fault` at each `step`th `call` until one run ends untouched, which
 /// may not be before the call numbered `calls`.
-async fn at_each(role: &str, (call, step, calls): (&str, usize, usize), fault: &str) {
+async fn at_each(role: &str, call: &str, step: usize, calls: usize, fault: &str) {
     if !has_strace() {
         return;
     }
@@ -173,28 +173,28 @@ async fn at_each(role: &str, (call, step, calls): (&str, usize, usize), fault: &
 
 #[tokio::test]
 async fn death_at_any_sync_loses_nothing_acked() {
-    at_each("append", ("fdatasync", 1, 20), "signal=KILL").await;
-    at_each("reserve", ("fdatasync", 1, 15), "signal=KILL").await;
-    at_each("append", ("fsync", 1, 40), "signal=KILL").await;
+    at_each("append", "fdatasync", 1, 20, "signal=KILL").await;
+    at_each("reserve", "fdatasync", 1, 15, "signal=KILL").await;
+    at_each("append", "fsync", 1, 40, "signal=KILL").await;
 }
 
 #[tokio::test]
 async fn death_at_any_write_or_change_of_names_loses_nothing_acked() {
-    at_each("append", ("pwrite64", 3, 30), "signal=KILL").await;
-    at_each("append", ("rename", 1, 15), "signal=KILL").await;
-    at_each("append", ("unlink", 1, 8), "signal=KILL").await;
-    at_each("reserve", ("ftruncate", 1, 1), "signal=KILL").await;
+    at_each("append", "pwrite64", 3, 30, "signal=KILL").await;
+    at_each("append", "rename", 1, 15, "signal=KILL").await;
+    at_each("append", "unlink", 1, 8, "signal=KILL").await;
+    at_each("reserve", "ftruncate", 1, 1, "signal=KILL").await;
 }
 
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_acked_any_more() {
-    at_each("append", ("fdatasync", 1, 20), "error=EIO").await;
-    at_each("reserve", ("fdatasync", 1, 15), "error=ENOSPC").await;
+    at_each("append", "fdatasync", 1, 20, "error=EIO").await;
+    at_each("reserve", "fdatasync", 1, 15, "error=ENOSPC").await;
 }
 
 #[tokio::test]
 async fn after_a_failed_write_nothing_is_acked_any_more() {
-    at_each("append", ("pwrite64", 3, 30), "error=EIO").await;
+    at_each("append", "pwrite64", 3, 30, "error=EIO").await;
 }
 
 /// Mounts a small file system in a name space of its own and fills it.

@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a browser: the public protocol belongs to the edge.
 
+#[cfg(feature = "client")]
 pub mod address;
 pub mod backoff;
 pub mod event;
@@ -10,6 +11,7 @@ pub mod event;
 pub mod identity;
 pub mod limits;
 pub mod name;
+#[cfg(feature = "client")]
 pub mod publisher;
 pub mod reason;
 
@@ -20,6 +22,7 @@ pub mod v1 {
 }
 
 /// The encoded descriptors of `belfry.v1`, for gRPC reflection.
+#[cfg(feature = "server")]
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/belfry.binpb"));
 
 /// The README's Rust example compiles.

@@ -1,115 +1,156 @@
-//! How a notifier runs: every setting, its default and its bounds.
+//! Settings of a notifier: the one place of their meaning, default, bounds and check.
+//!
+//! The command line, the file and `docs/settings.md` are made from this struct. A
+//! field without a flag is for programs that run a notifier and for tests.
 
-use std::{fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
+use clap::{Args, ValueEnum};
 use delivery::Limits;
+use settings::{Counts, Durations, Faults, show_duration};
 
-use belfry::identity::ServiceKeys;
+use crate::log::embedded::{self, OpenError};
 
-use crate::log::embedded;
+const RETAINED_EVENTS: Counts<u64> = Counts::new(1, 10_000_000);
+const RETAINED_AGE: Durations =
+    Durations::new(Duration::from_mins(1), Duration::from_hours(87_600));
+const IDEMPOTENCY_WINDOW: Durations =
+    Durations::new(Duration::from_secs(1), Duration::from_hours(30 * 24));
+const STREAM_IN_FLIGHT: Counts<usize> = Counts::new(1, 65_536);
 
 /// Where events are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Store {
+    /// In a directory of this machine, synced before each ack.
+    #[default]
+    Embedded,
     /// In memory: lost with the process. For tests and trials.
     Memory,
-    /// In a directory of this machine, synced before each ack.
-    Embedded {
-        /// The directory; made with mode 0700 if it is missing.
-        dir: PathBuf,
-        /// How the log is kept.
-        options: embedded::Options,
-    },
 }
 
-/// How long a drain may take.
-const DRAIN: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(10);
-/// Publishes of one stream that may be unanswered.
-const STREAM_IN_FLIGHT: RangeInclusive<usize> = 1..=65_536;
-/// Silence after which a peer is pinged.
-const KEEPALIVE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(10);
-
-/// Settings that cannot work: all of them, one a line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct InvalidConfig {
-    /// A sentence for each, with the setting, its value and what is allowed.
-    pub faults: Vec<String>,
-}
-
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.faults.join("\n"))
-    }
-}
-
-/// How a notifier runs.
-#[derive(Debug, Clone)]
+/// Settings of one notifier.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Notifier")]
 pub struct Config {
-    /// Where events are kept.
+    /// Where events are kept: `embedded` (on disk, synced before each ack) or
+    /// `memory` (lost with the process)
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     pub store: Store,
-    /// Every bound of delivery.
+    /// Events kept in one stream; older ones are trimmed
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = Limits::default().retained_per_stream.to_string(),
+        value_parser = RETAINED_EVENTS.parser()
+    )]
+    pub retained_events: u64,
+    /// Age after which stored events are removed
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = shown_ms(embedded::Options::default().max_age_ms),
+        value_parser = RETAINED_AGE.parser()
+    )]
+    pub retained_age: Duration,
+    /// How long an idempotency key is kept
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = shown_ms(Limits::default().dedupe_window_ms),
+        value_parser = IDEMPOTENCY_WINDOW.parser()
+    )]
+    pub idempotency_window: Duration,
+    /// Bounds of delivery that have no setting. `retained_events` and
+    /// `idempotency_window` replace theirs: see [`Config::limits`].
+    #[arg(skip)]
     pub limits: Limits,
-    /// The secrets that service tokens are signed with.
-    pub service_keys: ServiceKeys,
+    /// Directory of the log with [`Store::Embedded`], created with mode 0700 if it
+    /// is missing. Default `data/log`.
+    #[arg(skip = PathBuf::from("data/log"))]
+    pub log_dir: PathBuf,
+    /// Options of the log that have no setting. `retained_age` and
+    /// `idempotency_window` replace theirs: see [`Config::log_options`].
+    #[arg(skip)]
+    pub log: embedded::Options,
     /// How long an orderly end may take: publishes in flight are answered, edges
-    /// are notified, the log is synced. Default 10 s, 100 ms to 10 min.
+    /// are notified, the log is synced. Default 10 s.
+    #[arg(skip = Duration::from_secs(10))]
     pub drain: Duration,
     /// Publishes of one `PublishStream` that may be unanswered; the notifier reads
-    /// no further then. Default 1,024, 1 to 65,536.
+    /// no further then. Default 1,024.
+    #[arg(skip = 1_024_usize)]
     pub stream_in_flight: usize,
-    /// Silence after which a peer is pinged; it is cut when none
-    /// comes within half of it again. Default 10 s, so that a dead edge is known
-    /// within 15 s (guarantee G14); 100 ms to 10 min.
+    /// Silence after which a peer is pinged; its connection is closed when no
+    /// answer comes within half of it again. Default 10 s, so that a dead edge is
+    /// known within 15 s (guarantee G14).
+    #[arg(skip = Duration::from_secs(10))]
     pub keepalive: Duration,
 }
 
+/// A default in milliseconds, as it is written.
+fn shown_ms(milliseconds: u64) -> String {
+    show_duration(Duration::from_millis(milliseconds))
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        settings::defaults()
+    }
+}
+
 impl Config {
-    /// The defaults, for a store and keys.
-    pub fn new(store: Store, service_keys: ServiceKeys) -> Self {
-        Self {
-            store,
-            limits: Limits::default(),
-            service_keys,
-            drain: Duration::from_secs(10),
-            stream_in_flight: 1_024,
-            keepalive: Duration::from_secs(10),
+    /// The bounds of delivery, settings included.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            retained_per_stream: self.retained_events,
+            dedupe_window_ms: self.idempotency_window.as_millis() as u64,
+            ..self.limits.clone()
         }
     }
+
+    /// The options of the log, settings included.
+    pub fn log_options(&self) -> embedded::Options {
+        embedded::Options {
+            max_age_ms: self.retained_age.as_millis() as u64,
+            dedupe_window_ms: self.idempotency_window.as_millis() as u64,
+            ..self.log.clone()
+        }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
     /// With all faults, not only the first.
-    pub fn check(&self) -> Result<(), InvalidConfig> {
-        let mut faults = Vec::new();
-        if let Store::Embedded { options, .. } = &self.store {
-            faults.extend(options.faults().map(|fault| fault.to_string()));
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        faults.check("retained-events", &self.retained_events, &RETAINED_EVENTS);
+        faults.check("retained-age", &self.retained_age, &RETAINED_AGE);
+        let window = &self.idempotency_window;
+        faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);
+        let in_flight = &self.stream_in_flight;
+        faults.check("stream_in_flight", in_flight, &STREAM_IN_FLIGHT);
+        faults.check("drain", &self.drain, &settings::DRAIN);
+        faults.check("link-keepalive", &self.keepalive, &settings::LINK_KEEPALIVE);
+        if !faults.0.is_empty() {
+            return Err(faults);
         }
-        if let Err(limit) = self.limits.check() {
-            faults.push(limit.to_string());
+        for fault in self.log_options().faults() {
+            if let OpenError::Option { field, value, rule } = fault {
+                faults.refuse(field, &value, &rule);
+            }
         }
-        let Self {
-            drain,
-            stream_in_flight,
-            keepalive,
-            ..
-        } = self;
-        if !DRAIN.contains(drain) {
-            faults.push(format!("`drain` is {drain:?}: it must be 100 ms to 10 min"));
+        if let Err(limits) = self.limits().check() {
+            for limit in limits.0 {
+                faults.push(limit.field, format!("must be {}", limit.rule));
+            }
         }
-        if !STREAM_IN_FLIGHT.contains(stream_in_flight) {
-            faults.push(format!(
-                "`stream_in_flight` is {stream_in_flight}: it must be 1 to 65,536"
-            ));
-        }
-        if !KEEPALIVE.contains(keepalive) {
-            faults.push(format!(
-                "`keepalive` is {keepalive:?}: it must be 100 ms to 10 min"
-            ));
-        }
-        if faults.is_empty() {
-            return Ok(());
-        }
-        Err(InvalidConfig { faults })
+        faults.into_result()
     }
 }
 
@@ -117,43 +158,52 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn config(store: Store) -> Config {
-        Config::new(store, ServiceKeys::new(&[7; 32], None).unwrap())
+    fn refused(config: &Config) -> Vec<&'static str> {
+        let faults = config
+            .check()
+            .err()
+            .map_or_else(Vec::new, |faults| faults.0);
+        faults.into_iter().map(|fault| fault.setting).collect()
     }
 
     #[test]
-    fn the_defaults_pass() {
-        let options = embedded::Options::default();
-        let dir = PathBuf::from("log");
-        config(Store::Memory).check().unwrap();
-        config(Store::Embedded { dir, options }).check().unwrap();
+    fn the_defaults_pass_and_are_those_of_the_rules_and_of_the_log() {
+        let config = Config::default();
+        config.check().unwrap();
+        assert_eq!(config.store, Store::Embedded);
+        assert_eq!(config.limits(), Limits::default());
+        let (ours, log) = (config.log_options(), embedded::Options::default());
+        assert_eq!(ours.max_age_ms, log.max_age_ms);
+        assert_eq!(ours.dedupe_window_ms, log.dedupe_window_ms);
     }
 
     #[test]
     fn all_faults_are_reported_at_once() {
-        let options = embedded::Options {
-            segment_bytes: 1,
-            max_age_ms: 0,
-            ..embedded::Options::default()
+        let config = Config {
+            retained_events: 0,
+            retained_age: Duration::ZERO,
+            drain: Duration::ZERO,
+            stream_in_flight: 0,
+            keepalive: Duration::from_hours(1),
+            ..Config::default()
         };
-        let dir = PathBuf::from("log");
-        let mut config = config(Store::Embedded { dir, options });
+        assert_eq!(
+            refused(&config),
+            [
+                "retained-events",
+                "retained-age",
+                "stream_in_flight",
+                "drain",
+                "link-keepalive",
+            ]
+        );
+    }
+
+    #[test]
+    fn options_of_the_log_and_bounds_of_delivery_are_checked_too() {
+        let mut config = Config::default();
+        config.log.segment_bytes = 1;
         config.limits.request_window = 0;
-        config.drain = Duration::ZERO;
-        config.stream_in_flight = 0;
-        config.keepalive = Duration::from_hours(1);
-        let faults = config.check().unwrap_err().faults;
-        let settings = [
-            "segment_bytes",
-            "max_age_ms",
-            "request_window",
-            "drain",
-            "stream_in_flight",
-            "keepalive",
-        ];
-        assert_eq!(faults.len(), settings.len(), "{faults:#?}");
-        for (fault, setting) in faults.iter().zip(settings) {
-            assert!(fault.contains(setting), "{fault}");
-        }
+        assert_eq!(refused(&config), ["segment_bytes", "request_window"]);
     }
 }

@@ -22,7 +22,7 @@ mod server;
 mod service;
 mod watch;
 
-pub use config::{Config, InvalidConfig, Store};
+pub use config::{Config, Store};
 pub use link::{Channels, Gateway, NoLink};
 pub use refusal::Refusal;
 pub use server::{Listeners, Notifier, RunError, StartError, run};

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use belfry::{
-    identity::Role,
+    identity::{Role, ServiceKeys},
     v1::{
         admin_server::AdminServer, edge_gateway_server::EdgeGatewayServer,
         notifier_server::NotifierServer,
@@ -24,7 +24,7 @@ use tower::Layer;
 use crate::{
     admin,
     authenticate::Authenticate,
-    config::{Config, InvalidConfig, Store},
+    config::{Config, Store},
     http,
     hub::{Command, HubTask, PublishCall},
     link::{self, Gateway},
@@ -63,7 +63,7 @@ pub enum StartError {
     Open(#[from] OpenError),
     /// Settings cannot work.
     #[error(transparent)]
-    Config(#[from] InvalidConfig),
+    Config(#[from] settings::Faults),
 }
 
 /// Why a notifier ended, other than by its shutdown.
@@ -96,6 +96,7 @@ pub struct Listeners {
 #[derive(Debug)]
 pub struct Notifier {
     config: Config,
+    keys: ServiceKeys,
     publishes: mpsc::Sender<Vec<PublishCall>>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
@@ -108,10 +109,11 @@ pub struct Notifier {
 /// See [`RunError`].
 pub async fn run(
     config: Config,
+    keys: ServiceKeys,
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    Notifier::start(config)
+    Notifier::start(config, keys)
         .await?
         .serve(listeners, shutdown)
         .await
@@ -139,29 +141,35 @@ impl Notifier {
     ///
     /// # Errors
     /// If the data directory cannot be used, or a limit cannot work.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, keys: ServiceKeys) -> Result<Self, StartError> {
         config.check()?;
-        match config.store.clone() {
-            Store::Memory => Ok(Self::start_on(config, Memory::new(fastrand::u64(1..)))),
-            Store::Embedded { dir, options } => {
+        match config.store {
+            Store::Memory => {
+                let log = Memory::new(fastrand::u64(1..));
+                Ok(Self::start_on(config, keys, log))
+            }
+            Store::Embedded => {
+                let (dir, options) = (config.log_dir.clone(), config.log_options());
                 // Reading the log back takes a while if it is long.
                 let opened = tokio::task::spawn_blocking(move || Embedded::open(&dir, options));
                 let log = opened
                     .await
                     .unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
-                Ok(Self::start_on(config, log))
+                Ok(Self::start_on(config, keys, log))
             }
         }
     }
 
-    fn start_on<L: Log>(config: Config, log: L) -> Self {
-        let (publishes, calls) = mpsc::channel(BATCHES.min(config.limits.unsynced_records));
+    fn start_on<L: Log>(config: Config, keys: ServiceKeys, log: L) -> Self {
+        let limits = config.limits();
+        let (publishes, calls) = mpsc::channel(BATCHES.min(limits.unsynced_records));
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let task = HubTask::new(config.limits.clone(), Arc::new(log));
+        let task = HubTask::new(limits, Arc::new(log));
         let epoch = task.epoch();
         let hub = tokio::spawn(task.run(calls, inbox));
         Self {
             config,
+            keys,
             publishes,
             commands,
             epoch,
@@ -171,7 +179,7 @@ impl Notifier {
 
     /// Where edges of this process attach.
     pub fn gateway(&self) -> Gateway {
-        Gateway::new(self.commands.clone(), &self.config.limits)
+        Gateway::new(self.commands.clone(), &self.config.limits())
     }
 
     /// Serves until `shutdown`, then drains: not ready, no new work, what is in
@@ -268,7 +276,7 @@ impl Notifier {
         (draining, drained): (CancellationToken, CancellationToken),
     ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<H> {
         let authenticate = |role| Authenticate {
-            keys: self.config.service_keys.clone(),
+            keys: self.keys.clone(),
             role,
         };
         let notifier = service::Service {

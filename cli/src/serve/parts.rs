@@ -58,17 +58,6 @@ async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, Socket
     })
 }
 
-/// The bounds, as configured.
-fn limits(config: &Config) -> Limits {
-    let defaults = Limits::default();
-    Limits {
-        retained_per_stream: config.retained_events,
-        dedupe_window_ms: config.idempotency_window.as_millis() as u64,
-        sessions: defaults.sessions.max(config.max_connections),
-        ..defaults
-    }
-}
-
 /// The notifier, with its log open.
 pub(super) struct Notifier {
     hub: notifier::Notifier,
@@ -84,25 +73,26 @@ impl Notifier {
         let (grpc, grpc_at) = bind("grpc-listen", config.grpc_listen).await?;
         let (http, http_at) = bind("notifier-http-listen", config.notifier_http_listen).await?;
         let keys = ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?;
-        let store = if config.store_on_disk {
-            notifier::Store::Embedded {
-                dir: config.data_dir.join("log"),
-                options: notifier::log::embedded::Options {
-                    max_age_ms: config.retained_age.as_millis() as u64,
-                    dedupe_window_ms: config.idempotency_window.as_millis() as u64,
-                    ..Default::default()
-                },
-            }
-        } else {
-            notifier::Store::Memory
-        };
+        let defaults = notifier::Config::default();
         let ours = notifier::Config {
-            limits: limits(config),
+            store: if config.store_on_disk {
+                notifier::Store::Embedded
+            } else {
+                notifier::Store::Memory
+            },
+            log_dir: config.data_dir.join("log"),
+            retained_events: config.retained_events,
+            retained_age: config.retained_age,
+            idempotency_window: config.idempotency_window,
+            limits: Limits {
+                sessions: defaults.limits.sessions.max(config.max_connections),
+                ..defaults.limits.clone()
+            },
             drain: config.drain,
             keepalive: config.link_keepalive,
-            ..notifier::Config::new(store, keys)
+            ..defaults
         };
-        let hub = notifier::Notifier::start(ours)
+        let hub = notifier::Notifier::start(ours, keys)
             .await
             .map_err(|error| match error {
                 notifier::StartError::Config(_) => Failure::usage(error),

@@ -16,11 +16,8 @@ use crate::hub::tests::{Scripted, Step};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
 
-fn config() -> Config {
-    Config::new(
-        Store::Memory,
-        belfry::identity::ServiceKeys::new(SECRET, None).unwrap(),
-    )
+fn keys() -> ServiceKeys {
+    ServiceKeys::new(SECRET, None).unwrap()
 }
 
 fn request() -> Request<PublishRequest> {
@@ -66,7 +63,7 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
         draining: CancellationToken::new(),
     };
     let mut request = request();
-    let caller = crate::auth::authenticate(&config().service_keys, request.metadata());
+    let caller = crate::auth::authenticate(&keys(), request.metadata());
     request.extensions_mut().insert(caller.unwrap());
     let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -86,7 +83,7 @@ fn calls_in_flight_are_answered_before_a_failed_log_ends_the_process() {
             let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
             bound.send(grpc.local_addr().unwrap()).unwrap();
-            let notifier = Notifier::start_on(config(), log);
+            let notifier = Notifier::start_on(Config::default(), keys(), log);
             notifier
                 .serve(Listeners { grpc, http }, CancellationToken::new())
                 .await

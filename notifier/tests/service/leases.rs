@@ -6,13 +6,13 @@ use belfry::{
     publisher::{Publish, event},
     v1::{ImageProcessed, event::Body, notifier_client::NotifierClient},
 };
-use notifier::{Config, Store, log::embedded};
+use notifier::{Config, Store};
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::{
     edge::Edge,
-    world::{Authorized, World, config},
+    world::{Authorized, World, config, embedded},
 };
 
 const LEASE: Duration = Duration::from_secs(1);
@@ -122,12 +122,7 @@ async fn a_job_that_ended_in_time_does_not_fail() {
 #[tokio::test]
 async fn a_lease_outlives_a_restart_and_lapses_once_for_all_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let start = || {
-        World::start(config(Store::Embedded {
-            dir: dir.path().to_owned(),
-            options: embedded::Options::default(),
-        }))
-    };
+    let start = || World::start(embedded(dir.path()));
     let world = start().await;
     let mut publisher = world.publisher().await;
     publish(&mut publisher, started("u1", "j1").lease(LEASE)).await;

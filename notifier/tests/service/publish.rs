@@ -4,7 +4,7 @@ use belfry::v1::{
     GetPresenceRequest, ListSessionsRequest, PublishRequest, PublishStreamRequest,
     admin_client::AdminClient, notifier_client::NotifierClient, publish_stream_response::Answer,
 };
-use notifier::{Store, log::embedded};
+use notifier::Store;
 use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic_health::pb::{
@@ -12,7 +12,7 @@ use tonic_health::pb::{
 };
 use tonic_types::StatusExt;
 
-use crate::world::{SOON, World, bearer, config, status};
+use crate::world::{SOON, World, bearer, config, embedded, status};
 
 fn keyed(key: &str, text: &str) -> PublishRequest {
     PublishRequest {
@@ -188,11 +188,7 @@ async fn twins_in_flight_make_one_event() {
 #[tokio::test]
 async fn events_and_keys_outlive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let store = || Store::Embedded {
-        dir: dir.path().to_owned(),
-        options: embedded::Options::default(),
-    };
-    let world = World::start(config(store())).await;
+    let world = World::start(embedded(dir.path())).await;
     let first = world
         .publisher()
         .await
@@ -201,7 +197,7 @@ async fn events_and_keys_outlive_a_restart() {
         .unwrap()
         .into_inner();
     world.end().await;
-    let world = World::start(config(store())).await;
+    let world = World::start(embedded(dir.path())).await;
     let mut publisher = world.publisher().await;
     let again = publisher
         .publish(keyed("k", "a"))

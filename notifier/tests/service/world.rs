@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -68,7 +69,18 @@ pub(crate) fn bearer(name: &str, role: &str) -> Bearer {
 }
 
 pub(crate) fn config(store: Store) -> Config {
-    Config::new(store, ServiceKeys::new(SECRET, None).unwrap())
+    Config {
+        store,
+        ..Config::default()
+    }
+}
+
+/// Settings of a notifier that keeps its log in `dir`.
+pub(crate) fn embedded(dir: &Path) -> Config {
+    Config {
+        log_dir: dir.to_owned(),
+        ..config(Store::Embedded)
+    }
 }
 
 impl World {
@@ -78,7 +90,8 @@ impl World {
         let url = format!("http://{}", grpc.local_addr().unwrap());
         let address = http.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let notifier = Notifier::start(config).await.unwrap();
+        let keys = ServiceKeys::new(SECRET, None).unwrap();
+        let notifier = Notifier::start(config, keys).await.unwrap();
         let gateway = notifier.gateway();
         let listeners = Listeners { grpc, http };
         let ended = tokio::spawn(notifier.serve(listeners, shutdown.clone()));

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Backoff } from "../../../edge/web/client/src/backoff.js";
-import { Jobs } from "../../../edge/web/client/src/jobs.js";
+import { isJobId, Jobs } from "../../../edge/web/client/src/jobs.js";
 import { Positions, streamKey } from "../../../edge/web/client/src/positions.js";
 import { Presence } from "../../../edge/web/client/src/presence.js";
 import { Receipts } from "../../../edge/web/client/src/receipts.js";
@@ -39,6 +39,10 @@ for (const vector of load("positions")) {
     });
   });
 }
+
+test("names: every job id of the contract is one for the client", () => {
+  for (const { name, user } of load("names")) assert.ok(isJobId(name) || !user, JSON.stringify(name));
+});
 
 for (const vector of load("backoff")) {
   test(`backoff: ${vector.name}`, () => {

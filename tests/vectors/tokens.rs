@@ -37,13 +37,13 @@ pub(crate) enum Form {
     /// Without the signature, its dot kept.
     Unsigned,
     /// Without the last part.
-    TwoParts,
+    TwoComponents,
     /// The signature begins one character later.
     CutSignature,
     /// The signature ends in bits that decode to nothing.
     LooseBits,
 }
-use Form::{Around, CutSignature, Hmac, LooseBits, SignedBy, TwoParts, Unsigned};
+use Form::{Around, CutSignature, Hmac, LooseBits, SignedBy, TwoComponents, Unsigned};
 
 /// One row.
 #[derive(Debug, Clone, Copy)]
@@ -129,10 +129,10 @@ pub(crate) const ROWS: &[Row] = &[
         ..form("none, unsigned", Unsigned, Refused)
     },
     form("unsigned", Unsigned, Refused),
-    form("two parts", TwoParts, Refused),
-    form("four parts", Around("{}.x"), Refused),
-    form("four parts, the last empty", Around("{}."), Refused),
-    form("five parts", Around("{}.x.y"), Refused),
+    form("two components", TwoComponents, Refused),
+    form("four components", Around("{}.x"), Refused),
+    form("four components, the last empty", Around("{}."), Refused),
+    form("five components", Around("{}.x.y"), Refused),
     form("an empty first part", Around(".{}"), Refused),
     form("padding", Around("{}="), Refused),
     form("a line feed inside", Around("{}%0A"), Refused),
@@ -339,7 +339,7 @@ pub(crate) const ROWS: &[Row] = &[
     claims("targets a text", &[("targets", "\"user:\"")], Refused),
 ];
 
-/// Whose token.
+/// Who the token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
     /// A person's.
@@ -388,7 +388,7 @@ impl Row {
             SignedBy(_) | Hmac(_) => format!("{message}.{tag}"),
             Around(form) => form.replace("{}", &format!("{message}.{tag}")),
             Unsigned => format!("{message}."),
-            TwoParts => message,
+            TwoComponents => message,
             CutSignature => format!("{message}.{}", &tag[1..]),
             LooseBits => format!("{message}.{}", loosened(&tag)),
         }

@@ -31,7 +31,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Every file with one of these extensions.
+/// Every file with one of these extensions; not what is built (`target`, `dist`).
 pub(crate) fn sources(extensions: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
     collect(&root(), extensions, &mut found);
@@ -44,8 +44,8 @@ fn collect(folder: &Path, extensions: &[&str], found: &mut Vec<Source>) {
         let path = entry.path();
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_ours =
-            !name.starts_with('.') && !matches!(&*name, "target" | "node_modules" | "data");
+        let is_ours = !name.starts_with('.')
+            && !matches!(&*name, "target" | "node_modules" | "data" | "dist");
         if path.is_dir() && is_ours {
             collect(&path, extensions, found);
         } else if path
@@ -173,6 +173,12 @@ pub(crate) fn tuple_width(parameter: &str) -> usize {
     of(parameter).max(kind.map_or(1, of))
 }
 
+/// Whether it is written `name: type`; not `self`, nor a strategy of proptest.
+pub(crate) fn is_named(parameter: &str) -> bool {
+    let is_self = parameter.trim_start_matches("mut ").starts_with("self:");
+    parameter.contains(": ") && !is_self
+}
+
 fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
@@ -237,6 +243,8 @@ fn a_signature_is_read_as_rustfmt_writes_it() {
     assert_eq!((found[0].name.as_str(), found[0].lines), ("f", 7));
     let widths: Vec<_> = found[0].parameters.iter().map(|p| tuple_width(p)).collect();
     assert_eq!(widths, [1, 3, 1]);
+    let named: Vec<_> = found[0].parameters.iter().map(|p| is_named(p)).collect();
+    assert_eq!(named, [false, true, true]);
     assert_eq!(defined_type("pub(crate) struct Name<T> {"), Some("Name"));
     let text = "struct A {\n    pub(crate) one: u8,\n    two: Vec<u8>,\n}\n";
     assert_eq!(fields(text).len(), 2);

@@ -80,7 +80,7 @@ pub struct Config {
     /// `write_stall` and `max_connections` replace theirs: see [`Config::limits`].
     #[arg(skip)]
     pub limits: Limits,
-    /// Origins of pages that may connect, compared byte for byte. On a loopback
+    /// Origins of pages and apps that may connect, compared byte for byte. On a loopback
     /// listener the edge's own pages are let in too. Default: none.
     #[arg(skip)]
     pub origins: Vec<String>,
@@ -109,11 +109,12 @@ pub struct Config {
     /// present it. Only on a loopback listener and without `origins`. Default: none.
     #[arg(skip)]
     pub dev_key: Option<DevKey>,
-    /// The WebSocket's address as the dashboard should use it. Default: the host
-    /// that served the page.
+    /// Address of the WebSocket for the dashboard. Default: `ws` beside the page,
+    /// whatever proxy it came through.
     #[arg(skip)]
     pub public_ws_url: Option<String>,
-    /// Where the dashboard reaches the processors. Default: nowhere.
+    /// Address of the processors for the dashboard. Default: `processors` beside the
+    /// page.
     #[arg(skip)]
     pub processors_url: Option<String>,
 }
@@ -234,7 +235,7 @@ mod tests {
             (
                 |c| c.origins = vec!["*".into()],
                 "`origins` is `*`, but it must be origins as browsers send them, separated by \
-                 commas, for example https://app.example.com (a `*` is not one)",
+                 commas, for example https://app.example.com or capacitor://localhost (a `*` is not one)",
             ),
             (
                 |c| c.limits.page_events = 0,

@@ -161,8 +161,8 @@ pub struct Config {
     pub public_url: String,
     /// How long a file link works. Default 1 h.
     pub url_lifetime: Duration,
-    /// Origins of dashboards that may call from a browser: exact scheme, host and
-    /// port. Default none.
+    /// Origins of pages and apps that may call from a browser, compared byte for byte.
+    /// On a loopback listener pages of the same machine may too. Default none.
     pub allowed_origins: Vec<String>,
     /// The document types of pictures, 1 to 64 names of at most 64 bytes. Default
     /// `image`, which is used where a request has none, and five types of documents.
@@ -351,12 +351,8 @@ impl Config {
         }
         faults.extend(self.check_kinds());
         for origin in &self.allowed_origins {
-            let exact =
-                Url::parse(origin).is_ok_and(|u| u.origin().ascii_serialization() == *origin);
-            if !exact {
-                faults.push(format!(
-                    "`allowed_origins` has `{origin}`, write exact origins such as `https://app.example`"
-                ));
+            if let Err(rule) = settings::origin(origin) {
+                faults.push(format!("`allowed_origins` has `{origin}`, write {rule}"));
             }
         }
         faults

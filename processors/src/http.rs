@@ -32,7 +32,11 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use tokio_util::sync::CancellationToken;
-use tower_http::{cors::CorsLayer, set_header::SetResponseHeaderLayer, trace::TraceLayer};
+use tower_http::{
+    cors::{AllowOrigin, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+    trace::TraceLayer,
+};
 
 pub(crate) use self::serve::serve;
 use crate::{
@@ -62,6 +66,8 @@ pub(crate) struct App {
     pub(crate) fetcher: Fetcher,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) jobs: Jobs,
+    /// Whether the listener's address is a loopback address.
+    pub(crate) on_loopback: bool,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -103,7 +109,7 @@ fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(as_problem))
         .layer(from_fn(late_body::drain_after_refusal))
-        .layer(cors(&app.config))
+        .layer(cors(&app))
         .layer(SetResponseHeaderLayer::overriding(
             X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -112,10 +118,18 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The configured origins may call from a browser, and no others.
-fn cors(config: &Config) -> CorsLayer {
-    let origins = config.allowed_origins.iter();
-    let origins: Vec<_> = origins.filter_map(|origin| origin.parse().ok()).collect();
+/// The configured origins may call from a browser; on a loopback listener pages of
+/// this machine too, so that a dashboard next to it needs no setting. Requests carry
+/// their token in a header, so an origin alone opens nothing.
+fn cors(app: &App) -> CorsLayer {
+    let (config, on_loopback) = (Arc::clone(&app.config), app.on_loopback);
+    let origins = AllowOrigin::predicate(move |origin, _| {
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        config.allowed_origins.iter().any(|listed| listed == origin)
+            || (on_loopback && settings::is_loopback_origin(origin))
+    });
     CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])

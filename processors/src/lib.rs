@@ -103,7 +103,10 @@ pub async fn run(
     let url = config.database_url.as_ref().map(DatabaseUrl::text);
     let database = Database::open(&config.data_dir, url).await?;
     let end = CancellationToken::new();
-    let (app, publishing) = assemble(&config, &database, &shutdown, &end)?;
+    let (mut app, publishing) = assemble(&config, &database, &shutdown, &end)?;
+    app.on_loopback = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     let jobs = app.jobs.clone();
     // Before the first request: what is pending now was left by an earlier process.
     jobs.recover().await?;
@@ -184,6 +187,7 @@ fn assemble(
         files,
         metrics: Arc::clone(&services.metrics),
         jobs: Jobs::new(kinds, services, retry),
+        on_loopback: false,
         shutdown: shutdown.clone(),
     };
     Ok((app, publishing))

@@ -9,11 +9,13 @@
 
 mod bounds;
 mod fault;
+mod origin;
 mod text;
 
 pub use bounds::{Counts, Durations, Rule, Sizes, any_duration, show_duration, show_size};
 pub use fault::{Fault, Faults};
-pub use text::{address, http_url, name, origin, pairs, path, plain_http_url};
+pub use origin::{is_loopback_origin, origin};
+pub use text::{address, http_url, name, pairs, path, plain_http_url};
 
 use std::time::Duration;
 

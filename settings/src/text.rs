@@ -76,25 +76,6 @@ fn url(text: &str, schemes: &[&str]) -> Result<String, String> {
     }
 }
 
-/// The origin of a page: scheme, host and port exactly as browsers send them.
-///
-/// # Errors
-/// With the rule.
-pub fn origin(text: &str) -> Result<String, String> {
-    let exact = Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
-    });
-    if exact && !text.contains('*') {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "origins as browsers send them, separated by commas, for example \
-             https://app.example.com (a `*` is not one)"
-                .to_owned(),
-        )
-    }
-}
-
 /// Pairs `a=b,c=d`, or nothing.
 ///
 /// # Errors
@@ -116,26 +97,6 @@ pub fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn origins_are_exact() {
-        for good in ["http://a.test", "https://b.test:8443", "http://[::1]:8080"] {
-            assert_eq!(origin(good).as_deref(), Ok(good));
-        }
-        for bad in [
-            "*",
-            "null",
-            "a.test",
-            "http://a.test/",
-            "http://A.test",
-            "ftp://a.test",
-            "https://*.example.com",
-            "https://a.test:443",
-            "",
-        ] {
-            assert!(origin(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn ports_end_at_65535() {

@@ -267,10 +267,19 @@ async fn jobs_over_a_limit_are_rejected_with_retry_after() {
 }
 
 #[tokio::test]
-async fn only_listed_origins_may_call_from_a_browser() {
-    let world = World::started().await;
+async fn listed_origins_and_pages_of_this_machine_may_call_from_a_browser() {
+    let mut world = World::new().await;
+    let app = "capacitor://localhost".to_owned();
+    world.config.allowed_origins.push(app);
+    world.start().await;
     for (origin, allowed) in [
         ("https://app.example", true),
+        ("capacitor://localhost", true),
+        // The listener of this test is on a loopback address.
+        ("http://localhost:8080", true),
+        ("http://127.0.0.1:5173", true),
+        ("http://localhost.evil.example", false),
+        ("tauri://localhost", false),
         ("https://app.example.evil", false),
         ("http://app.example", false),
         ("null", false),

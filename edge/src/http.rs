@@ -12,7 +12,6 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
-    http::uri::Authority,
     server::conn::http1,
     service::service_fn,
 };
@@ -26,6 +25,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::{
+    assets::{Page, PageConfig},
+    origins::Origins,
+};
 use crate::{
     config::Config,
     metrics::{Metrics, ReasonLabel},
@@ -35,6 +38,7 @@ use crate::{
 mod assets;
 mod handshake;
 mod host;
+mod origins;
 mod token;
 
 /// Bytes and number of request headers at most; over either: 431.
@@ -53,10 +57,8 @@ type Answer = Response<Full<Bytes>>;
 pub(crate) struct Site {
     config: Config,
     address: SocketAddr,
-    /// The origins that are let in.
-    origins: Vec<String>,
-    /// What the dashboard may load and connect to.
-    security_policy: HeaderValue,
+    origins: Origins,
+    page: Page,
     sockets: Arc<Semaphore>,
     context: Arc<socket::Context>,
     metrics: Arc<Metrics>,
@@ -72,15 +74,10 @@ impl Site {
         context: Arc<socket::Context>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let mut origins = config.origins.clone();
-        if address.ip().is_loopback() {
-            let own = ["127.0.0.1", "localhost", "[::1]"];
-            origins.extend(own.map(|host| format!("http://{host}:{}", address.port())));
-        }
         Self {
             address,
-            origins,
-            security_policy: assets::security_policy(config.processors_url.as_deref()),
+            origins: Origins::new(&config.origins, address),
+            page: Page::new(&page_config(&config)),
             sockets: Arc::new(Semaphore::new(config.max_connections)),
             registry: metrics.register(),
             draining: context.draining.clone(),
@@ -160,10 +157,9 @@ async fn connection(stream: TcpStream, site: Arc<Site>, place: OwnedSemaphorePer
 
 impl Site {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
-        let host = match host::of(&request) {
-            Ok(host) => host,
-            Err(text) => return plain(StatusCode::BAD_REQUEST, text),
-        };
+        if let Err(text) = host::of(&request) {
+            return plain(StatusCode::BAD_REQUEST, text);
+        }
         let path = request.uri().path();
         if path == "/ws" {
             return self.handshake(request);
@@ -187,11 +183,14 @@ impl Site {
                 let answer = Full::from(Metrics::encode(&self.registry));
                 typed(StatusCode::OK, METRICS_TYPE, answer)
             }
-            "/config.json" => self.page_config(host.as_ref()),
-            _ => assets::find(path).map_or_else(
-                || plain(StatusCode::NOT_FOUND, "there is nothing here"),
-                |file| self.file(&file),
-            ),
+            "/config.json" => {
+                let config = page_config(&self.config).json();
+                typed(StatusCode::OK, "application/json", Full::from(config))
+            }
+            "/ws/origin" => self.allows_origin(request.uri().query().unwrap_or_default()),
+            "/" => self.page.answer(request.headers()),
+            _ => assets::answer(path, request.headers())
+                .unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "there is nothing here")),
         }
     }
 
@@ -206,31 +205,14 @@ impl Site {
         plain(StatusCode::OK, "ready")
     }
 
-    fn file(&self, file: &assets::File) -> Answer {
-        let answer = typed(StatusCode::OK, file.content_type, Full::from(file.bytes));
-        with_header(
-            answer,
-            header::CONTENT_SECURITY_POLICY,
-            self.security_policy.clone(),
-        )
-    }
-
-    fn page_config(&self, host: Option<&Authority>) -> Answer {
-        let own = self.address.to_string();
-        let ws_url = match &self.config.public_ws_url {
-            Some(url) => url.clone(),
-            None => format!("ws://{}/ws", host.map_or(&*own, Authority::as_str)),
-        };
-        let page = serde_json::json!({
-            "wsUrl": ws_url,
-            "processorsUrl": self.config.processors_url,
-            "devTokens": self.config.dev_key.is_some(),
-        });
-        typed(
-            StatusCode::OK,
-            "application/json",
-            Full::from(page.to_string()),
-        )
+    /// Whether a page of this origin may connect: a browser does not tell a page why
+    /// its WebSocket was refused.
+    fn allows_origin(&self, origin: &str) -> Answer {
+        let allowed = serde_json::json!({ "allowed": self.origins.allows(origin.as_bytes()) });
+        let body = Full::from(allowed.to_string());
+        let answer = typed(StatusCode::OK, "application/json", body);
+        let everyone = HeaderValue::from_static("*");
+        with_header(answer, header::ACCESS_CONTROL_ALLOW_ORIGIN, everyone)
     }
 
     fn refused(&self, reason: &'static str) {
@@ -238,6 +220,14 @@ impl Site {
             .refused
             .get_or_create(&ReasonLabel { reason })
             .inc();
+    }
+}
+
+fn page_config(config: &Config) -> PageConfig<'_> {
+    PageConfig {
+        ws_url: config.public_ws_url.as_deref(),
+        processors_url: config.processors_url.as_deref(),
+        dev_tokens: config.dev_key.is_some(),
     }
 }
 

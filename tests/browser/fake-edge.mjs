@@ -20,6 +20,8 @@ const CSP =
 const RETAINED = 1_000;
 /** What a client may say of an event, the least first. */
 const STATES = ["delivered", "displayed", "dismissed", "read"];
+/** How long a token is accepted after the end that it names. */
+const LEEWAY_MS = 4_500;
 /** Receipts in one frame at most. */
 const MAX_RECEIPTS = 100;
 
@@ -40,6 +42,8 @@ function unpackPosition(text) {
 /** The file below `WEB` that an edge serves at a path. */
 function fileName(pathname) {
   if (pathname === "/") return "dashboard/dashboard.html";
+  // As the edge serves it: the bundle.
+  if (/^\/web\/dashboard\.(js|css)$/.test(pathname)) return `dashboard/dist${pathname.slice(4)}`;
   const [, folder, name] = /^\/(\w+)\/(.*)$/.exec(pathname) ?? [];
   if (folder === "js") return `client/dist/${name}`;
   if (folder === "belfry") return `client/src/${name}`;
@@ -76,6 +80,10 @@ export class FakeEdge {
   answersPings = true;
   devTokens = true;
   refuseWith = null;
+  /** Whether `/ws/origin` says that a page may connect. */
+  letsOriginIn = true;
+  /** How long tokens last, in milliseconds. */
+  tokenLastsMs = 3_600_000;
   /** Reports and transcriptions. */
   works = new FakeWorks(this);
   /** Pages of a test's own: path to type and text. */
@@ -253,7 +261,7 @@ export class FakeEdge {
     if (frame.type === "receipt") return this.#receipt(frame, answer);
     this.commands.push(frame);
     if (frame.type === "presence") return this.#watch(session, frame, answer);
-    if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + 3_600_000).toISOString() });
+    if (frame.type === "refresh") answer({ type: "refreshed", expiresAt: new Date(Date.now() + this.tokenLastsMs).toISOString(), expiresInMs: this.tokenLastsMs + LEEWAY_MS });
     if (frame.type === "subscribe") {
       if (!grants(session.claims, frame.queue) || this.refuses.has(frame.queue)) return answer({ type: "error", code: "forbidden", message: "the credential does not allow this", field: "queue", queue: frame.queue });
       const key = `queue:${frame.queue}`;
@@ -285,7 +293,7 @@ export class FakeEdge {
       after.push(...frames);
     }
     this.#sessions.add(session);
-    session.ws.send(JSON.stringify({ type: "connected", session: randomUUID(), user: session.claims.sub ?? "demo", heartbeatMs: 30_000, streams }));
+    session.ws.send(JSON.stringify({ type: "connected", session: randomUUID(), user: session.claims.sub ?? "demo", heartbeatMs: 30_000, expiresInMs: this.tokenLastsMs + LEEWAY_MS, streams }));
     const events = after.filter((reply) => reply.type !== "gap");
     for (const gap of after.filter((reply) => reply.type === "gap")) session.ws.send(JSON.stringify(gap));
     if (events.length > 0) session.ws.send(JSON.stringify({ type: "batch", events }));
@@ -311,17 +319,23 @@ export class FakeEdge {
   async #page(request, response) {
     const { pathname } = new URL(request.url, this.url);
     response.setHeader("Content-Security-Policy", CSP);
-    if (pathname === "/config.json") return json(response, 200, { wsUrl: this.wsUrl, processorsUrl: this.processorsUrl, devTokens: this.devTokens });
+    if (pathname === "/ws/origin") return json(response, 200, { allowed: this.letsOriginIn });
     if (pathname === "/dev/token") return this.#token(request, response);
     const own = this.pages.get(pathname);
     if (own) return response.writeHead(200, { "Content-Type": own.type }).end(own.text);
     const name = fileName(pathname);
     try {
       const bytes = await readFile(new URL(name, WEB));
-      response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(bytes);
+      response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(pathname === "/" ? this.#configured(bytes) : bytes);
     } catch {
       json(response, 404, {});
     }
+  }
+
+  /** The page with its configuration, as an edge writes it. */
+  #configured(page) {
+    const config = JSON.stringify({ wsUrl: "/ws", processorsUrl: this.processorsUrl, devTokens: this.devTokens });
+    return String(page).replace('name="belfry-config" content=""', `name="belfry-config" content="${config.replaceAll('"', "&quot;")}"`);
   }
 
   async #token(request, response) {
@@ -330,7 +344,7 @@ export class FakeEdge {
     const now = Math.floor(Date.now() / 1_000);
     const claims = { sub: user ?? "demo", queues, iat: now, exp: now + 3_600 };
     const token = `fake.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.${this.tokens}`;
-    json(response, 200, { token, expiresAt: new Date(claims.exp * 1_000).toISOString(), user: claims.sub });
+    json(response, 200, { token, expiresInMs: this.tokenLastsMs, user: claims.sub });
   }
 
   async #processor(request, response) {

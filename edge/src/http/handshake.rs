@@ -145,21 +145,14 @@ impl Site {
         })
     }
 
-    /// Absent (no browser) or on the list, byte for byte.
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        let listed = match (origins.next(), origins.next()) {
-            (None, _) => true,
-            (Some(origin), None) => self.origins.iter().any(|known| known.as_bytes() == origin),
-            (Some(_), Some(_)) => false,
-        };
-        if listed {
+        if self.origins.allow(headers) {
             return Ok(());
         }
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "ORIGIN",
-            "this origin is not on the edge's list",
+            "this origin is not listed in the edge's setting `origins`",
         ))
     }
 

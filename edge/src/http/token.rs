@@ -70,8 +70,8 @@ impl Site {
         }
         // Another site's page must not get a token, neither by its own origin nor by
         // a name that it resolves to this machine.
-        if !self.is_own_host(headers) || !self.is_listed_origin(headers) {
-            let text = "this origin is not on the edge's list";
+        if !self.is_own_host(headers) || !self.origins.allow(headers) {
+            let text = "this origin is not listed in the edge's setting `origins`";
             return Some(plain(StatusCode::FORBIDDEN, text));
         }
         if bearer(headers).is_some_and(|presented| key.matches(presented)) {
@@ -92,10 +92,10 @@ impl Site {
             issued_at: u64::try_from(clock::unix_ms() / 1_000).ok()?,
             lifetime: Duration::from_secs(TIME_TO_LIVE_S),
         };
-        let exp_s = validity.issued_at + TIME_TO_LIVE_S;
         let token = self.context.keys.sign(&user, &queues, validity).ok()?;
-        let expires_at = clock::rfc3339(i64::try_from(exp_s * 1_000).ok()?)?;
-        let answer = serde_json::json!({ "token": token, "expiresAt": expires_at, "user": user });
+        let expires_in_ms = TIME_TO_LIVE_S * 1_000;
+        let answer =
+            serde_json::json!({ "token": token, "expiresInMs": expires_in_ms, "user": user });
         let answer = typed(
             StatusCode::OK,
             "application/json",
@@ -117,14 +117,6 @@ impl Site {
             .strip_suffix(&format!(":{}", self.address.port()))
             .unwrap_or(host);
         matches!(name, "127.0.0.1" | "localhost" | "[::1]")
-    }
-
-    fn is_listed_origin(&self, headers: &HeaderMap) -> bool {
-        headers.get_all(header::ORIGIN).iter().all(|origin| {
-            self.origins
-                .iter()
-                .any(|known| known.as_bytes() == origin.as_bytes())
-        })
     }
 }
 

@@ -18,27 +18,56 @@ fn post(world: &World, headers: &[&str], body: &str) -> String {
 async fn pages_come_with_a_policy_and_are_not_sniffed() {
     let world =
         World::start(|config| config.processors_url = Some("http://127.0.0.1:9".into())).await;
-    let script = world
-        .get("/web/client/src/reasons.js")
-        .await
-        .to_ascii_lowercase();
-    assert!(script.starts_with("http/1.1 200"), "{script:.200}");
+    let page = world.get("/").await.to_ascii_lowercase();
+    assert!(page.starts_with("http/1.1 200"), "{page:.200}");
+    assert!(page.contains("x-content-type-options: nosniff\r\n"));
+    let policy = "default-src 'self'; connect-src 'self' http://127.0.0.1:9; ";
+    assert!(page.contains(policy), "{page:.600}");
+    let script = world.get("/web/dashboard.js").await.to_ascii_lowercase();
     assert!(script.contains("content-type: text/javascript; charset=utf-8\r\n"));
-    assert!(script.contains("x-content-type-options: nosniff\r\n"));
-    assert!(script.contains("default-src 'self'; connect-src 'self' ws: wss: http://127.0.0.1:9;"));
+    let outside = world.get("/web/../Cargo.toml").await;
+    assert!(outside.starts_with("HTTP/1.1 404"));
+    let token = world.get("/dev/token").await;
+    assert!(token.starts_with("HTTP/1.1 404"), "off by default");
+}
+
+#[tokio::test]
+async fn addresses_are_for_the_page_to_complete_unless_they_are_set() {
+    let world = World::start(|_| ()).await;
+    let request = format!(
+        "GET /config.json HTTP/1.1\r\nHost: {}\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n",
+        "app.example.test"
+    );
+    let config = world.request(&request).await;
+    let beside = r#"{"devTokens":false,"processorsUrl":"/processors","wsUrl":"/ws"}"#;
+    assert!(config.ends_with(beside), "{config}");
+
+    let world = World::start(|config| {
+        config.public_ws_url = Some("wss://live.example.test/ws".into());
+    })
+    .await;
     let config = world.get("/config.json").await;
-    let expected = format!(r#""wsUrl":"ws://{}/ws""#, world.address);
-    assert!(config.contains(&expected), "{config}");
     assert!(
-        world
-            .get("/web/../Cargo.toml")
-            .await
-            .starts_with("HTTP/1.1 404")
+        config.contains(r#""wsUrl":"wss://live.example.test/ws""#),
+        "{config}"
     );
-    assert!(
-        world.get("/dev/token").await.starts_with("HTTP/1.1 404"),
-        "off by default"
-    );
+}
+
+#[tokio::test]
+async fn a_page_can_ask_whether_its_origin_is_listed() {
+    let world = World::start(|config| config.origins = vec!["capacitor://localhost".into()]).await;
+    for (origin, allowed) in [
+        ("capacitor://localhost", true),
+        (&*format!("http://{}", world.address), true),
+        ("https://app.example.test", false),
+        ("", false),
+    ] {
+        let answer = world.get(&format!("/ws/origin?{origin}")).await;
+        let expected = format!(r#"{{"allowed":{allowed}}}"#);
+        assert!(answer.ends_with(&expected), "{origin}: {answer}");
+        let everyone = "access-control-allow-origin: *\r\n";
+        assert!(answer.to_ascii_lowercase().contains(everyone), "{answer}");
+    }
 }
 
 #[tokio::test]

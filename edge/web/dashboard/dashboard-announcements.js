@@ -48,6 +48,32 @@ function beginning(transcript) {
   return transcript.length > 120 ? `${transcript.slice(0, 119)}…` : transcript;
 }
 
+/** Fields of a custom event that are shown, and characters of each. */
+const MAX_FIELDS = 8;
+const MAX_VALUE_CHARS = 120;
+
+/**
+ * The data of a custom event for a person: its message if it has one, otherwise its
+ * fields.
+ *
+ * @param {any} data
+ */
+function dataText(data) {
+  if (data === null || data === undefined) return "";
+  const message = data.message ?? data.text;
+  if (typeof message === "string" && message !== "") return message;
+  if (typeof data !== "object") return valueText(data);
+  const fields = Object.entries(data);
+  const shown = fields.slice(0, MAX_FIELDS).map(([name, value]) => (Array.isArray(data) ? valueText(value) : `${name}: ${valueText(value)}`));
+  return [...shown, ...(fields.length > MAX_FIELDS ? [`and ${fields.length - MAX_FIELDS} more`] : [])].join(" · ");
+}
+
+/** @param {unknown} value */
+function valueText(value) {
+  const text = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+  return text.length > MAX_VALUE_CHARS ? `${text.slice(0, MAX_VALUE_CHARS - 1)}…` : text;
+}
+
 /**
  * The announcement of an event; `null` if there is none.
  *
@@ -58,7 +84,7 @@ function beginning(transcript) {
 export function announcementFor(event, known) {
   const name = known ?? subjectName(event) ?? subjectOf(event);
   if (event.type === "custom") {
-    return { kind: "info", title: String(event.name), text: String(event.data?.message ?? event.data?.text ?? "") };
+    return { kind: "info", title: typeName(event.name), text: dataText(event.data) };
   }
   const phase = phaseOf(event);
   if (phase === "stalled") return { kind: "error", title: `${name} is stuck`, text: STALLED };

@@ -5,7 +5,7 @@
 // pending again, whichever of list and event comes first; at most `MAX_ROWS` rows;
 // text only, and only http links.
 
-import { drawRow, MAX_ROWS, merged, onCancel, webUrl } from "./dashboard-row.js";
+import { drawCount, drawRow, MAX_ROWS, merged, onCancel, webUrl } from "./dashboard-row.js";
 import { typeName } from "./dashboard-announcements.js";
 
 /** @typedef {import("./dashboard-upload.js").DocumentRecord} DocumentRecord */
@@ -20,25 +20,21 @@ import { typeName } from "./dashboard-announcements.js";
 
 /** Draws the documents into a list element. */
 export class DocumentList {
+  /** The field that names a document. */
+  idField = "documentId";
   /** @type {Map<string, Row>} */
   #rows = new Map();
-  #list;
-  #empty;
-  #template;
+  #elements;
   #onBrokenThumbnail;
   #cancel;
 
   /**
-   * @param {HTMLElement} list
-   * @param {HTMLElement} empty shown while there is nothing
-   * @param {HTMLTemplateElement} template one row
+   * @param {import("./dashboard-row.js").ListElements} elements
    * @param {() => void} onBrokenThumbnail a signed URL has probably expired
    * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(list, empty, template, onBrokenThumbnail, cancel) {
-    this.#list = list;
-    this.#empty = empty;
-    this.#template = template;
+  constructor(elements, onBrokenThumbnail, cancel) {
+    this.#elements = elements;
     this.#onBrokenThumbnail = onBrokenThumbnail;
     this.#cancel = cancel;
   }
@@ -70,8 +66,8 @@ export class DocumentList {
     const fresh = [...this.#rows.keys()].filter((id) => !known.has(id)).reverse();
     const wanted = [...fresh, ...ids].flatMap((id) => this.#rows.get(id)?.element ?? []);
     wanted.forEach((element, place) => {
-      const there = this.#list.children[place];
-      if (there !== element) this.#list.insertBefore(element, there ?? null);
+      const there = this.#elements.list.children[place];
+      if (there !== element) this.#elements.list.insertBefore(element, there ?? null);
     });
   }
 
@@ -150,7 +146,7 @@ export class DocumentList {
 
   /** @param {DocumentRecord} record @returns {Row} */
   #add(record) {
-    const element = /** @type {HTMLElement} */ (this.#template.content.cloneNode(true)).querySelector("li");
+    const element = /** @type {HTMLElement} */ (this.#elements.template.content.cloneNode(true)).querySelector("li");
     if (!element) throw new Error("the row's template has no `li`");
     element.dataset.documentId = record.documentId;
     element.tabIndex = -1;
@@ -159,12 +155,12 @@ export class DocumentList {
     const row = { record, element, preview: null, progress: {} };
     this.#rows.set(record.documentId, row);
     onCancel(element, () => row.record, this.#cancel);
-    this.#list.prepend(element);
+    this.#elements.list.prepend(element);
     for (const id of this.#rows.keys()) {
       if (this.#rows.size <= MAX_ROWS) break;
       this.#remove(id);
     }
-    this.#empty.hidden = true;
+    drawCount(this.#elements, this.#rows.size);
     return row;
   }
 
@@ -175,7 +171,7 @@ export class DocumentList {
     if (row.preview) URL.revokeObjectURL(row.preview);
     row.element.remove();
     this.#rows.delete(id);
-    this.#empty.hidden = this.#rows.size > 0;
+    drawCount(this.#elements, this.#rows.size);
   }
 
   /** @param {string} id */

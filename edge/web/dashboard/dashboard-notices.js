@@ -24,7 +24,6 @@ const MISSED = "missed";
  * @property {Pick<import("../client/src/websocket-client.js").DashboardWebSocketClient, "receipt">} client
  * @property {() => number} now Unix milliseconds, by the clock that gave events their timestamps
  * @property {() => void} ring
- * @property {() => void} showFeed
  */
 
 /** @param {Set<string>} set @param {string} id */
@@ -92,22 +91,15 @@ export class Notices {
     if (state !== "displayed") this.#elements.feed.acknowledge(id);
   }
 
-  /** The person looked through the feed. */
-  readAll() {
-    const ids = this.#elements.feed.unread;
-    this.#elements.feed.acknowledgeAll();
-    this.#read(ids);
-    this.#missed.clear();
-    this.#elements.toasts.dismiss(MISSED);
-  }
-
-  /** @param {Iterable<string>} ids */
-  #read(ids) {
+  /** The person saw these in the list that they opened. @param {string[]} ids */
+  read(ids) {
     for (const id of ids) {
       this.#pending.delete(id);
+      this.#missed.delete(id);
       this.#elements.toasts.retract(id);
       this.report(id, "read");
     }
+    if (this.#missed.size === 0) this.#elements.toasts.dismiss(MISSED);
   }
 
   /**
@@ -117,25 +109,21 @@ export class Notices {
    * @param {(() => void) | undefined} open
    */
   #show(event, announcement, missed, open) {
-    const { toasts, ring, showFeed } = this.#elements;
+    const { toasts, ring, feed } = this.#elements;
     ring();
     if (missed) {
       remember(this.#missed, event.id);
       return this.#showMissed();
     }
-    toasts.show({ ...announcement, jobId: event.jobId, eventId: event.offset === undefined ? undefined : event.id, open: open ?? showFeed });
+    toasts.show({ ...announcement, jobId: event.jobId, eventId: event.offset === undefined ? undefined : event.id, open: open ?? (() => feed.show()) });
   }
 
   #showMissed() {
-    const { toasts, showFeed } = this.#elements;
+    const { toasts, feed } = this.#elements;
     const count = this.#missed.size;
     if (count === 0) return toasts.dismiss(MISSED);
     const updates = count === 1 ? "One update" : `${count}${count === MAX_REMEMBERED ? " or more" : ""} updates`;
-    const open = () => {
-      this.#read([...this.#missed]);
-      this.#missed.clear();
-      showFeed();
-    };
+    const open = () => feed.open();
     toasts.show({ kind: "info", title: "While you were away", text: `${updates}, see the activity.`, key: MISSED, open });
   }
 

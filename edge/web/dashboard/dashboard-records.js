@@ -3,7 +3,7 @@
 // Promise: as for documents: what has ended never looks pending again, whichever of
 // list and event comes first; at most `MAX_ROWS` rows; text only, and only http links.
 
-import { drawRow, MAX_ROWS, merged, onCancel, text } from "./dashboard-row.js";
+import { drawCount, drawRow, MAX_ROWS, merged, onCancel, text } from "./dashboard-row.js";
 
 /** Characters of an unfinished result that are shown: its end. */
 const MAX_PARTIAL_CHARS = 280;
@@ -31,12 +31,14 @@ export class RecordList {
   #cancel;
 
   /**
-   * @param {{list: HTMLElement, empty: HTMLElement, template: HTMLTemplateElement}} elements
+   * @param {import("./dashboard-row.js").ListElements} elements
    * @param {RecordView} view
    * @param {import("./dashboard-row.js").Cancel} cancel
    */
   constructor(elements, view, cancel) {
     this.#elements = elements;
+    /** The field that names a record. */
+    this.idField = view.id;
     this.#view = view;
     this.#cancel = cancel;
   }
@@ -120,7 +122,7 @@ export class RecordList {
     this.#elements.list.prepend(element);
     const [oldest] = this.#rows.keys();
     if (this.#rows.size > MAX_ROWS && oldest !== undefined) this.#remove(oldest);
-    this.#elements.empty.hidden = true;
+    drawCount(this.#elements, this.#rows.size);
     return row;
   }
 
@@ -128,7 +130,7 @@ export class RecordList {
   #remove(id) {
     this.#rows.get(id)?.element.remove();
     this.#rows.delete(id);
-    this.#elements.empty.hidden = this.#rows.size > 0;
+    drawCount(this.#elements, this.#rows.size);
   }
 
   /** Newest first. An element in its place is not moved: it would lose the focus. */

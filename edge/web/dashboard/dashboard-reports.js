@@ -35,6 +35,7 @@ const LINES = /** @type {const} */ (["title", "reference", "reporter", "location
  * @typedef {object} ReportElements
  * @property {HTMLElement} list
  * @property {HTMLElement} empty
+ * @property {HTMLElement} count
  * @property {HTMLTemplateElement} template
  * @property {HTMLFormElement} form
  * @property {HTMLElement} rows the table's body

@@ -18,6 +18,14 @@ import { mayFollow } from "../client/src/jobs.js";
  * @property {string | null} [error]
  */
 
+/**
+ * @typedef {object} ListElements
+ * @property {HTMLElement} list
+ * @property {HTMLElement} empty shown while there is nothing
+ * @property {HTMLElement} count beside the section's title
+ * @property {HTMLTemplateElement} template one row
+ */
+
 /** Rows of a kind that are kept, newest first: as many as the processors list. */
 export const MAX_ROWS = 100;
 
@@ -93,6 +101,13 @@ export function webUrl(url) {
 export function duration(ms) {
   if (typeof ms !== "number") return "";
   return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
+}
+
+/** Says how many rows there are. @param {ListElements} elements @param {number} rows */
+export function drawCount({ empty, count }, rows) {
+  empty.hidden = rows > 0;
+  count.hidden = rows === 0;
+  count.textContent = rows < MAX_ROWS ? String(rows) : `${MAX_ROWS}+`;
 }
 
 /** @param {Element} element @param {string} selector @param {string} value */

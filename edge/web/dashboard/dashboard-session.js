@@ -2,7 +2,8 @@
 //
 // Promise: a token is requested only when there is none that will last, and it is
 // never written to a URL, to a storage or to the console. The key of a development
-// setup leaves the address bar at once; this tab keeps it for reloads.
+// setup leaves the address bar at once; this tab keeps it for reloads. How long a token
+// lasts is counted from what the edge says, whatever this machine's clock shows.
 
 import { claimsOf } from "../client/src/token-source.js";
 
@@ -10,29 +11,12 @@ import { claimsOf } from "../client/src/token-source.js";
 const SPARE_MS = 30_000;
 /** Queues that a development token may request. */
 const MAX_WANTED_QUEUES = 16;
+/** How long a token is accepted after the end that it names, in milliseconds: part of `expiresInMs`. */
+const LEEWAY_MS = 4_500;
 /** Where this tab keeps the key that gets it development tokens. */
 const DEV_KEY = "belfry.devKey";
 /** Where the browser keeps its name. */
 const DEVICE_KEY = "belfry.device";
-
-/**
- * @typedef {object} PageConfig
- * @property {string} wsUrl
- * @property {string} processorsUrl without a slash at its end
- * @property {boolean} devTokens
- * @property {() => number} now the edge's clock, in Unix milliseconds: this machine's may be wrong
- */
-
-/** @returns {Promise<PageConfig>} */
-export async function loadConfig() {
-  const answer = await fetch("/config.json", { cache: "no-store" });
-  if (!answer.ok) throw new Error(`/config.json answered ${answer.status}: is this page served by an edge?`);
-  const config = await answer.json();
-  const at = Date.parse(answer.headers.get("date") ?? "") || Date.now();
-  const since = performance.now();
-  const now = () => at + performance.now() - since;
-  return { ...config, now, processorsUrl: String(config.processorsUrl).replace(/\/$/, "") };
-}
 
 /**
  * What this browser is called in receipts, the same in all its tabs and after a
@@ -66,21 +50,45 @@ function takeDevKey() {
   return key;
 }
 
+/**
+ * Why another token is needed: that of the client, or `processors` if they refused it.
+ *
+ * @typedef {import("../client/src/token-source.js").TokenCause | "processors"} Cause
+ */
+
+/** What the dialog says of each cause; @type {Record<Cause, string>} */
+const WHY = {
+  connect: "",
+  refresh: "Your access token is about to expire. Paste a new one to stay connected.",
+  expired: "Your access token has expired. Paste a new one.",
+  rejected: "Your access token was not accepted.",
+  processors: "The processors did not accept your access token.",
+};
+
 /** The user of this page and their token. */
 export class Session {
-  /** @type {{token: string, endsAt: number} | null} */
+  /** `endsAt` by `performance.now()`; @type {{token: string, endsAt: number} | null} */
   #current = null;
   /** One request at a time; @type {Promise<string> | null} */
   #pending = null;
+  /** What the edge said of the last token that it refused. */
+  #refusal = "";
+  /** Unix milliseconds at `performance.now() === 0`, by the edge's clock once it is known. */
+  #epochMs = Date.now() - performance.now();
   /** Shown to the edge for development tokens; empty if the page has none. */
   #devKey = "";
   #edgeGivesTokens;
+  #tokenUrl;
   #wantedQueues;
 
-  /** @param {PageConfig} config */
-  constructor(config) {
-    this.#edgeGivesTokens = config.devTokens;
-    if (config.devTokens) {
+  /**
+   * @param {boolean} devTokens whether the edge gives development tokens
+   * @param {string} tokenUrl where
+   */
+  constructor(devTokens, tokenUrl) {
+    this.#edgeGivesTokens = devTokens;
+    this.#tokenUrl = tokenUrl;
+    if (devTokens) {
       this.#devKey = takeDevKey();
       // The address of another start, opened in this tab, does not load the page again.
       addEventListener("hashchange", () => {
@@ -110,25 +118,47 @@ export class Session {
     return (Array.isArray(queues) ? queues : []).filter((queue) => typeof queue === "string");
   }
 
+  /** @returns {number} Unix milliseconds, by the edge's clock */
+  now() {
+    return this.#epochMs + performance.now();
+  }
+
+  /** The edge accepted the token for so long from now. @param {unknown} expiresInMs */
+  accepted(expiresInMs) {
+    this.#refusal = "";
+    if (typeof expiresInMs !== "number" || !this.#current) return;
+    this.#current.endsAt = performance.now() + expiresInMs;
+    const { exp } = claimsOf(this.#current.token);
+    if (typeof exp === "number") this.#epochMs = exp * 1_000 + LEEWAY_MS - expiresInMs - performance.now();
+  }
+
+  /** The edge ended the connection. @param {unknown} message why */
+  ended(message) {
+    this.#refusal = typeof message === "string" ? message : "";
+  }
+
   /**
    * A token that still lasts.
    *
-   * @param {boolean} [refused] the last one was not accepted
+   * @param {Cause} [cause] anything but `connect`: the last one is not used again
    * @returns {Promise<string>}
    */
-  token(refused = false) {
-    if (refused) this.#current = null;
-    if (this.#current && this.#current.endsAt - Date.now() > SPARE_MS) return Promise.resolve(this.#current.token);
-    this.#pending ??= this.#fetch(refused).finally(() => {
+  token(cause = "connect") {
+    const lasts = this.#current !== null && this.#current.endsAt - performance.now() > SPARE_MS;
+    if (this.#current && lasts && cause === "connect") return Promise.resolve(this.#current.token);
+    const why = cause === "connect" && this.#current ? "expired" : cause;
+    // The old one still names what it grants until there is another.
+    if (this.#current && cause !== "refresh") this.#current.endsAt = 0;
+    this.#pending ??= this.#fetch(why).finally(() => {
       this.#pending = null;
     });
     return this.#pending;
   }
 
-  /** @param {boolean} refused */
-  async #fetch(refused) {
-    if (!this.#edgeGivesTokens) return this.#given(refused);
-    const answer = await fetch("/dev/token", {
+  /** @param {Cause} cause */
+  async #fetch(cause) {
+    if (!this.#edgeGivesTokens) return this.#given(cause);
+    const answer = await fetch(this.#tokenUrl, {
       method: "POST",
       headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.#devKey}` },
       body: JSON.stringify({ user: this.user, queues: this.#wantedQueues }),
@@ -137,28 +167,31 @@ export class Session {
       // Opened without the key, or with that of an earlier start.
       sessionStorage.removeItem(DEV_KEY);
       this.#edgeGivesTokens = false;
-      return this.#given(refused);
+      return this.#given(cause);
     }
-    if (!answer.ok) throw new Error(`/dev/token answered ${answer.status} for user ${this.user}`);
-    const { token, expiresAt } = await answer.json();
-    const endsAt = Date.parse(expiresAt);
-    this.#current = { token, endsAt: Number.isFinite(endsAt) ? endsAt : 0 };
-    return String(token);
+    if (!answer.ok) throw new Error(`${this.#tokenUrl} answered ${answer.status} for user ${this.user}`);
+    const { token, expiresInMs } = await answer.json();
+    this.#current = { token: String(token), endsAt: performance.now() + (Number(expiresInMs) || 0) };
+    return this.#current.token;
   }
 
-  /** @param {boolean} refused */
-  async #given(refused) {
+  /** @param {Cause} cause */
+  async #given(cause) {
     const set = /** @type {{BELFRY_TOKEN?: unknown}} */ (window).BELFRY_TOKEN;
-    const token = typeof set === "string" && !refused ? set : await askForToken();
+    const said = cause === "rejected" && this.#refusal !== "" ? ` The edge says: ${this.#refusal}.` : "";
+    const token = typeof set === "string" && cause === "connect" ? set : await askForToken(WHY[cause] + said);
     this.#current = { token, endsAt: Infinity };
     return token;
   }
 }
 
-/** @returns {Promise<string>} */
-function askForToken() {
+/** @param {string} why empty at first @returns {Promise<string>} */
+function askForToken(why) {
   const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("token-dialog"));
   const input = /** @type {HTMLTextAreaElement} */ (document.getElementById("token-input"));
+  const reason = /** @type {HTMLElement} */ (document.getElementById("token-reason"));
+  reason.textContent = why;
+  reason.hidden = why === "";
   return new Promise((resolve, reject) => {
     dialog.addEventListener(
       "close",

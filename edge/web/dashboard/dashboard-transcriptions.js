@@ -16,6 +16,7 @@ const MAX_FILE_BYTES = 200_000_000;
  * @typedef {object} TranscriptionElements
  * @property {HTMLElement} list
  * @property {HTMLElement} empty
+ * @property {HTMLElement} count
  * @property {HTMLTemplateElement} template
  * @property {HTMLInputElement} file
  * @property {HTMLElement} choose
@@ -78,29 +79,32 @@ function drawSegments(element, segments) {
 export class TranscriptionsPanel {
   list;
   #elements;
+  #sample;
   #send;
 
   /**
    * @param {TranscriptionElements} elements
+   * @param {string} sample address of the sample recording
    * @param {(file: File, language: string) => Promise<void>} send throws what a person should know
    * @param {import("./dashboard-row.js").Cancel} cancel
    */
-  constructor(elements, send, cancel) {
+  constructor(elements, sample, send, cancel) {
     this.#elements = elements;
+    this.#sample = sample;
     this.#send = send;
     this.list = new RecordList(elements, VIEW, cancel);
-    const { file, choose, sample } = elements;
+    const { file, choose } = elements;
     choose.addEventListener("click", () => file.click());
     file.addEventListener("change", () => {
       const [first] = file.files ?? [];
       if (first) void this.#take(first, elements.language.value);
       file.value = "";
     });
-    sample.addEventListener("click", () => void this.#takeSample());
+    elements.sample.addEventListener("click", () => void this.#takeSample());
   }
 
   async #takeSample() {
-    const answer = await fetch("/web/sample.wav").catch(() => null);
+    const answer = await fetch(this.#sample).catch(() => null);
     if (!answer?.ok) return this.#say("The sample recording could not be loaded.");
     await this.#take(new File([await answer.blob()], "sample.wav", { type: "audio/wav" }), "en");
   }

@@ -118,15 +118,15 @@ export class Processors {
 
   /** @param {string} path @param {RequestInit & {headers?: Record<string, string>}} init @param {number[]} [fine] */
   async #request(path, init, fine = []) {
-    let answer = await this.#attempt(path, init, false);
-    if (answer.status === 401) answer = await this.#attempt(path, init, true);
+    let answer = await this.#attempt(path, init, "connect");
+    if (answer.status === 401) answer = await this.#attempt(path, init, "processors");
     if (!answer.ok && !fine.includes(answer.status)) throw new Error(await problem(answer));
     return answer;
   }
 
-  /** @param {string} path @param {RequestInit & {headers?: Record<string, string>}} init @param {boolean} refused */
-  async #attempt(path, init, refused) {
-    const headers = { ...init.headers, Authorization: `Bearer ${await this.#session.token(refused)}` };
+  /** @param {string} path @param {RequestInit & {headers?: Record<string, string>}} init @param {import("./dashboard-session.js").Cause} cause of the token */
+  async #attempt(path, init, cause) {
+    const headers = { ...init.headers, Authorization: `Bearer ${await this.#session.token(cause)}` };
     try {
       return await fetch(this.#url + path, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) });
     } catch {

@@ -193,12 +193,12 @@ test("an event that the edge is too old to know is passed over, and keeps its pl
   await reports(unknown, ["delivered"]);
 });
 
-test("the bell reads everything, here and elsewhere", async () => {
+test("the bell opens the list, and what was on screen is read, here and elsewhere", async () => {
   const other = await chromium.dashboard(edge.url);
   const events = [1, 2, 3].map((n) => edge.publish("status_update", update(n)));
   await until(async () => (await badge(other.page)) === "3", "three there");
   await until(async () => (await toasts(page).count()) === 3, "three toasts here");
-  await page.getByRole("button", { name: "3 unread updates, mark as read" }).click();
+  await page.getByRole("button", { name: "3 unread updates, open the list" }).click();
   for (const event of events) await until(() => reported(event).includes("read"), "read");
   await until(async () => other.page.locator("#badge").isHidden(), "nothing unread there");
   assert.equal(await toasts(page).count(), 0);

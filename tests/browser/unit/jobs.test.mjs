@@ -109,7 +109,7 @@ test("every kind of event has its words, and what is not for the page has none",
   const status = { type: "status_update", updateType: "job_failed", status: "failed", jobId: "j", data: { errorCode: "stalled" } };
   assert.match(words({ ...status, resource: "monthly_report" }), /^error: Monthly report is stuck/);
   assert.match(words({ ...status, resource: "j" }), /^error: A job is stuck/);
-  assert.equal(words({ type: "custom", name: "hello", data: { message: "you" } }), "info: hello. you");
+  assert.equal(words({ type: "custom", name: "hello", data: { message: "you" } }), "info: Hello. you");
   for (const type of ["unknown", "job_progress", "pdf_generation_started", "from_the_future"]) assert.equal(announcementFor({ type }), null, type);
   assert.equal(subjectName({ type: "pdf_generation_started", title: "Yearly report" }), "Yearly report");
 });

@@ -1,0 +1,84 @@
+// Addresses as this page reaches them.
+//
+// Promise: pure. What begins with `/` lies beside the page, whatever host, prefix or
+// TLS a proxy put before the edge; an address of the machine behind that proxy, which
+// this browser cannot reach or must not mix in, is taken from beside the page too.
+
+/** Hosts that mean a different machine on each machine. */
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+/**
+ * The configuration of the edge that served the page.
+ *
+ * @typedef {object} PageConfig
+ * @property {string} wsUrl an address, or a path that begins with `/`
+ * @property {string} processorsUrl the same
+ * @property {boolean} devTokens whether the edge gives development tokens
+ */
+
+/** @returns {PageConfig} what the edge wrote into the page, or the defaults */
+export function readConfig() {
+  const content = document.querySelector('meta[name="belfry-config"]')?.getAttribute("content") || "{}";
+  return { wsUrl: "/ws", processorsUrl: "/processors", devTokens: false, ...JSON.parse(content) };
+}
+
+/** The addresses of one page. */
+export class Addresses {
+  /** Of the WebSocket. */
+  ws;
+  /** Of the processors, without a slash at its end. */
+  processors;
+  #page;
+
+  /** @param {PageConfig} config @param {string} page the page's own address */
+  constructor({ wsUrl, processorsUrl }, page) {
+    this.#page = new URL(page);
+    const ws = wsUrl.startsWith("/") ? this.beside(wsUrl) : new URL(wsUrl);
+    ws.protocol = ws.protocol.replace(/^http/, "ws");
+    this.ws = ws.href;
+    const own = processorsUrl.startsWith("/") || this.#isInside(new URL(processorsUrl));
+    const processors = own ? this.beside(processorsUrl.startsWith("/") ? processorsUrl : "/processors").href : processorsUrl;
+    this.processors = processors.replace(/\/$/, "");
+  }
+
+  /** Where a page may ask whether the edge lets its origin in. @param {string} origin @returns {string} */
+  originCheck(origin) {
+    const url = new URL(this.ws.replace(/^ws/, "http"));
+    url.pathname = `${url.pathname.replace(/\/$/, "")}/origin`;
+    url.search = origin;
+    return url.href;
+  }
+
+  /**
+   * The address of something that lies beside the page.
+   *
+   * @param {string} path begins with `/`
+   * @returns {URL}
+   */
+  beside(path) {
+    return new URL(`.${path}`, this.#page);
+  }
+
+  /**
+   * A link to a file of the processors; any other link is left as it is.
+   *
+   * @template {string | null | undefined} L
+   * @param {L} link
+   * @returns {L | string}
+   */
+  link(link) {
+    if (!link || !URL.canParse(link)) return link;
+    const url = new URL(link);
+    return this.#isInside(url) ? `${this.processors}${url.pathname}${url.search}` : link;
+  }
+
+  /**
+   * Whether an address is that of the machine behind the proxy that served the page.
+   *
+   * @param {URL} url
+   */
+  #isInside({ protocol, hostname }) {
+    if (!LOOPBACK.has(hostname)) return false;
+    return !LOOPBACK.has(this.#page.hostname) || (this.#page.protocol === "https:" && protocol === "http:");
+  }
+}

@@ -109,9 +109,9 @@ pub struct Config {
     /// present it. Only on a loopback listener and without `origins`. Default: none.
     #[arg(skip)]
     pub dev_key: Option<DevKey>,
-    /// Address of the WebSocket for the dashboard. Default: `ws` beside the page,
-    /// whatever proxy it came through.
-    #[arg(skip)]
+    /// Address at which browsers reach the WebSocket, for the dashboard [default: `ws`
+    /// beside the page, whatever proxy it came through]
+    #[arg(long, value_name = "URL", value_parser = settings::ws_url)]
     pub public_ws_url: Option<String>,
     /// Address of the processors for the dashboard. Default: `processors` beside the
     /// page.

@@ -18,9 +18,9 @@ const OPAQUE_SCHEMES: [&str; 5] = ["about", "blob", "data", "file", "javascript"
 /// With the rule.
 pub fn origin(text: &str) -> Result<String, String> {
     let valid = text.len() <= MAX_BYTES
-        && text
-            .split_once("://")
-            .is_some_and(|(scheme, authority)| is_scheme(scheme) && is_authority(scheme, authority));
+        && text.split_once("://").is_some_and(|(scheme, authority)| {
+            is_scheme(scheme) && is_authority(scheme, authority)
+        });
     if valid {
         return Ok(text.to_owned());
     }

@@ -62,6 +62,14 @@ pub fn plain_http_url(text: &str) -> Result<String, String> {
     url(text, &["http"])
 }
 
+/// The address of a WebSocket as browsers reach it.
+///
+/// # Errors
+/// With the rule.
+pub fn ws_url(text: &str) -> Result<String, String> {
+    url(text, &["ws", "wss"])
+}
+
 fn url(text: &str, schemes: &[&str]) -> Result<String, String> {
     let rule = || {
         let schemes = schemes.join(" or ");
@@ -110,6 +118,8 @@ mod tests {
     #[test]
     fn urls_have_a_scheme_and_a_host_and_no_user_name() {
         assert_eq!(http_url("https://p.test/"), Ok("https://p.test".to_owned()));
+        assert_eq!(ws_url("wss://p.test/ws").as_deref(), Ok("wss://p.test/ws"));
+        assert!(ws_url("https://p.test/ws").is_err());
         for bad in [
             "https://n.test",
             "http://me:secret@n.test",

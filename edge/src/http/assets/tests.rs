@@ -158,7 +158,8 @@ fn connections_are_to_named_hosts_and_no_address_adds_to_the_policy() {
     };
     let policy = security_policy(&named);
     let policy = policy.to_str().unwrap();
-    let expected = "connect-src 'self' wss://live.test:8443 https://live.test:8443 http://127.0.0.1:1;";
+    let expected =
+        "connect-src 'self' wss://live.test:8443 https://live.test:8443 http://127.0.0.1:1;";
     assert!(policy.contains(expected), "{policy}");
     for hostile in [
         "http://x; script-src *",

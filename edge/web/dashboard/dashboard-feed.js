@@ -90,6 +90,27 @@ export class Feed {
     this.#readOnScreen();
   }
 
+  /**
+   * @param {Entry} entry
+   * @param {boolean} unread whether it counts on the bell
+   * @returns {boolean} false if it was there already
+   */
+  add(entry, unread) {
+    if (this.#entries.some((known) => known.id === entry.id)) return false;
+    const before = this.#entries.find((known) => isJobId(known.jobId) && known.jobId === entry.jobId);
+    if (before) this.#unread.delete(before.id);
+    this.#entries = [entry, ...this.#entries.filter((known) => known !== before)].slice(0, MAX_ENTRIES);
+    if (unread) this.#unread.add(entry.id);
+    this.#keepListed();
+    this.#changed();
+    return true;
+  }
+
+  /** One of them was acknowledged. @param {string} id */
+  acknowledge(id) {
+    if (this.#unread.delete(id)) this.#changed();
+  }
+
   /** @param {IntersectionObserverEntry[]} changes */
   #moved(changes) {
     for (const { target, intersectionRatio, isIntersecting } of changes) {

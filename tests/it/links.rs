@@ -56,7 +56,7 @@ async fn scenario(world: &World, grpc: &str, edge: &Process) {
     assert_eq!(
         other.next().await["queue"],
         "support",
-        "nothing of u1 came before"
+        "no event of u1 precedes it"
     );
     let publisher = world.publisher(grpc);
     let status = || event::status_update("test", "test", "7");
@@ -177,10 +177,10 @@ async fn a_position_of_another_log_is_answered_with_a_gap() {
     let mut first = world.browser(&up, "u1").await;
     let positions = std::mem::take(&mut first.positions);
     up.kill();
-    let elsewhere = World::new();
-    let up = elsewhere.up();
-    publish(&elsewhere, &up.address("grpc"), "u1", 2).await;
-    let token = elsewhere.user_token("u1");
+    let other_world = World::new();
+    let up = other_world.up();
+    publish(&other_world, &up.address("grpc"), "u1", 2).await;
+    let token = other_world.user_token("u1");
     let mut browser = Browser::connect(&up.address("ws"), &token, &positions).await;
     let gap = browser.next_of_type("gap").await;
     assert_eq!(

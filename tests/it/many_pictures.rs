@@ -10,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use crate::world::World;
 
 const PICTURES: usize = 1_000;
-/// After this many, everything that is allocated for long is there.
+/// After this many, every long-lived allocation exists.
 const WARM: usize = 250;
 /// How much the allocator may keep beyond what is used.
 const GROWTH_KIB: u64 = 48 * 1024;

@@ -206,7 +206,7 @@ impl World {
         self.user_token_for(user, AN_HOUR_S)
     }
 
-    /// A token that ends in so many seconds.
+    /// A token that expires in `lasts` seconds.
     pub(crate) fn user_token_for(&self, user: &str, lasts: i64) -> String {
         let exp = now_s() + lasts;
         let claims = json!({"sub": user, "aud": "belfry", "exp": exp, "queues": ["*"]});
@@ -374,7 +374,7 @@ impl Operator {
         }
     }
 
-    /// Waits until a user has so many sessions.
+    /// Waits until a user has exactly `sessions` sessions.
     pub(crate) async fn wait_for_sessions(&self, user: &str, sessions: u32) {
         let what = format!("{user} to have {sessions} sessions");
         let observe = async || self.presence(&[user]).await;

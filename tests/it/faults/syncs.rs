@@ -62,7 +62,7 @@ impl SingleAttempts {
     }
 }
 
-/// What was not acked is there unaltered, once, or not at all.
+/// What was not acked is stored unaltered, once, or not at all. Returns how much is.
 async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, sent: &[String]) -> usize {
     let acked = shadow.of("u2", &[]);
     let history = watcher.finish(&acked).await;
@@ -71,12 +71,12 @@ async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, sent: &[String]
         unacked.remove(event.body.as_str());
     }
     let places: BTreeSet<u64> = acked.iter().map(|event| event.offset).collect();
-    let there = history
+    let unknown = history
         .seen
         .iter()
         .filter(|event| !places.contains(&event.offset));
-    let there: Vec<Acked> = there.cloned().collect();
-    for event in &there {
+    let unknown: Vec<Acked> = unknown.cloned().collect();
+    for event in &unknown {
         assert!(
             unacked.remove(event.body.as_str()),
             "{event:?} was not sent, or occurs more than once"
@@ -87,7 +87,7 @@ async fn saw_whole_or_nothing(watcher: Watcher, shadow: &Shadow, sent: &[String]
         .filter(|fault| !matches!(fault, Fault::Unknown { .. }))
         .collect();
     assert!(faults.is_empty(), "u2 saw {}", list(&faults));
-    there.len()
+    unknown.len()
 }
 
 /// Everything around a notifier that fails repeatedly.
@@ -145,7 +145,7 @@ impl Scene {
         Some(status.code())
     }
 
-    /// Without faults: what was acked is there, what was not is whole or absent.
+    /// Without faults: what was acked is stored, what was not is whole or absent.
     async fn verify(mut self, notifier: Process) {
         self.load.more(100).await;
         self.load.stop().await;
@@ -171,7 +171,10 @@ async fn death_at_any_sync_loses_nothing_acked_and_duplicates_nothing_retried() 
         }
     }
     // Notifiers that died at the third sync of a batch or later had acked some.
-    assert!(scene.shadow.len() > before, "acks came between the deaths");
+    assert!(
+        scene.shadow.len() > before,
+        "some publishes were acked between the deaths"
+    );
     let notifier = scene.world.notifier(&scene.grpc, &[]);
     scene.verify(notifier).await;
 }

@@ -31,7 +31,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Every file with one of these extensions; not what is built (`target`, `dist`).
+/// Every file with one of these extensions, or with such a name if it has none; not
+/// what is built (`target`, `dist`).
 pub(crate) fn sources(extensions: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
     collect(&root(), extensions, &mut found);
@@ -50,7 +51,8 @@ fn collect(folder: &Path, extensions: &[&str], found: &mut Vec<Source>) {
             collect(&path, extensions, found);
         } else if path
             .extension()
-            .is_some_and(|extension| extensions.iter().any(|known| extension == *known))
+            .or(path.file_name())
+            .is_some_and(|kind| extensions.iter().any(|known| kind == *known))
         {
             let shown = path.strip_prefix(root()).unwrap_or(&path);
             found.push(Source {

@@ -25,8 +25,12 @@ pub(crate) struct Acked {
 /// What is wrong with what a client saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// An event came where another was due: one is missing, duplicated or misplaced.
-    Order { stream: String, due: u64, came: u64 },
+    /// An event other than the expected one: one is missing, duplicated or misplaced.
+    Order {
+        stream: String,
+        expected: u64,
+        received: u64,
+    },
     /// Acked, and never seen.
     Lost { stream: String, offset: u64 },
     /// Seen with another id or body than it was acked with.
@@ -42,15 +46,22 @@ pub(crate) enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Order { stream, due, came } => {
-                write!(f, "offset {came} of `{stream}` came where {due} was due")
+            Fault::Order {
+                stream,
+                expected,
+                received,
+            } => {
+                write!(
+                    f,
+                    "offset {received} of `{stream}` where {expected} was expected"
+                )
             }
             Fault::Lost { stream, offset } => {
-                write!(f, "offset {offset} of `{stream}` was acked and never came")
+                write!(f, "offset {offset} of `{stream}` was acked and not seen")
             }
             Fault::Altered { stream, offset } => write!(
                 f,
-                "offset {offset} of `{stream}` is not what was acked there"
+                "offset {offset} of `{stream}` differs from what was acked"
             ),
             Fault::Twice { id } => write!(f, "event {id} has two offsets"),
             Fault::Unknown { stream, offset } => {
@@ -158,8 +169,8 @@ pub(crate) fn faults_in(history: &History, acked: &[Acked]) -> Vec<Fault> {
         if event.offset != *last + 1 {
             faults.push(Fault::Order {
                 stream: event.stream.clone(),
-                due: *last + 1,
-                came: event.offset,
+                expected: *last + 1,
+                received: event.offset,
             });
         }
         *last = event.offset;
@@ -175,7 +186,7 @@ pub(crate) fn faults_in(history: &History, acked: &[Acked]) -> Vec<Fault> {
     }
     let at = |event: &&Acked| (event.stream.clone(), event.offset);
     let shadow: BTreeMap<_, _> = acked.iter().map(|event| (at(&event), event)).collect();
-    let mut there = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for event in &history.seen {
         let place = at(&event);
         let (stream, offset) = place.clone();
@@ -184,9 +195,9 @@ pub(crate) fn faults_in(history: &History, acked: &[Acked]) -> Vec<Fault> {
             Some(_) => faults.push(Fault::Altered { stream, offset }),
             None => faults.push(Fault::Unknown { stream, offset }),
         }
-        there.insert(place);
+        seen.insert(place);
     }
-    let lost = shadow.into_keys().filter(|place| !there.contains(place));
+    let lost = shadow.into_keys().filter(|place| !seen.contains(place));
     faults.extend(lost.map(|(stream, offset)| Fault::Lost { stream, offset }));
     faults
 }
@@ -227,10 +238,10 @@ mod tests {
     #[test]
     fn doctored_histories_have_faults() {
         let stream = || "user".to_owned();
-        let order = |due, came| Fault::Order {
+        let order = |expected, received| Fault::Order {
             stream: stream(),
-            due,
-            came,
+            expected,
+            received,
         };
         // Events of `user` are at 0, 2, 4 …
         let lost = doctored(|history| drop(history.seen.remove(4)));
@@ -250,8 +261,8 @@ mod tests {
         assert_eq!(duplicated, [order(4, 3)]);
         let swapped = doctored(|history| history.seen.swap(2, 4));
         assert_eq!(swapped, [order(2, 3), order(4, 2), order(3, 4)]);
-        let never_came = doctored(|history| history.seen.truncate(10));
-        assert!(never_came.contains(&Fault::Lost {
+        let truncated = doctored(|history| history.seen.truncate(10));
+        assert!(truncated.contains(&Fault::Lost {
             stream: stream(),
             offset: 6
         }));

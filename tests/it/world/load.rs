@@ -87,9 +87,9 @@ impl Load {
     /// Waits for so many more acks.
     pub(crate) async fn more(&mut self, acks: u64) {
         let enough = self.acked() + acks;
-        let there = timeout(DEADLINE, self.acked.wait_for(|count| *count >= enough));
-        let there = matches!(there.await, Ok(Ok(_)));
-        assert!(there, "acks stopped at {} of {enough}", self.acked());
+        let reached = timeout(DEADLINE, self.acked.wait_for(|count| *count >= enough));
+        let reached = matches!(reached.await, Ok(Ok(_)));
+        assert!(reached, "acks stopped at {} of {enough}", self.acked());
     }
 
     /// Stops publishing, waits for every ack, and returns how many there were.
@@ -125,7 +125,7 @@ pub(crate) async fn burst(
 }
 
 /// A notifier without faults, on the same disk at the same time: what a publish takes
-/// there is what the machine needs just then.
+/// there is what it takes on this machine at that moment.
 pub(crate) struct Baseline {
     _notifier: Process,
     publisher: Publisher,

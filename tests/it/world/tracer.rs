@@ -26,7 +26,7 @@ impl Tracer {
         let mut probe = Command::new("strace");
         let probe = probe.args(["-f", "-qq", "-e", "trace=fsync", "true"]);
         if !probe.output().is_ok_and(|output| output.status.success()) {
-            println!("skipped: there is no strace that may trace a process here");
+            println!("skipped: strace is not installed, or may not trace a process");
             return None;
         }
         let trace = dir.join("trace");

@@ -7,6 +7,8 @@
 pub mod address;
 pub mod backoff;
 pub mod event;
+#[cfg(feature = "test-util")]
+pub mod fake_notifier;
 #[cfg(feature = "identity")]
 pub mod identity;
 pub mod limits;

@@ -1,4 +1,3 @@
 //! The outbox as services use it, over real sockets and files.
 
-mod notifier;
 mod relay;

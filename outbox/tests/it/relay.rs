@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use belfry::{
+    fake_notifier::{FakeNotifier, Fault},
     publisher::{Credential, event},
     v1::{Event, PublishRequest, event::Body, publish_request::Target},
 };
@@ -13,7 +14,8 @@ use tokio::{runtime::Builder, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::notifier::{FakeNotifier, TEST_TIMEOUT, body, kill};
+/// Far longer than anything in these tests takes; a test that waits so long has failed.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A service with a database of its own.
 struct Service {
@@ -32,7 +34,7 @@ impl Service {
             .execute(&database)
             .await
             .unwrap();
-        let notifier = FakeNotifier::new().await;
+        let notifier = FakeNotifier::start().await.unwrap();
         Self {
             dir,
             database,
@@ -60,6 +62,12 @@ impl Service {
         let insert = sqlx::query("INSERT INTO belfry_outbox (request) VALUES ($1)");
         let insert = insert.bind(request.encode_to_vec());
         insert.execute(&self.database).await.unwrap();
+    }
+
+    /// Waits until this many events are published.
+    async fn published(&self, count: usize) {
+        let enough = |events: &[PublishRequest]| events.len() >= count;
+        self.notifier.wait_until(enough).await;
     }
 
     async fn count(&self, sql: &'static str) -> i64 {
@@ -97,7 +105,8 @@ fn to_user(user: &str, number: usize) -> PublishRequest {
 }
 
 fn number(request: &PublishRequest) -> usize {
-    let Body::StatusUpdate(update) = body(request) else {
+    let body = request.event.as_ref().and_then(|event| event.body.as_ref());
+    let Some(Body::StatusUpdate(update)) = body else {
         panic!("{request:?}");
     };
     update.status.parse().unwrap()
@@ -126,8 +135,10 @@ async fn a_relay_that_is_killed_repeatedly_publishes_each_event_once_and_in_stre
         let running = relay(service.config(), CancellationToken::new());
         runtime.spawn(running);
         // At another point each time; published rows may not be deleted yet.
-        service.notifier.wait_for(round * 20 + round).await;
-        kill(runtime);
+        service.published(round * 20 + round).await;
+        // As if the process had been killed: no task runs any more.
+        let end = std::thread::spawn(|| runtime.shutdown_timeout(TEST_TIMEOUT));
+        end.join().unwrap();
     }
     let (stop, relay) = service.start();
     service.until("the outbox is empty", WAITING, 0).await;
@@ -135,6 +146,13 @@ async fn a_relay_that_is_killed_repeatedly_publishes_each_event_once_and_in_stre
     relay.await.unwrap();
     let published = service.notifier.events();
     assert_eq!(published.len(), EVENTS, "each event once");
+    let attempts = service.notifier.attempts();
+    let tokens = attempts.iter().map(|attempt| &attempt.authorization);
+    assert!(
+        tokens
+            .into_iter()
+            .all(|token| token == "Bearer service-token")
+    );
     let mut last = BTreeMap::new();
     for event in &published {
         let (number, user) = (number(event), user(event));
@@ -150,11 +168,11 @@ async fn a_relay_that_is_killed_repeatedly_publishes_each_event_once_and_in_stre
 #[tokio::test]
 async fn a_permanently_refused_event_is_parked_with_the_reason_and_blocks_no_other() {
     let service = Service::new().await;
-    *service.notifier.refusal.lock().unwrap() = Some(Box::new(|request| match number(request) {
-        1 => Some(Status::invalid_argument("a bad field")),
-        2 => Some(Status::permission_denied("not your user")),
+    service.notifier.fail_if(|request| match number(request) {
+        1 => Some(Fault::Refuse(Status::invalid_argument("a bad field"))),
+        2 => Some(Fault::Refuse(Status::permission_denied("not your user"))),
         _ => None,
-    }));
+    });
     for n in 0..6 {
         service.write(&to_user("u", n)).await;
     }
@@ -190,10 +208,10 @@ async fn a_permanently_refused_event_is_parked_with_the_reason_and_blocks_no_oth
     assert!(reasons[0].contains("a bad field"), "{reasons:?}");
 
     // A forbidden event is retried by the next start.
-    *service.notifier.refusal.lock().unwrap() = None;
+    service.notifier.fail_if(|_| None);
     let (stop, relay) = service.start();
     service.until("three are left", PARKED, 3).await;
-    service.notifier.wait_for(6).await;
+    service.published(6).await;
     stop.cancel();
     relay.await.unwrap();
 }
@@ -203,12 +221,12 @@ async fn events_written_while_the_notifier_is_away_are_published_in_order_when_i
     let service = Service::new().await;
     let (_stop, _relay) = service.start();
     service.write(&to_user("u", 0)).await;
-    service.notifier.wait_for(1).await;
+    service.published(1).await;
     service.notifier.stop().await;
     for n in 1..40 {
         service.write(&to_user("u", n)).await;
     }
-    service.notifier.restart().await;
+    service.notifier.restart().await.unwrap();
     service.until("the outbox is empty", WAITING, 0).await;
     let published: Vec<_> = service.notifier.events().iter().map(number).collect();
     assert_eq!(published, (0..40).collect::<Vec<_>>());
@@ -217,13 +235,12 @@ async fn events_written_while_the_notifier_is_away_are_published_in_order_when_i
 #[tokio::test]
 async fn a_publish_refused_for_overload_is_retried_and_stream_order_holds() {
     let service = Service::new().await;
-    let attempts = std::sync::atomic::AtomicUsize::new(0);
-    *service.notifier.refusal.lock().unwrap() = Some(Box::new(move |_| {
-        let attempts = attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        attempts
-            .is_multiple_of(3)
-            .then(|| Status::resource_exhausted("later"))
-    }));
+    let mut attempts = 0;
+    service.notifier.fail_if(move |_| {
+        attempts += 1;
+        let overloaded = || Fault::Refuse(Status::resource_exhausted("later"));
+        (attempts % 3 == 1).then(overloaded)
+    });
     for n in 0..30 {
         service.write(&to_user(&format!("u{}", n % 2), n)).await;
     }

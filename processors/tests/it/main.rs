@@ -4,8 +4,6 @@ mod files;
 mod http;
 mod images;
 mod jobs;
-#[path = "../../../outbox/tests/it/notifier.rs"]
-mod notifier;
 mod pictures;
 #[path = "../../../tests/it/world/postgres.rs"]
 mod postgres;

@@ -22,7 +22,7 @@ async fn a_job_completes_while_the_notifier_is_away_and_is_published_when_it_ret
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(world.notifier.count(), 0);
-    world.notifier.restart().await;
+    world.notifier.restart().await.unwrap();
     let events = world.notifier.events_of(&id).await;
     assert!(
         matches!(body(&events[0]), Body::ImageProcessingStarted(_)),
@@ -40,7 +40,7 @@ async fn events_left_at_a_shutdown_are_published_once_after_the_restart() {
     world.notifier.stop().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
     world.stop().await;
-    world.notifier.restart().await;
+    world.notifier.restart().await.unwrap();
     world.start().await;
     let events = world.notifier.events_of(&id).await;
     assert!(

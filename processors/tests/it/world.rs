@@ -3,10 +3,13 @@
 use std::{
     io::Cursor,
     net::SocketAddr,
+    ops::Deref,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use belfry::{
+    event::EventKind,
+    fake_notifier::FakeNotifier,
     publisher::Credential,
     v1::{PublishRequest, event::Body},
 };
@@ -23,30 +26,41 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use crate::notifier::{FakeNotifier, TEST_TIMEOUT, body, kill};
+/// Far longer than anything in these tests takes; a test that waits so long has failed.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 const USER_SECRET: [u8; 32] = [1; 32];
 const SERVICE_SECRET: [u8; 32] = [3; 32];
-impl FakeNotifier {
+
+/// A notifier that events of the processors are awaited from.
+pub(crate) struct Notifier(FakeNotifier);
+
+impl Deref for Notifier {
+    type Target = FakeNotifier;
+
+    fn deref(&self) -> &FakeNotifier {
+        &self.0
+    }
+}
+
+impl Notifier {
     pub(crate) fn count(&self) -> usize {
-        self.events.borrow().len()
+        self.events().len()
+    }
+
+    pub(crate) async fn wait_for(&self, count: usize) {
+        let enough = |events: &[PublishRequest]| events.len() >= count;
+        self.wait_until(enough).await;
     }
 
     /// The events of a document, once its terminal one is there. Progress goes out on
     /// another connection than what ends a job, so a report that was in flight may
     /// arrive after the end: the hub drops it, and so does this.
     pub(crate) async fn events_of(&self, id: &str) -> Vec<PublishRequest> {
-        let of = |events: &Vec<PublishRequest>| -> Vec<PublishRequest> {
-            events
-                .iter()
-                .filter(|e| document_id(e) == id)
-                .cloned()
-                .collect()
-        };
-        let mut events = self.events.subscribe();
-        let ended = events.wait_for(|events| of(events).iter().any(is_terminal));
-        let ended = tokio::time::timeout(TEST_TIMEOUT, ended).await;
-        let mut events = of(&ended.expect("a terminal event").unwrap());
+        let of_it = |event: &PublishRequest| document_id(event) == id;
+        let ended = |events: &[PublishRequest]| events.iter().any(|e| of_it(e) && is_terminal(e));
+        let mut events = self.wait_until(ended).await;
+        events.retain(of_it);
         let mut ended = false;
         events.retain(|event| {
             ended |= is_terminal(event);
@@ -72,16 +86,18 @@ fn document_id(request: &PublishRequest) -> &str {
     }
 }
 
+pub(crate) fn body(request: &PublishRequest) -> &Body {
+    request.event.as_ref().unwrap().body.as_ref().unwrap()
+}
+
+/// Returns once no task of the runtime runs any more, as if a process had been killed.
+fn kill(runtime: Runtime) {
+    let end = std::thread::spawn(|| runtime.shutdown_timeout(TEST_TIMEOUT));
+    end.join().unwrap();
+}
+
 pub(crate) fn is_terminal(request: &PublishRequest) -> bool {
-    matches!(
-        body(request),
-        Body::ImageProcessed(_)
-            | Body::ImageProcessingFailed(_)
-            | Body::PdfGenerated(_)
-            | Body::PdfGenerationFailed(_)
-            | Body::TranscriptionComplete(_)
-            | Body::TranscriptionFailed(_)
-    )
+    EventKind::of(body(request)).is_terminal()
 }
 
 /// The processors, in a runtime of their own that can be dropped like a process.
@@ -98,7 +114,7 @@ impl Drop for World {
 }
 
 pub(crate) struct World {
-    pub(crate) notifier: FakeNotifier,
+    pub(crate) notifier: Notifier,
     pub(crate) data: TempDir,
     pub(crate) config: Config,
     /// If it is not in the data directory.
@@ -110,7 +126,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let notifier = FakeNotifier::new().await;
+        let notifier = Notifier(FakeNotifier::start().await.unwrap());
         let data = TempDir::new().unwrap();
         let config = Config {
             data_dir: data.path().to_owned(),

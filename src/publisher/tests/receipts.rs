@@ -1,29 +1,21 @@
 //! Watching receipts at a notifier that loses and refuses watches.
 
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
 use super::*;
 use crate::{
+    fake_notifier,
     publisher::{ReceiptSubject, ReceiptUpdate, Receipts, WatchError},
-    v1::{EventIds, Receipt, ReceiptState, watch_receipts_request::Subject},
+    v1::{EventIds, Receipt, ReceiptState, WatchReceiptsResponse, watch_receipts_request::Subject},
 };
 
-/// What the fake does with the next watch; with none left it stays silent.
-pub(super) enum Script {
-    Refuse(Status),
-    /// Send this, and end.
-    Send(Vec<Result<WatchReceiptsResponse, Status>>),
-    /// Send this as it comes.
-    Fed(mpsc::Receiver<Result<WatchReceiptsResponse, Status>>),
-}
+type Response = Result<WatchReceiptsResponse, Status>;
 
-type Answer = Pin<Box<dyn Stream<Item = Result<WatchReceiptsResponse, Status>> + Send>>;
-
-pub(super) fn answer(script: Option<Script>) -> Result<Response<Answer>, Status> {
-    Ok(Response::new(match script {
-        Some(Script::Refuse(status)) => return Err(status),
-        Some(Script::Send(responses)) => Box::pin(tokio_stream::iter(responses)),
-        Some(Script::Fed(responses)) => Box::pin(ReceiverStream::new(responses)),
-        None => Box::pin(tokio_stream::pending()),
-    }))
+/// A watch that sends these responses and ends.
+#[allow(clippy::unnecessary_wraps, reason = "a watch may be refused")]
+fn sends<const N: usize>(responses: [Response; N]) -> Result<fake_notifier::Receipts, Status> {
+    Ok(Box::pin(tokio_stream::iter(responses)))
 }
 
 fn known(device: &str) -> WatchReceiptsResponse {
@@ -59,23 +51,22 @@ fn overloaded(after: Duration) -> Status {
 
 #[tokio::test]
 async fn a_watch_that_is_lost_or_refused_for_now_comes_back_and_says_so() {
-    let fake = Fake::default();
+    let fake = FakeNotifier::start().await.unwrap();
     let expired = Status::with_error_details(
         Code::Unauthenticated,
         "expired",
         ErrorDetails::with_error_info("TOKEN_EXPIRED", "belfry", []),
     );
-    fake.watches.lock().unwrap().extend([
-        Script::Refuse(Status::unavailable("not ready")),
-        Script::Send(vec![Ok(known("a")), Ok(changed("b"))]),
-        Script::Refuse(overloaded(Duration::from_millis(40))),
-        Script::Send(vec![Ok(known("c")), Err(Status::unavailable("drains"))]),
-        Script::Send(vec![Ok(known("d")), Err(expired)]),
-        Script::Send(vec![Ok(known("e"))]),
+    fake.answer_watches([
+        Err(Status::unavailable("not ready")),
+        sends([Ok(known("a")), Ok(changed("b"))]),
+        Err(overloaded(Duration::from_millis(40))),
+        sends([Ok(known("c")), Err(Status::unavailable("drains"))]),
+        sends([Ok(known("d")), Err(expired)]),
+        sends([Ok(known("e"))]),
     ]);
-    let (address, _server) = fake.serve().await;
     let start = std::time::Instant::now();
-    let mut receipts = publisher(address).watch_receipts(ReceiptSubject::job("j1"));
+    let mut receipts = publisher(fake.url()).watch_receipts(ReceiptSubject::job("j1"));
     for (device, snapshot) in [
         ("a", true),
         ("b", false),
@@ -89,30 +80,26 @@ async fn a_watch_that_is_lost_or_refused_for_now_comes_back_and_says_so() {
         start.elapsed() >= Duration::from_millis(40),
         "RetryInfo was not honoured"
     );
-    let watched = fake.watched.lock().unwrap();
-    assert!(watched.len() >= 6);
-    for (request, token) in watched.iter() {
-        let subject = request.subject.clone().unwrap();
-        assert_eq!(
-            (subject, &**token),
-            (Subject::JobId("j1".into()), "Bearer t0ken")
-        );
+    let watches = fake.watches();
+    assert!(watches.len() >= 6);
+    for watch in watches {
+        assert_eq!(watch.request.subject, Some(Subject::JobId("j1".into())));
+        assert_eq!(watch.authorization, "Bearer t0ken");
     }
 }
 
 #[tokio::test]
 async fn a_watch_that_can_never_work_ends_with_the_reason() {
-    let fake = Fake::default();
+    let fake = FakeNotifier::start().await.unwrap();
     let mut details = ErrorDetails::with_error_info("BAD_REQUEST", "belfry", []);
     details.add_bad_request_violation("events.event_ids[0]", "is not an id");
     let invalid = Status::with_error_details(Code::InvalidArgument, "bad", details);
-    fake.watches.lock().unwrap().extend([
-        Script::Refuse(invalid),
-        Script::Send(vec![Err(Status::unauthenticated("who"))]),
-        Script::Refuse(Status::permission_denied("an edge")),
+    fake.answer_watches([
+        Err(invalid),
+        sends([Err(Status::unauthenticated("who"))]),
+        Err(Status::permission_denied("an edge")),
     ]);
-    let (address, _server) = fake.serve().await;
-    let publisher = publisher(address);
+    let publisher = publisher(fake.url());
     let mut errors = Vec::new();
     for _ in 0..3 {
         let mut receipts = publisher.watch_receipts(ReceiptSubject::events(["x", "y"]));
@@ -134,24 +121,22 @@ async fn a_watch_that_can_never_work_ends_with_the_reason() {
         "{errors:?}"
     );
     assert!(matches!(errors[2], WatchError::Forbidden(_)), "{errors:?}");
-    let watched = fake.watched.lock().unwrap();
     let ids = EventIds {
         event_ids: vec!["x".into(), "y".into()],
     };
-    assert_eq!(watched[0].0.subject, Some(Subject::Events(ids)));
+    assert_eq!(
+        fake.watches()[0].request.subject,
+        Some(Subject::Events(ids))
+    );
 }
 
 #[tokio::test]
 async fn a_dropped_watch_ends_at_the_notifier() {
-    let fake = Fake::default();
+    let fake = FakeNotifier::start().await.unwrap();
     let (answers, outgoing) = mpsc::channel(1);
     answers.send(Ok(known("a"))).await.unwrap();
-    fake.watches
-        .lock()
-        .unwrap()
-        .push_back(Script::Fed(outgoing));
-    let (address, _server) = fake.serve().await;
-    let mut receipts = publisher(address).watch_receipts(ReceiptSubject::job("j1"));
+    fake.answer_watches([Ok(Box::pin(ReceiverStream::new(outgoing)) as _)]);
+    let mut receipts = publisher(fake.url()).watch_receipts(ReceiptSubject::job("j1"));
     assert_eq!(next(&mut receipts).await, ("a".to_owned(), true));
     drop(receipts);
     // The notifier's side of the call is dropped, and with it this.

@@ -210,9 +210,14 @@ export class DocumentList {
     }
     const full = webUrl(record.signedUrl);
     if (link) {
-      if (full) link.href = full;
-      else link.removeAttribute("href");
-      link.setAttribute("aria-label", `Open ${typeName(record.documentType)} in full size`);
+      // Without an address it is no link, and a name would be of nothing.
+      if (full) {
+        link.href = full;
+        link.setAttribute("aria-label", `Open ${typeName(record.documentType)} in full size`);
+      } else {
+        link.removeAttribute("href");
+        link.removeAttribute("aria-label");
+      }
     }
   }
 }

@@ -49,5 +49,5 @@ export async function startBelfry(more = []) {
     if (queues !== undefined) url.searchParams.set("queues", queues);
     return url.href;
   }
-  return { addresses, dataDir, pageOf, stop };
+  return { addresses, dataDir, pageOf, stop, log: () => log };
 }

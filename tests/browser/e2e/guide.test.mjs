@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { FakeEdge } from "../fake-edge.mjs";
 import { openBrowser, until } from "./page.mjs";
 
-const guide = readFileSync(new URL("../../../docs/guide/dashboard.md", import.meta.url), "utf8");
+const [, guide = ""] = readFileSync(new URL("../../../docs/guide/dashboard.md", import.meta.url), "utf8").split("\n## The package\n");
 const blocks = (language) => [...guide.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms"))].map((match) => match[1]);
 
 let chromium;

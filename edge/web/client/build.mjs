@@ -1,10 +1,12 @@
 // Bundles the client with esbuild: `node edge/web/client/build.mjs` from anywhere.
 //
-// Promise: the same sources give the same bytes; `dist/` is committed, and a test
+// Promise: `dist/` is made of what `generate.mjs` and esbuild print; the same sources give the same bytes; `dist/` is committed, and a test
 // builds it again and compares. esbuild is the one that the browser tests install.
 
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+
+await import("./generate.mjs");
 
 const require = createRequire(new URL("../../../tests/browser/package.json", import.meta.url));
 const { build } = require("esbuild");
@@ -13,6 +15,7 @@ const { build } = require("esbuild");
 const BUNDLES = [
   { source: "toast-notifications.js", format: "iife" },
   { source: "websocket-client.js", format: "iife" },
+  { source: "dashboard-websocket-init.js", format: "iife" },
   { source: "belfry-client.js", format: "esm", extension: ".mjs" },
 ];
 

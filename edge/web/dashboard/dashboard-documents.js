@@ -6,7 +6,7 @@
 // text only, and only http links.
 
 import { drawCount, drawRow, MAX_ROWS, merged, onCancel, webUrl } from "./dashboard-row.js";
-import { typeName } from "./dashboard-announcements.js";
+import { typeName } from "../client/src/announcements.js";
 
 /** @typedef {import("./dashboard-upload.js").DocumentRecord} DocumentRecord */
 

@@ -7,7 +7,7 @@ import { MAX_FILES } from "./dashboard-upload.js";
 
 /**
  * @param {import("./dashboard-addresses.js").Addresses} addresses
- * @param {Pick<import("../client/src/toast-notifications.js").ToastNotifications, "info" | "error">} toasts
+ * @param {Pick<import("../client/src/toast-notifications.js").ToastNotificationSystem, "info" | "error">} toasts
  * @param {(file: File, documentType: string) => void} upload
  */
 export function takeFiles(addresses, toasts, upload) {

@@ -15,11 +15,11 @@ const MAX_REMEMBERED = 500;
 /** The key of the toast for missed events. */
 const MISSED = "missed";
 
-/** @typedef {import("./dashboard-announcements.js").Announcement} Announcement */
+/** @typedef {import("../client/src/announcements.js").Announcement} Announcement */
 
 /**
  * @typedef {object} NoticeElements
- * @property {import("../client/src/toast-notifications.js").ToastNotifications} toasts
+ * @property {import("../client/src/toast-notifications.js").ToastNotificationSystem} toasts
  * @property {import("./dashboard-feed.js").Feed} feed
  * @property {Pick<import("../client/src/websocket-client.js").DashboardWebSocketClient, "receipt">} client
  * @property {() => number} now Unix milliseconds, by the clock that gave events their timestamps

@@ -3,7 +3,7 @@
 // Promise: an event that names a job belongs to the row of that job, whether or not it
 // names a resource; a name never comes from another job.
 
-import { subjectName } from "./dashboard-announcements.js";
+import { subjectName } from "../client/src/announcements.js";
 import { isJobId } from "../client/src/jobs.js";
 
 /** @typedef {import("./dashboard-documents.js").DocumentList | import("./dashboard-records.js").RecordList} List */

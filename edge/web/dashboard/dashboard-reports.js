@@ -5,7 +5,7 @@
 
 import { text, webUrl } from "./dashboard-row.js";
 import { SAMPLE_REPORT } from "./dashboard-samples.js";
-import { typeName } from "./dashboard-announcements.js";
+import { typeName } from "../client/src/announcements.js";
 import { RecordList } from "./dashboard-records.js";
 
 /** Rows of the table in the form. */

@@ -3,7 +3,7 @@
 // Promise: what is ready stays so, and what has ended never looks pending again;
 // text only, and only http links.
 
-import { FAILED, STALLED } from "./dashboard-announcements.js";
+import { FAILED, STALLED } from "../client/src/announcements.js";
 import { mayFollow } from "../client/src/jobs.js";
 
 /**

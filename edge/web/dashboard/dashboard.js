@@ -18,9 +18,9 @@ import { SAMPLE_SPEECH } from "./dashboard-samples.js";
 import { deviceName, Session } from "./dashboard-session.js";
 import { TranscriptionsPanel } from "./dashboard-transcriptions.js";
 import { Processors } from "./dashboard-upload.js";
-import { typeName, announcementFor } from "./dashboard-announcements.js";
+import { typeName, announcementFor } from "../client/src/announcements.js";
 import { isJobId, Jobs } from "../client/src/jobs.js";
-import { ToastNotifications } from "../client/src/toast-notifications.js";
+import { ToastNotificationSystem } from "../client/src/toast-notifications.js";
 import { DashboardWebSocketClient } from "../client/src/websocket-client.js";
 
 /** Between two loads of the list, in milliseconds. */
@@ -32,7 +32,7 @@ const MAX_MOVING = 100;
 
 /** @type {Notices | undefined} */
 let notices;
-const toasts = new ToastNotifications(byId("toasts"), { onReceipt: (id, state) => notices?.report(id, state) });
+const toasts = new ToastNotificationSystem({ container: byId("toasts"), onReceipt: (id, state) => notices?.report(id, state) });
 
 /** Swings the bell in the header, unless motion is reduced (CSS decides). */
 function ring() {

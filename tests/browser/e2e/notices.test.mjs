@@ -88,20 +88,20 @@ test("a toast in a hidden page waits for the person", async () => {
   await page.evaluate(() => {
     const place = document.body.appendChild(document.createElement("div"));
     place.id = "ours";
-    window.told = [];
-    const ours = new window.ToastNotifications(place, { onReceipt: (id, what) => window.told.push(`${id} ${what}`) });
+    window.reported = [];
+    const ours = new window.ToastNotificationSystem({ container: place, onReceipt: (id, what) => window.reported.push(`${id} ${what}`) });
     ours.show({ kind: "success", title: "ours", eventId: "e1" });
   });
   await page.clock.runFor(60_000);
   assert.equal(await page.locator("#ours .toast").count(), 1);
-  assert.deepEqual(await page.evaluate(() => window.told), []);
+  assert.deepEqual(await page.evaluate(() => window.reported), []);
   await look(page, "visible");
-  await page.clock.runFor(6_900);
+  await page.clock.runFor(4_900);
   assert.equal(await page.locator("#ours .toast").count(), 1);
-  assert.deepEqual(await page.evaluate(() => window.told), ["e1 displayed"]);
+  assert.deepEqual(await page.evaluate(() => window.reported), ["e1 displayed"]);
   await page.clock.runFor(200);
   assert.equal(await page.locator("#ours .toast").count(), 0);
-  assert.deepEqual(await page.evaluate(() => window.told), ["e1 displayed"], "going by itself is no dismissal");
+  assert.deepEqual(await page.evaluate(() => window.reported), ["e1 displayed"], "going by itself is no dismissal");
 });
 
 test("closing is dismissing, by mouse and by keyboard", async () => {
@@ -116,12 +116,15 @@ test("closing is dismissing, by mouse and by keyboard", async () => {
   assert.ok(await page.locator("#badge").isHidden());
 });
 
-test("a toast that waits for room is not displayed yet", async () => {
-  const events = Array.from({ length: 6 }, (_, n) => edge.publish("status_update", update(n)));
-  await reports(events[4], ["displayed"]);
-  await reports(events[5], ["delivered"]);
-  await page.getByRole("button", { name: "Dismiss: Note" }).first().click();
-  await reports(events[5], ["delivered", "displayed"]);
+test("the sixth toast takes the place of the oldest, which stays unread", async () => {
+  const events = Array.from({ length: 5 }, (_, n) => edge.publish("status_update", update(n)));
+  await reports(events[0], ["displayed"]);
+  const sixth = edge.publish("status_update", update(5));
+  await reports(sixth, ["displayed"]);
+  assert.equal(await toasts(page).count(), 5);
+  assert.equal(await page.locator(".toast-more").textContent(), "and 1 more");
+  assert.deepEqual(reported(events[0]), ["displayed"]);
+  assert.equal(await badge(page), "6");
 });
 
 for (const [how, button, reason] of [["reading", "Note", "read"], ["closing", "Dismiss: Note", "dismissed"]]) {
@@ -151,8 +154,9 @@ test("what was read while a page was away is not announced when it is back", asy
   await until(() => reported(event).includes("read"), "it was read");
   await other.page.evaluate(() => {
     window.toastsSeen = [];
-    const note = () => window.toastsSeen.push(document.querySelector("#toasts").textContent);
-    new MutationObserver(note).observe(document.querySelector("#toasts"), { subtree: true, childList: true });
+    const shadow = document.querySelector("#toasts").shadowRoot;
+    const note = () => window.toastsSeen.push(shadow?.textContent);
+    if (shadow) new MutationObserver(note).observe(shadow, { subtree: true, childList: true });
     window.belfryClient.connect();
   });
   await other.page.getByText("update 1").waitFor();
@@ -234,9 +238,9 @@ test("a machine with a wrong clock still knows what is new", async () => {
 test("the keyboard alone reaches a toast, opens it and comes to what it is about", async () => {
   const event = edge.publish("image_processed", { documentId: "d1", documentType: "passport_picture", status: "completed", jobId: "j1" });
   await reports(event, ["displayed"]);
-  const focused = () => page.evaluate(() => document.activeElement?.className);
+  const focused = () => page.evaluate(() => document.activeElement?.shadowRoot?.activeElement?.className);
   for (let tabs = 0; tabs < 30 && (await focused()) !== "toast-open"; tabs += 1) await page.keyboard.press("Tab");
-  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Passport picture is ready");
+  assert.equal(await page.evaluate(() => document.activeElement?.shadowRoot?.activeElement?.textContent), "Passport picture is ready");
   await page.keyboard.press("Tab");
   assert.equal(await focused(), "toast-close");
   await page.keyboard.press("Shift+Tab");
@@ -263,7 +267,7 @@ test("an edge of before receipts does not lose the page", async () => {
   await page.getByRole("button", { name: "Note", exact: true }).first().click();
   assert.equal(await badge(page), "4");
   await page.evaluate(() => window.dispatchEvent(new Event("online")));
-  await until(() => edge.pings === 1, "a ping");
+  await until(() => edge.pings >= 1, "a ping");
   assert.equal(edge.connects.length, 1);
   assert.equal(edge.receipts.size, 0);
 });

@@ -115,14 +115,15 @@ test("a gap moves the position and is emitted", async () => {
   assert.equal(client.position("user"), at(41));
 });
 
-test("the heartbeat pings, and 10 s without a pong end the connection", async () => {
+test("the heartbeat pings every 30 s, and 5 s without a pong end the connection", async () => {
   const { world, client } = await establish();
-  await world.pass(25_000);
-  assert.deepEqual(world.socket.sent.at(-1), { type: "ping" });
+  const pings = () => world.socket.sent.filter((frame) => frame.type === "ping").length;
+  await world.pass(1_000);
+  assert.equal(pings(), 1, "the first one shows that this edge answers");
   world.socket.receive({ type: "pong" });
-  await world.pass(25_000);
-  assert.equal(world.socket.sent.filter((frame) => frame.type === "ping").length, 2);
-  await world.pass(9_999);
+  await world.pass(30_000);
+  assert.equal(pings(), 2);
+  await world.pass(4_999);
   assert.equal(client.state, "connected");
   await world.pass(1);
   assert.equal(client.state, "connecting");
@@ -131,7 +132,7 @@ test("the heartbeat pings, and 10 s without a pong end the connection", async ()
 
 test("an edge that goes silent at the worst moment is noticed within 35 s", async () => {
   const { world, client } = await establish();
-  await world.pass(25_000);
+  await world.pass(1_000);
   // Dead right after this one: the longest that silence can go unnoticed.
   world.socket.receive({ type: "pong" });
   await world.pass(34_999);
@@ -140,11 +141,64 @@ test("an edge that goes silent at the worst moment is noticed within 35 s", asyn
   assert.equal(client.state, "connecting");
 });
 
-test("an edge that never says connected is given up after 15 s", async () => {
+test("an edge that answers no pings is kept while it sends anything else", async () => {
+  const { world, client } = await establish();
+  for (let minute = 1; minute <= 5; minute += 1) {
+    await world.pass(60_000);
+    world.socket.receive(event(minute));
+  }
+  assert.equal(world.sockets.length, 1);
+  await world.pass(65_000 + 30_000);
+  assert.equal(client.state, "connecting", "silence for longer ends it");
+});
+
+test("when the network may be gone, a live edge has 2 s to answer", async () => {
+  const { world, client } = await establish();
+  await world.pass(1_000);
+  world.socket.receive({ type: "pong" });
+  client.reconnect();
+  assert.equal(world.socket.sent.at(-1).type, "ping");
+  await world.pass(1_999);
+  assert.equal(client.state, "connected");
+  await world.pass(1);
+  assert.equal(client.state, "connecting");
+});
+
+test("an edge that never says connected is given up after 35 s", async () => {
   const { world, client } = await start();
-  await world.pass(15_000);
+  await world.pass(34_999);
+  assert.equal(world.sockets[0].closedWith, null);
+  await world.pass(1);
   assert.ok(world.sockets[0].closedWith);
   assert.equal(client.state, "connecting");
+});
+
+test("a handler for what never comes is refused with the nearest name", async () => {
+  const { client } = await start();
+  for (const [wrong, right] of [["image_procesed", "image_processed"], ["imageProcessed", "image_processed"], ["disconnect", "disconnected"], ["pdf-generated", "pdf_generated"], ["GAP", "gap"]]) {
+    assert.throws(() => client.on(wrong, () => {}), new RegExp(`no event .*${wrong}.*did you mean .${right.replace("*", "\\*")}`), wrong);
+  }
+  assert.throws(() => client.once("conected", () => {}), TypeError);
+  for (const name of ["*", "event", "connected", "disconnected", "error", "gap", "state", "job_progress", "custom"]) client.on(name, () => {});
+});
+
+test("`*` receives every event, and `disconnected` each loss of the connection", async () => {
+  const { world, client } = await establish();
+  const names = [];
+  client.on("*", ({ type }) => names.push(type));
+  client.on("disconnected", ({ state, retryInMs }) => names.push(`${state} ${retryInMs}`));
+  world.socket.receive(event(1));
+  world.socket.end();
+  assert.deepEqual(names, ["image_processed", "connecting 1000"]);
+  client.close();
+  client.close();
+  assert.deepEqual(names.slice(2), ["disconnected undefined"]);
+});
+
+test("an interval that no timer can hold is refused", () => {
+  for (const heartbeatInterval of [0, -1, NaN, 2 ** 31]) {
+    assert.throws(() => new DashboardWebSocketClient({ url: "ws://edge/ws", token: "t", heartbeatInterval }), /heartbeatInterval/);
+  }
 });
 
 test("bye with reconnect false ends it", async () => {
@@ -206,8 +260,10 @@ test("a token function that fails or hangs is tried again later", async () => {
 test("a token is refreshed before it ends", async () => {
   const claims = Buffer.from(JSON.stringify({ iat: 1_000, exp: 1_600 })).toString("base64url");
   let calls = 0;
-  const { world } = await establish({ token: async () => `h.${claims}.s${++calls}`, heartbeatMs: 3_600_000 });
-  await world.pass(539_999);
+  const { world } = await establish({ token: async () => `h.${claims}.s${++calls}`, heartbeatInterval: 3_600_000 });
+  await world.pass(1_000);
+  world.socket.receive({ type: "pong" });
+  await world.pass(538_999);
   assert.equal(calls, 1);
   await world.pass(1);
   assert.deepEqual(world.socket.sent.at(-1), { type: "refresh", token: `h.${claims}.s2` });

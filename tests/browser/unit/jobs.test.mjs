@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { announcementFor, subjectName } from "../../../edge/web/dashboard/dashboard-announcements.js";
+import { announcementFor, subjectName } from "../../../edge/web/client/src/announcements.js";
 import { Jobs, mayFollow } from "../../../edge/web/client/src/jobs.js";
 
 const started = { type: "image_processing_started", jobId: "j" };

@@ -17,7 +17,7 @@ const sentReceipts = (socket) => socket.sent.filter((frame) => frame.type === "r
 
 async function establish(options = {}) {
   const world = new FakeWorld();
-  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "t", heartbeatMs: 3_600_000, world, ...options });
+  const client = new DashboardWebSocketClient({ url: "ws://edge/ws", token: async () => "t", heartbeatInterval: 3_600_000, world, ...options });
   client.connect();
   await settle();
   world.socket.open();
@@ -77,7 +77,7 @@ test("ephemeral events, duplicates and what receipts are switched off for say no
   silent.client.receipt(id(1), "read");
   await silent.world.pass(1_000);
   assert.deepEqual(sentReceipts(silent.world.socket), []);
-  assert.equal(silent.world.timers, 1, "the heartbeat");
+  assert.equal(silent.world.timers, 2, "the heartbeat and its watchdog");
 });
 
 test("a duplicate says nothing, even on a page that does not remember its receipt", async () => {
@@ -127,7 +127,7 @@ test("what was not sent is kept over a reconnect and never sent before connected
 });
 
 test("what went out without a sign of life after it is sent again", async () => {
-  const { world, client } = await establish({ heartbeatMs: 1_000 });
+  const { world, client } = await establish({ heartbeatInterval: 1_000 });
   client.receipt(id(1), "displayed");
   await world.pass(500);
   await world.pass(500);

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { codeOf, duration, mayBecome, merged, statusName, failureText, webUrl } from "../../../edge/web/dashboard/dashboard-row.js";
 import { SAMPLE_REPORT, SAMPLE_SPEECH } from "../../../edge/web/dashboard/dashboard-samples.js";
 import { clock, languageName } from "../../../edge/web/dashboard/dashboard-transcriptions.js";
-import { announcementFor } from "../../../edge/web/dashboard/dashboard-announcements.js";
+import { announcementFor } from "../../../edge/web/client/src/announcements.js";
 import { readFile } from "node:fs/promises";
 
 test("a row that is ready stays ready, one that failed may only become ready", () => {

@@ -1,10 +1,18 @@
 // One WebSocket connection: first frame, heartbeat, watchdog, and exactly one end.
 //
 // Promise: `onEnd` is called once and nothing is reported after it; every wait has a
-// limit; at most `MAX_BUFFERED_BYTES` are buffered for the network.
+// limit; at most `MAX_BUFFERED_BYTES` are buffered for the network. Whatever the edge
+// sends shows that it lives; one that has answered a ping before is given up
+// `pongTimeoutMs` after one that it does not answer.
 
 /** Bytes that the browser may buffer for the network. */
 const MAX_BUFFERED_BYTES = 64 * 1024;
+/** The first ping follows `connected` by this at most: from its pong on silence is noticed. */
+const FIRST_PING_MS = 1_000;
+/** An edge that has never answered a ping is given up after this much silence, in milliseconds. */
+const UNPROVEN_TIMEOUT_MS = 65_000;
+/** The same after the page said that its network may be gone. */
+const CHECK_TIMEOUT_MS = 2_000;
 /** Characters of one frame from the edge, which sends far less. */
 const MAX_FRAME_CHARS = 8 * 1024 * 1024;
 
@@ -25,14 +33,14 @@ export function defaultWorld() {
     WebSocket: globalThis.WebSocket,
     setTimeout: (run, ms) => setTimeout(run, ms),
     clearTimeout: (timer) => clearTimeout(timer),
-    now: () => performance.now(),
+    now: () => globalThis.performance?.now() ?? Date.now(),
     random: Math.random,
   };
 }
 
 /**
  * @typedef {object} Timing
- * @property {number} heartbeatMs between two pings
+ * @property {number} heartbeatInterval between two pings, in milliseconds
  * @property {number} pongTimeoutMs how long a pong may take
  * @property {number} connectTimeoutMs from opening to `connected`
  */
@@ -69,6 +77,10 @@ function parseFrame(data) {
 /** One attempt to connect, and the connection that it becomes. */
 export class Connection {
   #ended = false;
+  /** `connected` came. */
+  #live = false;
+  /** A ping was answered. */
+  #proven = false;
   /** @type {Record<string, any> | null} */
   #bye = null;
   /** @type {unknown} */
@@ -106,15 +118,21 @@ export class Connection {
 
   /** The edge sent `connected`: the heartbeat begins. */
   established() {
+    this.#live = true;
     this.#disarm();
-    this.#nextPing();
+    this.#pingIn(Math.min(FIRST_PING_MS, this.#timing.heartbeatInterval));
   }
 
-  /** Pings now instead of at the next heartbeat. */
+  /**
+   * Asks for a sign of life now. The network may be gone: a live connection has 2 s
+   * to answer, one that is still being made begins again.
+   */
   check() {
-    if (this.#watchdog !== null || this.#ended) return;
+    if (this.#ended) return;
+    if (!this.#live) return this.abandon("the network changed");
     this.#world.clearTimeout(this.#heartbeat);
-    this.#ping();
+    this.#disarm();
+    this.#ping(this.#proven ? CHECK_TIMEOUT_MS : UNPROVEN_TIMEOUT_MS);
   }
 
   /**
@@ -151,22 +169,31 @@ export class Connection {
     if (frame.type === "bye") {
       this.#bye = frame;
     } else if (frame.type === "pong") {
-      this.#disarm();
-      this.#nextPing();
+      this.#proven = true;
+      this.#alive();
       this.#hooks.onPong();
     } else {
+      this.#alive();
       this.#hooks.onFrame(frame);
     }
   }
 
-  #nextPing() {
-    this.#world.clearTimeout(this.#heartbeat);
-    this.#heartbeat = this.#world.setTimeout(() => this.#ping(), this.#timing.heartbeatMs);
+  /** The edge sent something: what it owes is not overdue any more. */
+  #alive() {
+    if (this.#live && this.#watchdog !== null) this.#disarm();
   }
 
-  #ping() {
+  /** @param {number} ms */
+  #pingIn(ms) {
+    this.#world.clearTimeout(this.#heartbeat);
+    this.#heartbeat = this.#world.setTimeout(() => this.#ping(this.#proven ? this.#timing.pongTimeoutMs : UNPROVEN_TIMEOUT_MS), ms);
+  }
+
+  /** Pings go on while a pong is due: the edge wants a sign of life, too. @param {number} timeoutMs */
+  #ping(timeoutMs) {
     if (!this.send({ type: "ping" })) return;
-    this.#watch(this.#timing.pongTimeoutMs, "no pong within the timeout");
+    this.#pingIn(this.#timing.heartbeatInterval);
+    if (this.#watchdog === null) this.#watch(timeoutMs, "no pong within the timeout");
     this.#hooks.onPing();
   }
 

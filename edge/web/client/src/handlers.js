@@ -31,6 +31,15 @@ export class Handlers {
     };
   }
 
+  /** The same, for the next time only. @param {string} type @param {Handler} handler @returns {() => void} */
+  once(type, handler) {
+    const off = this.on(type, (detail) => {
+      off();
+      return handler(detail);
+    });
+    return off;
+  }
+
   /** @param {string} type @param {any} detail */
   emit(type, detail) {
     for (const handler of [...(this.#handlers.get(type) ?? [])]) {

@@ -5,12 +5,12 @@
 
 /** Characters of a title or a text; more is cut. */
 const MAX_CHARS = 300;
-const SIGNS = { info: "i", success: "✓", error: "!", progress: "" };
+const SIGNS = { info: "i", success: "✓", error: "!", warning: "!", progress: "" };
 
 /** @typedef {import("./toast-notifications.js").Toast} Toast */
 
 /** @param {string} tag @param {string} className @param {string} [text] */
-function make(tag, className, text) {
+export function make(tag, className, text) {
   const element = document.createElement(tag);
   element.className = className;
   if (text !== undefined) element.textContent = text;
@@ -24,26 +24,30 @@ function cut(text) {
 }
 
 /**
- * An empty toast.
+ * An empty toast. A click anywhere opens it, or dismisses it if there is nothing to open.
  *
  * @param {{open: () => void, close: () => void}} actions
  * @returns {HTMLElement}
  */
 export function makeToast({ open, close }) {
-  const element = make("li", "toast");
+  const element = make("div", "toast");
   element.setAttribute("aria-atomic", "true");
+  element.setAttribute("part", "toast");
   const sign = make("span", "toast-sign");
   sign.setAttribute("aria-hidden", "true");
-  const title = make("strong", "toast-title");
   const opener = make("button", "toast-open");
   opener.setAttribute("type", "button");
-  opener.addEventListener("click", open);
   const body = make("div", "toast-body");
-  body.append(title, opener, make("span", "toast-text"));
+  body.append(make("strong", "toast-title"), opener, make("span", "toast-text"));
   const closer = make("button", "toast-close", "×");
   closer.setAttribute("type", "button");
-  closer.addEventListener("click", close);
   element.append(sign, body, closer);
+  element.addEventListener("click", (event) => {
+    // Text that is being selected is no click.
+    if (event.target !== closer && String(getSelection() ?? "") !== "") return;
+    if (event.target === closer || opener.hidden) close();
+    else open();
+  });
   return element;
 }
 

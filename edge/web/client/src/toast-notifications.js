@@ -1,26 +1,30 @@
 // Toasts: short messages above the page, for eyes, keyboards and screen readers.
 //
-// Promise: text only, never markup; at most `MAX_VISIBLE` shown and `MAX_WAITING`
-// waiting, what does not fit is counted and said; a job has one toast from its
-// first progress to its end; nothing disappears under a pointer, under the focus
-// or in a hidden page; `displayed` is reported of what was in front of the person,
-// `read` and `dismissed` of what they opened and closed.
+// Promise: text only, never markup; at most `MAX_VISIBLE` at once: the oldest goes
+// when another comes, and what is gone stays in the list that the bell shows; a job
+// has one toast from its first progress to its end; nothing goes by itself under a
+// pointer, under the focus or in a hidden page; `displayed` is reported of what was
+// in front of the person, `read` and `dismissed` of what they opened and closed.
 
+import { EventToasts } from "./event-toasts.js";
 import { isJobId } from "./jobs.js";
-import { drawToast, makeToast } from "./toast-element.js";
+import { NoticeList } from "./notice-list.js";
+import { publish, registry } from "./registry.js";
+import { drawToast, make, makeToast } from "./toast-element.js";
+import { shadowOf } from "./toast-style.js";
 
-/** Toasts that are shown at once. */
+/** Toasts on the screen at once. */
 const MAX_VISIBLE = 5;
-/** Toasts that wait for room. The oldest gives way; errors last. */
-const MAX_WAITING = 20;
 /** Jobs with a progress toast that the person closed. */
 const MAX_MUTED = 100;
-/** How long a toast stays by default, in milliseconds; 0: until dismissed or replaced. */
-const STAYS_MS = { info: 6_000, success: 7_000, error: 15_000, progress: 0 };
+/** How long a toast stays, in milliseconds. */
+const STAYS_MS = 5_000;
 /** The least time that is left after the pointer or focus was on it, in milliseconds. */
 const LEAST_LEFT_MS = 1_500;
+/** A toast that leaves is gone after this, whatever its animation does, in milliseconds. */
+const LEAVING_MS = 400;
 
-/** @typedef {"info" | "success" | "error" | "progress"} ToastKind */
+/** @typedef {"info" | "success" | "error" | "warning" | "progress"} ToastKind */
 /** @typedef {"displayed" | "dismissed" | "read"} ToastState */
 
 /**
@@ -31,7 +35,7 @@ const LEAST_LEFT_MS = 1_500;
  * @property {string} [jobId] a later toast of the same job takes its place
  * @property {string} [key] so does a later one with the same key
  * @property {number} [percent] 0 to 100, for `progress`
- * @property {number} [stayMs] overrides the default of its kind
+ * @property {number} [stayMs] instead of the default; 0: until dismissed or replaced
  * @property {string} [eventId] the event that `onReceipt` reports
  * @property {() => void} [open] what a click on it does, beside being `read`
  */
@@ -49,83 +53,105 @@ const LEAST_LEFT_MS = 1_500;
 
 /**
  * @typedef {object} ToastOptions
+ * @property {HTMLElement} [container] where they are; by default the page's `<belfry-toasts>`, made if there is none
+ * @property {number} [duration] how long a toast stays, in milliseconds; 5,000 by default
  * @property {(eventId: string, state: ToastState) => void} [onReceipt] receives the state of toasts with an `eventId`
  */
 
 /** Shows toasts in one place of the page. */
-export class ToastNotifications {
+export class ToastNotificationSystem {
+  /** Called with the key and event of a toast that the person saw or closed here: other tabs drop theirs. @type {(state: ToastState, key: string, eventId: string | undefined) => void} */
+  onState = () => {};
+  /** What a click on "and n more" does: a page without a bell shows what gave way once more. @type {() => void} */
+  openList = () => this.#showMore();
   /** By key, oldest first; @type {Map<string, Shown>} */
   #shown = new Map();
-  /** @type {{key: string, toast: Toast}[]} */
-  #waiting = [];
   /** Keys of progress that was closed; @type {Set<string>} */
   #muted = new Set();
-  #dropped = 0;
+  #list = new NoticeList();
+  /** Toasts that gave way since the screen was last empty. */
+  #gone = 0;
   #count = 0;
   #hovered = false;
   #focused = false;
   #still = false;
-  #list;
+  #stayMs;
+  #container;
+  /** @type {ShadowRoot | null} */
+  #root = null;
+  #stack;
   #more;
-  #onReceipt;
+  #receipt;
 
-  /**
-   * @param {HTMLElement} container an empty element that stays in the page
-   * @param {ToastOptions} [options]
-   */
-  constructor(container, options = {}) {
-    this.#onReceipt = options.onReceipt ?? (() => {});
-    container.classList.add("toasts");
-    container.setAttribute("role", "region");
-    container.setAttribute("aria-label", "Notifications");
-    this.#list = document.createElement("ol");
-    this.#list.className = "toast-list";
-    this.#more = document.createElement("p");
-    this.#more.className = "toast-more";
-    this.#more.setAttribute("role", "status");
-    container.append(this.#list, this.#more);
-    container.addEventListener("pointerenter", () => this.#attend({ hovered: true }));
-    container.addEventListener("pointerleave", () => this.#attend({ hovered: false }));
-    container.addEventListener("focusin", () => this.#attend({ focused: true }));
-    container.addEventListener("focusout", (event) => {
-      this.#attend({ focused: container.contains(/** @type {Node | null} */ (event.relatedTarget)) });
-    });
-    document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || event.defaultPrevented) return;
-      const focused = [...this.#shown].find(([, shown]) => shown.element.contains(document.activeElement));
-      const key = focused?.[0] ?? [...this.#shown.keys()].at(-1);
-      if (key !== undefined) this.#closed(key);
-    });
-    document.addEventListener("visibilitychange", () => {
-      this.#attend({});
-      for (const shown of this.#shown.values()) this.#ran(shown);
-    });
-    this.#attend({});
+  /** @param {ToastOptions} [options] */
+  constructor({ container, duration = STAYS_MS, onReceipt = () => {} } = {}) {
+    this.#container = container;
+    this.#stayMs = duration;
+    this.#receipt = onReceipt;
+    this.#stack = make("div", "toasts");
+    this.#stack.setAttribute("role", "region");
+    this.#stack.setAttribute("aria-label", "Notifications");
+    this.#more = make("button", "toast-more");
+    this.#more.setAttribute("type", "button");
+    this.#more.hidden = true;
+    this.#more.addEventListener("click", () => this.openList());
+    this.#stack.append(this.#more);
+    this.#listen();
+    if (container) this.#place();
   }
 
-  /** @returns {number} toasts that gave way because too many waited */
-  get dropped() {
-    return this.#dropped;
+  /** @returns {readonly import("./notice-list.js").Notice[]} what was shown, newest first */
+  get notices() {
+    return this.#list.all;
+  }
+
+  /** @returns {number} how many of `notices` are unread */
+  get unread() {
+    return this.#list.unread;
+  }
+
+  /** @param {(eventId: string, state: ToastState) => void} report receives the state of toasts with an `eventId` */
+  set onReceipt(report) {
+    this.#receipt = report;
+  }
+
+  /** @param {() => void} listener called when `notices` changed @returns {() => void} removes it */
+  onNotices(listener) {
+    return this.#list.onChange(listener);
+  }
+
+  /** Keeps `notices` over a reload. @param {Pick<Storage, "getItem" | "setItem">} storage @param {string} key */
+  keepIn(storage, key) {
+    this.#list.keepIn(storage, key);
   }
 
   /**
-   * Shows a toast, or updates the one of the same job in place.
+   * Shows a toast, or updates the one of the same job in place: an object, or
+   * title, message, type and duration.
    *
-   * @param {Toast} toast
+   * @param {Toast | string} toast
+   * @param {string} [text]
+   * @param {ToastKind} [kind]
+   * @param {number} [stayMs]
    * @returns {string} its key, for `dismiss`
    */
-  show(toast) {
-    const key = toast.key ?? (isJobId(toast.jobId) ? `job-${toast.jobId}` : `toast-${++this.#count}`);
+  show(toast, text = "", kind = "info", stayMs) {
+    if (typeof toast !== "object") return this.show({ title: String(toast), text: String(text ?? ""), kind: isKind(kind) ? kind : "info", stayMs });
+    const key = this.#keyOf(toast);
     if (toast.kind === "progress" && this.#muted.has(key)) return key;
     this.#muted.delete(key);
+    this.note(toast, key);
     const shown = this.#shown.get(key);
-    const waiting = this.#waiting.find((entry) => entry.key === key);
     if (shown) this.#update(shown, toast);
-    else if (waiting) waiting.toast = toast;
-    else if (this.#shown.size < MAX_VISIBLE) this.#add(key, toast);
-    else this.#wait(key, toast);
-    this.#sayMore();
+    else this.#add(key, toast);
     return key;
+  }
+
+  /** Takes a message into the list without showing it. @param {Toast} toast @param {string} [known] its key */
+  note(toast, known) {
+    if (toast.kind === "progress") return;
+    const key = known ?? this.#keyOf(toast);
+    this.#list.add({ key, at: Date.now(), kind: toast.kind, title: String(toast.title), text: String(toast.text ?? ""), unread: true, ...(toast.eventId && { eventId: toast.eventId }) });
   }
 
   /** @param {string} text @param {string} [title] */
@@ -139,6 +165,11 @@ export class ToastNotifications {
   }
 
   /** @param {string} text @param {string} [title] */
+  warning(text, title = "Please note") {
+    return this.show({ kind: "warning", title, text });
+  }
+
+  /** @param {string} text @param {string} [title] */
   error(text, title = "Something went wrong") {
     return this.show({ kind: "error", title, text });
   }
@@ -146,101 +177,165 @@ export class ToastNotifications {
   /**
    * How far a job is. Its end is another `show` with the same `jobId`.
    *
-   * @param {string} jobId @param {number} percent @param {string} [text] @param {string} [title]
+   * @param {string} jobId @param {number} [percent] @param {string} [text] @param {string} [title]
    */
   progress(jobId, percent, text, title = "Working") {
     return this.show({ kind: "progress", title, text, jobId, percent });
   }
 
-  /** @param {string} key @returns {boolean} whether it is shown, or waits for room */
+  /** @param {string} key @returns {boolean} whether it is on the screen */
   shows(key) {
-    return this.#shown.has(key) || this.#waiting.some((entry) => entry.key === key);
+    return this.#shown.has(key);
   }
 
   /** Takes a toast away; nothing is reported. @param {string} key what `show` returned */
   dismiss(key) {
-    this.#waiting = this.#waiting.filter((entry) => entry.key !== key);
     const shown = this.#shown.get(key);
     if (shown) this.#remove(shown);
-    while (this.#waiting.length > 0 && this.#shown.size < MAX_VISIBLE) {
-      const next = this.#waiting.shift();
-      if (next) this.#add(next.key, next.toast);
-    }
-    this.#sayMore();
   }
 
   /**
-   * Removes the toast of an event that was acknowledged elsewhere; nothing is
-   * reported. The toast of a later event of the same job stays.
+   * An event was acknowledged elsewhere: its toast goes, its entry counts as read,
+   * nothing is reported. The toast of a later event of the same job stays.
    *
    * @param {string} eventId
    */
   retract(eventId) {
     // Toasts of the page's own have no event: none of them is meant.
     if (typeof eventId !== "string") return;
+    this.#list.markRead((notice) => notice.eventId === eventId);
     const shown = [...this.#shown.values()].find(({ toast }) => toast.eventId === eventId);
-    const waiting = this.#waiting.find(({ toast }) => toast.eventId === eventId);
-    const key = shown?.key ?? waiting?.key;
-    if (key !== undefined) this.dismiss(key);
+    if (shown) this.dismiss(shown.key);
   }
 
-  /** The person closed it. @param {string} key */
-  #closed(key) {
+  /** The person read entries of the list. @param {Iterable<string>} [keys] all by default */
+  markRead(keys) {
+    const known = keys && new Set(keys);
+    for (const { key, eventId } of this.#list.markRead((notice) => !known || known.has(notice.key))) {
+      this.dismiss(key);
+      this.#report("read", key, eventId);
+    }
+  }
+
+  /** The person closed or opened it. @param {string} key @param {"dismissed" | "read"} state */
+  #acknowledge(key, state) {
     const toast = this.#shown.get(key)?.toast;
     this.dismiss(key);
+    this.#list.markRead((notice) => notice.key === key);
     if (toast?.kind === "progress") {
       this.#muted.add(key);
       const [oldest] = this.#muted;
       if (this.#muted.size > MAX_MUTED && oldest !== undefined) this.#muted.delete(oldest);
     }
-    if (toast?.eventId !== undefined) this.#onReceipt(toast.eventId, "dismissed");
+    this.#report(state, key, toast?.eventId);
+    if (state === "read") toast?.open?.();
   }
 
-  /** The person opened it. @param {string} key */
-  #opened(key) {
-    const toast = this.#shown.get(key)?.toast;
-    this.dismiss(key);
-    if (toast?.eventId !== undefined) this.#onReceipt(toast.eventId, "read");
-    toast?.open?.();
+  /** @param {ToastState} state @param {string} key @param {string | undefined} eventId */
+  #report(state, key, eventId) {
+    if (eventId !== undefined) this.#receipt(eventId, state);
+    this.onState(state, key, eventId);
+  }
+
+  /** @param {Toast} toast */
+  #keyOf({ key, jobId }) {
+    return key ?? (isJobId(jobId) ? `job-${jobId}` : `toast-${++this.#count}-${Date.now().toString(36)}`);
+  }
+
+  /** Puts the stack into the page, as soon as there is one. */
+  #place() {
+    if (this.#root?.host.isConnected) return;
+    const host = this.#container ?? document.querySelector("belfry-toasts") ?? (document.body && document.createElement("belfry-toasts"));
+    if (!host) return document.addEventListener("DOMContentLoaded", () => this.#place(), { once: true });
+    if (!host.isConnected) document.body.append(host);
+    this.#root = shadowOf(/** @type {HTMLElement} */ (host));
+    this.#root.append(this.#stack);
+  }
+
+  #listen() {
+    const stack = this.#stack;
+    stack.addEventListener("pointerover", () => this.#attend({ hovered: true }));
+    stack.addEventListener("pointerleave", () => this.#attend({ hovered: false }));
+    stack.addEventListener("focusin", () => this.#attend({ focused: true }));
+    stack.addEventListener("focusout", (event) => {
+      this.#attend({ focused: stack.contains(/** @type {Node | null} */ (event.relatedTarget)) });
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.defaultPrevented) return;
+      const focused = [...this.#shown].find(([, shown]) => shown.element.contains(this.#active()));
+      const key = focused?.[0] ?? [...this.#shown.keys()].at(-1);
+      if (key !== undefined) this.#acknowledge(key, "dismissed");
+    });
+    document.addEventListener("visibilitychange", () => {
+      this.#attend({});
+      for (const shown of this.#shown.values()) this.#ran(shown);
+    });
+    this.#attend({});
+  }
+
+  /** The element with the focus, if it is one of ours. */
+  #active() {
+    return this.#root?.activeElement ?? null;
   }
 
   /** @param {Shown} shown */
-  #remove(shown) {
-    clearTimeout(shown.timer);
+  #remove({ key, element, timer }) {
+    clearTimeout(timer);
     // A keyboard user goes on to the next toast; a click does not leave a
     // focus behind that would hold the others.
-    const byKeyboard = shown.element.querySelector(":focus-visible") !== null;
-    const neighbour = shown.element.nextElementSibling ?? shown.element.previousElementSibling;
-    this.#shown.delete(shown.key);
-    shown.element.remove();
-    const next = byKeyboard ? /** @type {HTMLElement | null | undefined} */ (neighbour?.querySelector(".toast-close")) : null;
+    const byKeyboard = element.querySelector(":focus-visible") !== null;
+    const others = [...this.#shown.values()].filter((shown) => shown.key !== key);
+    this.#shown.delete(key);
+    this.#leave(element);
+    const next = byKeyboard ? /** @type {HTMLElement | null | undefined} */ (others.at(-1)?.element.querySelector(".toast-close")) : null;
     if (next) next.focus();
-    else this.#attend({ focused: this.#list.contains(document.activeElement) });
+    else this.#attend({ focused: this.#stack.contains(this.#active()) });
+    if (this.#shown.size === 0) this.#gone = 0;
+    this.#sayMore();
   }
 
-  /** @param {string} key @param {Toast} toast */
-  #wait(key, toast) {
-    if (this.#waiting.length >= MAX_WAITING) {
-      const lesser = this.#waiting.findIndex((entry) => entry.toast.kind !== "error");
-      this.#waiting.splice(Math.max(lesser, 0), 1);
-      this.#dropped += 1;
-    }
-    this.#waiting.push({ key, toast });
+  /** @param {HTMLElement} element */
+  #leave(element) {
+    element.className = "toast-leaving";
+    element.inert = true;
+    element.removeAttribute("role");
+    element.removeAttribute("aria-live");
+    const moves = element.isConnected && document.visibilityState === "visible" && getComputedStyle(element).animationName !== "none";
+    if (!moves) return element.remove();
+    element.addEventListener("animationend", () => element.remove(), { once: true });
+    setTimeout(() => element.remove(), LEAVING_MS);
   }
 
   #sayMore() {
-    const more = this.#waiting.length;
-    this.#more.textContent = more === 0 ? "" : `and ${more} more`;
+    this.#more.hidden = this.#gone === 0;
+    this.#more.textContent = `and ${this.#gone} more`;
+  }
+
+  #showMore() {
+    const gone = this.notices.filter(({ key, unread }) => unread && !this.#shown.has(key)).slice(0, Math.min(this.#gone, MAX_VISIBLE));
+    const left = this.#gone - gone.length;
+    for (const notice of gone) this.#add(notice.key, notice);
+    this.#gone = left;
+    this.#sayMore();
   }
 
   /** @param {string} key @param {Toast} toast */
   #add(key, toast) {
-    const element = makeToast({ open: () => this.#opened(key), close: () => this.#closed(key) });
+    this.#place();
+    while (this.#shown.size >= MAX_VISIBLE) {
+      const all = [...this.#shown.values()];
+      const free = all.find(({ element }) => !element.matches(":hover, :focus-within")) ?? all[0];
+      if (!free) break;
+      this.#gone += 1;
+      this.#remove(free);
+    }
+    const element = makeToast({ open: () => this.#acknowledge(key, "read"), close: () => this.#acknowledge(key, "dismissed") });
     const shown = { key, toast, element, timer: undefined, leftMs: 0, startedAt: 0, ranFor: undefined };
     this.#shown.set(key, shown);
     // The live region has to be in the page before its text is, to be read out.
-    this.#list.append(element);
+    this.#stack.insertBefore(element, this.#more);
     this.#update(shown, toast);
+    this.#stack.scrollTop = this.#stack.scrollHeight;
   }
 
   /** @param {Shown} shown @param {Toast} toast */
@@ -249,7 +344,7 @@ export class ToastNotifications {
     drawToast(shown.element, toast);
     clearTimeout(shown.timer);
     shown.timer = undefined;
-    shown.leftMs = toast.stayMs ?? STAYS_MS[toast.kind];
+    shown.leftMs = toast.stayMs ?? this.#stayMs;
     this.#run(shown);
     this.#ran(shown);
   }
@@ -257,18 +352,19 @@ export class ToastNotifications {
   /** Reports `displayed` once the toast was drawn in a page that can be seen. @param {Shown} shown */
   #ran(shown) {
     const { eventId } = shown.toast;
-    if (eventId === undefined || shown.ranFor === eventId || document.visibilityState !== "visible") return;
+    const id = eventId ?? shown.key;
+    if (shown.ranFor === id || document.visibilityState !== "visible") return;
     requestAnimationFrame(() => {
-      const still = this.#shown.get(shown.key) === shown && shown.toast.eventId === eventId && shown.ranFor !== eventId;
+      const still = this.#shown.get(shown.key) === shown && shown.toast.eventId === eventId && shown.ranFor !== id;
       if (!still || document.visibilityState !== "visible") return;
-      shown.ranFor = eventId;
-      this.#onReceipt(eventId, "displayed");
+      shown.ranFor = id;
+      this.#report("displayed", shown.key, eventId);
     });
   }
 
   /** @param {Shown} shown */
   #run(shown) {
-    if (this.#isStill() || shown.leftMs <= 0) return;
+    if (this.#isStill() || !(shown.leftMs > 0)) return;
     shown.startedAt = performance.now();
     shown.timer = setTimeout(() => this.dismiss(shown.key), shown.leftMs);
   }
@@ -283,7 +379,7 @@ export class ToastNotifications {
    * @param {{hovered?: boolean, focused?: boolean}} now
    */
   #attend({ hovered = this.#hovered, focused = this.#focused }) {
-    this.#hovered = hovered;
+    this.#hovered = hovered && this.#shown.size > 0;
     this.#focused = focused;
     const before = this.#still;
     this.#still = this.#isStill();
@@ -299,4 +395,27 @@ export class ToastNotifications {
   }
 }
 
-if (typeof window !== "undefined") Object.assign(window, { ToastNotifications });
+/** @param {unknown} kind @returns {kind is ToastKind} */
+function isKind(kind) {
+  return ["info", "success", "error", "warning", "progress"].includes(String(kind));
+}
+
+/** @type {ToastNotificationSystem | undefined} */
+let ours;
+
+registry.announce ??= (client, options) => void new EventToasts(client, options);
+registry.toasts ??= () => (ours ??= new ToastNotificationSystem());
+
+/**
+ * Shows a toast in the page's toasts.
+ *
+ * @param {string} title
+ * @param {string} [message]
+ * @param {ToastKind} [type]
+ * @param {number} [duration] in milliseconds; 5,000 by default
+ */
+export function showToast(title, message, type, duration) {
+  return registry.toasts?.().show(title, message, type, duration);
+}
+
+publish({ ToastNotificationSystem, showToast });

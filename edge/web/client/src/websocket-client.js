@@ -8,14 +8,18 @@
 
 import { Backoff } from "./backoff.js";
 import { closePolicy } from "./close-policy.js";
+import { withDefaults } from "./client-options.js";
 import { Connection, defaultWorld } from "./connection.js";
 import { DesiredState } from "./desired-state.js";
+import { checkName } from "./event-names.js";
+import { DOCUMENT_STATUS, PDF_STATUS, WS_MESSAGE_TYPES } from "./event-types.js";
 import { Handlers } from "./handlers.js";
 import { PageLifecycle } from "./page-lifecycle.js";
 import { Positions, streamKey } from "./positions.js";
 import { PresenceTable } from "./presence.js";
 import { ReceiptSender } from "./receipt-sender.js";
 import { isEventId } from "./receipts.js";
+import { publish, registry } from "./registry.js";
 import { SavedState } from "./saved-state.js";
 import { TokenSource } from "./token-source.js";
 
@@ -27,25 +31,11 @@ const REQUESTS_AFTER = new Set(["subscribed", "unsubscribed", "refreshed"]);
 
 /** @typedef {"disconnected" | "connecting" | "connected"} ClientState */
 
+/** @typedef {import("./client-options.js").Options} Options */
 /** @typedef {import("./token-source.js").TokenCause} TokenCause */
 /** @typedef {import("./handlers.js").Handler} Handler */
 /** @typedef {import("./receipts.js").ReceiptState} ReceiptState */
 /** @typedef {import("./presence.js").PresenceView} PresenceView */
-
-/**
- * @typedef {object} Options
- * @property {string} url `ws://…/ws` or `wss://…/ws`
- * @property {import("./token-source.js").TokenOption} token a JWT, or where to get a fresh one for each connection
- * @property {string[]} [queues] followed from the start
- * @property {number} [heartbeatMs] between two pings, 25,000 by default: with `pongTimeoutMs` a dead edge is detected within 35 s
- * @property {number} [pongTimeoutMs] how long a pong may take, 10,000 by default
- * @property {number} [connectTimeoutMs] from opening to `connected`, 15,000 by default
- * @property {Pick<Storage, "getItem" | "setItem">} [storage] keeps positions over a reload, for example `sessionStorage`; use another `storageKey` for each user
- * @property {string} [storageKey] `belfry.positions` by default
- * @property {string} [device] names this device in receipts: 1 to 64 printable ASCII characters; the session's id by default
- * @property {boolean} [receipts] `false`: no receipts are sent
- * @property {Partial<import("./connection.js").World>} [world] clock, timers, randomness and sockets, for tests
- */
 
 /** Keeps one user connected to an edge. */
 export class DashboardWebSocketClient {
@@ -82,7 +72,7 @@ export class DashboardWebSocketClient {
 
   /** @param {Options} options */
   constructor(options) {
-    this.#options = { heartbeatMs: 25_000, pongTimeoutMs: 10_000, connectTimeoutMs: 15_000, storageKey: "belfry.positions", receipts: true, ...options };
+    this.#options = withDefaults(options);
     this.#world = { ...defaultWorld(), ...options.world };
     this.#tokens = new TokenSource(options.token, this.#world);
     this.#saved = new SavedState(this.#world, options.storage);
@@ -92,6 +82,7 @@ export class DashboardWebSocketClient {
     if (this.#options.receipts) this.#saved.keep(`${this.#options.storageKey}.receipts`, this.#receiptSender);
     for (const stream of ["user", "everyone"]) this.#positions.resume(stream);
     for (const queue of options.queues ?? []) this.#follow(queue);
+    if (options.toasts) this.#announce(options.toasts);
   }
 
   /** @returns {ClientState} `connecting` includes waiting for the next attempt */
@@ -115,17 +106,20 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * Calls `handler` for an event type, for `event` (all of them), or for `state`,
-   * `gap`, `degraded`, `recovered`, `error`, `bye`, `connected`, `subscribed`,
-   * `unsubscribed`, `refreshed`, `retract`, `presence`. What a handler throws is
-   * reported as `error` with code `handler_failed`; promises are not awaited.
+   * Calls `handler` for an event type, for `*` or `event` (all of them), or for
+   * `state`, `connected`, `disconnected` (the connection was lost, or ended for
+   * good), `error`, `gap`, `degraded`, `recovered`, `bye`, `subscribed`,
+   * `unsubscribed`, `refreshed`, `retract`, `presence`, `unknown`. What a handler
+   * throws is reported as `error` with code `handler_failed`; promises are not awaited.
    *
    * @param {string} type
    * @param {Handler} handler
    * @returns {() => void} removes the handler
+   * @throws {TypeError} if there is no such name
    * @throws {RangeError} at the 257th handler of a type
    */
   on(type, handler) {
+    checkName(type);
     return this.#handlers.on(type, handler);
   }
 
@@ -137,11 +131,8 @@ export class DashboardWebSocketClient {
    * @returns {() => void}
    */
   once(type, handler) {
-    const off = this.on(type, (detail) => {
-      off();
-      return handler(detail);
-    });
-    return off;
+    checkName(type);
+    return this.#handlers.once(type, handler);
   }
 
   /** Connects, and reconnects until `close`. Calling it again changes nothing. */
@@ -151,6 +142,12 @@ export class DashboardWebSocketClient {
     this.#lifecycle.listen(true);
     this.#setState("connecting", {});
     void this.#open();
+  }
+
+  /** Tries again now instead of after the rest of the wait; the same as `connect` if it had ended. */
+  reconnect() {
+    this.connect();
+    this.#onResume();
   }
 
   /** Ends the connection and does not reconnect. */
@@ -225,6 +222,12 @@ export class DashboardWebSocketClient {
     return this.#receiptSender.dropped;
   }
 
+  /** @param {true | import("./toast-notifications.js").ToastNotificationSystem} toasts */
+  #announce(toasts) {
+    if (!registry.announce) throw new Error("`toasts` needs toast-notifications.js: load it first");
+    registry.announce(this, toasts === true ? {} : { toasts });
+  }
+
   /** @param {string} queue */
   #follow(queue) {
     if (this.#desired.follow(queue)) this.#positions.resume(`queue:${queue}`);
@@ -251,7 +254,7 @@ export class DashboardWebSocketClient {
       this.#token = await this.#tokens.get(this.#cause);
     } catch (cause) {
       if (attempt !== this.#attempt) return;
-      this.#emit("error", { type: "error", code: "token_failed", message: String(cause) });
+      this.#handlers.emit("error", { type: "error", code: "token_failed", message: String(cause) });
       return this.#reconnect({ reason: "the token function failed" });
     }
     if (attempt !== this.#attempt) return;
@@ -269,7 +272,7 @@ export class DashboardWebSocketClient {
       });
     } catch (cause) {
       // Not a URL, or `ws:` from an `https:` page: trying again cannot help.
-      this.#emit("error", { type: "error", code: "bad_url", message: `cannot connect to \`${this.#options.url}\`: ${cause}` });
+      this.#handlers.emit("error", { type: "error", code: "bad_url", message: `cannot connect to \`${this.#options.url}\`: ${cause}` });
       this.#stop("bad_url");
     }
   }
@@ -312,7 +315,7 @@ export class DashboardWebSocketClient {
       case "presence": {
         // Perhaps on its way when the watch ended.
         const update = this.#desired.watches(frame.queue) ? this.#presence.apply(frame) : null;
-        if (update !== null) this.#emit("presence", update);
+        if (update !== null) this.#handlers.emit("presence", update);
         return;
       }
       case "error":
@@ -323,7 +326,7 @@ export class DashboardWebSocketClient {
       default:
         return this.#onEvent(frame);
     }
-    this.#emit(frame.type, frame);
+    this.#handlers.emit(frame.type, frame);
     if (REQUESTS_AFTER.has(frame.type)) this.#request();
   }
 
@@ -353,7 +356,7 @@ export class DashboardWebSocketClient {
     this.#cause = "connect";
     this.#refreshLater(frame.expiresInMs);
     this.#setState("connected", {});
-    this.#emit("connected", frame);
+    this.#handlers.emit("connected", frame);
     this.#request();
     this.#receiptSender.begin(this.#connection);
   }
@@ -367,7 +370,7 @@ export class DashboardWebSocketClient {
   #kept(kept, key) {
     if (kept) return;
     const message = `the position of \`${key}\` is not kept, its events are lost after a reconnect: reload what the page shows of it`;
-    this.#emit("error", { type: "error", code: "position_not_kept", message });
+    this.#handlers.emit("error", { type: "error", code: "position_not_kept", message });
   }
 
   /** @param {Record<string, any>} event */
@@ -384,11 +387,12 @@ export class DashboardWebSocketClient {
     if (verdict === "duplicate") return;
     if (verdict === "hole") {
       const message = `offset ${event.offset} of \`${key}\` does not follow the last one: reconnecting with the last good position`;
-      this.#emit("error", { type: "error", code: "order_broken", message });
+      this.#handlers.emit("error", { type: "error", code: "order_broken", message });
       return this.#connection.abandon("order broken");
     }
-    this.#emit(event.type, event);
-    this.#emit("event", event);
+    this.#handlers.emit(event.type, event);
+    this.#handlers.emit("event", event);
+    this.#handlers.emit("*", event);
     // A handler may have left the queue, or followed it again from another position.
     const current = event.stream === "queue" ? this.#desired.followOf(event.queue) : 0;
     if (follow === current && this.#follows(key)) this.#kept(this.#positions.commit(event), key);
@@ -408,7 +412,7 @@ export class DashboardWebSocketClient {
     this.#connectedAt = null;
     const { reconnect, retryAfterMs, cause, detail } = closePolicy(end, this.#tokens.fixed);
     this.#cause = cause;
-    if (end.bye !== null) this.#emit("bye", end.bye);
+    if (end.bye !== null) this.#handlers.emit("bye", end.bye);
     if (this.#state === "disconnected") return;
     if (reconnect) this.#reconnect(detail, retryAfterMs);
     else this.#stop(detail.reason, detail);
@@ -469,19 +473,16 @@ export class DashboardWebSocketClient {
       this.#token = token;
       this.#connection?.send({ type: "refresh", token });
     } catch (cause) {
-      this.#emit("error", { type: "error", code: "token_failed", message: String(cause) });
+      this.#handlers.emit("error", { type: "error", code: "token_failed", message: String(cause) });
     }
   }
 
   /** @param {ClientState} state @param {Record<string, unknown>} detail */
   #setState(state, detail) {
+    const lost = this.#state === "connected" || state === "disconnected";
     this.#state = state;
-    this.#emit("state", { state, ...detail });
-  }
-
-  /** @param {string} type @param {any} detail */
-  #emit(type, detail) {
-    this.#handlers.emit(type, detail);
+    this.#handlers.emit("state", { state, ...detail });
+    if (lost && state !== "connected") this.#handlers.emit("disconnected", { state, ...detail });
   }
 
   /** Skips the rest of a backoff, but never what the edge requested. */
@@ -496,4 +497,5 @@ export class DashboardWebSocketClient {
   }
 }
 
-if (typeof window !== "undefined") Object.assign(window, { DashboardWebSocketClient });
+registry.Client ??= DashboardWebSocketClient;
+publish({ DashboardWebSocketClient, WS_MESSAGE_TYPES, DOCUMENT_STATUS, PDF_STATUS });

@@ -2,7 +2,7 @@
 //
 // Promise: pure; an event that the page does not announce has none.
 
-import { phaseOf } from "../client/src/jobs.js";
+import { phaseOf } from "./jobs.js";
 
 /** The text of a job that stopped reporting. */
 export const STALLED = "There has been no progress for a while. It may still finish; if it does not, try again.";

@@ -1,0 +1,29 @@
+// What the scripts of one page share, whether they were loaded as classic scripts,
+// as modules or by a bundler.
+//
+// Promise: one record for each page, worker or process; a script that is loaded
+// twice finds what the first one left.
+
+/**
+ * @typedef {object} Registry
+ * @property {() => any} [toasts] the page's toasts, made on first use
+ * @property {(client: any, options?: import("./event-toasts.js").EventToastsOptions) => void} [announce] shows a client's events as toasts
+ * @property {any} [Client]
+ * @property {any} [dashboard] the client that the auto-start made
+ */
+
+const KEY = Symbol.for("belfry.client");
+
+/** @type {Registry} */
+export const registry = (/** @type {any} */ (globalThis)[KEY] ??= {});
+
+/**
+ * Sets globals of a page; a script that was loaded before keeps its own. Nothing
+ * where there is no `window`.
+ *
+ * @param {Record<string, unknown>} names
+ */
+export function publish(names) {
+  if (typeof window === "undefined") return;
+  for (const [name, value] of Object.entries(names)) /** @type {any} */ (window)[name] ??= value;
+}

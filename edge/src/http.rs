@@ -6,24 +6,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
-    body::Incoming,
+    Method, Response, StatusCode,
     header::{self, HeaderName, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tower::service_fn;
 
 use self::{
     assets::{Page, PageConfig},
@@ -37,18 +30,13 @@ use crate::{
 
 mod assets;
 mod handshake;
-mod host;
 mod origins;
 mod token;
 
-/// Bytes and number of request headers at most; over either: 431.
-const MAX_HEADER_BYTES: usize = 16 << 10;
-const MAX_HEADERS: usize = 100;
+/// How long requests in flight may take once every socket is closed: they had all of
+/// the drain.
+const GRACE: Duration = Duration::from_millis(200);
 
-/// After an accept that failed (no more file descriptors), wait this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Media type of the metrics.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Answer = Response<Full<Bytes>>;
@@ -90,76 +78,28 @@ impl Site {
 
 /// Accepts and answers until `end`.
 pub(crate) async fn serve(listener: TcpListener, site: Arc<Site>, end: CancellationToken) {
-    let places = Arc::new(Semaphore::new(site.config.max_http_connections));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = end.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                site.metrics.accepted.inc();
-                match Arc::clone(&places).try_acquire_owned() {
-                    Ok(place) => drop(tokio::spawn(connection(stream, Arc::clone(&site), place))),
-                    Err(_) => shed(&stream, &site),
-                }
-            }
-            Err(error) => {
-                warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Answers without reading.
-fn shed(stream: &TcpStream, site: &Site) {
-    const FULL: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    site.refused("OVERLOADED");
-    // A fresh socket takes so little; if not, the client sees a reset.
-    let _ = rustix::net::send(stream, FULL, rustix::net::SendFlags::NOSIGNAL);
-}
-
-async fn connection(stream: TcpStream, site: Arc<Site>, place: OwnedSemaphorePermit) {
-    // Without it every notice waits for the answer to the one before.
-    let _ = stream.set_nodelay(true);
-    let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(site.config.first_frame)
-        .max_buf_size(MAX_HEADER_BYTES)
-        .max_headers(MAX_HEADERS);
-    let draining = site.draining.clone();
-    // A probe that comes while the edge drains is answered, and nothing after it.
-    let late = draining.is_cancelled();
-    server.keep_alive(!late);
+    let config = listener::Config {
+        max_connections: site.config.max_http_connections,
+        max_per_address: site.config.max_http_connections.div_ceil(2),
+        head_timeout: site.config.first_frame,
+        grace: GRACE,
+        metrics: site.metrics.listener.clone(),
+        ..listener::Config::default()
+    };
+    let shutdown = listener::Shutdown {
+        // Probes are answered for as long as the drain lasts.
+        drain: site.draining.clone(),
+        stop: end,
+    };
     let service = service_fn(move |request| {
         let site = Arc::clone(&site);
-        async move { Ok::<_, std::convert::Infallible>(site.answer(request).await) }
+        async move { Ok(site.answer(request).await.map(Body::new)) }
     });
-    let http = server
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::pin!(http);
-    let ended = tokio::select! {
-        ended = http.as_mut() => ended,
-        () = draining.cancelled(), if !late => {
-            http.as_mut().graceful_shutdown();
-            http.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
-    }
-    drop(place);
+    listener::serve(listener, service, config, shutdown).await;
 }
 
 impl Site {
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
-        if let Err(text) = host::of(&request) {
-            return plain(StatusCode::BAD_REQUEST, text);
-        }
+    async fn answer(self: &Arc<Self>, request: Request) -> Answer {
         let path = request.uri().path();
         if path == "/ws" {
             return self.handshake(request);

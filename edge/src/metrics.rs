@@ -26,6 +26,8 @@ macro_rules! metrics {
         #[derive(Debug, Default)]
         pub(crate) struct Metrics {
             $(#[doc = $help] pub $field: $kind,)+
+            /// Connections of the listener.
+            pub listener: listener::Metrics,
         }
 
         impl Metrics {
@@ -33,6 +35,7 @@ macro_rules! metrics {
             pub(crate) fn register(&self) -> Registry {
                 let mut registry = Registry::with_prefix("belfry_edge");
                 $(registry.register($name, $help, self.$field.clone());)+
+                self.listener.register(&mut registry);
                 registry
             }
         }
@@ -44,7 +47,6 @@ metrics! {
     sessions: Gauge = "sessions", "Sessions open";
     blocked: Gauge = "blocked_sockets", "Sockets that wait for their client to read";
     links_up: Gauge = "links_up", "Links to the notifier that are up";
-    accepted: Count = "connections_accepted", "Connections accepted";
     refused: CountByReason = "handshakes_refused", "Handshakes refused";
     closed: CountByReason = "connections_closed", "Connections closed by the edge";
     deliveries: Count = "deliveries", "Event frames given to sockets";

@@ -1,172 +1,240 @@
 //! One connection, from its first byte to its end.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{convert::Infallible, net::SocketAddr, pin::pin};
 
 use axum::{
     body::{Body, HttpBody},
     extract::{ConnectInfo, Request},
-    http::{
-        StatusCode, Version,
-        header::{EXPECT, HOST},
-    },
+    http::{StatusCode, header::EXPECT},
     response::{IntoResponse, Response},
 };
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    sync::OwnedSemaphorePermit,
-    time::{sleep, timeout},
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{io::AsyncReadExt, net::TcpStream, task::AbortHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt};
 
-use crate::{Config, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS, body::ReadToEnd};
+use crate::{
+    Http2, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS, admission::Ticket, body::ReadToEnd,
+    host::host, rewound::Rewound,
+};
 
 /// The answer to one connection too many.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
     Connection: close\r\nContent-Length: 0\r\n\r\n";
-const BAD_HOST: (StatusCode, &str) = (
-    StatusCode::BAD_REQUEST,
-    "header `Host` must occur exactly once\n",
-);
+/// What an HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What all connections share.
 #[derive(Debug, Clone)]
 pub(crate) struct Server<S> {
     pub(crate) service: S,
-    pub(crate) config: Arc<Config>,
     pub(crate) drain: CancellationToken,
     /// The grace is over.
     pub(crate) cut: CancellationToken,
-    /// Connections that are served.
-    pub(crate) open: Arc<AtomicUsize>,
     pub(crate) tasks: TaskTracker,
 }
 
-/// Counts a connection for as long as it is served.
-struct Open(Arc<AtomicUsize>);
+/// Starts the task of a connection.
+pub(crate) trait Spawn {
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> AbortHandle;
 
-impl Open {
-    fn new(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
+    /// Ends a connection that is not served.
+    fn refuse(&self, stream: &TcpStream);
+}
+
+pub(crate) struct SpawnHttp1<S> {
+    pub(crate) server: Server<S>,
+    pub(crate) http: http1::Builder,
+}
+
+pub(crate) struct SpawnHttp2<S> {
+    pub(crate) server: Server<S>,
+    pub(crate) http: http2::Builder<TokioExecutor>,
+}
+
+impl<S> Spawn for SpawnHttp1<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> AbortHandle {
+        let (server, http) = (self.server.clone(), self.http.clone());
+        let connection = async move {
+            let answered = server.answer_http1(http, stream, peer, &ticket);
+            if timeout(MAX_CONNECTION_AGE, answered).await.is_err() {
+                tracing::debug!(age = ?MAX_CONNECTION_AGE, "an old connection is closed");
+                ticket.is_old();
+            }
+        };
+        self.server.tasks.spawn(connection).abort_handle()
+    }
+
+    /// Answers 503 without waiting.
+    fn refuse(&self, stream: &TcpStream) {
+        // A fresh socket takes so little; if not, the client sees a reset.
+        let _ = rustix::net::send(stream, FULL, rustix::net::SendFlags::NOSIGNAL);
+        // Closing a socket with unread bytes resets it, which can overtake the answer.
+        let mut unread = [0; 4 << 10];
+        let _ = rustix::net::recv(stream, &mut unread[..], rustix::net::RecvFlags::DONTWAIT);
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl<S> Spawn for SpawnHttp2<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> AbortHandle {
+        let (server, http) = (self.server.clone(), self.http.clone());
+        let connection = async move { server.answer_http2(http, stream, peer, &ticket).await };
+        self.server.tasks.spawn(connection).abort_handle()
     }
+
+    /// Closes: a client of HTTP/2 connects again, with its own backoff.
+    fn refuse(&self, _: &TcpStream) {}
 }
 
-/// Answers 503 without waiting.
-pub(crate) fn refuse(stream: &TcpStream) {
-    // A fresh socket takes so little; if not, the client sees a reset.
-    let _ = rustix::net::send(stream, FULL, rustix::net::SendFlags::NOSIGNAL);
-    // Closing a socket with unread bytes resets it, which can overtake the answer.
-    let mut unread = [0; 4 << 10];
-    let _ = rustix::net::recv(stream, &mut unread[..], rustix::net::RecvFlags::DONTWAIT);
+/// HTTP/1.1 with the limits of this crate.
+pub(crate) fn http1(head_timeout: std::time::Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        // Counted from the start, and again from the end of each answer.
+        .header_read_timeout(head_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS);
+    http
+}
+
+/// HTTP/2 with these settings and the limits of this crate.
+pub(crate) fn http2(settings: &Http2) -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .keep_alive_interval(settings.keepalive)
+        .keep_alive_timeout(settings.keepalive / 2)
+        .initial_stream_window_size(settings.stream_window_bytes)
+        .initial_connection_window_size(settings.connection_window_bytes)
+        .max_concurrent_streams(settings.max_streams);
+    http
 }
 
 impl<S> Server<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    /// Serves one connection to its end, to the end of the grace, or until it is old.
-    pub(crate) async fn serve(
-        self,
+    /// Serves one connection to its end or to the end of the grace.
+    async fn answer_http1(
+        &self,
+        mut http: http1::Builder,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        ticket: &Ticket,
     ) {
-        let _open = Open::new(&self.open);
-        let cut = self.cut.clone();
-        tokio::select! {
-            ended = self.answer(stream, peer) => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended with an error");
-                }
-            }
-            () = sleep(MAX_CONNECTION_AGE) => {
-                tracing::debug!(age = ?MAX_CONNECTION_AGE, "an old connection is closed");
-            }
-            () = cut.cancelled() => {}
-        }
-        drop(permit);
-    }
-
-    async fn answer(self, stream: TcpStream, peer: SocketAddr) -> Result<(), io::Error> {
         // An answer must not wait for the acknowledgement of the one before (Nagle).
-        stream.set_nodelay(true)?;
-        let draining = self.drain.is_cancelled();
+        let _ = stream.set_nodelay(true);
+        let late = self.drain.is_cancelled();
+        let mut drained = pin!(self.drain.cancelled());
         tokio::select! {
-            readable = timeout(self.config.first_byte_timeout, stream.readable()) => {
-                let Ok(readable) = readable else {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was sent"));
-                };
-                readable?;
-            }
-            () = self.drain.cancelled(), if !draining => return Ok(()),
+            biased;
+            _ = stream.readable() => {}
+            // Nobody waits for who has sent nothing.
+            () = drained.as_mut(), if !late => return,
         }
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.config.head_timeout)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .max_headers(MAX_HEADERS)
-            .keep_alive(!draining);
-        let (service, tasks) = (self.service, self.tasks);
-        let answered = service_fn(move |request: hyper::Request<Incoming>| {
-            let request = has_one_host(&request).then(|| request_of(request, peer, &tasks));
-            let service = service.clone();
+        http.keep_alive(!late);
+        let answered = service_fn(|request: hyper::Request<Incoming>| {
+            ticket.has_requested();
+            let request = host(&request).map(|_| self.request_of(request, peer));
+            let service = self.service.clone();
             async move {
                 match request {
-                    Some(request) => service.oneshot(request).await,
-                    None => Ok(BAD_HOST.into_response()),
+                    Ok(request) => service.oneshot(request).await,
+                    Err(text) => Ok((StatusCode::BAD_REQUEST, format!("{text}\n")).into_response()),
                 }
             }
         });
         let http = http.serve_connection(TokioIo::new(stream), answered);
-        let http = http.with_upgrades();
-        tokio::pin!(http);
-        let ended = tokio::select! {
-            ended = http.as_mut() => ended,
-            () = self.drain.cancelled(), if !draining => {
-                http.as_mut().graceful_shutdown();
-                http.await
+        let mut http = pin!(http.with_upgrades());
+        if !late {
+            tokio::select! {
+                ended = http.as_mut() => return on_end(ended, ticket),
+                () = drained => http.as_mut().graceful_shutdown(),
             }
+        }
+        tokio::select! {
+            ended = http => on_end(ended, ticket),
+            () = self.cut.cancelled() => {}
+        }
+    }
+
+    /// As [`Server::answer_http1`].
+    async fn answer_http2(
+        &self,
+        http: http2::Builder<TokioExecutor>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        ticket: &Ticket,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let mut drained = pin!(self.drain.cancelled());
+        let mut preface = [0; PREFACE.len()];
+        let read = tokio::select! {
+            biased;
+            read = stream.read_exact(&mut preface) => read,
+            () = drained.as_mut() => return,
         };
-        ended.map_err(io::Error::other)
+        if read.is_err() || preface != *PREFACE {
+            tracing::debug!(%peer, "a connection did not begin with the preface of HTTP/2");
+            return;
+        }
+        ticket.has_preface();
+        let answered = service_fn(|request: hyper::Request<Incoming>| {
+            ticket.has_requested();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            self.service.clone().oneshot(request)
+        });
+        let io = Rewound::new(PREFACE, TokioIo::new(stream));
+        let mut http = pin!(http.serve_connection(io, answered));
+        tokio::select! {
+            ended = http.as_mut() => return on_end(ended, ticket),
+            () = drained => http.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = http => on_end(ended, ticket),
+            () = self.cut.cancelled() => {}
+        }
+    }
+
+    /// Adds the peer's address, and a body that is read to its end even if the service
+    /// drops it.
+    fn request_of(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Request {
+        // Who waits for `100 Continue` has sent nothing that would have to be read.
+        let expects = request.headers().contains_key(EXPECT);
+        let mut request = request.map(|incoming| {
+            if incoming.is_end_stream() {
+                Body::empty()
+            } else if expects {
+                Body::new(incoming)
+            } else {
+                Body::new(ReadToEnd::new(incoming, self.tasks.clone()))
+            }
+        });
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request
     }
 }
 
-fn has_one_host<B>(request: &hyper::Request<B>) -> bool {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    second.is_none() && (host.is_some() || request.version() < Version::HTTP_11)
-}
-
-/// Adds the peer's address, and a body that is read to its end even if the service
-/// drops it.
-fn request_of(request: hyper::Request<Incoming>, peer: SocketAddr, tasks: &TaskTracker) -> Request {
-    // Who waits for `100 Continue` has sent nothing that would have to be read.
-    let expects = request.headers().contains_key(EXPECT);
-    let mut request = request.map(|incoming| {
-        if incoming.is_end_stream() || expects {
-            Body::new(incoming)
-        } else {
-            Body::new(ReadToEnd::new(incoming, tasks.clone()))
+fn on_end(ended: Result<(), hyper::Error>, ticket: &Ticket) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+        if error.is_timeout() {
+            ticket.timed_out();
         }
-    });
-    request.extensions_mut().insert(ConnectInfo(peer));
-    request
+    }
 }

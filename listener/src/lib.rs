@@ -1,15 +1,21 @@
-//! The one accept loop for HTTP/1.1: notifier, edge and processors serve on it.
+//! The one accept loop for HTTP: notifier, edge and processors serve on it, HTTP/1.1
+//! and, for gRPC, HTTP/2.
 //!
 //! What always holds:
-//! - No more than [`Config::max_connections`] connections are served at a time; one
-//!   more is answered 503 without being read.
-//! - A connection that sends nothing, sends its head too slowly, stays idle, or is
-//!   older than [`MAX_CONNECTION_AGE`] is closed.
+//! - No more than [`Config::max_connections`] are served at a time, and no more than
+//!   [`Config::max_per_address`] of one address. Who has sent no request yet gives way
+//!   to a new connection; without such a one the new one is refused (503, HTTP/2: closed).
+//! - A connection that does not send the preface of HTTP/2 or the head of a request in
+//!   time, stays idle (HTTP/1.1), or is older than [`MAX_CONNECTION_AGE`] (HTTP/1.1)
+//!   is closed.
+//! - An accept that fails costs a pause and a line in the log once in a while.
 //! - An answer reaches a client that still sends its body: what is left of the body
 //!   is read and dropped, within bounds.
-//! - A request of HTTP/1.1 without exactly one `Host` is answered 400 (RFC 9112 §3.2).
+//! - A request of HTTP/1.1 without exactly one valid `Host` is answered 400 (RFC 9112
+//!   §3.2).
 //! - After [`Shutdown::stop`] nothing is accepted, requests in flight are answered,
-//!   and [`serve`] returns when [`Config::grace`] is over at the latest.
+//!   nobody waits for who has sent none, and [`serve`] returns when [`Config::grace`]
+//!   is over at the latest.
 //!
 //! # Use
 //!
@@ -29,117 +35,130 @@
 //! - The peer's address is in the request: `axum::extract::ConnectInfo<SocketAddr>`.
 //! - A server that stays reachable while it drains (for `/readyz`, say) gives two
 //!   tokens: `Shutdown { drain, stop }`.
-//! - [`Config::observer`] counts connections for metrics.
+//! - [`Config::metrics`] counts connections; register a clone of it.
+//! - For gRPC: `Config { protocol: Protocol::Http2(…), .. }` and the `axum::Router` of
+//!   tonic's `Routes`.
 //! - For a WebSocket, take `hyper::upgrade::on(request)` in the handler, answer 101
 //!   and downcast to [`Io`]: the socket comes back without a wrapper. From then on it
 //!   is no connection of this crate: it takes no permit and no shutdown waits for it.
 
+mod accept;
+mod admission;
 mod body;
 mod connection;
+mod host;
+mod metrics;
+mod rewound;
 
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{extract::Request, response::Response};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
+use crate::{
+    accept::Accept,
+    admission::Admission,
+    connection::{Server, SpawnHttp1, SpawnHttp2},
+};
+pub use crate::metrics::{Metrics, Reason};
+
 /// Bytes of a request's line and headers at most; more is answered 431.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Headers of a request at most; more is answered 431.
+/// Headers of a request at most; more is answered 431 (HTTP/1.1).
 pub const MAX_HEADERS: usize = 100;
-/// The longest life of a connection, whatever it does: one that does not read its
-/// answer would otherwise be kept for ever.
+/// The longest life of a connection of HTTP/1.1, whatever it does: one that does not
+/// read its answer would otherwise be kept for ever. HTTP/2 has keepalive for that.
 pub const MAX_CONNECTION_AGE: Duration = Duration::from_hours(1);
 /// Bytes of an unread body that are read and dropped so that the answer arrives.
 pub const MAX_UNREAD_BYTES: u64 = 64 << 20;
 /// How long that may take.
 pub const MAX_UNREAD_TIME: Duration = Duration::from_secs(5);
 
-/// The pause after an accept that failed, for example for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a shutdown waits for a request that has begun to arrive.
+const LATE_HEAD: Duration = Duration::from_secs(1);
 
-/// What a connection is served on, and what an upgraded one can be downcast to.
+/// What a connection of HTTP/1.1 is served on, and what an upgraded one can be
+/// downcast to.
 pub type Io = TokioIo<TcpStream>;
 
 /// How connections are served.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Of the listener, for the log. Default `http`.
+    pub name: &'static str,
     /// Connections served at a time. Default 1,024. An idle one costs about 10 KiB.
     pub max_connections: usize,
-    /// How long a new connection may send nothing. Default 10 s.
-    pub first_byte_timeout: Duration,
-    /// How long the head of a request may take, from its first byte or from the end
-    /// of the answer before it: this is also how long a connection may be idle.
+    /// Connections of one IPv4 address or one /64 network of IPv6 served at a time.
+    /// Behind a proxy all of them are its own. Default 512.
+    pub max_per_address: usize,
+    /// HTTP/1.1: how long the head of a request may take, from the accept or from the
+    /// end of the answer before it: this is also how long a connection may be idle.
     /// Default 10 s.
     pub head_timeout: Duration,
     /// How long requests in flight may take after [`Shutdown::stop`]; then they are
     /// cut. Default 10 s.
     pub grace: Duration,
-    /// Receives every [`Event`], for metrics. By default nothing does.
-    pub observer: Observer,
+    /// Default HTTP/1.1.
+    pub protocol: Protocol,
+    /// Counts connections; keep a clone.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            name: "http",
             max_connections: 1_024,
-            first_byte_timeout: Duration::from_secs(10),
+            max_per_address: 512,
             head_timeout: Duration::from_secs(10),
             grace: Duration::from_secs(10),
-            observer: Observer::default(),
+            protocol: Protocol::Http1,
+            metrics: Metrics::default(),
         }
     }
 }
 
-/// What happened to a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// It is served.
-    Accepted,
-    /// It was answered 503: there are as many as may be.
-    Refused,
-    /// It could not be accepted; the loop pauses.
-    AcceptFailed,
+/// What is spoken on a listener.
+#[derive(Debug, Clone)]
+pub enum Protocol {
+    /// HTTP/1.1, with upgrades.
+    Http1,
+    /// HTTP/2 with prior knowledge, as gRPC uses it without TLS.
+    Http2(Http2),
 }
 
-/// A function that receives events; it has to return at once.
-#[derive(Clone)]
-pub struct Observer(Arc<dyn Fn(Event) + Send + Sync>);
-
-impl Observer {
-    /// Passes each event to `observe`.
-    pub fn new(observe: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(observe))
-    }
-
-    fn observe(&self, event: Event) {
-        (self.0)(event);
-    }
+/// Settings of HTTP/2.
+#[derive(Debug, Clone)]
+pub struct Http2 {
+    /// How long the 24 bytes of the preface may take. Default 5 s.
+    pub preface_timeout: Duration,
+    /// Silence after which a peer is pinged; without an answer within half of it again
+    /// the connection is cut. Default 10 s.
+    pub keepalive: Duration,
+    /// Streams of one connection at a time. Default 1,024.
+    pub max_streams: u32,
+    /// Bytes in flight to us on one stream. Default 1 MiB: with 64 KiB a busy stream
+    /// waits for window updates.
+    pub stream_window_bytes: u32,
+    /// Bytes in flight to us on one connection. Default 4 MiB.
+    pub connection_window_bytes: u32,
 }
 
-impl Default for Observer {
+impl Default for Http2 {
     fn default() -> Self {
-        Self::new(|_| {})
-    }
-}
-
-impl fmt::Debug for Observer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Observer")
+        Self {
+            preface_timeout: Duration::from_secs(5),
+            keepalive: Duration::from_secs(10),
+            max_streams: 1_024,
+            stream_window_bytes: 1 << 20,
+            connection_window_bytes: 4 << 20,
+        }
     }
 }
 
@@ -147,7 +166,7 @@ impl fmt::Debug for Observer {
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     /// From here on a connection is closed after the answer to the request in flight,
-    /// an idle one at once; new ones are accepted and answered once.
+    /// an idle one at once; new ones of HTTP/1.1 are accepted and answered once.
     pub drain: CancellationToken,
     /// From here on nothing is accepted; what is in flight has [`Config::grace`].
     pub stop: CancellationToken,
@@ -173,84 +192,59 @@ pub async fn serve<S>(
     config: Config,
     shutdown: impl Into<Shutdown> + Send,
 ) where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    let shutdown = shutdown.into();
-    let grace = config.grace;
+    let Shutdown { drain, stop } = shutdown.into();
     // The caller's own token is the caller's to cancel.
-    let drain = shutdown.drain.child_token();
-    let tasks = TaskTracker::new();
-    let cut = CancellationToken::new();
-    let open = Arc::new(AtomicUsize::new(0));
-    let server = connection::Server {
+    let drain = drain.child_token();
+    let admission = Arc::new(Admission::new(&config));
+    let server = Server {
         service,
-        config: Arc::new(config),
         drain: drain.clone(),
-        cut: cut.clone(),
-        open: Arc::clone(&open),
-        tasks: tasks.clone(),
+        cut: CancellationToken::new(),
+        tasks: TaskTracker::new(),
     };
-    accept(listener, server, &shutdown.stop).await;
+    let (tasks, cut) = (server.tasks.clone(), server.cut.clone());
+    match &config.protocol {
+        Protocol::Http1 => {
+            let http = connection::http1(config.head_timeout);
+            let accept = Accept {
+                name: config.name,
+                admission: &admission,
+                first_request: config.head_timeout,
+                server: SpawnHttp1 { server, http },
+            };
+            accept.run(listener, &stop).await;
+        }
+        Protocol::Http2(settings) => {
+            let http = connection::http2(settings);
+            let accept = Accept {
+                name: config.name,
+                admission: &admission,
+                first_request: settings.preface_timeout,
+                server: SpawnHttp2 { server, http },
+            };
+            accept.run(listener, &stop).await;
+        }
+    }
     // Whoever stops drains too.
     drain.cancel();
     tasks.close();
-    if timeout(grace, tasks.wait()).await.is_err() {
-        let connections = open.load(Ordering::Relaxed);
+    let late_head = LATE_HEAD.min(config.grace);
+    if timeout(late_head, tasks.wait()).await.is_ok() {
+        return;
+    }
+    admission.drop_all_waiting();
+    let rest = config.grace.saturating_sub(late_head);
+    if timeout(rest, tasks.wait()).await.is_err() {
         tracing::warn!(
-            connections,
-            ?grace,
+            listener = config.name,
+            connections = config.metrics.open(),
+            grace = ?config.grace,
             "the grace is over, connections are cut"
         );
         cut.cancel();
         tasks.wait().await;
-    }
-}
-
-/// Accepts until `stop`.
-async fn accept<S>(listener: TcpListener, server: connection::Server<S>, stop: &CancellationToken)
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    let permits = Arc::new(Semaphore::new(server.config.max_connections));
-    let mut failures = 0_u64;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let observer = &server.config.observer;
-        match accepted {
-            Ok((stream, peer)) => {
-                if failures > 0 {
-                    tracing::info!(failures, "connections are accepted again");
-                    failures = 0;
-                }
-                if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
-                    observer.observe(Event::Accepted);
-                    let task = server.clone().serve(stream, peer, permit);
-                    server.tasks.spawn(task);
-                } else {
-                    observer.observe(Event::Refused);
-                    connection::refuse(&stream);
-                }
-            }
-            Err(error) => {
-                observer.observe(Event::AcceptFailed);
-                if failures == 0 {
-                    tracing::warn!(
-                        %error,
-                        "a connection cannot be accepted, trying again every {ACCEPT_PAUSE:?}"
-                    );
-                }
-                failures += 1;
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = sleep(ACCEPT_PAUSE) => {}
-                }
-            }
-        }
     }
 }

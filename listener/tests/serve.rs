@@ -1,10 +1,6 @@
 //! Connections as clients see them, on sockets of the tests' own.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,10 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use listener::{Config, Event, Io, Observer, Shutdown};
+use listener::{Config, Io, Metrics, Reason, Shutdown};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
     task::JoinHandle,
     time::timeout,
@@ -37,7 +33,7 @@ struct Gate {
 struct World {
     address: SocketAddr,
     gate: Gate,
-    events: Arc<Mutex<Vec<Event>>>,
+    metrics: Metrics,
     shutdown: Shutdown,
     served: JoinHandle<()>,
 }
@@ -80,19 +76,16 @@ impl World {
             .route("/refuse", post(|| async { StatusCode::PAYLOAD_TOO_LARGE }))
             .route("/take", post(|body: Body| async move { drop(body) }))
             .with_state(gate.clone());
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&events);
-        let observer = Observer::new(move |event| seen.lock().unwrap().push(event));
+        let metrics = config.metrics.clone();
         let shutdown = Shutdown {
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
         };
-        let config = Config { observer, ..config };
         let served = tokio::spawn(listener::serve(tcp, router, config, shutdown.clone()));
         Self {
             address,
             gate,
-            events,
+            metrics,
             shutdown,
             served,
         }
@@ -100,6 +93,12 @@ impl World {
 
     async fn client(&self) -> Client {
         Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    async fn client_from(&self, ip: [u8; 4]) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ip, 0).into()).unwrap();
+        Client(socket.connect(self.address).await.unwrap())
     }
 
     async fn ended(self) {
@@ -163,16 +162,14 @@ async fn one_connection_too_many_is_answered_503_and_the_next_is_served() {
         }
     };
     timeout(SOON, served).await.expect("a permit is free again");
-    let events = world.events.lock().unwrap().clone();
-    assert_eq!(events[..2], [Event::Accepted, Event::Refused]);
+    assert!(world.metrics.accepted() >= 2);
+    assert!(world.metrics.count(Reason::MaxConnections) >= 1);
 }
 
 #[tokio::test]
 async fn a_connection_that_sends_nothing_or_half_a_head_is_closed() {
-    let short = Duration::from_millis(50);
     let world = World::start(Config {
-        first_byte_timeout: short,
-        head_timeout: short,
+        head_timeout: Duration::from_millis(50),
         ..Config::default()
     })
     .await;
@@ -184,6 +181,42 @@ async fn a_connection_that_sends_nothing_or_half_a_head_is_closed() {
     let mut idle = world.client().await;
     idle.send(GET).await;
     assert!(idle.rest().await.ends_with("hello"));
+    assert_eq!(world.metrics.count(Reason::NoRequest), 2);
+}
+
+#[tokio::test]
+async fn who_sends_no_request_gives_way_to_who_does() {
+    let world = World::start(Config {
+        max_connections: 8,
+        max_per_address: 4,
+        ..Config::default()
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(world.client().await);
+    }
+    let mut half = world.client().await;
+    half.send("GET / HTTP/1.1\r\nHos").await;
+    silent.push(half);
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let mut client = world.client().await;
+        client.send(GET).await;
+        assert!(client.until("hello").await.starts_with("HTTP/1.1 200"));
+        kept.push(client);
+    }
+    for client in silent {
+        assert_eq!(client.rest().await, "");
+    }
+    assert_eq!(world.metrics.count(Reason::Replaced), 4);
+    // Those who have requested something stay, up to the bound of their address.
+    let refused = world.client().await.rest().await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert_eq!(world.metrics.count(Reason::MaxPerAddress), 1);
+    let mut other = world.client_from([127, 0, 0, 2]).await;
+    other.send(GET).await;
+    other.until("hello").await;
 }
 
 #[tokio::test]
@@ -235,6 +268,8 @@ async fn a_refusal_reaches_a_client_that_still_sends_its_body() {
 #[tokio::test]
 async fn stopping_answers_what_is_in_flight_and_closes_what_is_idle() {
     let world = World::start(Config::default()).await;
+    let mut half = world.client().await;
+    half.send("GET / HTTP/1.1\r\nHos").await;
     let mut idle = world.client().await;
     idle.send(GET).await;
     idle.until("hello").await;
@@ -245,6 +280,7 @@ async fn stopping_answers_what_is_in_flight_and_closes_what_is_idle() {
     world.shutdown.stop.cancel();
     assert_eq!(idle.rest().await, "");
     assert_eq!(silent.rest().await, "");
+    assert_eq!(half.rest().await, "");
     assert!(!world.served.is_finished());
     world.gate.open.notify_one();
     assert!(busy.rest().await.ends_with("waited"));

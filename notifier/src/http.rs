@@ -28,6 +28,7 @@ const MAX_BODY_BYTES: usize = 1 << 10;
 pub(crate) struct Sources {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) draining: CancellationToken,
+    pub(crate) servers: metrics::ServerMetrics,
 }
 
 pub(crate) fn router(sources: Sources) -> Router {
@@ -59,7 +60,7 @@ async fn scrape(State(sources): State<Sources>) -> impl IntoResponse {
     let (reply, stats) = oneshot::channel();
     let sent = sources.commands.send(Command::Stats(reply)).await;
     let text = match (sent, stats.await) {
-        (Ok(()), Ok(stats)) => metrics::encode(&stats),
+        (Ok(()), Ok(stats)) => metrics::encode(&stats, &sources.servers),
         _ => return (StatusCode::SERVICE_UNAVAILABLE, "the hub has ended\n").into_response(),
     };
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -3,7 +3,10 @@
 use delivery::hub::Stats;
 use prometheus_client::{
     encoding::text::encode as encode_text,
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        gauge::ConstGauge,
+    },
     registry::Registry,
 };
 
@@ -119,8 +122,31 @@ const GAUGES: [Metric; 13] = [
     }),
 ];
 
-/// The hub's counters and gauges as a scrape wants them.
-pub(crate) fn encode(stats: &Stats) -> String {
+/// What the two listeners count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerMetrics {
+    pub(crate) grpc: listener::Metrics,
+    pub(crate) http: listener::Metrics,
+    /// Calls refused because too many were in progress.
+    pub(crate) calls_shed: Counter,
+}
+
+impl ServerMetrics {
+    fn register(&self, registry: &mut Registry) {
+        for (name, metrics) in [("grpc", &self.grpc), ("http", &self.http)] {
+            let label = ("listener".into(), name.into());
+            metrics.register(registry.sub_registry_with_label(label));
+        }
+        registry.register(
+            "calls_shed",
+            "Calls refused because too many were in progress",
+            self.calls_shed.clone(),
+        );
+    }
+}
+
+/// Everything as a scrape wants it.
+pub(crate) fn encode(stats: &Stats, servers: &ServerMetrics) -> String {
     let mut registry = Registry::with_prefix("belfry_notifier");
     for (name, help, value) in COUNTERS {
         registry.register(name, help, ConstCounter::new(value(stats)));
@@ -129,6 +155,7 @@ pub(crate) fn encode(stats: &Stats) -> String {
         let value = i64::try_from(value(stats)).unwrap_or(i64::MAX);
         registry.register(name, help, ConstGauge::new(value));
     }
+    servers.register(&mut registry);
     let mut text = String::new();
     match encode_text(&mut text, &registry) {
         Ok(()) => text,
@@ -144,16 +171,23 @@ mod tests {
     fn every_number_of_the_hub_is_shown() {
         let stats = Stats::default();
         let numbers = format!("{stats:?}").matches(": ").count();
-        assert_eq!(encode(&stats).matches("# TYPE").count(), numbers);
+        let mut servers = Registry::with_prefix("belfry_notifier");
+        ServerMetrics::default().register(&mut servers);
+        let mut of_servers = String::new();
+        encode_text(&mut of_servers, &servers).unwrap();
+        let count = |text: &str| text.matches("# TYPE").count();
+        let all = encode(&stats, &ServerMetrics::default());
+        assert_eq!(count(&all) - count(&of_servers), numbers);
     }
 
     #[test]
     fn counters_and_gauges_are_named_and_end_as_openmetrics_wants() {
-        let text = encode(&Stats {
+        let stats = Stats {
             stored: 7,
             sessions: 3,
             ..Stats::default()
-        });
+        };
+        let text = encode(&stats, &ServerMetrics::default());
         assert!(
             text.contains("belfry_notifier_published_stored_total 7\n"),
             "{text}"

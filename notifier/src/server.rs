@@ -1,31 +1,24 @@
 //! A notifier from start to end.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use belfry::{
-    identity::{Role, ServiceKeys},
-    v1::{
-        admin_server::AdminServer, edge_gateway_server::EdgeGatewayServer,
-        notifier_server::NotifierServer,
-    },
-};
+use belfry::{identity::ServiceKeys, v1::notifier_server::NotifierServer};
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{server::NamedService, transport::Server};
+use tonic::server::NamedService;
 use tonic_health::server::HealthReporter;
-use tower::Layer;
 
 use crate::{
     admin,
-    authenticate::Authenticate,
     config::{Config, Store},
-    http,
+    deadline::WithDeadline,
+    grpc, http,
     hub::{Command, HubTask, PublishCall},
     link::{self, Gateway},
     log::{
@@ -33,6 +26,7 @@ use crate::{
         embedded::{Embedded, OpenError},
         memory::Memory,
     },
+    metrics::ServerMetrics,
     service,
 };
 
@@ -40,20 +34,12 @@ use crate::{
 const BATCHES: usize = 1_024;
 /// Commands that wait for the hub.
 const COMMANDS: usize = 1_024;
-/// Requests to `Notifier` and `Admin`; an event is 64 KiB at most.
-const MAX_REQUEST_BYTES: usize = 128 << 10;
-/// A batch of 256 messages from an edge.
-const MAX_LINK_REQUEST_BYTES: usize = 4 << 20;
+/// Connections of publishers, edges and operators; each needs one.
+const MAX_GRPC_CONNECTIONS: usize = 2_048;
 /// Connections for health and metrics; each asks little and seldom.
 const MAX_HTTP_CONNECTIONS: usize = 256;
 /// How long the answers to the last calls may take once the log has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-const MAX_STREAMS_A_CONNECTION: u32 = 1_024;
-const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Room for what is under way on one connection; the defaults of 64 KiB make a
-/// busy link wait for window updates.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// Why a notifier does not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +61,6 @@ pub enum RunError {
     /// The log failed (guarantee G3).
     #[error(transparent)]
     Log(#[from] LogError),
-    /// gRPC could not be served.
-    #[error("gRPC cannot be served: {0}")]
-    Grpc(#[from] tonic::transport::Error),
     /// A task panicked.
     #[error("a task of the notifier ended by a bug: {0}")]
     Bug(#[from] tokio::task::JoinError),
@@ -200,11 +183,26 @@ impl Notifier {
         health
             .set_service_status("", tonic_health::ServingStatus::Serving)
             .await;
-        let ending = (shutdown.clone(), drained.clone());
-        let grpc = tokio::spawn(self.grpc(listeners.grpc, health_service, ending));
+        let metrics = ServerMetrics::default();
+        let calls = self.grpc(health_service, shutdown.clone(), metrics.calls_shed.clone());
+        let grpc_config = listener::Config {
+            name: "grpc",
+            max_connections: MAX_GRPC_CONNECTIONS,
+            max_per_address: MAX_GRPC_CONNECTIONS / 2,
+            grace: self.config.drain,
+            protocol: listener::Protocol::Http2(listener::Http2 {
+                keepalive: self.config.keepalive,
+                ..listener::Http2::default()
+            }),
+            metrics: metrics.grpc.clone(),
+            ..listener::Config::default()
+        };
+        let grpc = listener::serve(listeners.grpc, calls, grpc_config, drained.clone());
+        let grpc = tokio::spawn(grpc);
         let sources = http::Sources {
             commands: self.commands.clone(),
             draining: shutdown.clone(),
+            servers: metrics.clone(),
         };
         let web_shutdown = listener::Shutdown {
             // `/readyz` says 503 for as long as the drain lasts.
@@ -213,7 +211,9 @@ impl Notifier {
         };
         let web_config = listener::Config {
             max_connections: MAX_HTTP_CONNECTIONS,
+            max_per_address: MAX_HTTP_CONNECTIONS / 2,
             grace: self.config.drain,
+            metrics: metrics.http,
             ..listener::Config::default()
         };
         let web = listener::serve(
@@ -252,7 +252,7 @@ impl Notifier {
             clear(&mut health).await;
             // Ends when the last handle is dropped: with the servers.
             drop(commands);
-            grpc.await??;
+            grpc.await?;
             web.await?;
             Ok::<(), RunError>(())
         });
@@ -271,66 +271,27 @@ impl Notifier {
 
     fn grpc<H: tonic_health::pb::health_server::Health>(
         &self,
-        listener: TcpListener,
         health: tonic_health::pb::health_server::HealthServer<H>,
-        (draining, drained): (CancellationToken, CancellationToken),
-    ) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + use<H> {
-        let authenticate = |role| Authenticate {
-            keys: self.keys.clone(),
-            role,
+        draining: CancellationToken,
+        shed: Counter,
+    ) -> WithDeadline<axum::Router> {
+        let services = grpc::Services {
+            health,
+            notifier: service::Service {
+                publishes: self.publishes.clone(),
+                commands: self.commands.clone(),
+                epoch: self.epoch,
+                in_flight: self.config.stream_in_flight,
+                draining,
+            },
+            gateway: link::Service {
+                gateway: self.gateway(),
+            },
+            admin: admin::Service {
+                commands: self.commands.clone(),
+            },
         };
-        let notifier = service::Service {
-            publishes: self.publishes.clone(),
-            commands: self.commands.clone(),
-            epoch: self.epoch,
-            in_flight: self.config.stream_in_flight,
-            draining,
-        };
-        let gateway = link::Service {
-            gateway: self.gateway(),
-        };
-        let admin = admin::Service {
-            commands: self.commands.clone(),
-        };
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)
-            // Lets tools show the details of a status.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the contract's own descriptors are whole");
-        let router = Server::builder()
-            .http2_keepalive_interval(Some(self.config.keepalive))
-            .http2_keepalive_timeout(Some(self.config.keepalive / 2))
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(MAX_STREAMS_A_CONNECTION)
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .add_service(health)
-            .add_service(reflection)
-            .add_service(
-                authenticate(None).layer(
-                    NotifierServer::new(notifier).max_decoding_message_size(MAX_REQUEST_BYTES),
-                ),
-            )
-            .add_service(authenticate(Some(Role::Edge)).layer(
-                EdgeGatewayServer::new(gateway).max_decoding_message_size(MAX_LINK_REQUEST_BYTES),
-            ))
-            .add_service(
-                authenticate(Some(Role::Operator))
-                    .layer(AdminServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES)),
-            );
-        let incoming = TcpListenerStream::new(listener);
-        // A small frame must not wait for an ack (Nagle).
-        let incoming = tokio_stream::StreamExt::map(incoming, |socket| {
-            socket.inspect(|socket| {
-                let _ = socket.set_nodelay(true);
-            })
-        });
-        async move {
-            router
-                .serve_with_incoming_shutdown(incoming, drained.cancelled_owned())
-                .await
-        }
+        services.routes(&self.keys, shed)
     }
 }
 

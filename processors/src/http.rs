@@ -8,10 +8,8 @@
 mod files;
 mod images;
 mod jobs;
-mod late_body;
 mod multipart;
 mod reports;
-mod serve;
 mod status;
 mod transcriptions;
 mod typeform;
@@ -31,6 +29,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::{
     cors::{AllowOrigin, CorsLayer},
@@ -38,7 +37,6 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-pub(crate) use self::serve::serve;
 use crate::{
     auth::{Operators, Users},
     config::Config,
@@ -94,6 +92,20 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     ]
 }
 
+/// Serves until the shutdown, then lets requests in flight finish within the grace.
+pub(crate) async fn serve(listener: TcpListener, app: App) {
+    let config = listener::Config {
+        max_connections: app.config.max_connections,
+        max_per_address: app.config.max_connections.div_ceil(2),
+        head_timeout: app.config.header_timeout,
+        grace: app.config.shutdown_grace,
+        metrics: app.metrics.listener.clone(),
+        ..listener::Config::default()
+    };
+    let shutdown = app.shutdown.clone();
+    listener::serve(listener, router(app), config, shutdown).await;
+}
+
 fn router(app: App) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {
@@ -108,7 +120,6 @@ fn router(app: App) -> Router {
         // Handlers limit their bodies themselves.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(as_problem))
-        .layer(from_fn(late_body::drain_after_refusal))
         .layer(cors(&app))
         .layer(SetResponseHeaderLayer::overriding(
             X_CONTENT_TYPE_OPTIONS,
@@ -145,14 +156,14 @@ fn span(request: &Request) -> tracing::Span {
     tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }
 
-/// The user whose token a request carries.
+/// The user that a request's token names.
 pub(crate) struct User(String);
 
 impl FromRequestParts<App> for User {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let user = app.users.user(&parts.headers);
+    async fn from_request_parts(head: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let user = app.users.user(&head.headers);
         user.map(Self).ok_or_else(Problem::unauthenticated)
     }
 }

@@ -26,7 +26,6 @@ struct KindLabel {
 /// The counters of one kind of job.
 #[derive(Debug, Default)]
 pub(crate) struct KindMetrics {
-    /// Jobs accepted.
     pub(crate) accepted: Counter,
     /// Jobs that ended with a result.
     pub(crate) completed: Counter,
@@ -45,13 +44,13 @@ pub(crate) struct KindMetrics {
 pub(crate) struct Metrics {
     registry: Registry,
     kinds: BTreeMap<&'static str, KindMetrics>,
-    /// Of records whose kind this version does not know.
+    /// Of records of a kind that this version does not know.
     unknown: KindMetrics,
     active: Family<KindLabel, Gauge>,
     /// Progress that was not published.
     pub(crate) progress_dropped: Counter,
-    /// Connections refused because there were too many.
-    pub(crate) connections_refused: Counter,
+    /// Connections of the listener.
+    pub(crate) listener: listener::Metrics,
 }
 
 impl Metrics {
@@ -89,9 +88,8 @@ impl Metrics {
         let progress_dropped = Counter::default();
         let help = "Progress events that were not published";
         registry.register("progress_dropped", help, progress_dropped.clone());
-        let connections_refused = Counter::default();
-        let help = "Connections refused because there were too many";
-        registry.register("connections_refused", help, connections_refused.clone());
+        let listener = listener::Metrics::default();
+        listener.register(&mut registry);
         registry.register_collector(Box::new(OutboxCollector(outbox.clone())));
         Self {
             registry,
@@ -99,11 +97,10 @@ impl Metrics {
             unknown: KindMetrics::default(),
             active,
             progress_dropped,
-            connections_refused,
+            listener,
         }
     }
 
-    /// The counters of a kind.
     pub(crate) fn kind(&self, kind: &str) -> &KindMetrics {
         self.kinds.get(kind).unwrap_or(&self.unknown)
     }

@@ -131,7 +131,6 @@ impl Notifier {
             | notifier::RunError::Start(notifier::StartError::Open(_)) => Failure::storage(error),
             notifier::RunError::Bug(_) => Failure::bug(error),
             notifier::RunError::Start(_) => Failure::usage(error),
-            notifier::RunError::Grpc(_) => Failure::failed(error),
         })
     }
 }

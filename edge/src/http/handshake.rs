@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
+use axum::extract::Request;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
-    body::Incoming,
+    HeaderMap, Method, Response, StatusCode, Version,
     header::{self, HeaderName, HeaderValue},
     upgrade,
 };
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Answer, Site, plain, with_header};
 use crate::{
@@ -62,7 +61,7 @@ impl Refusal {
 
 impl Site {
     /// Answers a request for `/ws`, and serves the socket if it becomes one.
-    pub(super) fn handshake(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
+    pub(super) fn handshake(self: &Arc<Self>, mut request: Request) -> Answer {
         let accepted = match self.check(&request) {
             Ok(accepted) => accepted,
             Err(refusal) => {
@@ -92,7 +91,7 @@ impl Site {
         answer
     }
 
-    fn check(&self, request: &Request<Incoming>) -> Result<Accepted, Refusal> {
+    fn check(&self, request: &Request) -> Result<Accepted, Refusal> {
         if request.method() != Method::GET {
             let status = StatusCode::METHOD_NOT_ALLOWED;
             let refusal = Refusal::new(status, "METHOD", "a WebSocket begins with GET");
@@ -188,7 +187,7 @@ async fn upgraded(
     let Ok(upgraded) = upgrading.await else {
         return;
     };
-    let Ok(connection) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+    let Ok(connection) = upgraded.downcast::<listener::Io>() else {
         tracing::error!("an upgraded connection is not the one that was accepted");
         return;
     };

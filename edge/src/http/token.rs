@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
+use axum::extract::Request;
 use belfry::identity::Validity;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
-    body::Incoming,
+    HeaderMap, Method, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
@@ -37,7 +37,7 @@ struct TokenRequest {
 }
 
 impl Site {
-    pub(super) async fn dev_token(&self, key: &DevKey, request: Request<Incoming>) -> Answer {
+    pub(super) async fn dev_token(&self, key: &DevKey, request: Request) -> Answer {
         if request.method() != Method::POST {
             let answer = plain(StatusCode::METHOD_NOT_ALLOWED, "use POST");
             return with_header(answer, header::ALLOW, HeaderValue::from_static("POST"));

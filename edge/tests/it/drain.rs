@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
 use crate::world::{World, soon};
 
 #[tokio::test]
@@ -45,4 +47,26 @@ async fn a_client_that_does_not_answer_does_not_hold_up_the_end() {
     let _silent = world.connected(&mut link, "u1").await;
     world.shutdown.cancel();
     soon("the end", &mut world.running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_send_nothing_shut_out_no_probe_and_delay_no_end() {
+    let mut world = World::start(|config| config.max_http_connections = 8).await;
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    assert!(world.get("/livez").await.starts_with("HTTP/1.1 200"));
+    let metrics = world.get("/metrics").await;
+    let replaced = "belfry_edge_connections_dropped_total{reason=\"REPLACED\"} ";
+    assert!(metrics.contains(replaced), "{metrics}");
+    assert!(!metrics.contains("belfry_edge_connections_refused_total{"));
+    let started = Instant::now();
+    world.shutdown.cancel();
+    soon("the end", &mut world.running).await.unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2));
+    for mut connection in silent {
+        let read = soon("its end", connection.read(&mut [0; 64])).await;
+        assert!(matches!(read, Ok(0) | Err(_)));
+    }
 }

@@ -3,6 +3,7 @@
 mod edge;
 mod leases;
 mod link;
+mod listeners;
 mod presence;
 mod publish;
 mod receipts;

@@ -32,7 +32,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) url: String,
-    http: SocketAddr,
+    pub(crate) http: SocketAddr,
     pub(crate) gateway: Gateway,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ended: JoinHandle<Result<(), RunError>>,

@@ -249,6 +249,26 @@ async fn a_connection_over_the_limit_is_answered_503() {
 }
 
 #[tokio::test]
+async fn connections_that_send_nothing_shut_nobody_out_and_delay_no_end() {
+    let mut world = World::new().await;
+    world.config.max_connections = 8;
+    world.start().await;
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(connect(&world).await);
+    }
+    let answer = world.http.get(world.url("/livez")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let metrics = world.http.get(world.url("/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let replaced = "belfry_processors_connections_dropped_total{reason=\"REPLACED\"} ";
+    assert!(metrics.contains(replaced), "{metrics}");
+    let begun = std::time::Instant::now();
+    world.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
 async fn a_client_that_is_refused_while_sending_gets_the_response() {
     let world = World::started().await;
     // Far more than fits into the buffers on the way.

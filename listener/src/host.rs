@@ -1,11 +1,11 @@
 //! The `Host` of a request (RFC 9112 §3.2): HTTP/1.1 needs exactly one, and it
 //! names a host. The authority of a target in absolute form takes its place.
 
-use hyper::{Request, Version, header, http::uri::Authority};
+use axum::http::{Request, Version, header, uri::Authority};
 
 /// The host that a request is for, with its port if it names one; `None`: HTTP/1.0
 /// and no host. An error says what to answer 400 with.
-pub(super) fn of<B>(request: &Request<B>) -> Result<Option<Authority>, &'static str> {
+pub(crate) fn host<B>(request: &Request<B>) -> Result<Option<Authority>, &'static str> {
     let mut values = request.headers().get_all(header::HOST).iter();
     let host = match (values.next(), values.next()) {
         (None, _) if request.version() == Version::HTTP_10 => None,
@@ -32,7 +32,7 @@ fn names_host(authority: &Authority) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
+    use axum::http::HeaderValue;
 
     use super::*;
 
@@ -42,7 +42,7 @@ mod tests {
             let value = HeaderValue::from_bytes(host).unwrap();
             request.headers_mut().append(header::HOST, value);
         }
-        of(&request).map(|host| host.map(|host| host.to_string()))
+        super::host(&request).map(|host| host.map(|host| host.to_string()))
     }
 
     #[test]
@@ -71,10 +71,10 @@ mod tests {
     fn http_1_0_may_leave_it_out() {
         let mut request = Request::get("/").body(()).unwrap();
         *request.version_mut() = Version::HTTP_10;
-        assert_eq!(of(&request), Ok(None));
+        assert_eq!(super::host(&request), Ok(None));
         request
             .headers_mut()
             .append(header::HOST, "".parse().unwrap());
-        assert!(of(&request).is_err());
+        assert!(super::host(&request).is_err());
     }
 }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use belfry::{
+    backoff::Backoff,
     publisher::{
         ConfigError, Credential, Pipeline, Publish, PublishError, Published, Publisher,
         PublisherConfig,
@@ -36,10 +37,10 @@ use super::{
 const WINDOW: usize = 256;
 /// Rows that one statement deletes.
 const DELETE_BATCH: usize = 16;
-/// How long the relay waits between attempts while the notifier is away: it begins
-/// with the first and doubles up to the second.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(2);
+/// The bounds of the pauses between attempts while the notifier is away: the first
+/// and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Refusals for no fault of the row (a bug of the notifier) before it is parked.
 const MAX_REFUSALS: u32 = 5;
 /// Characters of a reason that are kept.
@@ -133,8 +134,8 @@ pub struct Relay {
     /// Acknowledged by the notifier and not deleted yet.
     acknowledged: Vec<Acknowledged>,
     in_flight: FuturesUnordered<BoxFuture<'static, Response>>,
-    /// The current backoff while the notifier is away.
-    backoff: Option<Duration>,
+    /// While the notifier is away.
+    backoff: Option<Backoff>,
     retry_at: Instant,
     /// The table may have rows that were not read.
     unread: bool,
@@ -322,17 +323,16 @@ impl Relay {
             NextStep::Retry => {
                 self.order.requeue(seq);
                 self.outbox.counts.delayed.fetch_add(1, Relaxed);
-                let backoff = match self.backoff {
-                    Some(last) => (last * 2).min(MAX_BACKOFF),
-                    None => FIRST_BACKOFF,
-                };
                 if self.backoff.is_none()
                     && let Err(error) = &result
                 {
                     tracing::warn!(%error, "the notifier does not accept events, they wait in the outbox");
                 }
-                self.backoff = Some(backoff);
-                self.retry_at = Instant::now() + backoff;
+                let backoff = self.backoff.get_or_insert_with(|| {
+                    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
+                        .expect("the first is below the longest")
+                });
+                self.retry_at = Instant::now() + backoff.next_pause();
             }
         }
     }

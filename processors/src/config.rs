@@ -87,7 +87,7 @@ pub enum Transcriber {
 /// A service with `OpenAI`'s `/audio/transcriptions`.
 #[derive(Debug, Clone)]
 pub struct RemoteTranscriber {
-    /// The address, ending with `/v1`.
+    /// The address, up to and with `/v1`.
     pub url: String,
     /// Sent as bearer token.
     pub key: Option<Secret>,
@@ -207,8 +207,8 @@ pub struct Config {
     /// Attempts of a job after temporary failures, such as a host that does not answer.
     /// Default 3.
     pub job_attempts: u32,
-    /// Before the second attempt, and four times as long before each further one.
-    /// Default 1 s.
+    /// The pause before the second attempt is drawn from zero to this, and from twice as
+    /// much before each further one, up to 16 times as much. Default 1 s.
     pub retry_pause: Duration,
     /// The lease of a job: after so long without progress the notifier reports it as
     /// stalled. It is renewed three times within. 1 s to 24 h. Default 60 s.

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use belfry::{limits::MAX_EVENT_BYTES, publisher::Publish};
+use belfry::{backoff::Backoff, limits::MAX_EVENT_BYTES, publisher::Publish};
 use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -47,12 +47,11 @@ const MAX_OUTBOX_ROWS: u64 = 100_000;
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a job is tried within one process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct RetryPolicy {
-    /// Attempts at most.
     pub(crate) max_attempts: u32,
-    /// Before the second attempt; four times as long before each further one.
-    pub(crate) first_backoff: Duration,
+    /// The pauses between attempts.
+    pub(crate) backoff: Backoff,
 }
 
 /// What the runner works with.
@@ -149,7 +148,6 @@ impl Jobs {
         }))
     }
 
-    /// The records.
     pub(crate) fn records(&self) -> &Records {
         &self.0.services.records
     }
@@ -351,7 +349,7 @@ impl Jobs {
             shutdown,
             ..
         } = &self.0.services;
-        let mut backoff = self.0.retry.first_backoff;
+        let mut backoff = self.0.retry.backoff.clone();
         for attempt in 1.. {
             let failure = match self.attempt(record, &mut context).await {
                 Ok(output) => return output.map(|output| Outcome::Completed { output }),
@@ -362,7 +360,8 @@ impl Jobs {
             }
             metrics.kind(&record.kind).retried.inc();
             let (job, code) = (&record.id, failure.code());
-            tracing::info!(job, code, ?backoff, "a job is retried");
+            let pause = backoff.next_pause();
+            tracing::info!(job, code, ?pause, "a job is retried");
             context.permit = None;
             let update = ProgressUpdate {
                 stage: "trying again".to_owned(),
@@ -372,9 +371,8 @@ impl Jobs {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return None,
-                () = tokio::time::sleep(backoff) => {}
+                () = tokio::time::sleep(pause) => {}
             }
-            backoff *= 4;
         }
         None
     }

@@ -1,4 +1,4 @@
-//! The reference publishers: jobs whose progress and outcome are published to the user
+//! The reference publishers: jobs that publish their progress and outcome to the user
 //! who requested them. Three kinds: pictures, reports and transcriptions.
 //!
 //! A job is requested over HTTP, gets a record, runs, and ends; its events go to the
@@ -7,6 +7,7 @@
 //! are written in one transaction.
 
 mod auth;
+mod child;
 mod clock;
 mod config;
 mod database;
@@ -24,8 +25,11 @@ mod transcription;
 
 use std::{sync::Arc, time::Duration};
 
-use belfry::identity::ShortSecret;
-use belfry::publisher::{self, Publisher, PublisherConfig};
+use belfry::{
+    backoff::{Backoff, MAX_PAUSE},
+    identity::ShortSecret,
+    publisher::{self, Publisher, PublisherConfig},
+};
 use outbox::{Outbox, Relay};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +56,8 @@ pub use crate::{
 
 /// How long a progress event is tried: newer progress follows.
 const PROGRESS_DEADLINE: Duration = Duration::from_secs(2);
+/// The longest pause between two attempts of a job, in first pauses.
+const LONGEST_PAUSE_FACTOR: u32 = 16;
 /// How long the relay may publish once all jobs have ended.
 const RELAY_GRACE: Duration = Duration::from_secs(1);
 
@@ -174,9 +180,13 @@ fn assemble(
         lease: config.lease,
     };
     let publishing = Publishing::spawn(config, &services, end)?;
+    let first_pause = config.retry_pause.min(MAX_PAUSE);
+    let longest_pause = first_pause
+        .saturating_mul(LONGEST_PAUSE_FACTOR)
+        .min(MAX_PAUSE);
     let retry = RetryPolicy {
         max_attempts: config.job_attempts,
-        first_backoff: config.retry_pause,
+        backoff: Backoff::new(first_pause, longest_pause).expect("the configuration was checked"),
     };
     let app = App {
         fetcher,

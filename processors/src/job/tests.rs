@@ -1,4 +1,4 @@
-//! The runner with a kind of job whose attempts a test controls.
+//! The runner with a kind of job that a test controls, attempt by attempt.
 
 use std::{collections::VecDeque, path::Path, sync::Mutex as StdMutex, time::Instant};
 
@@ -224,7 +224,7 @@ async fn jobs(dir: &Path, stage: &Arc<Stage>, limits: KindLimits) -> Jobs {
     };
     let retry = RetryPolicy {
         max_attempts: 3,
-        first_backoff: Duration::from_millis(1),
+        backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(1)).unwrap(),
     };
     Jobs::new(kinds, services, retry)
 }

@@ -1,40 +1,29 @@
 //! An engine that is a local program: it gets the path of a WAV file and prints the
 //! text.
 //!
-//! What always holds: the program and its children are killed when the result is no
-//! longer awaited; at most [`MAX_OUTPUT_BYTES`] of its output are kept.
+//! What always holds: at most [`MAX_OUTPUT_BYTES`] of its output are kept; it gets no
+//! variable of this process's environment but [`ENVIRONMENT`], so none of its secrets.
 
-use std::{io::Write, process::Stdio, time::Duration};
+use std::{io::Write, time::Duration};
 
 use futures_util::future::BoxFuture;
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Engine, Transcript};
-use crate::failure::Failure;
+use crate::{
+    child::{Child, ChildError},
+    failure::Failure,
+};
 
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
-/// Bytes of its standard error that are logged after a failure.
-const MAX_LOGGED_BYTES: usize = 1_000;
+/// What programs need to find themselves, their libraries, models and temporary files.
+const ENVIRONMENT: [&str; 5] = ["HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR"];
 
 /// A program and its arguments.
 pub(super) struct Command {
     /// The program comes first.
     arguments: Vec<String>,
     timeout: Duration,
-}
-
-/// A process group that is killed on drop.
-struct ProcessGroup(Option<Pid>);
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It may have ended already.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }
 
 impl Command {
@@ -63,31 +52,20 @@ impl Command {
                 .replace("{language}", language.unwrap_or("auto"))
         });
         let arguments: Vec<String> = arguments.collect();
-        let mut child = tokio::process::Command::new(&arguments[0])
-            .args(&arguments[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| {
-                tracing::error!(%error, program = arguments[0], "the engine cannot be started");
-                Failure::EngineFailed
-            })?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let _group = ProcessGroup(id.and_then(Pid::from_raw));
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (output, errors) = tokio::join!(read(stdout), read(stderr));
-        let status = child.wait().await.map_err(|error| failed(&error))?;
-        let output = output.map_err(|error| failed(&error))?;
-        if !status.success() {
-            let errors = errors.unwrap_or_default();
-            let errors =
-                String::from_utf8_lossy(&errors[errors.len().saturating_sub(MAX_LOGGED_BYTES)..]);
-            tracing::error!(%status, %errors, program = arguments[0], "the engine failed");
-            return Err(Failure::EngineFailed);
-        }
+        let child = Child {
+            command: &arguments,
+            environment: &ENVIRONMENT,
+            input: &[],
+            max_output: MAX_OUTPUT_BYTES,
+            deadline: self.timeout,
+        };
+        let output = child.run().await.map_err(|error| {
+            tracing::error!(%error, program = arguments[0], "a segment was not transcribed");
+            match error {
+                ChildError::Deadline(_) => Failure::EngineTimeout,
+                _ => Failure::EngineFailed,
+            }
+        })?;
         Ok(parse_output(&String::from_utf8_lossy(&output)))
     }
 }
@@ -98,25 +76,11 @@ impl Engine for Command {
         wav: Vec<u8>,
         language: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Transcript, Failure>> {
-        Box::pin(async move {
-            let run = tokio::time::timeout(self.timeout, self.run(wav, language));
-            run.await.unwrap_or(Err(Failure::EngineTimeout))
-        })
+        Box::pin(self.run(wav, language))
     }
 }
 
-async fn read(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(pipe) = pipe {
-        let mut pipe = pipe.take(MAX_OUTPUT_BYTES);
-        pipe.read_to_end(&mut bytes).await?;
-        // The rest is discarded, so that the program can end.
-        tokio::io::copy(pipe.get_mut(), &mut tokio::io::sink()).await?;
-    }
-    Ok(bytes)
-}
-
-/// A line of JSON, of programs that also print the position of each word.
+/// A line of JSON, of programs that print more than the text.
 #[derive(Deserialize)]
 struct Line {
     #[serde(alias = "t")]
@@ -176,26 +140,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_hangs_is_killed_with_its_children() {
-        let dir = tempfile::tempdir().unwrap();
-        let (script, pid) = (dir.path().join("engine"), dir.path().join("pid"));
-        let lines = format!("sleep 1000 & echo $! > {}; wait\n", pid.display());
-        std::fs::write(&script, lines).unwrap();
-        let line = format!("/bin/sh {}", script.display());
-        let command = Command::new(&line, Duration::from_millis(300));
+    async fn a_program_that_hangs_is_a_timeout() {
+        let command = Command::new("/usr/bin/tail -f", Duration::from_millis(100));
         let result = command.transcribe(Vec::new(), None).await;
         assert_eq!(result, Err(Failure::EngineTimeout));
-        let child = std::fs::read_to_string(&pid).unwrap();
-        let stat = format!("/proc/{}/stat", child.trim());
-        let gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
-        for _ in 0..1_000 {
-            if gone() {
-                return;
-            }
-            tokio::task::yield_now().await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the engine's child was not killed");
     }
 
     #[test]

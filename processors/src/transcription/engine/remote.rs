@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use belfry::backoff::Backoff;
 use futures_util::future::BoxFuture;
 use reqwest::{
     Client, Response, StatusCode,
@@ -19,10 +20,11 @@ use crate::{config::RemoteTranscriber, failure::Failure};
 
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 const MAX_ATTEMPTS: u32 = 3;
-/// Before the second attempt; four times as long before the third.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// The bound of the first pause between attempts, and of the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A longer `Retry-After` ends the attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client of the engine.
@@ -100,18 +102,18 @@ impl Remote {
     }
 
     async fn attempts(&self, wav: &[u8], language: Option<&str>) -> Result<Transcript, Failure> {
-        let mut backoff = FIRST_BACKOFF;
+        let mut backoff =
+            Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).expect("the first is below the longest");
         for attempt in 1.. {
             match self.attempt(wav.to_vec(), language).await {
                 Attempt::Done(transcript) => return Ok(transcript),
                 Attempt::Failed(failure) => return Err(failure),
                 Attempt::Retry(failure, retry_after) => {
-                    let next = retry_after.unwrap_or(backoff);
-                    if attempt == MAX_ATTEMPTS || next > MAX_BACKOFF {
+                    let is_too_long = retry_after.is_some_and(|after| after > MAX_RETRY_AFTER);
+                    if attempt == MAX_ATTEMPTS || is_too_long {
                         return Err(failure);
                     }
-                    tokio::time::sleep(next).await;
-                    backoff *= 4;
+                    tokio::time::sleep(backoff.next_pause_after(retry_after)).await;
                 }
             }
         }

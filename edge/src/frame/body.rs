@@ -330,24 +330,6 @@ impl<'a> Body<'a> {
             _ => return None,
         })
     }
-
-    /// The event's `type`.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Body::ImageProcessingStarted { .. } => "image_processing_started",
-            Body::ImageProcessed { .. } => "image_processed",
-            Body::ImageProcessingFailed { .. } => "image_processing_failed",
-            Body::PdfGenerationStarted { .. } => "pdf_generation_started",
-            Body::PdfGenerated { .. } => "pdf_generated",
-            Body::PdfGenerationFailed { .. } => "pdf_generation_failed",
-            Body::TranscriptionStarted { .. } => "transcription_started",
-            Body::TranscriptionComplete { .. } => "transcription_complete",
-            Body::TranscriptionFailed { .. } => "transcription_failed",
-            Body::JobProgress { .. } => "job_progress",
-            Body::StatusUpdate { .. } => "status_update",
-            Body::Custom { .. } => "custom",
-        }
-    }
 }
 
 /// A JSON object, taken over unchanged.

@@ -4,7 +4,7 @@
 //! (a newer contract) becomes an event of type `unknown` with its place, for an
 //! offset that vanished would be a hole.
 
-use belfry::v1;
+use belfry::{event::EventKind, v1};
 use bytes::Bytes;
 use delivery::Position;
 use prost::Message as _;
@@ -87,14 +87,15 @@ impl Encoder {
         let known = decoded
             .as_ref()
             .and_then(|envelope| envelope.event.as_ref()?.body.as_ref())
-            .and_then(|body| Body::of(body, now_unix_ms));
+            .and_then(|body| Some((EventKind::of(body), Body::of(body, now_unix_ms)?)));
         if known.is_none() {
             self.unknown += 1;
         }
         let PublicStream { stream, queue } = PublicStream::of(place.stream);
+        let (kind, body) = known.unzip();
         let header = decoded.as_ref();
         let frame = EventFrame {
-            r#type: known.as_ref().map_or("unknown", Body::kind),
+            r#type: kind.map_or("unknown", EventKind::name),
             id: header.and_then(|envelope| Uuid::from_slice(&envelope.id).ok()),
             stream,
             queue,
@@ -104,7 +105,7 @@ impl Encoder {
             job_id: header.map_or("", |envelope| &envelope.job_id),
             expired: header
                 .is_some_and(|envelope| (1..=now_unix_ms).contains(&envelope.expires_at_unix_ms)),
-            body: known,
+            body,
         };
         // The names and the place take about 400 bytes.
         text_of(&frame, envelope.len() + envelope.len() / 4 + 400)

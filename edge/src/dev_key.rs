@@ -8,7 +8,6 @@ use std::{fmt, io, sync::Arc};
 use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
-/// Random bytes of a key.
 const KEY_BYTES: usize = 32;
 
 /// Whoever has it gets a token for any user of this edge.

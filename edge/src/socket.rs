@@ -45,7 +45,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What every socket of an edge shares.
 pub(crate) struct Context {
-    /// Keys of user tokens.
     pub keys: Arc<UserKeys>,
     /// Where sessions live.
     pub shards: Shards,
@@ -59,7 +58,6 @@ pub(crate) struct Context {
 
 /// A connection that has become a WebSocket.
 pub(crate) struct Upgraded {
-    /// The socket.
     pub stream: TcpStream,
     /// What was read past the request.
     pub leftover: Bytes,

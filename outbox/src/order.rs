@@ -49,7 +49,6 @@ impl Order {
         self.rows.is_empty()
     }
 
-    /// Adds a row.
     pub(super) fn add(&mut self, seq: i64, streams: BTreeSet<Stream>) {
         for stream in &streams {
             let lane = self.lanes.entry(stream.clone()).or_default();

@@ -38,7 +38,6 @@ impl Operators {
     }
 }
 
-/// The keys of user tokens.
 #[derive(Clone)]
 pub(crate) struct Users(UserKeys);
 

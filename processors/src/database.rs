@@ -63,7 +63,7 @@ pub enum DatabaseError {
     Directory {
         /// The directory or the file in it.
         path: PathBuf,
-        /// Why.
+        /// What the system reports.
         cause: std::io::Error,
     },
     /// The lock cannot be taken.

@@ -60,7 +60,7 @@ failures! {
     /// A file without sound.
     NoAudio = "no_audio", Never, "There is no sound in this file.";
     /// A longer recording than the limit.
-    TooLong = "too_long", Never, "The recording is longer than allowed. Please send it in parts.";
+    TooLong = "too_long", Never, "The recording is longer than allowed. Please send it as several files.";
     /// No transcriber is configured.
     NotConfigured = "not_configured", Never, "Transcriptions are not set up here: the operator has to set `transcription-url` or `transcription-command`.";
     /// The transcriber does not answer, or its answer is invalid.

@@ -42,7 +42,6 @@ pub(crate) struct Input {
     pub(crate) from_form: bool,
 }
 
-/// The result.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Output {
@@ -50,7 +49,6 @@ pub(crate) struct Output {
     pub(crate) width: u32,
     /// Pixels.
     pub(crate) height: u32,
-    /// The key of the thumbnail.
     pub(crate) thumbnail_key: String,
     /// Unix seconds: when the links of the terminal event expire.
     #[serde(default)]

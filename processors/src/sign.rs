@@ -34,7 +34,7 @@ impl Signer {
         )
     }
 
-    /// Whether a link's parts are ours and still good.
+    /// Whether a link is ours and still good.
     pub(crate) fn allows(&self, key: &str, expires_at_s: i64, signature: &str, now_s: i64) -> bool {
         let Ok(tag) = URL_SAFE_NO_PAD.decode(signature) else {
             return false;

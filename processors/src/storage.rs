@@ -1,7 +1,7 @@
 //! Stored files, in a directory or a bucket.
 //!
 //! What always holds: a file is visible as a whole or not at all; an upload has at most
-//! two parts in memory.
+//! two pieces in memory.
 
 use std::{ops::Range, sync::Arc};
 
@@ -20,7 +20,6 @@ use crate::{
 /// Bytes of one part of an upload: the minimum of S3.
 const PART_BYTES: usize = 5 << 20;
 
-/// The store of files.
 #[derive(Debug, Clone)]
 pub(crate) struct Files(Arc<dyn ObjectStore>);
 
@@ -36,7 +35,6 @@ pub(crate) enum WriteError {
 }
 
 impl Files {
-    /// Opens the configured store.
     pub(crate) fn open(config: &Config) -> Result<Self, object_store::Error> {
         let store: Arc<dyn ObjectStore> = match &config.storage {
             Storage::Local => {
@@ -167,7 +165,6 @@ impl Upload {
         Ok(())
     }
 
-    /// Discards it.
     pub(crate) async fn abort(self) {
         if let Err(error) = self.writer.abort().await {
             tracing::warn!(%error, "an unfinished upload could not be removed");

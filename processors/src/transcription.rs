@@ -33,7 +33,6 @@ const PARTIAL_BYTES: usize = 2 << 10;
 /// The end of a text that was shortened for the event.
 const ELLIPSIS: &str = " […]";
 
-/// The request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Input {
@@ -45,11 +44,9 @@ pub(crate) struct Input {
     pub(crate) file_name: Option<String>,
 }
 
-/// The result.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Output {
-    /// The whole text.
     pub(crate) text: String,
     /// BCP 47; empty if neither the client nor the engine gave it.
     pub(crate) language: String,
@@ -63,11 +60,8 @@ pub(crate) struct Output {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Segment {
-    /// Its start in the recording.
     pub(crate) start_ms: u64,
-    /// Its end in the recording.
     pub(crate) end_ms: u64,
-    /// Its text.
     pub(crate) text: String,
 }
 

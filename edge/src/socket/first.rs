@@ -41,7 +41,6 @@ pub(super) struct FirstMessage {
 
 /// A first message, complete.
 pub(super) struct First {
-    /// Its text.
     pub text: String,
     /// What came after it in the same read.
     pub rest: Received,

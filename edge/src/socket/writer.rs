@@ -51,7 +51,6 @@ impl Writer {
         }
     }
 
-    /// The socket.
     pub(crate) fn stream(&self) -> &Arc<TcpStream> {
         &self.stream
     }
@@ -61,7 +60,6 @@ impl Writer {
         self.queue.is_empty()
     }
 
-    /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

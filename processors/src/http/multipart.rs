@@ -35,7 +35,7 @@ pub(super) struct FileTarget<'a> {
     pub(super) max_bytes: u64,
 }
 
-/// A form whose file is stored.
+/// A form, its file stored.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     /// The value of the text field.

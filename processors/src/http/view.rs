@@ -114,7 +114,6 @@ pub(super) async fn list<K: Kind, T>(
     records.iter().map(|record| view(app, record)).collect()
 }
 
-/// One record of the user.
 pub(super) async fn find<K: Kind>(app: &App, user: &User, id: &str) -> Result<Record, Problem> {
     let record = app.jobs.records().resource(K::NAME, id).await?;
     let record = record.filter(|record| record.user_id == user.0);

@@ -4,7 +4,6 @@
 //! What always holds: the end marker that is found is that of the picture, never that
 //! of an embedded preview.
 
-/// One segment.
 pub(super) struct Segment<'a> {
     /// The second byte of its marker.
     pub(super) marker: u8,
@@ -17,7 +16,6 @@ pub(super) struct Segment<'a> {
 /// The next step of a walk.
 pub(super) enum Step<'a> {
     Segment(Segment<'a>),
-    /// The end marker.
     End,
 }
 

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// The limits of a kind of job.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KindLimits {
     /// How many jobs may be in progress.
@@ -40,13 +39,11 @@ impl Kinds {
         self
     }
 
-    /// Their names.
     pub(crate) fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|kind| kind.name()).collect()
     }
 }
 
-/// A kind of job.
 pub(crate) trait Kind: Send + Sync + 'static {
     /// The name in records, keys and metrics: lower snake case. Never changes.
     const NAME: &'static str;
@@ -55,7 +52,6 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// The result; kept in the record as JSON.
     type Output: Serialize + DeserializeOwned + Send + Sync;
 
-    /// The limits of the kind.
     fn limits(&self) -> KindLimits;
 
     /// The event of an accepted job.
@@ -95,7 +91,6 @@ pub(crate) trait Kind: Send + Sync + 'static {
 pub(crate) struct Job<I> {
     /// `UUIDv7` of the document, report, ….
     pub(crate) resource_id: String,
-    /// The request.
     pub(crate) input: I,
 }
 

@@ -48,7 +48,6 @@ pub(crate) struct Permit {
 /// A job that would exceed a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitExceeded {
-    /// Which limit.
     pub(crate) scope: LimitScope,
     /// Its value in jobs.
     pub(crate) limit: usize,
@@ -161,7 +160,6 @@ impl Inner {
 }
 
 impl Admission {
-    /// The user of the job.
     pub(crate) fn user(&self) -> &str {
         &self.user
     }

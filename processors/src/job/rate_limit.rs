@@ -136,7 +136,7 @@ mod tests {
         }
     }
 
-    /// With one job `j` whose started event is not acknowledged.
+    /// With one job `j` that has no acknowledged started event.
     fn unconfirmed(now: Instant) -> RateLimit {
         let mut limit = RateLimit::new(HEARTBEAT);
         let subject = Subject {

@@ -15,7 +15,6 @@ use crate::{clock::unix_ms, failure::Failure};
 /// Records of one list at most.
 pub(crate) const LIST_MAX: i64 = 100;
 
-/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     /// Not ended.
@@ -27,7 +26,6 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// Every status.
     #[cfg(test)]
     pub(crate) const ALL: [Status; 3] = [Status::Pending, Status::Completed, Status::Failed];
 
@@ -107,7 +105,6 @@ impl Record {
         }
     }
 
-    /// The status.
     pub(crate) fn status(&self) -> Status {
         match &*self.status {
             "completed" => Status::Completed,
@@ -143,12 +140,10 @@ impl Record {
 /// How a job ended.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
-    /// With a result.
     Completed {
         /// JSON of the kind.
         output: String,
     },
-    /// With an error.
     Failed(Failure),
 }
 

@@ -70,7 +70,6 @@ pub(crate) enum Severity {
     Critical,
 }
 
-/// A row of the table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {

@@ -23,7 +23,6 @@ pub(crate) struct Transcript {
     pub(crate) language: Option<String>,
 }
 
-/// A speech engine.
 pub(crate) trait Engine: Send + Sync {
     /// Transcribes a WAV file of one channel with 16 kHz. Stops when it is dropped.
     fn transcribe<'a>(

@@ -1,4 +1,4 @@
-//! Cuts a recording into segments at its silences, so that no word is cut. Pure.
+//! Cuts a recording into segments at its silences, never within speech. Pure.
 //!
 //! What always holds: a segment is at most [`MAX_LENGTH`] long; segments and the silence
 //! between them add up to the recording; silence alone is not a segment.
@@ -150,7 +150,6 @@ impl Cutter {
         segments
     }
 
-    /// The last segment.
     pub(crate) fn finish(mut self) -> Option<Segment> {
         let all = self.db.len();
         // Less than a step is too short to hold a sound.
@@ -167,7 +166,7 @@ impl Cutter {
         if long_enough || long {
             return Some(steps - silence / 2);
         }
-        // Only silence so far: its last part may be the start of a word.
+        // Only silence so far: its last samples may be the start of speech.
         if silence == steps && steps >= in_steps(MIN_LENGTH) {
             return Some(steps - SILENCE_STEPS / 2);
         }
@@ -194,7 +193,7 @@ impl Cutter {
         let audible = |db: &f32| *db >= self.quiet_db;
         let first = db.iter().position(audible)?;
         let last = db.iter().rposition(audible)?;
-        // A little silence around words helps engines to find their start.
+        // A little silence around speech helps engines to find its start.
         let (first, last) = (first.saturating_sub(10), (last + 11).min(steps));
         let (first, last) = (first * self.steps.samples, last * self.steps.samples);
         Some(Segment {
@@ -269,9 +268,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_between_words_does_not_cut_and_a_quiet_recording_has_segments() {
-        let words = [tone(2.0, 0.004), tone(0.2, 0.0), tone(2.0, 0.004)];
-        near(&cut(&words), &[(0.0, 4.2)]);
+    fn a_pause_in_speech_does_not_cut_and_a_quiet_recording_has_segments() {
+        let speech = [tone(2.0, 0.004), tone(0.2, 0.0), tone(2.0, 0.004)];
+        near(&cut(&speech), &[(0.0, 4.2)]);
     }
 
     #[test]

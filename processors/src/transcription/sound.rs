@@ -32,7 +32,6 @@ const MIN_PRESENT_PERCENT: u64 = 98;
 /// The properties of a whole recording.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Survey {
-    /// Its length.
     pub(crate) length: Duration,
     /// Below this loudness it is silent, in decibels.
     pub(crate) quiet_db: f32,
@@ -186,9 +185,7 @@ pub(crate) fn survey(
 /// A segment in the format that engines take.
 #[derive(Debug)]
 pub(crate) struct AudioSegment {
-    /// Its start in the recording.
     pub(crate) start: Duration,
-    /// Its end in the recording.
     pub(crate) end: Duration,
     /// A WAV file of one channel with [`ENGINE_RATE`].
     pub(crate) wav: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Files behind signed links: for how long, in parts, and to whom again.
+//! Files behind signed links: for how long, in ranges, and to whom again.
 
 use std::time::Duration;
 

@@ -144,14 +144,14 @@ async fn pictures_in_a_bucket_are_stored_served_by_range_and_cleaned_up() {
         assert_eq!(part.status(), 206);
         assert_eq!(part.bytes().await.unwrap(), whole[5..10]);
     }
-    // A large one goes in parts, and a bad one leaves nothing.
+    // A large one is uploaded in pieces, and a bad one leaves nothing.
     let noise = image::RgbImage::from_fn(2600, 2200, |x, y| {
         let n = x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503).wrapping_mul(x | 1);
         image::Rgb([n as u8, (n >> 8) as u8, (n >> 16) as u8])
     });
     let mut large = std::io::Cursor::new(Vec::new());
     noise.write_to(&mut large, ImageFormat::Png).unwrap();
-    assert!(large.get_ref().len() > 11 << 20, "two parts and more");
+    assert!(large.get_ref().len() > 11 << 20, "two pieces and more");
     let (large_id, _) = world.accepted("u1", large.get_ref()).await;
     let events = world.notifier.events_of(&large_id).await;
     assert!(matches!(

@@ -17,6 +17,7 @@ const CLEAN: &[&str] = &[
     "outbox/src",
     "outbox/tests",
     "proto/belfry",
+    "processors",
     "simulator/tests",
     "README.md",
     "docs/decisions",
@@ -131,6 +132,8 @@ const ALLOWED: &[&str] = &[
     // The name of a crate.
     "img-parts",
     "img_parts",
+    // Typeform's name of a form's last page.
+    "\"ending\":",
     // `line ending` is the term for what ends a line of text.
     "line ending",
 ];

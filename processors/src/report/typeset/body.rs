@@ -70,7 +70,6 @@ impl Composer<'_> {
         self.flow.structure().add(parent, role)
     }
 
-    /// A text of our own.
     fn own(&mut self, text: &str, style: Style) -> Option<TextLine> {
         self.setter.one_line(text, style, WIDTH, self.start)
     }

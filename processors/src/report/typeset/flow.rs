@@ -28,14 +28,12 @@ pub(super) const BODY: Column = Column {
     width: WIDTH,
 };
 
-/// A cell of a row.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     pub(super) column: Column,
     pub(super) lines: Vec<CellLine>,
 }
 
-/// A line of a cell.
 #[derive(Debug, Clone)]
 pub(super) struct CellLine {
     pub(super) line: TextLine,
@@ -145,7 +143,6 @@ impl Flow {
         self.paint(column, baseline, Shape::Text { line, ink }, meaning);
     }
 
-    /// Places a picture.
     pub(super) fn picture(&mut self, number: usize, (width, height): (f32, f32), node: NodeId) {
         let column = Column { x: 0.0, width };
         let shape = Shape::Picture {

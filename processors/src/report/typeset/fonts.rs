@@ -58,7 +58,6 @@ pub(super) const ALL_FONTS: GenericFamily = GenericFamily::SansSerif;
 pub(super) enum Sources {
     /// Carried fonts, then those of the system.
     All,
-    /// Carried fonts.
     Carried,
 }
 

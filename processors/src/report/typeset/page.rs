@@ -68,7 +68,6 @@ pub(super) enum Shape {
 /// What an item is to a screen reader.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Meaning {
-    /// A part of this node.
     Content(NodeId),
     /// Decoration, or a repetition.
     Artifact,
@@ -85,7 +84,6 @@ pub(super) struct Bookmark {
     pub(super) y: f32,
 }
 
-/// The index of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeId(pub(super) usize);
 

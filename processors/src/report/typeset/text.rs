@@ -24,7 +24,6 @@ pub(super) struct Style {
     pub(super) leading: f32,
 }
 
-/// A line of text.
 #[derive(Debug, Clone)]
 pub(super) struct TextLine {
     /// From the left edge of its column to the right end of what is printed.

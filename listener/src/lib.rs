@@ -61,12 +61,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
+pub use crate::metrics::{Metrics, Reason};
 use crate::{
     accept::Accept,
     admission::Admission,
     connection::{Server, SpawnHttp1, SpawnHttp2},
 };
-pub use crate::metrics::{Metrics, Reason};
 
 /// Bytes of a request's line and headers at most; more is answered 431.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;

@@ -2,8 +2,8 @@
 //! against the floor of the same machine in the same run.
 //!
 //! Notifier and edge are processes of their own, so that what the load costs is
-//! not counted. Nothing here is a time on the wall, but for what is told as a ratio
-//! of two of them in one run ([`isolation`]).
+//! not counted. No wall time is measured, except for ratios of two of them within one
+//! run ([`isolation`]).
 
 mod cases;
 mod feed;
@@ -20,7 +20,7 @@ use std::{io, path::PathBuf};
 
 use cases::Size;
 use clap::{Args, Subcommand};
-use feed::Way;
+use feed::PublishMethod;
 use report::Figure;
 use servers::Servers;
 use tokio::runtime::Runtime;
@@ -32,7 +32,7 @@ use crate::exit::Failure;
 pub(crate) struct Bench {
     /// What to measure.
     #[command(subcommand)]
-    what: What,
+    what: Measurement,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -46,13 +46,13 @@ pub(crate) struct Bench {
 
 /// What to measure.
 #[derive(Subcommand)]
-enum What {
+enum Measurement {
     /// One event for many sockets
     Fanout {
         /// Sockets
         #[arg(long, default_value_t = 1_000)]
         sockets: usize,
-        /// Events under way at a time, 1 to 64
+        /// Events in flight at a time, 1 to 64
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
         in_flight: u64,
         /// Events in a window
@@ -92,7 +92,7 @@ enum What {
         #[arg(long, default_value_t = 100)]
         clients: usize,
     },
-    /// What others feel of clients that stop reading, and of an edge that is stopped
+    /// How clients that stop reading, and an edge that is stopped, affect the others
     Isolation {
         /// Clients; one in twenty stops reading
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(20..))]
@@ -111,10 +111,10 @@ enum What {
     FloorServer(floor::FloorServer),
 }
 
-/// Runs the command. Whether every budget is kept is told, not an exit code: a
-/// laptop on battery is no failure of Belfry.
+/// Runs the command. Whether every budget is kept is printed and does not change the
+/// exit code: a laptop on battery is no failure of Belfry.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    if let What::FloorServer(floor) = &bench.what {
+    if let Measurement::FloorServer(floor) = &bench.what {
         return floor::serve(floor).map_err(Failure::failed);
     }
     crate::serve::raise_file_limit();
@@ -141,7 +141,7 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
         repeat: bench.repeat.max(1),
     };
     match bench.what {
-        What::Fanout {
+        Measurement::Fanout {
             sockets,
             in_flight,
             rounds,
@@ -153,22 +153,28 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
                 &size(sockets, rounds, in_flight),
             )?])
         }
-        What::Unicast {
+        Measurement::Unicast {
             users,
             in_flight,
             rounds,
             unary,
         } => {
-            let way = if unary { Way::Unary } else { Way::Stream };
+            let method = if unary {
+                PublishMethod::Unary
+            } else {
+                PublishMethod::Stream
+            };
             let size = size(users, rounds, in_flight);
-            Ok(vec![cases::unicast(&servers()?, runtime, &size, way)?])
+            Ok(vec![cases::unicast(&servers()?, runtime, &size, method)?])
         }
-        What::Idle { sockets } => cases::idle(&servers()?, &size(sockets, 0, 0)),
-        What::Connect { connections } => {
+        Measurement::Idle { sockets } => cases::idle(&servers()?, &size(sockets, 0, 0)),
+        Measurement::Connect { connections } => {
             Ok(vec![cases::connect(&servers()?, &size(0, connections, 0))?])
         }
-        What::Stalled { clients } => Ok(vec![stalled::run(&servers()?, runtime, clients.max(1))?]),
-        What::Isolation { clients } => Ok(vec![
+        Measurement::Stalled { clients } => {
+            Ok(vec![stalled::run(&servers()?, runtime, clients.max(1))?])
+        }
+        Measurement::Isolation { clients } => Ok(vec![
             isolation::clients(
                 &servers()?,
                 runtime,
@@ -176,17 +182,27 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
             )?,
             isolation::edges(&servers()?, runtime)?,
         ]),
-        What::Durable { publishes } => Ok(vec![cases::durable(
+        Measurement::Durable { publishes } => Ok(vec![cases::durable(
             &servers()?,
             runtime,
             &size(5_000, publishes, 0),
         )?]),
-        What::All => {
+        Measurement::All => {
             let mut figures = vec![
                 cases::fanout(&servers()?, runtime, &size(1_000, 400, 1))?,
                 cases::fanout(&servers()?, runtime, &size(1_000, 1_600, 8))?,
-                cases::unicast(&servers()?, runtime, &size(5_000, 60_000, 64), Way::Stream)?,
-                cases::unicast(&servers()?, runtime, &size(5_000, 60_000, 64), Way::Unary)?,
+                cases::unicast(
+                    &servers()?,
+                    runtime,
+                    &size(5_000, 60_000, 64),
+                    PublishMethod::Stream,
+                )?,
+                cases::unicast(
+                    &servers()?,
+                    runtime,
+                    &size(5_000, 60_000, 64),
+                    PublishMethod::Unary,
+                )?,
             ];
             figures.extend(cases::idle(&servers()?, &size(8_000, 0, 0))?);
             figures.push(cases::connect(&servers()?, &size(0, 4_000, 0))?);
@@ -201,6 +217,6 @@ fn measure(bench: &Bench, runtime: &Runtime) -> io::Result<Vec<Figure>> {
             figures.push(isolation::edges(&servers()?, runtime)?);
             Ok(figures)
         }
-        What::FloorServer(_) => Ok(Vec::new()),
+        Measurement::FloorServer(_) => Ok(Vec::new()),
     }
 }

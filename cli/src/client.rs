@@ -42,7 +42,7 @@ pub(crate) enum ClientError {
         url: String,
         cause: Box<tungstenite::Error>,
     },
-    #[error("nothing was heard for {} s", .0.as_secs())]
+    #[error("nothing was received for {} s", .0.as_secs())]
     Silent(Duration),
     #[error("the edge sent something that is not a frame of its protocol: {0}")]
     Nonsense(String),
@@ -81,11 +81,11 @@ impl ClientError {
 /// Where a token comes from.
 #[derive(Clone)]
 pub(crate) enum Credential {
-    /// Read anew each time.
+    /// Read again for each connection.
     File(PathBuf),
     /// Always the same.
     Fixed(String),
-    /// Signed anew each time.
+    /// Signed again for each connection.
     Signed {
         /// For whom.
         user: String,

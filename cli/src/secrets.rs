@@ -44,7 +44,7 @@ pub(crate) enum SecretError {
     Open { path: PathBuf, mode: u32 },
     #[error("the secret `{}` has {bytes} bytes, but it has to have from 32 to 8192", path.display())]
     BadLength { path: PathBuf, bytes: u64 },
-    #[error("the secret `{}` is one repeated byte or a well-known word, write random bytes there", .0.display())]
+    #[error("the secret `{}` is one repeated byte or a well-known value, write random bytes there", .0.display())]
     Guessable(PathBuf),
 }
 
@@ -128,12 +128,12 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 fn guessable(secret: &[u8]) -> bool {
-    const WORDS: [&str; 4] = ["changeme", "your-256-bit-secret", "secret", "password"];
+    const WELL_KNOWN: [&str; 4] = ["changeme", "your-256-bit-secret", "secret", "password"];
     let text = String::from_utf8_lossy(secret).to_lowercase();
     secret.windows(2).all(|pair| pair[0] == pair[1])
-        || WORDS
+        || WELL_KNOWN
             .iter()
-            .any(|word| text.replace(word, "").len() < MIN_SECRET_BYTES / 2)
+            .any(|known| text.replace(known, "").len() < MIN_SECRET_BYTES / 2)
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::{
-    feed::{Feed, Way, sample},
+    feed::{Feed, PublishMethod, sample},
     floor::Floor,
     report::{Figure, progress},
-    servers::{Both, Servers},
+    servers::{PerServer, Servers},
     sockets::{self, Sockets},
     usage::Cpu,
 };
@@ -101,7 +101,7 @@ pub(super) fn fanout(servers: &Servers, runtime: &Runtime, size: &Size) -> io::R
         runtime,
         &servers.grpc,
         servers.publisher_token()?,
-        Way::Stream,
+        PublishMethod::Stream,
     )?;
     let publish =
         |count: u64| (0..count).try_for_each(|_| feed.order(Publish::to_queue(&queue, sample())));
@@ -124,7 +124,7 @@ pub(super) fn fanout(servers: &Servers, runtime: &Runtime, size: &Size) -> io::R
     );
     let bar = progress(&name, 2 * size.rounds * size.repeat as u64);
     let deliveries = (size.rounds * size.sockets as u64) as f64;
-    let (mut parts, mut floors) = (Vec::new(), Vec::new());
+    let (mut used_by_window, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..size.repeat {
         // In turn, so that both see the same moods of the machine.
         let before = Cpu::of(pid)?;
@@ -132,7 +132,7 @@ pub(super) fn fanout(servers: &Servers, runtime: &Runtime, size: &Size) -> io::R
         floors.push(Cpu::of(pid)?.since(before).as_secs_f64() * 1e6 / deliveries);
         let before = servers.cpu()?;
         fan_out(&mut ours, size, &bar, publish)?;
-        parts.push(used(servers, before, deliveries)?);
+        used_by_window.push(used(servers, before, deliveries)?);
     }
     bar.finish_and_clear();
     let floor = median(floors);
@@ -141,7 +141,12 @@ pub(super) fn fanout(servers: &Servers, runtime: &Runtime, size: &Size) -> io::R
     } else {
         (1.3, "1.3 × the coalescing floor of this run")
     };
-    let mut figure = Figure::new(name, MICROS, median_parts(&parts), (times * floor, rule));
+    let mut figure = Figure::new(
+        name,
+        MICROS,
+        median_used(&used_by_window),
+        (times * floor, rule),
+    );
     figure.floor = Some(floor);
     figure.units = deliveries as u64;
     figure.note = format!("frames of {frame_bytes} bytes, median of {}", size.repeat);
@@ -153,18 +158,22 @@ pub(super) fn unicast(
     servers: &Servers,
     runtime: &Runtime,
     size: &Size,
-    way: Way,
+    method: PublishMethod,
 ) -> io::Result<Figure> {
-    let prefix = if way == Way::Stream { "s" } else { "u" };
+    let prefix = if method == PublishMethod::Stream {
+        "s"
+    } else {
+        "u"
+    };
     let tokens = servers.user_tokens(prefix, size.sockets)?;
     let mut ours = Sockets::new(sockets::connect(servers.ws, &tokens, "")?)?;
-    let feed = Feed::start(runtime, &servers.grpc, servers.publisher_token()?, way)?;
-    let (how, budget) = match way {
-        Way::Stream => (
+    let feed = Feed::start(runtime, &servers.grpc, servers.publisher_token()?, method)?;
+    let (how, budget) = match method {
+        PublishMethod::Stream => (
             "by stream",
             (10.0, "10 µs stored and synced, both together"),
         ),
-        Way::Unary => (
+        PublishMethod::Unary => (
             "by unary calls",
             (18.0, "18 µs stored and synced, both together"),
         ),
@@ -190,15 +199,15 @@ pub(super) fn unicast(
         })
     };
     window(size.rounds.min(2_000), &mut ours)?;
-    let mut parts = Vec::new();
+    let mut used_by_window = Vec::new();
     for _ in 0..size.repeat {
         let before = servers.cpu()?;
         window(size.rounds, &mut ours)?;
-        parts.push(used(servers, before, size.rounds as f64)?);
+        used_by_window.push(used(servers, before, size.rounds as f64)?);
     }
     bar.finish_and_clear();
     let unit = ("µs", "of CPU per publish and delivery");
-    let mut figure = Figure::new(name, unit, median_parts(&parts), budget);
+    let mut figure = Figure::new(name, unit, median_used(&used_by_window), budget);
     figure.units = size.rounds;
     figure.note = format!("{} in flight, median of {}", size.in_flight, size.repeat);
     Ok(figure)
@@ -239,19 +248,19 @@ pub(super) fn connect(servers: &Servers, size: &Size) -> io::Result<Figure> {
         &servers.user_tokens("w", 256)?,
         "",
     )?);
-    let mut parts = Vec::new();
+    let mut used_by_window = Vec::new();
     for repeat in 0..size.repeat {
         let tokens = servers.user_tokens(&format!("c{repeat}-"), size.rounds as usize)?;
         let before = servers.cpu()?;
         let open = sockets::connect(servers.ws, &tokens, "")?;
-        parts.push(used(servers, before, size.rounds as f64)?);
+        used_by_window.push(used(servers, before, size.rounds as f64)?);
         bar.inc(1);
         drop(open);
     }
     bar.finish_and_clear();
     let unit = ("µs", "of CPU per connection");
     let budget = (80.0, "80 µs with JWT, session registered");
-    let mut figure = Figure::new("connect", unit, median_parts(&parts), budget);
+    let mut figure = Figure::new("connect", unit, median_used(&used_by_window), budget);
     figure.units = size.rounds;
     figure.note = format!("8 at a time, median of {}", size.repeat);
     Ok(figure)
@@ -263,10 +272,10 @@ pub(super) fn durable(servers: &Servers, runtime: &Runtime, size: &Size) -> io::
         runtime,
         &servers.grpc,
         servers.publisher_token()?,
-        Way::Stream,
+        PublishMethod::Stream,
     )?;
     let bar = progress("durable", size.rounds * size.repeat as u64);
-    let (mut parts, mut rates, mut due) = (Vec::new(), Vec::new(), 0);
+    let (mut used_by_window, mut rates, mut due) = (Vec::new(), Vec::new(), 0);
     for _ in 0..size.repeat {
         let (before, began) = (servers.cpu()?, Instant::now());
         for number in 0..size.rounds {
@@ -281,20 +290,25 @@ pub(super) fn durable(servers: &Servers, runtime: &Runtime, size: &Size) -> io::
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         rates.push(size.rounds as f64 / began.elapsed().as_secs_f64());
-        parts.push(used(servers, before, size.rounds as f64)?);
+        used_by_window.push(used(servers, before, size.rounds as f64)?);
         bar.inc(size.rounds);
     }
     bar.finish_and_clear();
     let unit = ("µs", "of CPU per acked, synced publish");
     let budget = (9.4, "9.4 µs, Redis with `appendfsync always`");
-    let mut figure = Figure::new("durable publish", unit, median_parts(&parts), budget);
+    let mut figure = Figure::new(
+        "durable publish",
+        unit,
+        median_used(&used_by_window),
+        budget,
+    );
     figure.units = size.rounds;
     figure.note = format!("{:.0} a second here, load included", median(rates));
     Ok(figure)
 }
 
 /// CPU since `before`, in µs for each of `units`: notifier and edge.
-fn used(servers: &Servers, before: Both<Cpu>, units: f64) -> io::Result<(f64, f64)> {
+fn used(servers: &Servers, before: PerServer<Cpu>, units: f64) -> io::Result<(f64, f64)> {
     let now = servers.cpu()?;
     let each = |now: Cpu, before: Cpu| now.since(before).as_secs_f64() * 1e6 / units;
     Ok((
@@ -309,10 +323,10 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 /// The window whose sum is the median.
-fn median_parts(parts: &[(f64, f64)]) -> (f64, f64) {
-    let mut parts = parts.to_vec();
-    parts.sort_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)));
-    parts[parts.len() / 2]
+fn median_used(used_by_window: &[(f64, f64)]) -> (f64, f64) {
+    let mut used_by_window = used_by_window.to_vec();
+    used_by_window.sort_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1)));
+    used_by_window[used_by_window.len() / 2]
 }
 
 #[cfg(test)]
@@ -329,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_reaches_every_socket_with_frames_of_the_size_asked_for() {
+    fn the_floor_reaches_every_socket_with_frames_of_the_requested_size() {
         // The floor's loop runs in a thread here; `bench` gives it a process.
         let frame = super::super::frames::ready_made(300);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

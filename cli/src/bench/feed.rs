@@ -1,6 +1,6 @@
 //! Publishing load: takes orders from the thread that counts deliveries and
-//! publishes them, by a pipelined stream or by unary calls, without ever asking
-//! for more than was ordered.
+//! publishes them, by a pipelined stream or by unary calls, without ever publishing
+//! more than was ordered.
 
 use std::{
     io,
@@ -18,12 +18,12 @@ use tokio::{
 
 /// Orders that wait at most; more than any window.
 const ORDERS: usize = 4_096;
-/// Unary calls under way at most.
+/// Unary calls under method at most.
 const UNARY: usize = 64;
 
-/// How publishes travel.
+/// The method that publishes are sent by.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum PublishMethod {
     /// `PublishStream`.
     Stream,
     /// `Publish`.
@@ -43,7 +43,7 @@ impl Feed {
         runtime: &Runtime,
         endpoint: &str,
         token: String,
-        way: Way,
+        method: PublishMethod,
     ) -> io::Result<Self> {
         let _inside = runtime.enter();
         let config = PublisherConfig::new(endpoint, Credential::token(token));
@@ -58,9 +58,9 @@ impl Feed {
             acked: Arc::clone(&feed.acked),
             failed: Arc::clone(&feed.failed),
         };
-        match way {
-            Way::Stream => runtime.spawn(stream(publisher, inbox, tally)),
-            Way::Unary => runtime.spawn(unary(publisher, inbox, tally)),
+        match method {
+            PublishMethod::Stream => runtime.spawn(stream(publisher, inbox, tally)),
+            PublishMethod::Unary => runtime.spawn(unary(publisher, inbox, tally)),
         };
         Ok(feed)
     }

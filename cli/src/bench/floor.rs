@@ -1,8 +1,8 @@
 //! The floor: the least that any server has to do on this kernel.
 //!
 //! A bare epoll loop, in a process of its own, that writes a ready-made frame to
-//! each of its sockets when it is told to: one byte on stdin is how many frames
-//! to write at once. No protocol, no memory beside the frame, one system call for
+//! each of its sockets on command: one byte on stdin is how many frames to write
+//! at once. No protocol, no memory beside the frame, one system call for
 //! each socket.
 
 use std::{
@@ -35,7 +35,7 @@ pub(crate) struct FloorServer {
     frame_bytes: usize,
 }
 
-/// Accepts, then writes frames as told until stdin ends.
+/// Accepts, then writes frames on command until stdin ends.
 pub(super) fn serve(floor: &FloorServer) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?);

@@ -10,12 +10,12 @@ pub(super) struct Frames {
 
 /// What a stretch of bytes completed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FrameCounts {
     /// Text frames.
     pub(super) texts: u64,
     /// Pings, which want an answer.
     pub(super) pings: u64,
-    /// Whether the server says goodbye.
+    /// Whether the server closes the connection.
     pub(super) close: bool,
 }
 
@@ -25,8 +25,8 @@ const PING: u8 = 9;
 
 impl Frames {
     /// Takes the next bytes of the stream.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Seen {
-        let mut seen = Seen::default();
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> FrameCounts {
+        let mut seen = FrameCounts::default();
         while !bytes.is_empty() {
             if self.payload_left == 0 {
                 self.header[self.have] = bytes[0];
@@ -129,7 +129,7 @@ mod tests {
         stream.extend([0x88, 2, 3, 232]);
         for cut in [1, 2, 3, 7, 100, 1_000, stream.len()] {
             let mut frames = Frames::default();
-            let mut total = Seen::default();
+            let mut total = FrameCounts::default();
             for piece in stream.chunks(cut) {
                 let seen = frames.feed(piece);
                 total.texts += seen.texts;
@@ -138,7 +138,7 @@ mod tests {
             }
             assert_eq!(
                 total,
-                Seen {
+                FrameCounts {
                     texts: 7,
                     pings: 1,
                     close: true

@@ -1,6 +1,6 @@
-//! What others feel of somebody who is stuck: clients that stop reading, and an
-//! edge that is stopped. The only times on the wall in this bench, and so told
-//! as a ratio to the same thing a moment before.
+//! How stuck peers affect the others: clients that stop reading, and an edge that is
+//! stopped. These are the only wall times of the bench, and therefore reported as a
+//! ratio to the same measurement a moment before.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use belfry::publisher::{Credential, Publish, Publisher, PublisherConfig, event};
 use tokio::runtime::Runtime;
 
 use super::{
-    feed::{Feed, Way, sample},
+    feed::{Feed, PublishMethod, sample},
     report::{Figure, progress},
     servers::Servers,
     sockets::{self, Sockets},
@@ -61,7 +61,7 @@ pub(super) fn clients(
     let tokens = servers.user_tokens("r", clients - stuck)?;
     let mut others = Sockets::new(sockets::connect(servers.ws, &tokens, &follow)?)?;
     let token = servers.publisher_token()?;
-    let feed = Feed::start(runtime, &servers.grpc, token, Way::Stream)?;
+    let feed = Feed::start(runtime, &servers.grpc, token, PublishMethod::Stream)?;
     let bar = progress("others beside clients that stop", repeat as u64);
     deliver(&mut others, &feed, BEFORE / 10)?;
     let (mut ratios, mut notes) = (Vec::new(), Vec::new());

@@ -23,7 +23,7 @@ pub(super) struct Figure {
     /// The floor in the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) floor: Option<f64>,
-    /// What `sum` (or the part that the rule names) may be.
+    /// What `sum` (or the summand that the rule names) may be.
     pub(super) budget: f64,
     /// How the budget is stated.
     pub(super) rule: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// Judges against a fixed budget for the sum.
+    /// A figure with a fixed budget for its sum.
     pub(super) fn new(
         name: impl Into<String>,
         (unit, per): (&'static str, &'static str),

@@ -35,9 +35,9 @@ pub(super) struct Servers {
     dir: Directory,
 }
 
-/// CPU of both at one instant.
+/// One value for each of the two servers.
 #[derive(Clone, Copy)]
-pub(super) struct Both<T> {
+pub(super) struct PerServer<T> {
     /// Of the notifier.
     pub(super) notifier: T,
     /// Of the edge.
@@ -52,7 +52,7 @@ impl Servers {
             secrets::load_or_make(&dir.0.join("secrets").join(key)).map_err(io::Error::other)?;
         }
         let any = "127.0.0.1:0";
-        let (notifier, told) = Server::start(
+        let (notifier, addresses) = Server::start(
             &dir.0,
             &[
                 "notifier",
@@ -62,16 +62,16 @@ impl Servers {
                 any,
             ],
         )?;
-        let grpc = text(&told, "grpc")?;
+        let grpc = text(&addresses, "grpc")?;
         let url = format!("http://{grpc}");
-        let (edge, told) = Server::start(
+        let (edge, addresses) = Server::start(
             &dir.0,
             &["edge", "--edge-listen", any, "--notifier-url", &url],
         )?;
         let servers = Self {
             edge,
             notifier,
-            ws: web_socket(&told)?,
+            ws: web_socket(&addresses)?,
             grpc: url,
             dir,
         };
@@ -90,8 +90,8 @@ impl Servers {
             "--notifier-url",
             &self.grpc,
         ];
-        let (server, told) = Server::start(&self.dir.0, &arguments)?;
-        let ws = web_socket(&told)?;
+        let (server, addresses) = Server::start(&self.dir.0, &arguments)?;
+        let ws = web_socket(&addresses)?;
         until_ready(ws)?;
         Ok(SecondEdge { server, ws })
     }
@@ -105,16 +105,16 @@ impl Servers {
     }
 
     /// CPU so far.
-    pub(super) fn cpu(&self) -> io::Result<Both<Cpu>> {
-        Ok(Both {
+    pub(super) fn cpu(&self) -> io::Result<PerServer<Cpu>> {
+        Ok(PerServer {
             notifier: Cpu::of(self.notifier.0.id())?,
             edge: Cpu::of(self.edge.0.id())?,
         })
     }
 
     /// Resident memory now, in KiB.
-    pub(super) fn resident(&self) -> io::Result<Both<u64>> {
-        Ok(Both {
+    pub(super) fn resident(&self) -> io::Result<PerServer<u64>> {
+        Ok(PerServer {
             notifier: resident_kib(self.notifier.0.id())?,
             edge: resident_kib(self.edge.0.id())?,
         })
@@ -175,7 +175,7 @@ impl SecondEdge {
 
 impl Drop for SecondEdge {
     fn drop(&mut self) {
-        // What is stopped does not hear that it is to end.
+        // A stopped process does not handle SIGTERM.
         let _ = self.go_on();
     }
 }
@@ -205,15 +205,15 @@ fn until_ready(edge: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn web_socket(told: &Value) -> io::Result<SocketAddr> {
-    let ws = text(told, "ws")?;
+fn web_socket(addresses: &Value) -> io::Result<SocketAddr> {
+    let ws = text(addresses, "ws")?;
     let ws = ws.trim_start_matches("ws://").trim_end_matches("/ws");
     ws.parse().map_err(io::Error::other)
 }
 
-fn text(told: &Value, key: &str) -> io::Result<String> {
-    let text = told[key].as_str().map(str::to_owned);
-    text.ok_or_else(|| io::Error::other(format!("a server did not tell its `{key}`: {told}")))
+fn text(addresses: &Value, key: &str) -> io::Result<String> {
+    let text = addresses[key].as_str().map(str::to_owned);
+    text.ok_or_else(|| io::Error::other(format!("a server did not print its `{key}`: {addresses}")))
 }
 
 /// A child process that ends with its owner.
@@ -245,8 +245,8 @@ impl Server {
         let ended = || io::Error::other(format!("`belfry {}` did not start", arguments[0]));
         let mut line = String::new();
         BufReader::new(stdout.ok_or_else(ended)?).read_line(&mut line)?;
-        let told = serde_json::from_str(&line).map_err(|_| ended())?;
-        Ok((server, told))
+        let addresses = serde_json::from_str(&line).map_err(|_| ended())?;
+        Ok((server, addresses))
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

@@ -75,7 +75,7 @@ impl Sockets {
         mut on_frames: impl FnMut(usize, u64) -> io::Result<bool>,
     ) -> io::Result<()> {
         let mut events = Vec::with_capacity(1_024);
-        let mut heard = Instant::now();
+        let mut last_read = Instant::now();
         loop {
             events.clear();
             let wait = Timespec {
@@ -86,12 +86,12 @@ impl Sockets {
             for event in &events {
                 let number = event.data.u64() as usize;
                 let texts = self.read(number)?;
-                heard = Instant::now();
+                last_read = Instant::now();
                 if texts > 0 && on_frames(number, texts)? {
                     return Ok(());
                 }
             }
-            if heard.elapsed() > STALL {
+            if last_read.elapsed() > STALL {
                 return Err(io::Error::other(format!(
                     "nothing came for {} s while frames were due ({} came before)",
                     STALL.as_secs(),

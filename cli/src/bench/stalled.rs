@@ -7,7 +7,7 @@ use belfry::publisher::Publish;
 use tokio::runtime::Runtime;
 
 use super::{
-    feed::{Feed, Way, sample},
+    feed::{Feed, PublishMethod, sample},
     report::{Figure, progress},
     servers::Servers,
     sockets::{self, Sockets},
@@ -31,7 +31,7 @@ pub(super) fn run(servers: &Servers, runtime: &Runtime, stalled: usize) -> io::R
         runtime,
         &servers.grpc,
         servers.publisher_token()?,
-        Way::Stream,
+        PublishMethod::Stream,
     )?;
     let bar = progress("clients that stop reading", FILL + MORE);
     let mut pass = |events: u64| {

@@ -103,17 +103,17 @@ impl Positions {
     /// Takes over where the edge says that the streams stand.
     pub(crate) fn connected(&mut self, streams: &BTreeMap<String, String>) {
         for (stream, position) in streams {
-            self.stand(stream, position);
+            self.set_position(stream, position);
         }
     }
 
-    /// Judges a frame and moves.
+    /// Decides what a frame is, and moves the position.
     pub(crate) fn take(&mut self, frame: &Frame) -> Verdict {
         let stream = frame.stream_name();
         match frame.kind.as_str() {
             "gap" | "subscribed" => {
                 if let Some(position) = &frame.position {
-                    self.stand(&stream, position);
+                    self.set_position(&stream, position);
                 }
                 return Verdict::Other;
             }
@@ -142,7 +142,7 @@ impl Positions {
     }
 
     /// Stands at a position; keeps the offset only if nothing changed.
-    fn stand(&mut self, stream: &str, position: &str) {
+    fn set_position(&mut self, stream: &str, position: &str) {
         if self
             .streams
             .get(stream)

@@ -29,8 +29,8 @@ pub const USER_AUDIENCE: &str = "belfry";
 pub const SERVICE_AUDIENCE: &str = "belfry-internal";
 /// The shortest secret that tokens are signed with, in bytes (RFC 7518 §3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
-/// How long a token is accepted past its `exp`, and before its `nbf`, because
-/// clocks differ. Half a second less than the five within which a session ends
+/// How long a token is accepted past its `exp`, and before its `nbf` and `iat`,
+/// because clocks differ. Half a second less than the five within which a session ends
 /// after its token (guarantee G15), so that the close is sent by then.
 pub const LEEWAY: Duration = Duration::from_millis(4_500);
 

@@ -18,7 +18,6 @@ pub(super) struct Claims {
     #[serde(default, deserialize_with = "present")]
     nbf: Option<u64>,
     #[serde(default, deserialize_with = "present")]
-    #[allow(dead_code, reason = "only its type is checked")]
     iat: Option<u64>,
     #[serde(default, deserialize_with = "present")]
     pub(super) role: Option<Role>,
@@ -82,9 +81,12 @@ pub(super) fn verify(
     let claims = keys.decoding.iter().find_map(|key| decode(token, key));
     let claims = claims.ok_or(TokenError::NotAccepted)?;
     let leeway_ms = LEEWAY.as_millis() as i64;
-    let nbf_ms = unix_ms(claims.nbf.unwrap_or(0)).ok_or(TokenError::NotAccepted)?;
     let exp_unix_ms = unix_ms(claims.exp).ok_or(TokenError::NotAccepted)?;
-    if !claims.aud.names(audience) || nbf_ms > now_unix_ms.saturating_add(leeway_ms) {
+    // A token from the future: its maker's clock, or this one, is wrong, and then
+    // nothing can be said of its `exp` either.
+    let latest_ms = now_unix_ms.saturating_add(leeway_ms);
+    let started = |at: Option<u64>| unix_ms(at.unwrap_or(0)).is_some_and(|at| at <= latest_ms);
+    if !claims.aud.names(audience) || !started(claims.nbf) || !started(claims.iat) {
         return Err(TokenError::NotAccepted);
     }
     Ok(Verified {

@@ -15,7 +15,7 @@ use std::{
 
 use belfry::{
     address::{self, AddressError},
-    limits::MAX_EVENT_BYTES,
+    limits::{MAX_EVENT_BYTES, MAX_MESSAGES_PER_REQUEST},
     v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
 };
 use delivery::{
@@ -243,7 +243,7 @@ async fn pump_up(
     while let Some(batch) = from_shard.recv().await {
         let mut messages = batch.into_iter().map(wire::encode_to_hub);
         loop {
-            let messages: Vec<_> = messages.by_ref().take(wire::MAX_MESSAGES).collect();
+            let messages: Vec<_> = messages.by_ref().take(MAX_MESSAGES_PER_REQUEST).collect();
             if messages.is_empty() {
                 break;
             }

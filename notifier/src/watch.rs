@@ -6,6 +6,7 @@ use std::{future::pending, sync::Arc, time::SystemTime};
 use belfry::{
     identity::Service,
     limits::MAX_WATCHED_EVENTS,
+    name::JobId,
     reason::Reason,
     v1::{
         self, PresenceChange, WatchPresenceResponse, WatchReceiptsResponse, watch_receipts_request,
@@ -183,12 +184,9 @@ pub(crate) fn subject(
     };
     match subject {
         None => bad("subject", "is missing: set job_id or events".to_owned()),
-        Some(watch_receipts_request::Subject::JobId(job)) => match job.len() {
-            1..=128 => Ok(Subject::Job(job_key(&caller.name, &job))),
-            bytes => bad(
-                "job_id",
-                format!("has {bytes} bytes, but it has to have 1 to 128"),
-            ),
+        Some(watch_receipts_request::Subject::JobId(job)) => match JobId::parse(job) {
+            Ok(job) => Ok(Subject::Job(job_key(&caller.name, &job))),
+            Err(error) => bad("job_id", error.to_string()),
         },
         Some(watch_receipts_request::Subject::Events(events)) => {
             let ids = events.event_ids;

@@ -8,7 +8,11 @@
 
 use std::sync::Arc;
 
-use belfry::v1;
+use belfry::{
+    limits::MAX_MESSAGES_PER_REQUEST,
+    name::{self, NameError},
+    v1,
+};
 use delivery::{EventId, Position, StreamName, link::ReceiptState};
 
 mod to_edge;
@@ -19,15 +23,6 @@ pub use to_hub::{decode_to_hub, encode_to_hub};
 
 /// The version of the link that this crate writes and reads.
 pub const VERSION: u32 = 1;
-
-/// Messages in one `AttachRequest` at most; at least 1.
-pub const MAX_MESSAGES: usize = 256;
-
-/// Bytes of the name of a user, session, device, queue or edge at most; at least 1.
-pub const MAX_NAME_BYTES: usize = 128;
-
-/// Receipts in one message at most; at least 1.
-pub const MAX_RECEIPTS: usize = 256;
 
 /// Why a message was not decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,10 +48,10 @@ pub enum DecodeError {
 /// Checks the number of messages in a batch from an edge.
 pub fn check_request(request: &v1::AttachRequest) -> Result<(), DecodeError> {
     match request.messages.len() {
-        1..=MAX_MESSAGES => Ok(()),
+        1..=MAX_MESSAGES_PER_REQUEST => Ok(()),
         count => Err(malformed(
             "messages",
-            format!("has {count} messages, it must have 1 to {MAX_MESSAGES}"),
+            format!("has {count} messages, it must have 1 to {MAX_MESSAGES_PER_REQUEST}"),
         )),
     }
 }
@@ -78,13 +73,7 @@ fn missing(field: &'static str) -> DecodeError {
 }
 
 fn check_name(field: &'static str, name: &str) -> Result<(), DecodeError> {
-    match name.len() {
-        1..=MAX_NAME_BYTES => Ok(()),
-        bytes => Err(malformed(
-            field,
-            format!("has {bytes} bytes, it must have 1 to {MAX_NAME_BYTES}"),
-        )),
-    }
+    name::check(name).map_err(|error| malformed(field, error.to_string()))
 }
 
 fn decode_name(field: &'static str, name: &str) -> Result<Arc<str>, DecodeError> {
@@ -95,16 +84,13 @@ fn decode_name(field: &'static str, name: &str) -> Result<Arc<str>, DecodeError>
 /// A stream's name: `user:<id>`, `queue:<id>` or `everyone`. Whether a session may
 /// follow it is the hub's question.
 fn decode_stream(field: &'static str, name: &str) -> Result<StreamName, DecodeError> {
-    let id = name
-        .strip_prefix("user:")
-        .or_else(|| name.strip_prefix("queue:"));
-    match id {
-        Some(id) if (1..=MAX_NAME_BYTES).contains(&id.len()) => Ok(name.into()),
-        None if name == "everyone" => Ok(name.into()),
-        _ => Err(malformed(
+    match name::StreamName::parse(name) {
+        Ok(stream) => Ok(stream.to_arc()),
+        Err(NameError::NotAStream) => Err(malformed(
             field,
             format!("is `{name:.140}`, it must be `user:<id>`, `queue:<id>` or `everyone`"),
         )),
+        Err(error) => Err(malformed(field, error.to_string())),
     }
 }
 

@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
-use belfry::v1::{self, EdgeMessage, edge_message::Body};
+use belfry::{
+    limits::MAX_RECEIPTS_PER_MESSAGE,
+    v1::{self, EdgeMessage, edge_message::Body},
+};
 use delivery::{
     EventId,
     link::{Interest, ReceiptState, ToHub},
 };
 
 use crate::{
-    DecodeError, MAX_RECEIPTS, decode_event_id, decode_name, decode_position, decode_receipt_state,
+    DecodeError, decode_event_id, decode_name, decode_position, decode_receipt_state,
     decode_stream, encode_event_id, encode_position, encode_receipt_state, malformed, missing,
     required_position,
 };
@@ -164,11 +167,11 @@ fn decode_interest(field: &'static str, interest: &v1::Interest) -> Result<Inter
 fn decode_receipts(
     receipts: &[v1::EventReceipt],
 ) -> Result<Vec<(EventId, ReceiptState)>, DecodeError> {
-    if !(1..=MAX_RECEIPTS).contains(&receipts.len()) {
+    if !(1..=MAX_RECEIPTS_PER_MESSAGE).contains(&receipts.len()) {
         let count = receipts.len();
         return Err(malformed(
             "receipts.receipts",
-            format!("has {count} receipts, it must have 1 to {MAX_RECEIPTS}"),
+            format!("has {count} receipts, it must have 1 to {MAX_RECEIPTS_PER_MESSAGE}"),
         ));
     }
     let receipts = receipts.iter().map(|receipt| {

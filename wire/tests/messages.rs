@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use belfry::v1::{self, EdgeMessage, HubMessage, edge_message, hub_message};
+use belfry::{
+    limits::{MAX_MESSAGES_PER_REQUEST, MAX_NAME_BYTES, MAX_RECEIPTS_PER_MESSAGE},
+    v1::{self, EdgeMessage, HubMessage, edge_message, hub_message},
+};
 use bytes::Bytes;
 use delivery::{
     Position, StoredEvent,
@@ -15,8 +18,8 @@ use delivery::{
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message as _;
 use wire::{
-    DecodeError, MAX_MESSAGES, MAX_NAME_BYTES, MAX_RECEIPTS, check_hello, check_request,
-    decode_to_edge, decode_to_hub, encode_to_edge, encode_to_hub,
+    DecodeError, check_hello, check_request, decode_to_edge, decode_to_hub, encode_to_edge,
+    encode_to_hub,
 };
 
 // === any message ===
@@ -29,7 +32,7 @@ fn stream() -> impl Strategy<Value = Arc<str>> {
     prop_oneof![
         Just(Arc::from("everyone")),
         name().prop_map(|id| format!("user:{id}").into()),
-        name().prop_map(|id| format!("queue:{id}").into()),
+        name().prop_map(|id| format!("queue:{}", id.replace('*', "+")).into()),
     ]
 }
 
@@ -258,6 +261,14 @@ fn a_bad_open_is_refused_by_its_field() {
         ("open.user_id", open(&|open| open.user_id = long())),
         ("open.device", open(&|open| open.device = long())),
         (
+            "open.user_id",
+            open(&|open| open.user_id = "a\u{2028}b".into()),
+        ),
+        (
+            "open.interests.stream",
+            open(&|open| open.interests = vec![interest("queue:a*")]),
+        ),
+        (
             "open.interests.stream",
             open(&|open| open.interests = vec![interest("all")]),
         ),
@@ -319,7 +330,10 @@ fn bad_receipts_are_named() {
     let expired = v1::ReceiptState::Expired.into();
     refused(vec![
         ("receipts.receipts", receipts(16, 1, 0)),
-        ("receipts.receipts", receipts(16, 1, MAX_RECEIPTS + 1)),
+        (
+            "receipts.receipts",
+            receipts(16, 1, MAX_RECEIPTS_PER_MESSAGE + 1),
+        ),
         ("receipts.receipts.event_id", receipts(15, 1, 1)),
         ("receipts.receipts.state", receipts(16, 0, 1)),
         ("receipts.receipts.state", receipts(16, expired, 1)),
@@ -333,7 +347,7 @@ fn a_batch_has_1_to_256_messages_and_a_hello_has_a_name() {
         messages: vec![EdgeMessage { body: None }; count],
     };
     assert_eq!(check_request(&count(1)), Ok(()));
-    for bad in [0, MAX_MESSAGES + 1] {
+    for bad in [0, MAX_MESSAGES_PER_REQUEST + 1] {
         assert_eq!(field(&check_request(&count(bad)).unwrap_err()), "messages");
     }
     let nameless = check_hello(&v1::Hello::default()).unwrap_err();

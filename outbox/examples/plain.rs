@@ -1,4 +1,4 @@
-//! plain.rs: tells a person by a plain publish.
+//! plain.rs: notifies a person by a plain publish.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // … the report is made …
     let ready = event::status_update("report", "monthly", "ready");
     match publisher.publish(Publish::to_user("demo", ready)).await {
-        Ok(ack) => println!("told: {}", ack.event_id),
+        Ok(ack) => println!("published: {}", ack.event_id),
         // The report is there all the same.
-        Err(error) => eprintln!("not told: {error}"),
+        Err(error) => eprintln!("not published: {error}"),
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! The internal contract of Belfry, generated from `proto/belfry/v1`, and the
-//! client that services publish with.
+//! The contract between Belfry's processes and the services that publish.
 //!
-//! Nothing in here knows a browser: the public protocol belongs to the edge.
+//! What always holds: nothing in here knows a browser, the public protocol is the
+//! edge's; a feature adds a side or a service, it changes none.
+#![doc = include_str!("README.md")]
 
 #[cfg(feature = "client")]
 pub mod address;

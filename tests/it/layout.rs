@@ -2,6 +2,8 @@
 //! they may be called. `cargo test -p cli --test it layout -- --nocapture` prints the
 //! worst of each.
 
+#[path = "layout/contract.rs"]
+mod contract;
 #[path = "layout/names.rs"]
 mod names;
 #[path = "layout/source.rs"]

@@ -10,15 +10,24 @@
 //! sockets before it passes a message in.
 
 mod messages;
+mod reconnect;
 mod requests;
+mod time;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 
-pub use self::messages::{ClientMessage, CloseReason, Input, Notice, Output, Stats};
+pub use self::{
+    messages::{ClientMessage, CloseReason, Input, LinkEnd, Notice, Output, Stats},
+    time::TokenEnd,
+};
 
+use self::{
+    reconnect::Link,
+    time::{Drain, WallClock, reconnect_after},
+};
 use crate::{
     EventId, Limits, Millis, StreamName,
     link::{Interest, ReceiptState, SessionId},
@@ -26,16 +35,6 @@ use crate::{
 };
 
 type Turn<'a> = crate::turn::Turn<'a, Output>;
-
-/// A drain closes a share of the sessions at each of these steps: resolution, not
-/// a bound.
-const DRAIN_STEP_MS: Millis = 50;
-
-#[derive(Debug)]
-struct Drain {
-    ends: Millis,
-    next: Millis,
-}
 
 /// All sessions of one link.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub struct Edge {
 impl Edge {
     /// An edge without sessions or link.
     pub fn new(limits: Limits) -> Self {
-        let state = State::default();
+        let state = State::new();
         Self { limits, state }
     }
 
@@ -68,14 +67,27 @@ impl Edge {
     /// When [`Input::Deadline`] is due.
     pub fn next_deadline(&self) -> Option<Millis> {
         let state = &self.state;
-        let drain = state.drain.as_ref().filter(|_| !state.sessions.is_empty());
-        let first = state.deadlines.first().map(|(deadline, _)| *deadline);
-        drain.map(|drain| drain.next).into_iter().chain(first).min()
+        let drain = state.drain.as_ref().map(|drain| drain.next);
+        let wall = Some(state.wall.check_at());
+        let deadlines = [
+            state.connect_at(),
+            state.deadlines.first().map(|(deadline, _)| *deadline),
+            drain.filter(|_| !state.sessions.is_empty()),
+            wall.filter(|_| !state.sessions.is_empty()),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether any session here follows a stream.
     pub fn follows(&self, stream: &str) -> bool {
         self.state.followers.contains_key(stream)
+    }
+
+    /// How much longer a session's token is good, in milliseconds; 0 if there is no
+    /// such session.
+    pub fn expires_in_ms(&self, session: SessionId, now: Millis) -> u64 {
+        let session = self.state.sessions.get(&session);
+        session.map_or(0, |session| session.ends.at.saturating_sub(now))
     }
 
     /// A session, for tests.
@@ -90,14 +102,14 @@ impl Edge {
             sessions: state.sessions.len() as u64,
             streams: state.followers.len() as u64,
             pending: state.pending.len() as u64,
-            link_up: u64::from(state.up),
+            link_up: u64::from(state.is_up()),
             ..state.stats
         }
     }
 }
 
 /// Everything but the bounds, which each [`Turn`] brings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     sessions: BTreeMap<SessionId, Session>,
     followers: BTreeMap<StreamName, BTreeSet<SessionId>>,
@@ -106,34 +118,55 @@ struct State {
     pending: VecDeque<PendingRequest>,
     unanswered: u32,
     request_window: u32,
-    up: bool,
+    link: Link,
     credit_deliveries: u32,
     credit_bytes: u64,
     deadlines: BTreeSet<(Millis, SessionId)>,
+    wall: WallClock,
     drain: Option<Drain>,
     stats: Stats,
 }
 
 impl State {
+    /// Without sessions; the first link is made at once.
+    fn new() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            watchers: BTreeMap::new(),
+            pending: VecDeque::new(),
+            unanswered: 0,
+            request_window: 0,
+            link: Link::Down { connect_at: 0 },
+            credit_deliveries: 0,
+            credit_bytes: 0,
+            deadlines: BTreeSet::new(),
+            wall: WallClock::default(),
+            drain: None,
+            stats: Stats::default(),
+        }
+    }
+
     fn handle(&mut self, input: Input, turn: &mut Turn<'_>) {
         let now = turn.now;
         match input {
             Input::FromHub { message, charged } => self.on_hub_message(message, charged, turn),
-            Input::LinkDown => self.link_down(turn),
+            Input::LinkDown { end, pause_ms } => self.link_down(end, pause_ms, turn),
             Input::Open {
                 session,
                 user,
                 public_id,
                 device,
                 interests,
-                ends_at,
+                ends,
             } => {
                 let owner = Owner {
                     user,
                     public_id,
                     device,
                 };
-                let opened = Session::new(session, owner, interests, ends_at, now);
+                let opened = Session::new(session, owner, interests, ends, now);
+                self.wall.note(ends);
                 self.open(session, opened, turn);
             }
             Input::Closed { session } => self.forget(session),
@@ -156,12 +189,9 @@ impl State {
                 }
             }
             Input::Drain { over_ms } => {
-                self.drain = Some(Drain {
-                    ends: now + over_ms,
-                    next: now,
-                });
+                self.drain = Some(Drain::new(over_ms, now));
             }
-            Input::Deadline => self.deadline(turn),
+            Input::Deadline { wall_ms } => self.deadline(wall_ms, turn),
             Input::Client { session, message } => {
                 self.on_client_message(session, message, turn);
             }
@@ -242,7 +272,7 @@ impl State {
         }
         self.sessions.insert(id, session);
         self.note_deadline(id, turn);
-        if self.up {
+        if self.is_up() {
             self.pending.push_back(PendingRequest::Open(id));
         } else {
             self.with(id, turn, Session::link_down);
@@ -339,8 +369,9 @@ impl State {
                 unfollow(&mut self.watchers, &stream, id);
             }
             ClientMessage::Ping => self.with(id, turn, Session::pong),
-            ClientMessage::Refresh { ends_at } => {
-                session.refresh(ends_at);
+            ClientMessage::Refresh { ends } => {
+                session.ends = ends;
+                self.wall.note(ends);
                 self.note_deadline(id, turn);
             }
             ClientMessage::Invalid => {
@@ -358,66 +389,6 @@ impl State {
         unfollow(&mut self.followers, stream, id);
         unfollow(&mut self.watchers, stream, id);
     }
-
-    // === time ===
-
-    fn note_deadline(&mut self, id: SessionId, turn: &Turn<'_>) {
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
-        };
-        let deadline = session.deadline(turn.limits);
-        if session.noted != Some(deadline) {
-            if let Some(noted) = session.noted.replace(deadline) {
-                self.deadlines.remove(&(noted, id));
-            }
-            self.deadlines.insert((deadline, id));
-        }
-    }
-
-    fn deadline(&mut self, turn: &mut Turn<'_>) {
-        while let Some((deadline, id)) = self.deadlines.first().copied()
-            && deadline <= turn.now
-        {
-            let Some(session) = self.sessions.get_mut(&id) else {
-                self.deadlines.pop_first();
-                continue;
-            };
-            if let Some(reason) = session.overdue(turn.limits, turn.now) {
-                self.close(id, reason, None, turn);
-                continue;
-            }
-            if session.ping_due(turn.limits, turn.now) {
-                turn.push(Output::Ping { session: id });
-            }
-            self.note_deadline(id, turn);
-        }
-        self.drain_some(turn);
-    }
-
-    /// Closes as many sessions as this step's share, so that clients do not come
-    /// back all at once (guarantee G20).
-    fn drain_some(&mut self, turn: &mut Turn<'_>) {
-        let Some(drain) = self.drain.as_mut().filter(|drain| drain.next <= turn.now) else {
-            return;
-        };
-        let left_ms = drain.ends.saturating_sub(turn.now);
-        drain.next = turn.now + DRAIN_STEP_MS;
-        let steps = usize::try_from(left_ms / DRAIN_STEP_MS)
-            .unwrap_or(usize::MAX)
-            .max(1);
-        let share = self.sessions.len().div_ceil(steps);
-        let ids: Vec<SessionId> = self.sessions.keys().copied().take(share).collect();
-        for id in ids {
-            let retry_after_ms = Some(reconnect_after(id, turn.limits));
-            self.close(id, CloseReason::Restart, retry_after_ms, turn);
-        }
-    }
-}
-
-/// When a client that is moved off reconnects: session numbers in a row are far
-/// apart.
-fn reconnect_after(id: SessionId, limits: &Limits) -> Millis {
-    500 + id.wrapping_mul(2_654_435_761) % limits.drain_spread_ms.max(1)
 }
 
 fn unfollow(

@@ -6,6 +6,7 @@
 //! nothing is sent to an edge without credit; a lease that lapses comes to one
 //! stored failure.
 
+mod backlog;
 mod commit;
 mod dedupe;
 mod latest;
@@ -21,14 +22,14 @@ mod stream;
 mod watching;
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     vec::Vec,
 };
 
 pub use self::messages::{
     Announcement, Input, Kind, LinkId, Output, Publish, ReadId, Receipt, Reply, SessionInfo, Stats,
-    Subject, Ticket, WatchId,
+    Subject, Ticket, WatchEnd, WatchId,
 };
 use self::{
     dedupe::Window,
@@ -39,7 +40,7 @@ use self::{
     receipts::Receipts,
     route::{Credit, Link, Routed},
     stream::Stream,
-    watching::WatchedStream,
+    watching::{PresenceWatch, WatchedStream},
 };
 use crate::{Limits, Lsn, Millis, Record, Recovered, StreamName, link::ToEdge};
 
@@ -90,7 +91,7 @@ impl Hub {
     pub fn next_deadline(&self) -> Option<Millis> {
         let state = &self.state;
         let deadlines = [
-            state.dedupe.next_deadline(),
+            state.dedupe.next_deadline(&self.limits),
             state.latest.next_deadline(),
             state.leases.next_deadline(),
             state.receipts.next_deadline(),
@@ -153,8 +154,7 @@ struct State {
     watched: BTreeMap<StreamName, WatchedStream>,
     /// When the first of their members leaves, or before.
     watched_due: Option<Millis>,
-    /// Watches of all presence, or of some users' (none: everybody's).
-    presence_watches: BTreeMap<WatchId, BTreeSet<Arc<str>>>,
+    presence_watches: BTreeMap<WatchId, PresenceWatch>,
     /// Of presence: rises with every change.
     generation: u64,
     reads: BTreeMap<ReadId, PendingRead>,
@@ -164,9 +164,9 @@ struct State {
 
 impl State {
     fn recovered(limits: &Limits, recovered: Recovered, now: Millis) -> Self {
-        let mut dedupe = Window::new(limits.dedupe_window_ms, limits.dedupe_keys);
+        let mut dedupe = Window::default();
         for key in recovered.keys {
-            dedupe.recover(key, now);
+            dedupe.recover(key, limits, now);
         }
         let mut leases = Leases::default();
         for lease in recovered.leases {
@@ -224,6 +224,10 @@ impl State {
                 subject,
             } => self.receipts.watch(watch, &publisher, subject, turn),
             Input::WatchPresence { watch, users } => self.watch_presence(watch, users, turn),
+            Input::WatchTaken { watch } => {
+                self.receipts.taken(watch, turn);
+                self.presence_taken(watch, turn);
+            }
             Input::Unwatch { watch } => {
                 self.receipts.unwatch(watch);
                 self.presence_watches.remove(&watch);

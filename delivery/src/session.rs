@@ -18,7 +18,7 @@ use bytes::Bytes;
 use self::{allowance::Allowance, queue::Queue, reports::WatchState};
 use crate::{
     EventId, Limits, Millis, Position, StreamName,
-    edge::{CloseReason, Notice, Output, Stats},
+    edge::{CloseReason, Notice, Output, Stats, TokenEnd},
     link::{Gap, Interest, ReceiptState, SessionId},
     turn::Turn,
 };
@@ -97,7 +97,7 @@ pub struct Session {
     watching: Vec<(StreamName, WatchState)>,
     received_at: Millis,
     pinged_at: Millis,
-    ends_at: Millis,
+    pub(crate) ends: TokenEnd,
     allowance: Allowance,
     /// The deadline that the edge has noted for it.
     pub(crate) noted: Option<Millis>,
@@ -108,7 +108,7 @@ impl Session {
         id: SessionId,
         owner: Owner,
         interests: Vec<Interest>,
-        ends_at: Millis,
+        ends: TokenEnd,
         now: Millis,
     ) -> Self {
         let followed = interests.into_iter().map(|interest| Followed {
@@ -131,7 +131,7 @@ impl Session {
             watching: Vec::new(),
             received_at: now,
             pinged_at: now,
-            ends_at,
+            ends,
             allowance: Allowance::new(now),
             noted: None,
         }
@@ -303,15 +303,11 @@ impl Session {
         self.notice(Notice::Pong, context);
     }
 
-    pub(crate) fn refresh(&mut self, ends_at: Millis) {
-        self.ends_at = ends_at;
-    }
-
     // === time ===
 
     /// Why it has to end now, if it has to.
     pub(crate) fn overdue(&self, limits: &Limits, now: Millis) -> Option<CloseReason> {
-        if now >= self.ends_at {
+        if now >= self.ends.at {
             return Some(CloseReason::TokenExpired);
         }
         if self.stalled_at(limits).is_some_and(|at| now >= at) {
@@ -338,7 +334,7 @@ impl Session {
         let stalled = self.stalled_at(limits).unwrap_or(Millis::MAX);
         let stale = self.received_at + limits.stale_after_ms;
         let ping = self.pinged_at + limits.ping_every_ms;
-        self.ends_at.min(stalled).min(stale).min(ping)
+        self.ends.at.min(stalled).min(stale).min(ping)
     }
 
     /// The position of the client in a stream. For tests.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 use delivery::{
     DedupeKey, Limits, Position, Recovered, StoredEvent, StreamName,
-    edge::{self, Edge, Notice},
+    edge::{self, Edge, Notice, TokenEnd},
     hub::{self, Hub, Kind, Publish, Reply},
     link::{GapReason, Interest, Joined, Page, ToEdge, ToHub},
 };
@@ -284,7 +284,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
         stream: STREAM.into(),
         from: None,
     }];
-    let ends_at = u64::MAX;
+    let ends = TokenEnd::NEVER;
     edge.handle(
         edge::Input::Open {
             session: 1,
@@ -292,7 +292,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
             public_id: "s".into(),
             device: "d".into(),
             interests,
-            ends_at,
+            ends,
         },
         0,
         out,

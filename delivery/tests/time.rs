@@ -2,13 +2,17 @@
 
 use delivery::{
     Limits, Millis,
-    edge::{ClientMessage, CloseReason, Edge, Input, Output},
+    edge::{ClientMessage, CloseReason, Edge, Input, LinkEnd, Output, TokenEnd},
     link::ToEdge,
 };
 
 const LIMITS_PING_MS: Millis = 30_000;
 
-fn edge_with(sessions: u64, ends_at: Millis) -> Edge {
+/// What the wall clock shows at the start.
+const WALL_MS: i64 = 1_700_000_000_000;
+
+/// An edge with sessions that all have a token that ends after `lasts_ms`.
+fn edge_with(sessions: u64, lasts_ms: Millis) -> Edge {
     let mut edge = Edge::new(Limits::default());
     let mut out = Vec::new();
     let message = ToEdge::Welcome {
@@ -31,11 +35,18 @@ fn edge_with(sessions: u64, ends_at: Millis) -> Edge {
             device: "d".into(),
             public_id: "s".into(),
             interests,
-            ends_at,
+            ends: ends_after(lasts_ms),
         };
         edge.handle(open, 0, &mut out);
     }
     edge
+}
+
+fn ends_after(lasts_ms: Millis) -> TokenEnd {
+    match i64::try_from(lasts_ms) {
+        Ok(lasts_ms) => TokenEnd::new(WALL_MS + lasts_ms, 0, WALL_MS),
+        Err(_) => TokenEnd::NEVER,
+    }
 }
 
 /// Lets time pass as a driver would, until `until`; gives what happened to clients,
@@ -44,7 +55,8 @@ fn pass(edge: &mut Edge, until: Millis) -> Vec<(Millis, Output)> {
     let mut happened = Vec::new();
     while let Some(deadline) = edge.next_deadline().filter(|deadline| *deadline <= until) {
         let mut out = Vec::new();
-        edge.handle(Input::Deadline, deadline, &mut out);
+        let wall_ms = WALL_MS + deadline.cast_signed();
+        edge.handle(Input::Deadline { wall_ms }, deadline, &mut out);
         out.retain(|output| !matches!(output, Output::ToHub(_)));
         happened.extend(out.into_iter().map(|output| (deadline, output)));
         assert!(
@@ -97,7 +109,9 @@ fn a_session_ends_with_its_token_unless_it_is_refreshed() {
     edge.handle(
         Input::Client {
             session: 2,
-            message: ClientMessage::Refresh { ends_at: 25_000 },
+            message: ClientMessage::Refresh {
+                ends: ends_after(25_000),
+            },
         },
         9_000,
         &mut Vec::new(),
@@ -190,4 +204,55 @@ fn more_than_a_hundred_messages_in_a_minute_are_too_many() {
         retry_after_ms: Some(600),
     };
     assert!(out.contains(&last), "{out:?}");
+}
+
+/// The deadline at which session 1 ends, with a wall clock that is set by
+/// `set_ms` after the first look at it.
+fn ends_at(lasts_ms: Millis, set_ms: i64) -> Millis {
+    let mut edge = edge_with(1, lasts_ms);
+    let mut out = Vec::new();
+    let mut set_by = 0;
+    loop {
+        let deadline = edge.next_deadline().expect("a session is open");
+        let wall_ms = WALL_MS + deadline.cast_signed() + set_by;
+        edge.handle(Input::Deadline { wall_ms }, deadline, &mut out);
+        edge.handle(Input::Received { session: 1 }, deadline, &mut out);
+        if out.contains(&closed(1, CloseReason::TokenExpired)) {
+            return deadline;
+        }
+        set_by = set_ms;
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_forward_ends_sessions_sooner() {
+    assert_eq!(ends_at(100_000, 0), 100_000);
+    assert_eq!(ends_at(100_000, 1_000_000), 5_000, "at the next look");
+    assert_eq!(ends_at(100_000, 40_000), 60_000, "not before its time");
+    assert_eq!(ends_at(100_000, 500), 100_000, "drift");
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_ends_no_session_later() {
+    assert_eq!(ends_at(100_000, -3_600_000), 100_000);
+}
+
+/// When the next link is made after `end`, with a pause of 70 ms.
+fn connects_after(end: LinkEnd) -> Millis {
+    let mut edge = edge_with(0, Millis::MAX);
+    let mut out = Vec::new();
+    edge.handle(Input::LinkDown { end, pause_ms: 70 }, 1_000, &mut out);
+    let at = edge.next_deadline().expect("it makes another link");
+    assert!(out.is_empty());
+    let wall_ms = WALL_MS;
+    edge.handle(Input::Deadline { wall_ms }, at, &mut out);
+    assert_eq!(out, [Output::Connect]);
+    assert_eq!(edge.next_deadline(), None, "one attempt at a time");
+    at - 1_000
+}
+
+#[test]
+fn a_lost_link_is_made_again_and_one_that_a_namesake_took_after_30_s_more() {
+    assert_eq!(connects_after(LinkEnd::Lost), 70);
+    assert_eq!(connects_after(LinkEnd::Replaced), 30_070);
 }

@@ -161,7 +161,7 @@ impl Config {
             faults.refuse("stale-after", &show_duration(self.stale_after), &rule);
         } else if let Err(limits) = self.limits().check() {
             for limit in limits.0 {
-                faults.push(limit.field, format!("must be {}", limit.rule));
+                faults.push(limit.field, limit.rule());
             }
         }
         for origin in &self.origins {
@@ -239,7 +239,7 @@ mod tests {
             ),
             (
                 |c| c.limits.page_events = 0,
-                "`page_events` must be at least 1",
+                "`page_events` must be 1 to 1000000",
             ),
             (
                 |c| c.stale_after = c.ping_every,

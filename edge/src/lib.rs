@@ -136,7 +136,7 @@ fn start_shards(
             1 => config.name.clone(),
             _ => format!("{}/{number}", config.name),
         };
-        let (wake, inbox) = shard::inbox();
+        let (wake, inbox) = shard::inbox(&limits);
         inboxes.push(wake.clone());
         let shard = Shard::new(shard::ShardConfig {
             limits: limits.clone(),

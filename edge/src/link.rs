@@ -20,6 +20,7 @@ use belfry::{
 };
 use delivery::{
     Limits,
+    edge::LinkEnd,
     link::{ToEdge, ToHub},
 };
 use tokio::sync::mpsc;
@@ -30,13 +31,6 @@ use tonic::{
     transport::Channel,
 };
 use tracing::{error, warn};
-
-/// Batches on their way to or from the notifier at most, beside those that the
-/// transport holds. What is in them is bounded by credit and request window.
-const BATCHES: usize = 64;
-
-/// How long an edge waits after another of its name took its link.
-const HOLD_OFF: Duration = Duration::from_secs(30);
 
 /// Attaches within one process: name, deliveries and bytes of credit in, channels
 /// out; `None` if there is no notifier to attach to now.
@@ -107,6 +101,7 @@ pub(crate) struct Linker {
     deliveries: u32,
     bytes: u64,
     request_window: u32,
+    batches: usize,
     transport: Transport,
     /// The last link was ended by another one of the same name.
     replaced: Arc<AtomicBool>,
@@ -145,19 +140,18 @@ impl Linker {
             deliveries: limits.edge_deliveries,
             bytes: limits.edge_bytes,
             request_window: limits.request_window,
+            batches: limits.link_batches,
             transport,
             replaced: Arc::default(),
         })
     }
 
-    /// How long to wait at least before the next link. Two edges of one name end
-    /// each other's links for ever: slowly, so that each serves its clients in
-    /// between and somebody has time to read why.
-    pub(crate) fn hold_off(&self) -> Duration {
+    /// How the last link ended.
+    pub(crate) fn end(&self) -> LinkEnd {
         if self.replaced.load(Ordering::Relaxed) {
-            HOLD_OFF
+            LinkEnd::Replaced
         } else {
-            Duration::ZERO
+            LinkEnd::Lost
         }
     }
 
@@ -177,7 +171,7 @@ impl Linker {
         client: &EdgeGatewayClient<Channel>,
         bearer: &MetadataValue<Ascii>,
     ) -> Result<Channels, LinkError> {
-        let (requests, outbound) = mpsc::channel(BATCHES);
+        let (requests, outbound) = mpsc::channel(self.batches);
         let hello = Hello {
             edge: self.name.clone(),
             protocol_version: wire::VERSION,
@@ -204,8 +198,8 @@ impl Linker {
             .await
             .map_err(|status| LinkError::Refused(Box::new(status)))?;
 
-        let (to_hub, from_shard) = mpsc::channel(BATCHES);
-        let (to_shard, from_hub) = mpsc::channel(self.request_window.max(64) as usize);
+        let (to_hub, from_shard) = mpsc::channel(self.batches);
+        let (to_shard, from_hub) = mpsc::channel((self.request_window as usize).max(self.batches));
         tokio::spawn(pump_up(from_shard, requests));
         let ended = Ended {
             name: self.name.clone(),
@@ -266,9 +260,8 @@ impl Ended {
             self.replaced.store(true, Ordering::Relaxed);
             error!(
                 edge = self.name,
-                again_in = ?HOLD_OFF,
                 "another edge attached under this edge's name: give each edge a name of its own \
-                 (`--edge-name`)"
+                 (`--edge-name`); this edge waits before it attaches again"
             );
         } else {
             warn!(code = ?status.code(), message = status.message(), "link to the notifier failed");

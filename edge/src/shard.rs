@@ -10,13 +10,10 @@ use std::sync::Arc;
 
 use delivery::{
     Limits, Millis,
-    edge::{ClientMessage, Edge, Input, Output},
-    link::{SessionId, ToEdge, ToHub},
+    edge::{Edge, Input, Output},
+    link::{SessionId, ToHub},
 };
-use tokio::{
-    sync::mpsc::{self, error::TrySendError},
-    time::sleep_until,
-};
+use tokio::{sync::mpsc, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,35 +24,20 @@ use crate::{
 };
 
 mod incoming;
+mod link;
 mod message;
 mod outputs;
 mod sockets;
 
 pub(crate) use message::{FromSocket, Opening, Request, Shards};
 
-use incoming::{Event, Incoming};
+use incoming::Incoming;
 use sockets::Sockets;
 
-/// Messages of sockets that wait for their shard. When it is full, readers wait
-/// and clients feel it through TCP.
-const INBOX: usize = 4_096;
-
-/// Messages of sockets handled in one turn at most, so that the link has its turn.
-const INBOX_PER_TURN: usize = 512;
-
-/// Batches of the link handled in one turn at most. Frames of one turn leave
-/// together.
-const BATCHES_PER_TURN: usize = 16;
-
-/// How often the wall clock is compared with the monotonic one.
-const WALL_CHECK_MS: Millis = 5_000;
-
-/// A step of the wall clock, in milliseconds; less is drift.
-const WALL_STEP_MS: i64 = 500;
-
-/// An inbox for one shard.
-pub(crate) fn inbox() -> (mpsc::Sender<FromSocket>, mpsc::Receiver<FromSocket>) {
-    mpsc::channel(INBOX)
+/// An inbox for one shard. When it is full, readers wait and clients feel it
+/// through TCP.
+pub(crate) fn inbox(limits: &Limits) -> (mpsc::Sender<FromSocket>, mpsc::Receiver<FromSocket>) {
+    mpsc::channel(limits.socket_messages)
 }
 
 /// Limits, link and channels of a new shard.
@@ -77,7 +59,6 @@ pub(crate) struct Shard {
     edge: Edge,
     limits: Limits,
     clock: Clock,
-    linker: Arc<Linker>,
     incoming: Incoming,
     outgoing: Option<mpsc::Sender<Vec<ToHub>>>,
     to_hub: Vec<ToHub>,
@@ -89,9 +70,6 @@ pub(crate) struct Shard {
     outputs: Vec<Output>,
     metrics: Arc<Metrics>,
     counted: outputs::CountedStats,
-    /// Wall clock less monotonic clock when last compared, and when to compare.
-    wall_offset: i64,
-    wall_check_at: Millis,
     /// Set while it drains: when it has to be over.
     ends_at: Option<Millis>,
 }
@@ -106,13 +84,10 @@ impl Shard {
             wake,
             metrics,
         } = config;
-        let linker = Arc::new(linker);
-        let clock = Clock::start();
         Self {
             edge: Edge::new(limits.clone()),
-            clock,
-            incoming: Incoming::new(Arc::clone(&linker)),
-            linker,
+            clock: Clock::start(),
+            incoming: Incoming::new(linker),
             outgoing: None,
             to_hub: Vec::new(),
             epoch: 0,
@@ -123,8 +98,6 @@ impl Shard {
             outputs: Vec::new(),
             metrics,
             counted: outputs::CountedStats::default(),
-            wall_offset: wall_offset(&clock),
-            wall_check_at: WALL_CHECK_MS,
             ends_at: None,
             limits,
         }
@@ -142,7 +115,7 @@ impl Shard {
                 () = draining.cancelled(), if self.ends_at.is_none() => self.drain(drain_ms),
                 event = self.incoming.next() => self.on_link_event(event),
                 Some(message) = self.inbox.recv() => self.on_socket_message(message),
-                () = room(self.outgoing.as_ref()), if !self.to_hub.is_empty() => {}
+                () = link::room(self.outgoing.as_ref()), if !self.to_hub.is_empty() => {}
                 () = &mut sleep => {}
             }
             self.take_what_is_ready();
@@ -193,13 +166,13 @@ impl Shard {
     }
 
     fn take_what_is_ready(&mut self) {
-        for _ in 0..BATCHES_PER_TURN {
+        for _ in 0..self.limits.link_batches_per_turn {
             match self.incoming.try_next() {
                 Some(event) => self.on_link_event(event),
                 None => break,
             }
         }
-        for _ in 0..INBOX_PER_TURN {
+        for _ in 0..self.limits.socket_messages_per_turn {
             match self.inbox.try_recv() {
                 Ok(message) => self.on_socket_message(message),
                 Err(_) => break,
@@ -207,100 +180,23 @@ impl Shard {
         }
     }
 
-    // === the link ===
-
-    fn on_link_event(&mut self, event: Event) {
-        match event {
-            Event::Linked(channels) => {
-                self.outgoing = Some(channels);
-                self.to_hub.clear();
-            }
-            Event::Batch(batch) => {
-                let (now, unix_ms) = (self.clock.now(), clock::unix_ms());
-                for mut message in batch {
-                    if let ToEdge::Welcome { epoch, .. } = &message {
-                        self.epoch = *epoch;
-                        self.incoming.welcomed();
-                        self.metrics.links_up.inc();
-                    }
-                    let charged = self.encode(&mut message, unix_ms);
-                    let input = Input::FromHub { message, charged };
-                    self.edge.handle(input, now, &mut self.outputs);
-                }
-            }
-            Event::Lost => self.link_down(),
-        }
-    }
-
-    fn link_down(&mut self) {
-        if self.incoming.was_welcomed() {
-            self.metrics.links_up.dec();
-            self.metrics.link_losses.inc();
-            self.degraded_since = clock::unix_ms();
-        }
-        self.outgoing = None;
-        self.to_hub.clear();
-        // Draining, there is nothing left to ask the notifier for; trying again
-        // is cheap and bounded all the same.
-        self.incoming.start_over(Arc::clone(&self.linker));
-        self.edge
-            .handle(Input::LinkDown, self.clock.now(), &mut self.outputs);
-    }
-
-    fn send_to_hub(&mut self) {
-        let Some(outgoing) = self.outgoing.as_ref().filter(|_| !self.to_hub.is_empty()) else {
-            return;
-        };
-        match outgoing.try_send(std::mem::take(&mut self.to_hub)) {
-            Ok(()) => {}
-            // The rules keep at most a window of requests open: this is bounded.
-            Err(TrySendError::Full(batch)) => self.to_hub = batch,
-            Err(TrySendError::Closed(_)) => {
-                self.link_down();
-                self.execute();
-            }
-        }
-    }
-
-    // === time ===
-
     fn next_wake(&self) -> Millis {
         let times = [
             self.edge.next_deadline(),
             self.sockets.next_deadline(),
             self.ends_at,
         ];
-        times
-            .into_iter()
-            .flatten()
-            .fold(self.wall_check_at, Millis::min)
+        times.into_iter().flatten().min().unwrap_or(Millis::MAX)
     }
 
     fn keep_time(&mut self) {
         let now = self.clock.now();
         if self.edge.next_deadline().is_some_and(|at| at <= now) {
-            self.edge.handle(Input::Deadline, now, &mut self.outputs);
+            let wall_ms = clock::unix_ms();
+            self.edge
+                .handle(Input::Deadline { wall_ms }, now, &mut self.outputs);
         }
         self.sockets.cut_overdue(now);
-        if self.wall_check_at <= now {
-            self.wall_check_at = now + WALL_CHECK_MS;
-            self.check_wall(now);
-        }
-    }
-
-    /// A wall clock that was set forward ends sessions sooner; one that was set
-    /// back ends none later (guarantee G15).
-    fn check_wall(&mut self, now: Millis) {
-        let offset = wall_offset(&self.clock);
-        let stepped = offset - self.wall_offset > WALL_STEP_MS;
-        self.wall_offset = offset;
-        if stepped {
-            for session in self.sockets.ended_by(clock::unix_ms()) {
-                let message = ClientMessage::Refresh { ends_at: now };
-                let over = Input::Client { session, message };
-                self.edge.handle(over, now, &mut self.outputs);
-            }
-        }
     }
 
     /// Passes an input to the rules.
@@ -312,17 +208,5 @@ impl Shard {
         if self.sockets.remove(session) {
             self.feed(Input::Closed { session });
         }
-    }
-}
-
-fn wall_offset(clock: &Clock) -> i64 {
-    clock::unix_ms() - i64::try_from(clock.now()).unwrap_or(i64::MAX)
-}
-
-/// Returns once a batch fits into the link, or the link is gone.
-async fn room(outgoing: Option<&mpsc::Sender<Vec<ToHub>>>) {
-    match outgoing {
-        Some(outgoing) => drop(outgoing.reserve().await),
-        None => std::future::pending().await,
     }
 }

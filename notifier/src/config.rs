@@ -147,7 +147,7 @@ impl Config {
         }
         if let Err(limits) = self.limits().check() {
             for limit in limits.0 {
-                faults.push(limit.field, format!("must be {}", limit.rule));
+                faults.push(limit.field, limit.rule());
             }
         }
         faults.into_result()

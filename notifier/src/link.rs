@@ -23,10 +23,6 @@ use wire::DecodeError;
 
 use crate::{authenticate::caller, hub::Command, refusal::Refusal};
 
-/// Batches from an edge that wait for the hub.
-const BATCHES_IN: usize = 16;
-/// Batches to an edge that wait for the network.
-const BATCHES_OUT: usize = 64;
 /// How long a new link may take to send Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -41,6 +37,8 @@ type Fault = oneshot::Receiver<LinkFault>;
 pub struct Gateway {
     commands: mpsc::Sender<Command>,
     capacity: usize,
+    /// Batches that wait in each direction beside those.
+    batches: usize,
 }
 
 /// The notifier has ended, or has too much to do.
@@ -52,7 +50,11 @@ impl Gateway {
     pub(crate) fn new(commands: mpsc::Sender<Command>, limits: &Limits) -> Self {
         // What credit and requests allow always fits: each batch has a message.
         let capacity = limits.edge_deliveries as usize + limits.request_window as usize + 8;
-        Self { commands, capacity }
+        Self {
+            commands,
+            capacity,
+            batches: limits.link_batches,
+        }
     }
 
     /// Attaches an edge of this process with its first credit. A second link of
@@ -70,7 +72,7 @@ impl Gateway {
 
     /// Attaches, and gives the caller the reason when the hub ends the link.
     fn link(&self, name: &str, deliveries: u32, bytes: u64) -> Result<(Channels, Fault), NoLink> {
-        let (to_hub, from_edge) = mpsc::channel(BATCHES_IN);
+        let (to_hub, from_edge) = mpsc::channel(self.batches);
         let (to_edge, from_hub) = mpsc::channel(self.capacity);
         let (number, link) = oneshot::channel();
         let (ended, fault) = oneshot::channel();
@@ -131,7 +133,7 @@ impl EdgeGateway for Service {
             .link(&name, credit.deliveries, credit.bytes)
             .map_err(|_| Refusal::of(Reason::Unavailable))?;
         tracing::info!(edge = %name, "edge attached");
-        let (answers, responses) = mpsc::channel(BATCHES_OUT);
+        let (answers, responses) = mpsc::channel(self.gateway.batches);
         tokio::spawn(async move {
             let failures = answers.clone();
             // Whichever direction ends first ends the link.

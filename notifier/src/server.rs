@@ -30,10 +30,6 @@ use crate::{
     service,
 };
 
-/// Batches of publishes that wait for the hub; a lone call is a batch too.
-const BATCHES: usize = 1_024;
-/// Commands that wait for the hub.
-const COMMANDS: usize = 1_024;
 /// Connections of publishers, edges and operators; each needs one.
 const MAX_GRPC_CONNECTIONS: usize = 2_048;
 /// Connections for health and metrics; each asks little and seldom.
@@ -145,8 +141,9 @@ impl Notifier {
 
     fn start_on<L: Log>(config: Config, keys: ServiceKeys, log: L) -> Self {
         let limits = config.limits();
-        let (publishes, calls) = mpsc::channel(BATCHES.min(limits.unsynced_records));
-        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let batches = limits.waiting_batches.min(limits.unsynced_records);
+        let (publishes, calls) = mpsc::channel(batches);
+        let (commands, inbox) = mpsc::channel(limits.waiting_commands);
         let task = HubTask::new(limits, Arc::new(log));
         let epoch = task.epoch();
         let hub = tokio::spawn(task.run(calls, inbox));

@@ -1,7 +1,7 @@
 //! Watches over gRPC: what is known first, then every change, until the caller
 //! goes, falls behind, or the notifier ends.
 
-use std::{future::pending, sync::Arc, time::SystemTime};
+use std::{future::pending, time::SystemTime};
 
 use belfry::{
     identity::Service,
@@ -14,7 +14,7 @@ use belfry::{
 };
 use delivery::{
     EventId, Millis,
-    hub::{Receipt, Subject, WatchId},
+    hub::{Receipt, Subject, WatchEnd, WatchId},
     link::{Member, ReceiptState},
 };
 use tokio::{
@@ -31,11 +31,9 @@ use crate::{
     refusal::Refusal,
 };
 
-/// Updates that wait for one watch. One that falls further behind is
-/// ended: the next one begins with what is known then.
-const UPDATES: usize = 64;
-/// Entries that make an update full; a snapshot is one update.
-pub(crate) const ENTRIES: usize = 256;
+/// Updates on their way to one watch: the rules send the next one when the last was
+/// taken.
+const UPDATES: usize = 1;
 /// Responses that wait for one caller.
 const RESPONSES: usize = 4;
 /// Entries in one response.
@@ -54,24 +52,15 @@ pub(crate) struct ReceiptUpdate {
 /// What a watch of presence receives.
 #[derive(Debug)]
 pub(crate) struct PresenceUpdate {
-    pub(crate) members: Arc<[Member]>,
+    pub(crate) members: Vec<Member>,
     pub(crate) snapshot: bool,
     pub(crate) settling: bool,
 }
 
-/// Why the hub ended a watch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WatchEnd {
-    /// There are as many as may be.
-    TooMany,
-    /// It did not read its updates.
-    Behind,
-}
-
 /// The hub's end of a watch.
 #[derive(Debug)]
-pub(crate) struct Watch<N> {
-    pub(crate) news: mpsc::Sender<N>,
+pub(crate) struct Watch<U> {
+    pub(crate) updates: mpsc::Sender<U>,
     pub(crate) number: oneshot::Sender<WatchId>,
     /// Dropped if it was not the hub that ended the watch.
     pub(crate) ended: oneshot::Sender<WatchEnd>,
@@ -79,24 +68,24 @@ pub(crate) struct Watch<N> {
 
 /// The caller's end of a watch.
 #[derive(Debug)]
-pub(crate) struct Watched<N> {
-    pub(crate) news: mpsc::Receiver<N>,
+pub(crate) struct Watched<U> {
+    updates: mpsc::Receiver<U>,
     number: oneshot::Receiver<WatchId>,
-    pub(crate) ended: oneshot::Receiver<WatchEnd>,
+    ended: oneshot::Receiver<WatchEnd>,
 }
 
 /// Both ends of a watch.
-pub(crate) fn channel<N>() -> (Watch<N>, Watched<N>) {
-    let (to_watch, news) = mpsc::channel(UPDATES);
+pub(crate) fn channel<U>() -> (Watch<U>, Watched<U>) {
+    let (to_watch, updates) = mpsc::channel(UPDATES);
     let (give, number) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let watch = Watch {
-        news: to_watch,
+        updates: to_watch,
         number: give,
         ended: end,
     };
     let watched = Watched {
-        news,
+        updates,
         number,
         ended,
     };
@@ -108,34 +97,39 @@ pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 
 /// Turns updates into responses and their end into a status, and detaches from the
 /// hub when the caller has gone.
-pub(crate) fn responses<N, T, I>(
-    watched: Watched<N>,
+pub(crate) fn responses<U, T, I>(
+    watched: Watched<U>,
     caller: Service,
     commands: mpsc::Sender<Command>,
-    respond: impl Fn(N) -> I + Send + 'static,
+    respond: impl Fn(U) -> I + Send + 'static,
 ) -> Responses<T>
 where
-    N: Send + 'static,
+    U: Send + 'static,
     T: Send + 'static,
     I: Iterator<Item = T> + Send,
 {
     let (to_caller, responses) = mpsc::channel(RESPONSES);
     tokio::spawn(async move {
         let Watched {
-            news,
+            updates,
             number,
             ended,
         } = watched;
-        let status = tokio::select! {
-            // What still waits is of no use to a caller that starts again.
-            biased;
-            () = to_caller.closed() => None,
-            status = fault(ended, &caller) => Some(status),
-            status = send(news, respond, &to_caller) => status,
-        };
-        if let Ok(watch) = number.await {
+        // Without a number the notifier has ended.
+        let status = if let Ok(watch) = number.await {
+            let taken = || commands.send(Command::WatchTaken(watch));
+            let status = tokio::select! {
+                // What still waits is of no use to a caller that starts again.
+                biased;
+                () = to_caller.closed() => None,
+                status = fault(ended, &caller) => Some(status),
+                status = send(updates, respond, &to_caller, taken) => status,
+            };
             let _ = commands.send(Command::Unwatch(watch)).await;
-        }
+            status
+        } else {
+            Some(Refusal::of(Reason::Unavailable).into())
+        };
         if let Some(status) = status {
             let _ = to_caller.send(Err(status)).await;
         }
@@ -160,16 +154,23 @@ async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Service) -> Status {
     Refusal::new(Reason::Overloaded, message).into()
 }
 
-/// Sends the caller all updates, to their end.
-async fn send<N, T, I: Iterator<Item = T>>(
-    mut news: mpsc::Receiver<N>,
-    respond: impl Fn(N) -> I,
+/// Sends the caller all updates, to their end, and says after each that it was
+/// taken.
+async fn send<U, T, I, S>(
+    mut updates: mpsc::Receiver<U>,
+    respond: impl Fn(U) -> I,
     to_caller: &mpsc::Sender<Result<T, Status>>,
-) -> Option<Status> {
-    while let Some(some) = news.recv().await {
-        for response in respond(some) {
+    taken: impl Fn() -> S,
+) -> Option<Status>
+where
+    I: Iterator<Item = T>,
+    S: Future,
+{
+    while let Some(update) = updates.recv().await {
+        for response in respond(update) {
             to_caller.send(Ok(response)).await.ok()?;
         }
+        taken().await;
     }
     Some(Refusal::of(Reason::Unavailable).into())
 }
@@ -219,13 +220,13 @@ fn response_count(entries: usize, snapshot: bool) -> usize {
 }
 
 /// Receipts as responses.
-pub(crate) fn receipts(news: ReceiptUpdate) -> impl Iterator<Item = WatchReceiptsResponse> {
+pub(crate) fn receipts(update: ReceiptUpdate) -> impl Iterator<Item = WatchReceiptsResponse> {
     let ReceiptUpdate {
         receipts,
         mut unknown,
         snapshot,
         now,
-    } = news;
+    } = update;
     let wall_ms = unix_ms(SystemTime::now());
     let count = response_count(receipts.len(), snapshot);
     let mut receipts = receipts.into_iter();
@@ -287,12 +288,12 @@ fn state_of(state: ReceiptState) -> v1::ReceiptState {
 }
 
 /// Presence as responses.
-pub(crate) fn presence(news: PresenceUpdate) -> impl Iterator<Item = WatchPresenceResponse> {
+pub(crate) fn presence(update: PresenceUpdate) -> impl Iterator<Item = WatchPresenceResponse> {
     let PresenceUpdate {
         members,
         snapshot,
         settling,
-    } = news;
+    } = update;
     (0..response_count(members.len(), snapshot)).map(move |index| {
         let some = members
             .iter()

@@ -5,6 +5,7 @@ mod jobs;
 mod presence;
 mod receipts;
 mod report;
+mod watches;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ pub(crate) use self::{
     jobs::{JobEvent, Jobs, WINDOW_MS},
     presence::Presence,
     receipts::Receipts,
+    watches::Watches,
 };
 use crate::disk::Disk;
 

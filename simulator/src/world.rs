@@ -7,6 +7,7 @@ mod hub;
 mod jobs;
 mod links;
 mod publishers;
+mod watches;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,15 +17,15 @@ use std::{
 use delivery::{
     EventId, Limits, Position, Record, StreamName,
     client::Client,
-    edge::{self, Edge, Notice},
-    hub::{Hub, ReadId, WatchId},
-    link::{ReceiptState, SessionId, ToEdge, ToHub},
+    edge::{Edge, LinkEnd, Notice, TokenEnd},
+    hub::{Hub, ReadId, Receipt, WatchId},
+    link::{Member, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
 use crate::{
     Mode,
     disk::Disk,
-    model::{Acks, Jobs, Presence, Receipts, Report, Seen, WINDOW_MS},
+    model::{Acks, Jobs, Presence, Receipts, Report, Seen, WINDOW_MS, Watches},
     random::Random,
 };
 
@@ -51,8 +52,8 @@ enum Due {
     ToHub(u64, ToHub),
     ToEdge(u64, ToEdge),
     LostAtHub(u64),
-    LostAtEdge(u64),
-    LinkTry(usize),
+    LostAtEdge(u64, LinkEnd),
+    WatchTaken(u64, WatchId),
     EdgeTick(usize),
     Read(usize, u64),
     ClientTick(usize),
@@ -88,7 +89,6 @@ struct Link {
     to_edge_at: u64,
 }
 
-#[derive(Default)]
 struct Socket {
     client: usize,
     kernel: VecDeque<(Message, usize)>,
@@ -97,6 +97,11 @@ struct Socket {
     opened_at: u64,
     /// Frames of receipts that the edge accepted.
     receipt_frames: u64,
+    ends: TokenEnd,
+    /// The furthest forward that the wall clock was while it was open.
+    furthest_set_ms: i64,
+    /// Since when the wall clock says that its token has ended.
+    overdue_since: Option<u64>,
 }
 
 struct EdgeProcess {
@@ -104,6 +109,8 @@ struct EdgeProcess {
     link: Option<u64>,
     epoch: u64,
     sockets: BTreeMap<SessionId, Socket>,
+    /// When the next link is to be made, if one was lost.
+    connect_at: Option<u64>,
 }
 
 struct ClientProcess {
@@ -177,9 +184,12 @@ pub(crate) struct World {
     jobs: Jobs,
     receipts: Receipts,
     presence: Presence,
-    /// Watches of jobs in this incarnation of the notifier.
-    watches: BTreeMap<WatchId, Arc<str>>,
+    /// Watches in this incarnation of the notifier.
+    receipt_watches: Watches<Receipt>,
+    presence_watches: Watches<Member>,
     presence_watch: WatchId,
+    /// How far the wall clock was set, forward and back.
+    wall_set_ms: i64,
     report: Report,
     next: u64,
 }
@@ -207,6 +217,10 @@ impl World {
             receipt_frames: random.between(2, 60) as u32,
             receipt_window_ms: 1_000,
             receipt_devices: random.between(1, 6) as usize,
+            watch_backlog: random.between(2, 8) as usize,
+            link_hold_off_ms: random.between(100, 700),
+            wall_check_ms: 200,
+            wall_step_ms: 50,
             ..Limits::default()
         };
         let mut world = Self {
@@ -234,8 +248,10 @@ impl World {
             jobs: Jobs::default(),
             receipts: Receipts::default(),
             presence: Presence::default(),
-            watches: BTreeMap::new(),
+            receipt_watches: Watches::new(limits.watch_backlog),
+            presence_watches: Watches::new(limits.watch_backlog),
             presence_watch: 0,
+            wall_set_ms: 0,
             report: Report::default(),
             next: 1,
             random,
@@ -248,16 +264,14 @@ impl World {
     fn begin(&mut self) {
         self.after(0, Due::HubStart);
         for index in 0..EDGES {
-            let edge = Edge::new(self.limits.clone());
-            let sockets = BTreeMap::new();
             self.edges.push(EdgeProcess {
-                edge,
+                edge: Edge::new(self.limits.clone()),
                 link: None,
                 epoch: 0,
-                sockets,
+                sockets: BTreeMap::new(),
+                connect_at: None,
             });
-            self.after(1, Due::LinkTry(index));
-            self.after(10, Due::EdgeTick(index));
+            self.after(1, Due::EdgeTick(index));
         }
         for index in 0..CLIENTS {
             self.clients.push(ClientProcess {
@@ -343,15 +357,9 @@ impl World {
             Due::ToHub(link, message) => self.deliver_to_hub(link, message),
             Due::ToEdge(link, message) => self.deliver_to_edge(link, message),
             Due::LostAtHub(link) => self.lost_at_hub(link),
-            Due::LostAtEdge(link) => self.lost_at_edge(link),
-            Due::LinkTry(edge) => self.link_try(edge),
-            Due::EdgeTick(edge) => {
-                let deadline = self.edges[edge].edge.next_deadline();
-                if deadline.is_some_and(|deadline| deadline <= self.now) {
-                    self.edge(edge, edge::Input::Deadline);
-                }
-                self.after(10, Due::EdgeTick(edge));
-            }
+            Due::LostAtEdge(link, end) => self.lost_at_edge(link, end),
+            Due::WatchTaken(of, watch) => self.watch_taken(of, watch),
+            Due::EdgeTick(edge) => self.edge_tick(edge),
             Due::Read(client, connection) => self.read(client, connection),
             Due::ClientTick(client) => self.client_tick(client),
             Due::Fault => self.fault(),

@@ -4,6 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
+use super::TokenEnd;
 use crate::{
     EventId, Millis, Position, StreamName,
     link::{Gap, Interest, Presence, ReceiptState, SessionId, ToEdge, ToHub},
@@ -20,8 +21,14 @@ pub enum Input {
         /// every other message.
         charged: u64,
     },
-    /// The link is cut.
-    LinkDown,
+    /// The link is cut, or could not be made.
+    LinkDown {
+        /// How it ended.
+        end: LinkEnd,
+        /// How long to wait before the next attempt, with jitter: the driver's
+        /// backoff, which begins again with each [`ToEdge::Welcome`].
+        pause_ms: Millis,
+    },
     /// A client was authenticated.
     Open {
         /// Chosen by the driver, never used twice.
@@ -35,7 +42,7 @@ pub enum Input {
         /// What it follows from the start, each allowed by its token.
         interests: Vec<Interest>,
         /// When its token ends.
-        ends_at: Millis,
+        ends: TokenEnd,
     },
     /// The socket is closed.
     Closed {
@@ -87,7 +94,19 @@ pub enum Input {
         over_ms: u64,
     },
     /// [`Edge::next_deadline`](super::Edge::next_deadline) has come.
-    Deadline,
+    Deadline {
+        /// What the wall clock shows, in Unix milliseconds.
+        wall_ms: i64,
+    },
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// It was cut, or never made.
+    Lost,
+    /// Another edge of this edge's name attached.
+    Replaced,
 }
 
 /// A message of a client, parsed and authorized.
@@ -120,7 +139,7 @@ pub enum ClientMessage {
     /// The client has a new token.
     Refresh {
         /// When the new token ends.
-        ends_at: Millis,
+        ends: TokenEnd,
     },
     /// The client sent something that was refused.
     Invalid,
@@ -129,6 +148,9 @@ pub enum ClientMessage {
 /// What an edge decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
+    /// Make a link to the hub. Answered by [`ToEdge::Welcome`] or
+    /// [`Input::LinkDown`].
+    Connect,
     /// Send to the hub.
     ToHub(ToHub),
     /// Write an event; in order with everything else for this session.

@@ -1,7 +1,5 @@
 //! The edge's side of the link: requests in turn, answers, credit.
 
-use alloc::vec::Vec;
-
 use super::{Output, State, Turn};
 use crate::{
     link::{ToEdge, ToHub},
@@ -63,32 +61,6 @@ impl State {
         }
     }
 
-    fn link_up(&mut self, request_window: u32, turn: &mut Turn<'_>) {
-        self.up = true;
-        self.request_window = request_window.min(turn.limits.request_window);
-        self.forget_link();
-        self.pending
-            .extend(self.sessions.keys().map(|id| PendingRequest::Open(*id)));
-    }
-
-    pub(super) fn link_down(&mut self, turn: &mut Turn<'_>) {
-        if !core::mem::take(&mut self.up) {
-            return;
-        }
-        self.forget_link();
-        let ids: Vec<_> = self.sessions.keys().copied().collect();
-        for id in ids {
-            self.with(id, turn, Session::link_down);
-        }
-    }
-
-    fn forget_link(&mut self) {
-        self.pending.clear();
-        self.unanswered = 0;
-        self.credit_deliveries = 0;
-        self.credit_bytes = 0;
-    }
-
     fn answered(&mut self) {
         debug_assert!(self.unanswered > 0, "an answer without a request");
         self.unanswered = self.unanswered.saturating_sub(1);
@@ -110,7 +82,7 @@ impl State {
 
     /// Sends the requests that the window allows.
     pub(super) fn send_requests(&mut self, turn: &mut Turn<'_>) {
-        while self.up
+        while self.is_up()
             && self.unanswered < self.request_window
             && let Some(want) = self.pending.pop_front()
         {

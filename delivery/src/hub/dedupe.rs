@@ -6,10 +6,8 @@
 
 use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 
-use crate::{DedupeKey, EventId, Lsn, Millis, Placement, RecoveredKey};
-
-/// How much later than due expired keys go, so that they go together.
-const EXPIRE_TOGETHER_MS: Millis = 1_000;
+use super::Turn;
+use crate::{DedupeKey, EventId, Limits, Lsn, Millis, Placement, RecoveredKey};
 
 /// What was stored under a key.
 #[derive(Debug, Clone)]
@@ -21,30 +19,18 @@ pub(super) struct DedupeEntry {
     pub(super) check: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Window {
     known: BTreeMap<u128, DedupeEntry>,
     /// Keys by age, with the instant at which each ends.
     order: VecDeque<(Millis, u128)>,
-    lasts_ms: u64,
-    max: usize,
     evicted_early: u64,
 }
 
 impl Window {
-    pub(super) fn new(lasts_ms: u64, max: usize) -> Self {
-        Self {
-            known: BTreeMap::new(),
-            order: VecDeque::new(),
-            lasts_ms,
-            max,
-            evicted_early: 0,
-        }
-    }
-
-    pub(super) fn recover(&mut self, key: RecoveredKey, now: Millis) {
-        if let Some(left_ms) = self
-            .lasts_ms
+    pub(super) fn recover(&mut self, key: RecoveredKey, limits: &Limits, now: Millis) {
+        if let Some(left_ms) = limits
+            .dedupe_window_ms
             .checked_sub(key.age_ms)
             .filter(|left| *left > 0)
         {
@@ -55,7 +41,7 @@ impl Window {
                 placements: key.placements,
                 check: key.check,
             };
-            self.insert_until(key.dedupe.key, known, now + left_ms);
+            self.insert_until(key.dedupe.key, known, now + left_ms, limits);
         }
     }
 
@@ -63,12 +49,13 @@ impl Window {
         self.known.get(&key)
     }
 
-    pub(super) fn insert(&mut self, dedupe: DedupeKey, known: DedupeEntry, now: Millis) {
-        self.insert_until(dedupe.key, known, now + self.lasts_ms);
+    pub(super) fn insert(&mut self, dedupe: DedupeKey, known: DedupeEntry, turn: &Turn<'_>) {
+        let until = turn.now + turn.limits.dedupe_window_ms;
+        self.insert_until(dedupe.key, known, until, turn.limits);
     }
 
-    fn insert_until(&mut self, key: u128, known: DedupeEntry, until: Millis) {
-        if self.known.len() >= self.max
+    fn insert_until(&mut self, key: u128, known: DedupeEntry, until: Millis, limits: &Limits) {
+        if self.known.len() >= limits.dedupe_keys
             && let Some((_, oldest)) = self.order.pop_front()
         {
             self.known.remove(&oldest);
@@ -95,10 +82,11 @@ impl Window {
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Millis> {
+    /// Later than the first key is due, so that keys go together.
+    pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Millis> {
         self.order
             .front()
-            .map(|(until, _)| until + EXPIRE_TOGETHER_MS)
+            .map(|(until, _)| until + limits.dedupe_expire_together_ms)
     }
 
     pub(super) fn len(&self) -> usize {

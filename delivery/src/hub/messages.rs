@@ -127,6 +127,12 @@ pub enum Input {
         /// Of whom; empty: of everybody.
         users: BTreeSet<Arc<str>>,
     },
+    /// A watch, of either kind, took the update that it was sent last: it can be
+    /// sent another one.
+    WatchTaken {
+        /// The watch.
+        watch: WatchId,
+    },
     /// A watch, of either kind, is over.
     Unwatch {
         /// The watch.
@@ -177,32 +183,39 @@ pub enum Output {
     /// Publish something on the hub's own behalf, at once: as an ordinary publish
     /// whose reply nobody waits for.
     Announce(Announcement),
-    /// Notify a watch of receipts. The first one is a snapshot.
+    /// An update for a watch of receipts. The next one comes after
+    /// [`Input::WatchTaken`].
     Receipts {
         /// The watch.
         watch: WatchId,
-        /// The receipts.
+        /// What is known (first), or every rise since (after that).
         receipts: Vec<Receipt>,
-        /// Events of other publishers, or forgotten: no update will come.
+        /// In a snapshot: events of other publishers, or forgotten. No update of
+        /// them will come.
         unknown: Vec<EventId>,
+        /// Whether this is the first update, which comes even if it is empty.
+        snapshot: bool,
     },
-    /// Notify a watch of presence.
+    /// An update for a watch of presence. The next one comes after
+    /// [`Input::WatchTaken`].
     Presence {
         /// The watch.
         watch: WatchId,
         /// Who is there (first), or who came or left (after that).
-        members: Arc<[Member]>,
-        /// Whether this is the first.
+        members: Vec<Member>,
+        /// Whether this is the first update, which comes even if it is empty.
         snapshot: bool,
         /// In a snapshot: the hub started less than
         /// [`presence_grace_ms`](crate::Limits::presence_grace_ms) ago, so users who
         /// have not reconnected yet may be missing.
         settling: bool,
     },
-    /// There are too many watches; the hub has forgotten this one.
+    /// End a watch; the hub has forgotten it.
     EndWatch {
         /// The watch.
         watch: WatchId,
+        /// Why.
+        reason: WatchEnd,
     },
     /// End a link; the hub has forgotten it.
     End {
@@ -211,6 +224,16 @@ pub enum Output {
         /// Why.
         fault: LinkFault,
     },
+}
+
+/// Why the hub ends a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// There are [`watches`](crate::Limits::watches) already.
+    TooMany,
+    /// It did not take its updates, and
+    /// [`watch_backlog`](crate::Limits::watch_backlog) entries wait for it.
+    Behind,
 }
 
 /// The events that a watch of receipts covers.

@@ -118,7 +118,7 @@ impl State {
                 placements: record.placements.clone(),
                 check: record.check,
             };
-            self.dedupe.insert(dedupe, known, turn.now);
+            self.dedupe.insert(dedupe, known, turn);
         }
         self.waiting += 1;
         self.unsynced_bytes += record.envelope.len();

@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Announcement, Output, Receipt, Subject, Turn, WatchId};
+use super::{Announcement, Output, Receipt, Subject, Turn, WatchEnd, WatchId, backlog::Backlog};
 use crate::{EventId, Limits, Millis, Placement, StreamName, link::ReceiptState};
 
 #[derive(Debug)]
@@ -39,8 +39,23 @@ struct Tracked {
 
 #[derive(Debug)]
 struct Watch {
-    jobs: Option<Arc<str>>,
+    job: Option<Arc<str>>,
     events: Vec<EventId>,
+    backlog: Backlog<Receipt>,
+}
+
+impl Watch {
+    /// Sends what waits, if the update before it was taken.
+    fn send(&mut self, watch: WatchId, turn: &mut Turn<'_>) {
+        if let Some(receipts) = self.backlog.next_update() {
+            turn.push(Output::Receipts {
+                watch,
+                receipts,
+                unknown: Vec::new(),
+                snapshot: false,
+            });
+        }
+    }
 }
 
 impl Tracked {
@@ -204,7 +219,13 @@ impl Receipts {
         self.notify(id, job.as_ref(), &receipt, turn);
     }
 
-    fn notify(&self, id: EventId, job: Option<&Arc<str>>, receipt: &Receipt, turn: &mut Turn<'_>) {
+    fn notify(
+        &mut self,
+        id: EventId,
+        job: Option<&Arc<str>>,
+        receipt: &Receipt,
+        turn: &mut Turn<'_>,
+    ) {
         let watches = self.event_watches.range((id, 0)..=(id, WatchId::MAX));
         let of_event = watches.map(|(_, watch)| *watch);
         let of_job = job.into_iter().flat_map(|job| {
@@ -212,12 +233,21 @@ impl Receipts {
                 .range((job.clone(), 0)..=(job.clone(), WatchId::MAX))
                 .map(|(_, watch)| *watch)
         });
+        let mut behind = Vec::new();
         for watch in of_event.chain(of_job) {
-            turn.push(Output::Receipts {
-                watch,
-                receipts: Vec::from([receipt.clone()]),
-                unknown: Vec::new(),
-            });
+            let Some(known) = self.watches.get_mut(&watch) else {
+                continue;
+            };
+            if known.backlog.add([receipt.clone()], turn) {
+                known.send(watch, turn);
+            } else {
+                behind.push(watch);
+            }
+        }
+        for watch in behind {
+            self.unwatch(watch);
+            let reason = WatchEnd::Behind;
+            turn.push(Output::EndWatch { watch, reason });
         }
     }
 
@@ -261,14 +291,16 @@ impl Receipts {
         turn: &mut Turn<'_>,
     ) {
         if self.watches.len() >= turn.limits.watches {
-            turn.push(Output::EndWatch { watch });
+            let reason = WatchEnd::TooMany;
+            turn.push(Output::EndWatch { watch, reason });
             return;
         }
         let mut receipts = Vec::new();
         let mut unknown = Vec::new();
         let mut watching = Watch {
-            jobs: None,
+            job: None,
             events: Vec::new(),
+            backlog: Backlog::new(),
         };
         match subject {
             Subject::Job(job) => {
@@ -277,7 +309,7 @@ impl Receipts {
                     self.known(*id, &mut receipts);
                 }
                 self.job_watches.insert((job.clone(), watch));
-                watching.jobs = Some(job);
+                watching.job = Some(job);
             }
             Subject::Events(ids) => {
                 for id in ids {
@@ -301,7 +333,15 @@ impl Receipts {
             watch,
             receipts,
             unknown,
+            snapshot: true,
         });
+    }
+
+    pub(super) fn taken(&mut self, watch: WatchId, turn: &mut Turn<'_>) {
+        if let Some(known) = self.watches.get_mut(&watch) {
+            known.backlog.taken();
+            known.send(watch, turn);
+        }
     }
 
     fn known(&self, id: EventId, receipts: &mut Vec<Receipt>) {
@@ -327,7 +367,7 @@ impl Receipts {
         let Some(watching) = self.watches.remove(&watch) else {
             return;
         };
-        if let Some(job) = watching.jobs {
+        if let Some(job) = watching.job {
             self.job_watches.remove(&(job, watch));
         }
         for id in watching.events {

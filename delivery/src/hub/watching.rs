@@ -1,5 +1,5 @@
-//! Who is notified of presence: operators of everybody's, edges of the streams that
-//! their sessions watch.
+//! Who is notified of presence: operators of everybody's or of some users', edges of
+//! the streams that their sessions watch.
 //!
 //! An edge without credit is not notified of a change; as soon as it has credit it
 //! gets a new snapshot of the stream's presence. So it is late, never wrong, and
@@ -8,10 +8,12 @@
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    vec::Vec,
 };
 
 use super::{
-    LinkId, Output, State, Turn, WatchId,
+    LinkId, Output, State, Turn, WatchEnd, WatchId,
+    backlog::Backlog,
     presence::Members,
     route::{Link, session_of},
 };
@@ -20,7 +22,33 @@ use crate::{
     link::{LinkFault, Member, Presence, SessionId, ToEdge},
 };
 
-/// A stream whose presence sessions watch.
+/// An operator's watch.
+#[derive(Debug)]
+pub(super) struct PresenceWatch {
+    /// Of whom; empty: of everybody.
+    users: BTreeSet<Arc<str>>,
+    backlog: Backlog<Member>,
+}
+
+impl PresenceWatch {
+    fn covers(&self, user: &Arc<str>) -> bool {
+        self.users.is_empty() || self.users.contains(user)
+    }
+
+    /// Sends what waits, if the update before it was taken.
+    fn send(&mut self, watch: WatchId, turn: &mut Turn<'_>) {
+        if let Some(members) = self.backlog.next_update() {
+            turn.push(Output::Presence {
+                watch,
+                members,
+                snapshot: false,
+                settling: false,
+            });
+        }
+    }
+}
+
+/// A stream with sessions that watch its presence.
 #[derive(Debug, Default)]
 pub(super) struct WatchedStream {
     pub(super) members: Members,
@@ -75,18 +103,21 @@ impl State {
         turn: &mut Turn<'_>,
     ) {
         if self.presence_watches.len() >= turn.limits.watches {
-            turn.push(Output::EndWatch { watch });
+            let reason = WatchEnd::TooMany;
+            turn.push(Output::EndWatch { watch, reason });
             return;
         }
-        let members: Arc<[Member]> = if users.is_empty() {
-            self.users.here(usize::MAX).into()
+        let members = if users.is_empty() {
+            self.users.here(usize::MAX)
         } else {
             users
                 .iter()
                 .filter_map(|user| self.users.of(user))
                 .collect()
         };
-        self.presence_watches.insert(watch, users);
+        let backlog = Backlog::new();
+        self.presence_watches
+            .insert(watch, PresenceWatch { users, backlog });
         turn.push(Output::Presence {
             watch,
             members,
@@ -97,20 +128,29 @@ impl State {
     }
 
     /// Notifies operators of who came or left.
-    pub(super) fn notify_presence(&self, changes: &[Member], turn: &mut Turn<'_>) {
-        for (watch, users) in &self.presence_watches {
-            let meant = changes
-                .iter()
-                .filter(|change| users.is_empty() || users.contains(&change.user));
-            let members: Arc<[Member]> = meant.cloned().collect();
-            if !members.is_empty() {
-                turn.push(Output::Presence {
-                    watch: *watch,
-                    members,
-                    snapshot: false,
-                    settling: false,
-                });
+    pub(super) fn notify_presence(&mut self, changes: &[Member], turn: &mut Turn<'_>) {
+        self.presence_watches.retain(|watch, known| {
+            let covered = changes.iter().filter(|change| known.covers(&change.user));
+            let covered: Vec<_> = covered.cloned().collect();
+            if covered.is_empty() {
+                return true;
             }
+            if !known.backlog.add(covered, turn) {
+                turn.push(Output::EndWatch {
+                    watch: *watch,
+                    reason: WatchEnd::Behind,
+                });
+                return false;
+            }
+            known.send(*watch, turn);
+            true
+        });
+    }
+
+    pub(super) fn presence_taken(&mut self, watch: WatchId, turn: &mut Turn<'_>) {
+        if let Some(known) = self.presence_watches.get_mut(&watch) {
+            known.backlog.taken();
+            known.send(watch, turn);
         }
     }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use delivery::{
     Limits, Position, StoredEvent,
-    edge::{ClientMessage, Edge, Input, Notice, Output},
+    edge::{ClientMessage, Edge, Input, LinkEnd, Notice, Output, TokenEnd},
     link::{
         Ephemeral, Gap, GapReason, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge,
         ToHub,
@@ -40,10 +40,17 @@ impl Driver {
                 stream: queue(),
                 from: None,
             }],
-            ends_at: u64::MAX,
+            ends: TokenEnd::NEVER,
         });
         driver.opened(None);
         driver
+    }
+
+    fn lose_link(&mut self) {
+        self.feed(Input::LinkDown {
+            end: LinkEnd::Lost,
+            pause_ms: 0,
+        });
     }
 
     fn feed(&mut self, input: Input) {
@@ -152,7 +159,7 @@ fn receipts_that_the_hub_may_not_have_heard_are_sent_again_on_the_next_link() {
     driver.report(1, ReceiptState::Delivered);
     driver.reported();
     driver.report(2, ReceiptState::Delivered);
-    driver.feed(Input::LinkDown);
+    driver.lose_link();
     driver.report(1, ReceiptState::Read);
     assert!(driver.reported().is_empty());
     driver.welcome();
@@ -167,7 +174,7 @@ fn receipts_that_wait_are_bounded_and_the_oldest_go_first() {
         session_receipts: 2,
         ..Limits::default()
     });
-    driver.feed(Input::LinkDown);
+    driver.lose_link();
     for event in 1..=5 {
         driver.report(event, ReceiptState::Delivered);
     }
@@ -187,7 +194,7 @@ fn presence_is_watched_again_on_the_next_link() {
         message: ClientMessage::WatchPresence { stream },
     });
     assert_eq!(driver.watches(), 1);
-    driver.feed(Input::LinkDown);
+    driver.lose_link();
     driver.welcome();
     driver.opened(Some(Position::start(1)));
     assert_eq!(driver.watches(), 1);
@@ -408,7 +415,7 @@ fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
     let mut driver = Driver::new(Limits::default());
     driver.feed(Input::Blocked { session: 1 });
     driver.receive(live(1));
-    driver.feed(Input::LinkDown);
+    driver.lose_link();
     driver.welcome();
     let stands = Position {
         epoch: 1,

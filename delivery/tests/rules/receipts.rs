@@ -2,7 +2,7 @@
 
 use delivery::{
     Limits,
-    hub::{Announcement, Input, Kind, Publish, Receipt, Subject},
+    hub::{Announcement, Input, Kind, Publish, Receipt, Subject, WatchEnd},
     link::{ReceiptState, ToEdge},
 };
 
@@ -231,7 +231,61 @@ fn a_watch_too_many_is_ended() {
     });
     world.watch(1, "p", Subject::Job("p\0a".into()));
     let outcome = world.watch(2, "p", Subject::Job("p\0b".into()));
-    assert_eq!(outcome.ended_watches, [2]);
+    assert_eq!(outcome.ended_watches, [(2, WatchEnd::TooMany)]);
+}
+
+#[test]
+fn what_a_watch_has_not_taken_yet_comes_as_one_update() {
+    let mut world = world();
+    let id = publish(&mut world);
+    world.watches_read = false;
+    world.watch(WATCH, "p", Subject::Events(vec![id]));
+    for (session, state) in [
+        (1, ReceiptState::Delivered),
+        (2, ReceiptState::Delivered),
+        (1, ReceiptState::Read),
+    ] {
+        let outcome = world.report(session, id, state);
+        assert!(outcome.receipts.is_empty(), "the snapshot is on its way");
+    }
+    let outcome = world.feed(Input::WatchTaken { watch: WATCH });
+    let expected = [
+        ("device-1".into(), ReceiptState::Delivered),
+        ("device-2".into(), ReceiptState::Delivered),
+        ("device-1".into(), ReceiptState::Read),
+    ];
+    assert_eq!(outcome.receipts.len(), 1);
+    assert_eq!(receipts_of(&outcome), expected);
+    let outcome = world.feed(Input::WatchTaken { watch: WATCH });
+    assert!(outcome.receipts.is_empty());
+}
+
+#[test]
+fn a_watch_with_a_full_backlog_ends_and_nobody_else_does() {
+    let mut world = World::new(Limits {
+        watch_backlog: 2,
+        ..Limits::default()
+    });
+    world.attach(EDGE);
+    world.open(EDGE, 1, "u1");
+    let id = publish(&mut world);
+    world.watch(WATCH + 1, "p", Subject::Events(vec![id]));
+    world.watches_read = false;
+    world.watch(WATCH, "p", Subject::Events(vec![id]));
+    let states = [
+        ReceiptState::Delivered,
+        ReceiptState::Displayed,
+        ReceiptState::Dismissed,
+    ];
+    for state in &states[..2] {
+        assert_eq!(world.report(1, id, *state).ended_watches, []);
+        world.feed(Input::WatchTaken { watch: WATCH + 1 });
+    }
+    let outcome = world.report(1, id, states[2]);
+    assert_eq!(outcome.ended_watches, [(WATCH, WatchEnd::Behind)]);
+    assert_eq!(world.hub.stats().watches, 1);
+    let outcome = world.feed(Input::WatchTaken { watch: WATCH });
+    assert!(outcome.receipts.is_empty(), "it is forgotten");
 }
 
 #[test]

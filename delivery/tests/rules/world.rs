@@ -6,7 +6,8 @@ use bytes::Bytes;
 use delivery::{
     JobChange, JobMark, Limits, Millis, Record, Recovered, RecoveredLease, StreamName,
     hub::{
-        Announcement, Hub, Input, Kind, Output, Publish, Receipt, Reply, Subject, Ticket, WatchId,
+        Announcement, Hub, Input, Kind, Output, Publish, Receipt, Reply, Subject, Ticket, WatchEnd,
+        WatchId,
     },
     link::{Ephemeral, Interest, Member, Presence, ReceiptState, SessionId, ToEdge, ToHub},
 };
@@ -23,7 +24,7 @@ pub(crate) struct Outcome {
     pub(crate) sent: Vec<(u64, ToEdge)>,
     pub(crate) receipts: Vec<(WatchId, Vec<Receipt>, Vec<u128>)>,
     pub(crate) presence: Vec<(WatchId, Vec<Member>, bool)>,
-    pub(crate) ended_watches: Vec<WatchId>,
+    pub(crate) ended_watches: Vec<(WatchId, WatchEnd)>,
 }
 
 impl Outcome {
@@ -64,6 +65,8 @@ pub(crate) struct World {
     /// While false, the log answers nothing.
     pub(crate) log_runs: bool,
     waiting: Vec<Record>,
+    /// While false, watches take no update.
+    pub(crate) watches_read: bool,
     next: u64,
 }
 
@@ -80,6 +83,7 @@ impl World {
             log: Vec::new(),
             log_runs: true,
             waiting: Vec::new(),
+            watches_read: true,
             next: 0,
         }
     }
@@ -149,14 +153,25 @@ impl World {
                 watch,
                 receipts,
                 unknown,
-            } => outcome.receipts.push((watch, receipts, unknown)),
+                ..
+            } => {
+                outcome.receipts.push((watch, receipts, unknown));
+                if self.watches_read {
+                    inputs.push(Input::WatchTaken { watch });
+                }
+            }
             Output::Presence {
                 watch,
                 members,
                 snapshot,
                 ..
-            } => outcome.presence.push((watch, members.to_vec(), snapshot)),
-            Output::EndWatch { watch } => outcome.ended_watches.push(watch),
+            } => {
+                outcome.presence.push((watch, members, snapshot));
+                if self.watches_read {
+                    inputs.push(Input::WatchTaken { watch });
+                }
+            }
+            Output::EndWatch { watch, reason } => outcome.ended_watches.push((watch, reason)),
             Output::Read { .. } | Output::Trim { .. } => {}
             Output::End { link, fault } => panic!("link {link} ended: {fault:?}"),
         }

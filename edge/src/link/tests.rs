@@ -28,7 +28,7 @@ impl EdgeGateway for Ends {
     }
 }
 
-async fn hold_off_after(code: Code) -> Duration {
+async fn end_after(code: Code) -> LinkEnd {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let server = Server::builder().add_service(EdgeGatewayServer::new(Ends(code)));
@@ -41,13 +41,13 @@ async fn hold_off_after(code: Code) -> Duration {
     let linker = Linker::new(&link, "edge-1".into(), &Limits::default()).unwrap();
     let mut channels = linker.attach().await.unwrap();
     assert!(channels.from_hub.recv().await.is_none());
-    let hold_off = linker.hold_off();
+    let end = linker.end();
     server.abort();
-    hold_off
+    end
 }
 
 #[tokio::test]
-async fn an_edge_waits_after_another_took_its_name() {
-    assert_eq!(hold_off_after(Code::Aborted).await, HOLD_OFF);
-    assert_eq!(hold_off_after(Code::Unavailable).await, Duration::ZERO);
+async fn a_link_that_another_edge_of_the_name_took_was_replaced_and_any_other_is_lost() {
+    assert_eq!(end_after(Code::Aborted).await, LinkEnd::Replaced);
+    assert_eq!(end_after(Code::Unavailable).await, LinkEnd::Lost);
 }

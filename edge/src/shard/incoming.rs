@@ -1,15 +1,15 @@
-//! The receiving end of the link, which reconnects when it is cut: at once,
-//! then after 100 ms, doubling to 5 s, with full jitter; after 30 s if another edge
-//! took this one's name.
+//! The receiving end of the link. When to make one is decided by the rules; the
+//! pause between two attempts grows here: none at first, then up to 100 ms, doubling
+//! to 5 s, with full jitter.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::Pin, sync::Arc};
 
 use belfry::backoff::Backoff;
-use delivery::link::{ToEdge, ToHub};
-use tokio::{
-    sync::mpsc::{self, error::TryRecvError},
-    time::sleep,
+use delivery::{
+    edge::Input,
+    link::{ToEdge, ToHub},
 };
+use tokio::sync::mpsc::{self, error::TryRecvError};
 use tracing::{info, warn};
 
 use crate::link::{Channels, LinkError, Linker};
@@ -20,19 +20,21 @@ pub(super) enum Event {
     Linked(mpsc::Sender<Vec<ToHub>>),
     /// Something came.
     Batch(Vec<ToEdge>),
-    /// It is cut, or could not be made. Start over.
+    /// It is cut, or could not be made.
     Lost,
 }
 
 type Making = Pin<Box<dyn Future<Output = Result<Channels, LinkError>> + Send>>;
 
 enum State {
+    Idle,
     Making(Making),
     Linked(mpsc::Receiver<Vec<ToEdge>>),
 }
 
 /// The state of one task.
 pub(super) struct Incoming {
+    linker: Arc<Linker>,
     state: State,
     /// Attempts since the last welcome.
     attempts: u32,
@@ -41,13 +43,21 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(linker: Arc<Linker>) -> Self {
+    pub(super) fn new(linker: Linker) -> Self {
         Self {
-            state: State::Making(make(linker, Duration::ZERO)),
+            linker: linker.into(),
+            state: State::Idle,
             attempts: 0,
             backoff: Backoff::DEFAULT,
             welcomed: false,
         }
+    }
+
+    /// Makes a link.
+    pub(super) fn connect(&mut self) {
+        let linker = Arc::clone(&self.linker);
+        self.attempts = self.attempts.saturating_add(1);
+        self.state = State::Making(Box::pin(async move { linker.attach().await }));
     }
 
     /// The notifier has accepted this link.
@@ -63,17 +73,20 @@ impl Incoming {
         self.welcomed
     }
 
-    /// Gives the link up and makes another, after a pause.
-    pub(super) fn start_over(&mut self, linker: Arc<Linker>) {
+    /// Gives the link up; this is what the rules have to know of it.
+    pub(super) fn give_up(&mut self) -> Input {
         self.welcomed = false;
-        let pause = self.backoff.next_pause() + linker.hold_off();
-        self.state = State::Making(make(linker, pause));
-        self.attempts = self.attempts.saturating_add(1);
+        self.state = State::Idle;
+        Input::LinkDown {
+            end: self.linker.end(),
+            pause_ms: self.backoff.next_pause().as_millis() as u64,
+        }
     }
 
     /// Waits for the next event. Nothing is lost if it is dropped.
     pub(super) async fn next(&mut self) -> Event {
         match &mut self.state {
+            State::Idle => pending().await,
             State::Making(making) => match making.await {
                 Ok(Channels { to_hub, from_hub }) => {
                     self.state = State::Linked(from_hub);
@@ -91,7 +104,7 @@ impl Incoming {
     /// The next event, if there is one already.
     pub(super) fn try_next(&mut self) -> Option<Event> {
         match &mut self.state {
-            State::Making(_) => None,
+            State::Idle | State::Making(_) => None,
             State::Linked(from_hub) => match from_hub.try_recv() {
                 Ok(batch) => Some(Event::Batch(batch)),
                 Err(TryRecvError::Empty) => None,
@@ -99,11 +112,4 @@ impl Incoming {
             },
         }
     }
-}
-
-fn make(linker: Arc<Linker>, pause: Duration) -> Making {
-    Box::pin(async move {
-        sleep(pause).await;
-        linker.attach().await
-    })
 }

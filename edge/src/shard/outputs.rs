@@ -7,7 +7,7 @@ use belfry::reason::Reason;
 use bytes::Bytes;
 use delivery::{
     Position, StoredEvent, StreamName,
-    edge::{ClientMessage, CloseReason, Input, Notice, Output},
+    edge::{ClientMessage, CloseReason, Input, Notice, Output, TokenEnd},
     link::{Ephemeral, SessionId, ToEdge},
 };
 
@@ -112,15 +112,14 @@ impl Shard {
         match message {
             FromSocket::Open(opening) => {
                 self.sockets.insert(&opening);
-                let left_ms = opening.ends_unix_ms.saturating_sub(clock::unix_ms());
-                let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
+                let ends = self.token_end(opening.ends_unix_ms);
                 self.feed(Input::Open {
                     session: opening.session,
                     user: opening.user,
                     device: opening.device,
                     public_id: opening.public_id,
                     interests: opening.interests,
-                    ends_at,
+                    ends,
                 });
             }
             FromSocket::Received(session) => self.feed(Input::Received { session }),
@@ -153,6 +152,11 @@ impl Shard {
         }
     }
 
+    /// The end of a token on both clocks.
+    fn token_end(&self, unix_ms: i64) -> TokenEnd {
+        TokenEnd::new(unix_ms, self.clock.now(), clock::unix_ms())
+    }
+
     fn on_request(&mut self, session: SessionId, request: Request) {
         let message = match request {
             Request::Subscribe { stream, from } => ClientMessage::Subscribe { stream, from },
@@ -174,16 +178,14 @@ impl Shard {
                 ends_unix_ms,
                 revoked: streams,
             } => {
-                let left_ms = ends_unix_ms.saturating_sub(clock::unix_ms());
-                let ends_at = self.clock.now() + u64::try_from(left_ms).unwrap_or(0);
-                let message = ClientMessage::Refresh { ends_at };
+                let ends = self.token_end(ends_unix_ms);
+                let message = ClientMessage::Refresh { ends };
                 self.feed(Input::Client { session, message });
                 // Frames leave in the order of decisions: carry those out first.
                 self.apply();
-                self.sockets.ends(session, ends_unix_ms);
                 let refreshed = ServerFrame::Refreshed {
                     expires_at: clock::rfc3339(exp_unix_ms),
-                    expires_in_ms: u64::try_from(left_ms).unwrap_or(0),
+                    expires_in_ms: ends.at.saturating_sub(self.clock.now()),
                 };
                 self.sockets.push(session, frame::text(&refreshed));
                 // In one step with it, so that nothing of those streams follows.
@@ -242,6 +244,7 @@ impl Shard {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
+                Output::Connect => self.incoming.connect(),
                 Output::Write { session, frame } => self.sockets.push(session, frame),
                 Output::ToHub(message) => self.to_hub.push(message),
                 Output::Notify { session, notice } => self.notify(session, &notice),
@@ -267,7 +270,7 @@ impl Shard {
                 session: &public_id,
                 user: &user,
                 heartbeat_ms: self.limits.ping_every_ms,
-                expires_in_ms: self.sockets.expires_in_ms(session, clock::unix_ms()),
+                expires_in_ms: self.edge.expires_in_ms(session, self.clock.now()),
                 streams: streams_of(streams),
             },
             Notice::Subscribed { stream, at } => ServerFrame::Subscribed {

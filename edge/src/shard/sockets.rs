@@ -24,7 +24,6 @@ struct Socket {
     writer: Writer,
     user: Arc<str>,
     public_id: Arc<str>,
-    ends_unix_ms: i64,
     /// It was sent `bye`.
     closing: bool,
     /// It is among those to be flushed.
@@ -99,7 +98,6 @@ impl Sockets {
             writer: Writer::new(Arc::clone(&opening.stream)),
             user: Arc::clone(&opening.user),
             public_id: Arc::clone(&opening.public_id),
-            ends_unix_ms: opening.ends_unix_ms,
             closing: false,
             touched: false,
             blocked: None,
@@ -116,34 +114,11 @@ impl Sockets {
         Some((Arc::clone(&socket.user), Arc::clone(&socket.public_id)))
     }
 
-    /// How long the session's token lasts from now on, in milliseconds.
-    pub(super) fn expires_in_ms(&self, session: SessionId, unix_ms: i64) -> u64 {
-        let ends_unix_ms = self.by_session.get(&session).map_or(0, |s| s.ends_unix_ms);
-        u64::try_from(ends_unix_ms.saturating_sub(unix_ms)).unwrap_or(0)
-    }
-
     /// Whether the socket exists and was not sent `bye`.
     pub(super) fn is_open(&self, session: SessionId) -> bool {
         self.by_session
             .get(&session)
             .is_some_and(|socket| !socket.closing)
-    }
-
-    /// Notes when a session ends now.
-    pub(super) fn ends(&mut self, session: SessionId, unix_ms: i64) {
-        if let Some(socket) = self.by_session.get_mut(&session) {
-            socket.ends_unix_ms = unix_ms;
-        }
-    }
-
-    /// Sessions with a token that has ended by the wall clock.
-    pub(super) fn ended_by(&self, unix_ms: i64) -> Vec<SessionId> {
-        let ended = |socket: &Socket| !socket.closing && socket.ends_unix_ms <= unix_ms;
-        self.by_session
-            .iter()
-            .filter(|(_, s)| ended(s))
-            .map(|(session, _)| *session)
-            .collect()
     }
 
     /// Adds a frame for an open socket; it leaves with the next flush, or once the

@@ -3,10 +3,14 @@
 use std::{path::PathBuf, sync::Mutex};
 
 use bytes::Bytes;
-use delivery::{JobChange, JobMark, Recovered, RecoveredLease, StreamName, hub::Kind};
+use delivery::{
+    JobChange, JobMark, Record, Recovered, RecoveredLease, StoredEvent, StreamName,
+    hub::{Kind, Publish},
+};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::log::Appended;
 
 /// What the log does with one batch.
 #[derive(Debug, Clone, Copy)]

@@ -93,4 +93,14 @@ report! {
     retracted,
     /// Users who left.
     left,
+    /// Watches that fell behind.
+    watches_behind,
+    /// Links that a namesake took from an edge.
+    namesakes,
+    /// Sessions that ended with their token.
+    expired_tokens,
+    /// Times that the wall clock was set forward.
+    set_forward,
+    /// Times that it was set back.
+    set_back,
 }

@@ -1,11 +1,11 @@
 //! Clients: they come, read at their own speed, go, and come back.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
 use delivery::{
     EventId, Position, StreamName,
     client::{Input, Output},
-    edge::{self, Notice},
+    edge::{self, Notice, TokenEnd},
     link::{GapReason, Interest, ReceiptState},
 };
 
@@ -110,10 +110,17 @@ impl World {
             Interest { stream, from }
         });
         self.clients[client].session = Some((edge, session));
+        let ends = self.new_token();
         let socket = Socket {
             client,
+            kernel: VecDeque::new(),
+            remainder: VecDeque::new(),
+            blocked: false,
             opened_at: self.now,
-            ..Socket::default()
+            receipt_frames: 0,
+            ends,
+            furthest_set_ms: self.wall_set_ms,
+            overdue_since: None,
         };
         self.edges[edge].sockets.insert(session, socket);
         self.edge(
@@ -124,11 +131,22 @@ impl World {
                 public_id: Arc::from(format!("session-{session}")),
                 device: Arc::from(format!("device-{client}")),
                 interests: interests.collect(),
-                ends_at: u64::MAX,
+                ends,
             },
         );
         let connection = self.clients[client].connection;
         self.after(2, Due::Read(client, connection));
+    }
+
+    /// Some tokens end soon.
+    fn new_token(&mut self) -> TokenEnd {
+        let lasts_ms = if self.chaos() && self.random.chance(40) {
+            self.random.between(300, 3_000)
+        } else {
+            1_000_000_000
+        };
+        let wall_ms = self.wall_ms();
+        TokenEnd::new(wall_ms + lasts_ms.cast_signed(), self.now, wall_ms)
     }
 
     pub(super) fn read(&mut self, client: usize, connection: u64) {
@@ -365,6 +383,12 @@ impl World {
         }
         for lease in self.disk.leases() {
             let _ = write!(message, "{:?} is neither done nor failed; ", lease.job);
+        }
+        for watch in self.receipt_watches.incomplete() {
+            let _ = write!(message, "watch {watch} waits for receipts; ");
+        }
+        for watch in self.presence_watches.incomplete() {
+            let _ = write!(message, "watch {watch} waits for presence; ");
         }
         for (number, client) in self.clients.iter().enumerate() {
             if !self.presence.is_online(&client.user.to_string()) {

@@ -1,4 +1,5 @@
-//! The edge's driver: frames in place of envelopes, sockets that fill up.
+//! The edge's driver: frames in place of envelopes, sockets that fill up, deadlines
+//! of two clocks.
 
 use std::collections::VecDeque;
 
@@ -8,9 +9,60 @@ use delivery::{
     link::{SessionId, ToEdge},
 };
 
-use super::{Frame, Message, SOCKET_BYTES, World};
+use super::{Due, Frame, Message, SOCKET_BYTES, Socket, World};
+
+/// Between two looks at an edge's deadline.
+pub(super) const TICK_MS: u64 = 10;
+/// What the wall clock shows at the beginning.
+const WALL_MS: i64 = 1_700_000_000_000;
 
 impl World {
+    pub(super) fn wall_ms(&self) -> i64 {
+        WALL_MS + self.wall_set_ms + self.now.cast_signed()
+    }
+
+    pub(super) fn edge_tick(&mut self, edge: usize) {
+        let deadline = self.edges[edge].edge.next_deadline();
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
+            let wall_ms = self.wall_ms();
+            self.edge(edge, edge::Input::Deadline { wall_ms });
+        }
+        self.check_tokens(edge);
+        self.after(TICK_MS, Due::EdgeTick(edge));
+    }
+
+    /// No session outlives its token: not by the monotonic clock, and by the wall
+    /// clock no longer than until it is looked at.
+    fn check_tokens(&mut self, edge: usize) {
+        let (now, wall_ms) = (self.now, self.wall_ms());
+        let step_ms = self.limits.wall_step_ms.cast_signed();
+        for (session, socket) in &mut self.edges[edge].sockets {
+            let ends = socket.ends;
+            assert!(now <= ends.at + TICK_MS, "{session} outlives its token");
+            if wall_ms <= ends.unix_ms + step_ms {
+                socket.overdue_since = None;
+                continue;
+            }
+            let since = *socket.overdue_since.get_or_insert(now);
+            let most = self.limits.wall_check_ms + 2 * TICK_MS;
+            assert!(
+                now - since <= most,
+                "{session}: the wall clock was set forward, and its token has ended"
+            );
+        }
+    }
+
+    /// A session may end with its token, and not before.
+    fn token_ended(&mut self, socket: &Socket) {
+        self.report.expired_tokens += 1;
+        let (now, ends) = (self.now, socket.ends);
+        let wall_ms = WALL_MS + socket.furthest_set_ms + now.cast_signed();
+        assert!(
+            now >= ends.at || wall_ms >= ends.unix_ms,
+            "a session ended at {now} ({wall_ms}), its token is good until {ends:?}"
+        );
+    }
+
     pub(super) fn deliver_to_edge(&mut self, link: u64, mut message: ToEdge) {
         let known = &self.links[&link];
         let edge = known.edge;
@@ -110,13 +162,17 @@ impl World {
                 self.write(edge, session, (Message::Notice(notice), 60));
             }
             edge::Output::Ping { session } => self.write(edge, session, (Message::Ping, 2)),
+            edge::Output::Connect => self.connect_edge(edge),
             edge::Output::Close {
                 session,
                 retry_after_ms,
-                ..
+                reason,
             } => {
                 self.report.closed += 1;
                 if let Some(socket) = self.edges[edge].sockets.remove(&session) {
+                    if reason == edge::CloseReason::TokenExpired {
+                        self.token_ended(&socket);
+                    }
                     self.closed(socket.client, retry_after_ms);
                 }
             }

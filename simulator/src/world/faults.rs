@@ -14,7 +14,7 @@ impl World {
         }
         let client = self.random.below(CLIENTS as u64) as usize;
         let edge = self.random.below(EDGES as u64) as usize;
-        match self.random.below(20) {
+        match self.random.below(23) {
             0 | 1 => self.crash(),
             2..=5 => {
                 if let Some(link) = self.edges[edge].link {
@@ -29,10 +29,30 @@ impl World {
             14 => self.edge_dies(edge),
             15 | 16 => self.resubscribe(client),
             17 | 18 => self.switch_queue(client),
+            19 => self.namesake(edge),
+            20 | 21 => self.set_wall_clock(),
             _ => {}
         }
         let pause = self.random.between(20, 200);
         self.after(pause, Due::Fault);
+    }
+
+    /// The wall clock is set, forward or back, much or little.
+    fn set_wall_clock(&mut self) {
+        let most = if self.random.chance(50) { 60 } else { 2_000 };
+        let by = self.random.between(1, most).cast_signed();
+        if self.random.chance(50) {
+            self.report.set_forward += 1;
+            self.wall_set_ms += by;
+            for edge in &mut self.edges {
+                for socket in edge.sockets.values_mut() {
+                    socket.furthest_set_ms = socket.furthest_set_ms.max(self.wall_set_ms);
+                }
+            }
+        } else {
+            self.report.set_back += 1;
+            self.wall_set_ms -= by;
+        }
     }
 
     /// Everything that an edge knew is gone; its clients notice at once, the
@@ -41,6 +61,7 @@ impl World {
         self.report.edge_deaths += 1;
         let dead = &mut self.edges[index];
         dead.edge = Edge::new(self.limits.clone());
+        dead.connect_at = None;
         let sockets = std::mem::take(&mut dead.sockets);
         if let Some(link) = dead.link.take() {
             if let Some(known) = self.links.get_mut(&link) {
@@ -48,8 +69,6 @@ impl World {
             }
             let pause = self.random.between(1, 2_000);
             self.after(pause, Due::LostAtHub(link));
-            let pause = self.random.between(5, 80);
-            self.after(pause, Due::LinkTry(index));
         }
         for socket in sockets.into_values() {
             self.closed(socket.client, None);

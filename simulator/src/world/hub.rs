@@ -1,11 +1,12 @@
 //! The hub's driver: a process that dies, a disk that fails.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use delivery::{
     Record, StreamName,
-    hub::{Announcement, Hub, Input, Output, ReadId, Receipt, Subject},
-    link::{ToEdge, ToHub},
+    edge::LinkEnd,
+    hub::{Announcement, Hub, Input, Output, ReadId},
+    link::{LinkFault, ToEdge, ToHub},
 };
 
 use super::{Due, HubProcess, World};
@@ -22,31 +23,13 @@ impl World {
         });
         self.jobs.restarted(self.now);
         self.receipts.restarted();
-        self.watches.clear();
-        self.presence_watch = self.number();
-        self.hub(Input::WatchPresence {
-            watch: self.presence_watch,
-            users: BTreeSet::new(),
-        });
-        let jobs = self.workers.iter().map(|worker| worker.job.clone());
-        for job in jobs.collect::<Vec<_>>() {
-            self.watch(job);
-        }
+        self.watch_all();
         self.after(20, Due::HubTick(self.incarnation));
-    }
-
-    pub(super) fn watch(&mut self, job: Arc<str>) {
-        let watch = self.number();
-        self.watches.insert(watch, job.clone());
-        self.hub(Input::WatchReceipts {
-            watch,
-            publisher: Arc::from("publisher"),
-            subject: Subject::Job(job),
-        });
     }
 
     pub(super) fn hub_tick(&mut self, incarnation: u64) {
         if incarnation == self.incarnation && self.hub.is_some() {
+            self.check_watches();
             self.hub(Input::Deadline);
             self.after(20, Due::HubTick(incarnation));
         }
@@ -75,7 +58,7 @@ impl World {
                 known.cut = true;
             }
             let pause = self.random.between(1, 100);
-            self.after(pause, Due::LostAtEdge(link));
+            self.after(pause, Due::LostAtEdge(link, LinkEnd::Lost));
         }
         let pause = self.random.between(20, 300);
         self.after(pause, Due::HubStart);
@@ -188,21 +171,16 @@ impl World {
             }
             Output::Announce(announcement) => self.announce(announcement),
             Output::Receipts {
-                watch, receipts, ..
-            } => {
-                for receipt in receipts {
-                    self.receipts.notified(watch, &receipt);
-                    match receipt {
-                        Receipt::Device { .. } => self.report.receipts += 1,
-                        Receipt::Expired { .. } => self.report.expired += 1,
-                    }
-                }
-            }
+                watch,
+                receipts,
+                snapshot,
+                ..
+            } => self.receipts_for(watch, &receipts, snapshot),
             Output::Presence {
+                watch,
                 members,
                 snapshot,
                 settling,
-                ..
             } => {
                 let young = self.now < self.hub_started + self.limits.presence_grace_ms;
                 assert_eq!(
@@ -210,21 +188,17 @@ impl World {
                     snapshot && young,
                     "a snapshot is whole, or says so"
                 );
-                if snapshot {
-                    self.presence.snapshot(&members);
-                } else {
-                    self.report.left += self.presence.changes(&members);
-                }
+                self.presence_for(watch, &members, snapshot);
             }
-            Output::EndWatch { watch } => panic!("watch {watch} ended"),
+            Output::EndWatch { watch, reason } => self.watch_ended(watch, reason),
             Output::End { link, fault } => {
-                // Only a second link of one edge may end the first.
-                assert_eq!(fault, delivery::link::LinkFault::Replaced);
+                // Only a second link of one name may end the first.
+                assert_eq!(fault, LinkFault::Replaced);
                 self.report.replaced += 1;
                 if let Some(known) = self.links.get_mut(&link) {
                     known.cut = true;
                 }
-                self.after(1, Due::LostAtEdge(link));
+                self.after(1, Due::LostAtEdge(link, LinkEnd::Replaced));
             }
         }
     }

@@ -25,7 +25,7 @@ impl World {
             progress: 0,
         });
         if self.hub.is_some() {
-            self.watch(job.clone());
+            self.watch(&job);
         }
         self.publish_step(self.workers.len() - 1, JobStep::Start(lease_ms));
         let pause = self.random.between(1, 100);

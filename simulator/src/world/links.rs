@@ -1,20 +1,34 @@
 //! Links: they come up, are slow, are cut, and each side finds out in its own
 //! time.
 
-use delivery::link::{ToEdge, ToHub};
+use delivery::{
+    edge::{Input, LinkEnd},
+    link::{ToEdge, ToHub},
+};
 
-use super::{Due, Link, World};
+use super::{Due, Link, World, edge_driver::TICK_MS};
 
 impl World {
-    pub(super) fn link_try(&mut self, edge: usize) {
-        let pause = self.random.between(5, 50);
-        if self.edges[edge].link.is_some() {
-            return;
+    /// The edge makes a link.
+    pub(super) fn connect_edge(&mut self, edge: usize) {
+        if let Some(at) = self.edges[edge].connect_at.take() {
+            let late = at + TICK_MS;
+            assert!(
+                (at..=late).contains(&self.now),
+                "edge {edge} attaches at {}, it may from {at} on and has to by {late}",
+                self.now
+            );
         }
         if self.hub.is_none() {
-            self.after(pause, Due::LinkTry(edge));
+            self.edge_lost_link(edge, LinkEnd::Lost);
             return;
         }
+        let link = self.new_link(edge);
+        self.edges[edge].link = Some(link);
+        self.attach(link, edge);
+    }
+
+    fn new_link(&mut self, edge: usize) -> u64 {
         let link = self.number();
         let (to_hub_at, to_edge_at) = (self.now, self.now);
         self.links.insert(
@@ -26,8 +40,16 @@ impl World {
                 to_edge_at,
             },
         );
-        self.edges[edge].link = Some(link);
-        self.attach(link, edge);
+        link
+    }
+
+    /// Another process attaches under the edge's name.
+    pub(super) fn namesake(&mut self, edge: usize) {
+        if self.hub.is_some() {
+            self.report.namesakes += u64::from(self.edges[edge].link.is_some());
+            let link = self.new_link(edge);
+            self.attach(link, edge);
+        }
     }
 
     /// Half-open at first: each side finds out in its own time.
@@ -44,18 +66,26 @@ impl World {
                 hub += 3_000;
             }
             self.after(hub, Due::LostAtHub(link));
-            self.after(edge, Due::LostAtEdge(link));
+            self.after(edge, Due::LostAtEdge(link, LinkEnd::Lost));
         }
     }
 
-    pub(super) fn lost_at_edge(&mut self, link: u64) {
+    pub(super) fn lost_at_edge(&mut self, link: u64, end: LinkEnd) {
         let edge = self.links[&link].edge;
         if self.edges[edge].link == Some(link) {
             self.edges[edge].link = None;
-            self.edge(edge, delivery::edge::Input::LinkDown);
-            let pause = self.random.between(5, 80);
-            self.after(pause, Due::LinkTry(edge));
+            self.edge_lost_link(edge, end);
         }
+    }
+
+    fn edge_lost_link(&mut self, edge: usize, end: LinkEnd) {
+        let pause_ms = self.random.between(5, 80);
+        let hold_off_ms = match end {
+            LinkEnd::Lost => 0,
+            LinkEnd::Replaced => self.limits.link_hold_off_ms,
+        };
+        self.edges[edge].connect_at = Some(self.now + pause_ms + hold_off_ms);
+        self.edge(edge, Input::LinkDown { end, pause_ms });
     }
 
     pub(super) fn send_to_hub(&mut self, link: u64, message: ToHub) {

@@ -1,0 +1,181 @@
+//! Requests to the hub's task: what calls, links and operators want of it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use delivery::{
+    hub::{Input, LinkId, Publish, Reply, Stats, Subject, WatchId},
+    link::{LinkFault, ToEdge, ToHub},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::HubTask;
+use crate::{
+    log::Log,
+    watch::{PresenceUpdate, ReceiptUpdate, Watch},
+};
+
+/// One publish and where its reply goes.
+#[derive(Debug)]
+pub(crate) struct PublishCall {
+    pub(crate) publish: Publish,
+    pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// A session, as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListedSession {
+    pub(crate) edge: String,
+    pub(crate) session: u64,
+    pub(crate) user: String,
+    pub(crate) public_id: String,
+    pub(crate) streams: Vec<String>,
+}
+
+/// Every other request to the hub's task.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Attach {
+        name: Arc<str>,
+        deliveries: u32,
+        bytes: u64,
+        to_edge: mpsc::Sender<Vec<ToEdge>>,
+        number: oneshot::Sender<LinkId>,
+        /// Receives why the hub ended the link, if it did.
+        ended: oneshot::Sender<LinkFault>,
+    },
+    FromEdge(LinkId, Vec<ToHub>),
+    Detach(LinkId),
+    Sessions {
+        user: String,
+        after: Option<(String, u64)>,
+        count: usize,
+        reply: oneshot::Sender<Vec<ListedSession>>,
+    },
+    Presence {
+        users: Vec<String>,
+        reply: oneshot::Sender<Vec<usize>>,
+    },
+    WatchReceipts {
+        publisher: Arc<str>,
+        subject: Subject,
+        watch: Watch<ReceiptUpdate>,
+    },
+    WatchPresence {
+        /// None: everybody.
+        users: BTreeSet<Arc<str>>,
+        watch: Watch<PresenceUpdate>,
+    },
+    /// The caller of a watch took its last update.
+    WatchTaken(WatchId),
+    /// The caller of a watch has gone, or was notified that it is over.
+    Unwatch(WatchId),
+    Stats(oneshot::Sender<Stats>),
+    /// Answered when nothing is in flight any more.
+    Drain(oneshot::Sender<()>),
+}
+
+impl<L: Log> HubTask<L> {
+    /// Carries a request out. Who asked may have gone: replies are sent blindly.
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Attach {
+                name,
+                deliveries,
+                bytes,
+                to_edge,
+                number,
+                ended,
+            } => {
+                let link = self.number();
+                if number.send(link).is_err() {
+                    return;
+                }
+                self.outboxes.add(link, to_edge, ended);
+                self.feed(Input::Attach {
+                    link,
+                    name,
+                    deliveries,
+                    bytes,
+                });
+            }
+            Command::FromEdge(link, messages) => {
+                for message in messages {
+                    self.feed(Input::FromEdge { link, message });
+                }
+            }
+            Command::Detach(link) => {
+                self.outboxes.remove(link);
+                self.feed(Input::Detach { link });
+            }
+            Command::Sessions {
+                user,
+                after,
+                count,
+                reply,
+            } => {
+                let _ = reply.send(self.list(&user, after.as_ref(), count));
+            }
+            Command::Presence { users, reply } => {
+                let counts = users.iter().map(|user| self.hub.user_sessions(user));
+                let _ = reply.send(counts.collect());
+            }
+            Command::WatchReceipts {
+                publisher,
+                subject,
+                watch: channel,
+            } => {
+                let watch = self.number();
+                self.receipt_watches.add(watch, channel);
+                self.feed(Input::WatchReceipts {
+                    watch,
+                    publisher,
+                    subject,
+                });
+            }
+            Command::WatchPresence {
+                users,
+                watch: channel,
+            } => {
+                let watch = self.number();
+                self.presence_watches.add(watch, channel);
+                self.feed(Input::WatchPresence { watch, users });
+            }
+            Command::WatchTaken(watch) => self.feed(Input::WatchTaken { watch }),
+            Command::Unwatch(watch) => {
+                self.receipt_watches.remove(watch);
+                self.presence_watches.remove(watch);
+                self.feed(Input::Unwatch { watch });
+            }
+            Command::Stats(reply) => {
+                let _ = reply.send(self.hub.stats());
+            }
+            Command::Drain(done) => {
+                self.drained = Some(done);
+                self.feed(Input::Drain);
+            }
+        }
+    }
+
+    fn list(&self, user: &str, after: Option<&(String, u64)>, count: usize) -> Vec<ListedSession> {
+        let mut sessions: Vec<_> = self
+            .hub
+            .sessions()
+            .filter(|session| user.is_empty() || session.user == user)
+            .filter(|session| {
+                after.is_none_or(|(edge, number)| (session.edge, session.session) > (edge, *number))
+            })
+            .collect();
+        sessions.sort_unstable_by_key(|session| (session.edge, session.session));
+        let listed = sessions
+            .into_iter()
+            .take(count)
+            .map(|session| ListedSession {
+                edge: session.edge.to_owned(),
+                session: session.session,
+                user: session.user.to_owned(),
+                public_id: session.public_id.to_owned(),
+                streams: session.streams.iter().map(ToString::to_string).collect(),
+            });
+        listed.collect()
+    }
+}

@@ -10,6 +10,7 @@ mod images;
 mod jobs;
 mod multipart;
 mod reports;
+mod resource;
 mod status;
 mod transcriptions;
 mod typeform;
@@ -27,7 +28,7 @@ use axum::{
     },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{self, MethodRouter, get},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -37,15 +38,19 @@ use tower_http::{
     trace::TraceLayer,
 };
 
+use self::resource::{list, one, post};
 use crate::{
     auth::{Operators, Users},
     config::Config,
     fetch::Fetcher,
+    image::Images,
     job::Jobs,
     metrics::{self, Metrics},
     problem::Problem,
+    report::Reports,
     sign::Signer,
     storage::Files,
+    transcription::Transcriptions,
 };
 
 /// How long a browser may cache the answer to a preflight request.
@@ -72,18 +77,18 @@ pub(crate) struct App {
 /// Every path with its methods.
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
-        ("/images", get(images::list).post(images::post)),
-        ("/images/{id}", get(images::one)),
-        ("/reports", get(reports::list).post(reports::post)),
-        ("/reports/{id}", get(reports::one)),
+        ("/images", get(list::<Images>).post(post::<Images>)),
+        ("/images/{id}", get(one::<Images>)),
+        ("/reports", get(list::<Reports>).post(post::<Reports>)),
+        ("/reports/{id}", get(one::<Reports>)),
         (
             "/transcriptions",
-            get(transcriptions::list).post(transcriptions::post),
+            get(list::<Transcriptions>).post(post::<Transcriptions>),
         ),
-        ("/transcriptions/{id}", get(transcriptions::one)),
+        ("/transcriptions/{id}", get(one::<Transcriptions>)),
         ("/jobs/{id}", get(jobs::one).delete(jobs::cancel)),
-        ("/status", post(status::post)),
-        ("/webhooks/typeform", post(typeform::post)),
+        ("/status", routing::post(status::post)),
+        ("/webhooks/typeform", routing::post(typeform::post)),
         ("/files/{*key}", get(files::file)),
         ("/openapi.json", get(openapi)),
         ("/livez", get(|| async { "ok\n" })),

@@ -3,18 +3,14 @@
 //! What always holds: a job is admitted before its body is read; a multipart file goes
 //! to the store as it arrives; 202 means that the record is on disk.
 
-use axum::{
-    extract::{Path, Request, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::Request, http::StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{
     App, User,
     multipart::{FileTarget, is_json, is_multipart, receive},
-    view::{JobFields, create, find, list as list_of, parse, private, read_json},
+    resource::Resource,
+    view::{JobFields, parse, read_json},
 };
 use crate::{
     clock::{expiry_s, rfc3339},
@@ -48,63 +44,38 @@ pub(super) struct ImageView {
     height: Option<u32>,
 }
 
-/// Signs new links each time, so that a list never shows expired ones.
-pub(super) fn view(
-    signer: &Signer,
-    config: &Config,
-    record: &Record,
-) -> Result<ImageView, Problem> {
-    let (input, output) = parse::<Images>(record)?;
-    let expires_s = expiry_s(config.url_lifetime);
-    let output = output.as_ref();
-    let original = original_key(&record.resource_id);
-    Ok(ImageView {
-        document_id: record.resource_id.clone(),
-        document_type: input.document_type,
-        job: record.into(),
-        signed_url: output.map(|_| signer.link(&original, expires_s)),
-        signed_url_expires_at: output.map(|_| rfc3339(expires_s.saturating_mul(1000))),
-        thumbnail_url: output.map(|output| signer.link(&output.thumbnail_key, expires_s)),
-        width: output.map(|output| output.width),
-        height: output.map(|output| output.height),
-    })
-}
+impl Resource for Images {
+    const LIST: &'static str = "images";
+    const ID: &'static str = "documentId";
+    type View = ImageView;
 
-pub(super) async fn list(user: User, State(app): State<App>) -> Result<Response, Problem> {
-    let images = list_of::<Images, _>(&app, &user, |app, record| {
-        view(&app.signer, &app.config, record)
-    })
-    .await?;
-    Ok(private(json!({ "images": images })))
-}
-
-pub(super) async fn one(
-    user: User,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let record = find::<Images>(&app, &user, &id).await?;
-    Ok(private(view(&app.signer, &app.config, &record)?))
-}
-
-pub(super) async fn post(
-    user: User,
-    State(app): State<App>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let read = |id| read(&app, id, request);
-    create::<Images, _>(&app, &user, "documentId", read).await
-}
-
-async fn read(app: &App, id: String, request: Request) -> Result<Input, Problem> {
-    if is_multipart(request.headers()) {
-        return read_multipart(app, &id, request).await;
+    fn view(signer: &Signer, config: &Config, record: &Record) -> Result<ImageView, Problem> {
+        let (input, output) = parse::<Images>(record)?;
+        let expires_s = expiry_s(config.url_lifetime);
+        let output = output.as_ref();
+        let original = original_key(&record.resource_id);
+        Ok(ImageView {
+            document_id: record.resource_id.clone(),
+            document_type: input.document_type,
+            job: record.into(),
+            signed_url: output.map(|_| signer.link(&original, expires_s)),
+            signed_url_expires_at: output.map(|_| rfc3339(expires_s.saturating_mul(1000))),
+            thumbnail_url: output.map(|output| signer.link(&output.thumbnail_key, expires_s)),
+            width: output.map(|output| output.width),
+            height: output.map(|output| output.height),
+        })
     }
-    if is_json(request.headers()) {
-        return read_url(app, request).await;
+
+    async fn read(app: &App, _: &User, id: String, request: Request) -> Result<Input, Problem> {
+        if is_multipart(request.headers()) {
+            return read_multipart(app, &id, request).await;
+        }
+        if is_json(request.headers()) {
+            return read_url(app, request).await;
+        }
+        let detail = "send `multipart/form-data` with a `file`, or `application/json` with a `url`";
+        Err(Problem::unsupported_media_type(detail))
     }
-    let detail = "send `multipart/form-data` with a `file`, or `application/json` with a `url`";
-    Err(Problem::unsupported_media_type(detail))
 }
 
 #[derive(Deserialize)]

@@ -3,17 +3,13 @@
 //! What always holds: 202 means that the record is on disk, and that the pictures of
 //! the report belong to the user and are processed.
 
-use axum::{
-    extract::{Path, Request, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::Request, http::StatusCode};
 use serde::Serialize;
-use serde_json::json;
 
 use super::{
     App, User,
-    view::{JobFields, create, find, list as list_of, parse, private, read_json},
+    resource::Resource,
+    view::{JobFields, parse, read_json},
 };
 use crate::{
     clock::{expiry_s, rfc3339},
@@ -44,59 +40,40 @@ pub(super) struct ReportView {
     signed_url_expires_at: Option<String>,
 }
 
-/// Signs a new link each time, so that a list never shows expired ones.
-pub(super) fn view(
-    signer: &Signer,
-    config: &Config,
-    record: &Record,
-) -> Result<ReportView, Problem> {
-    let (input, output) = parse::<Reports>(record)?;
-    let expires_s = expiry_s(config.url_lifetime);
-    let key = report_key(&record.resource_id);
-    let output = output.as_ref();
-    Ok(ReportView {
-        report_id: record.resource_id.clone(),
-        title: input.title,
-        job: record.into(),
-        pages: output.map(|output| output.pages),
-        bytes: output.map(|output| output.size_bytes),
-        signed_url: output.map(|_| signer.link(&key, expires_s)),
-        signed_url_expires_at: output.map(|_| rfc3339(expires_s.saturating_mul(1000))),
-    })
-}
+impl Resource for Reports {
+    const LIST: &'static str = "reports";
+    const ID: &'static str = "reportId";
+    type View = ReportView;
 
-pub(super) async fn list(user: User, State(app): State<App>) -> Result<Response, Problem> {
-    let reports = list_of::<Reports, _>(&app, &user, |app, record| {
-        view(&app.signer, &app.config, record)
-    })
-    .await?;
-    Ok(private(json!({ "reports": reports })))
-}
+    fn view(signer: &Signer, config: &Config, record: &Record) -> Result<ReportView, Problem> {
+        let (input, output) = parse::<Reports>(record)?;
+        let expires_s = expiry_s(config.url_lifetime);
+        let key = report_key(&record.resource_id);
+        let output = output.as_ref();
+        Ok(ReportView {
+            report_id: record.resource_id.clone(),
+            title: input.title,
+            job: record.into(),
+            pages: output.map(|output| output.pages),
+            bytes: output.map(|output| output.size_bytes),
+            signed_url: output.map(|_| signer.link(&key, expires_s)),
+            signed_url_expires_at: output.map(|_| rfc3339(expires_s.saturating_mul(1000))),
+        })
+    }
 
-pub(super) async fn one(
-    user: User,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
-    let record = find::<Reports>(&app, &user, &id).await?;
-    Ok(private(view(&app.signer, &app.config, &record)?))
-}
-
-pub(super) async fn post(
-    user: User,
-    State(app): State<App>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let read = |_| read(&app, &user, request);
-    create::<Reports, _>(&app, &user, "reportId", read).await
-}
-
-async fn read(app: &App, user: &User, request: Request) -> Result<ReportRequest, Problem> {
-    let report: ReportRequest = read_json(request, MAX_JSON_BYTES).await?;
-    let invalid = |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_report", detail);
-    report.check().map_err(invalid)?;
-    check_pictures(app, user, &report).await?;
-    Ok(report)
+    async fn read(
+        app: &App,
+        user: &User,
+        _: String,
+        request: Request,
+    ) -> Result<ReportRequest, Problem> {
+        let report: ReportRequest = read_json(request, MAX_JSON_BYTES).await?;
+        let invalid =
+            |detail| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_report", detail);
+        report.check().map_err(invalid)?;
+        check_pictures(app, user, &report).await?;
+        Ok(report)
+    }
 }
 
 async fn check_pictures(app: &App, user: &User, report: &ReportRequest) -> Result<(), Problem> {

@@ -4,14 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::*;
+use super::{resource::Resource, *};
 use crate::{
     failure::Failure,
-    image::Images,
     job::{Kind, Outcome, Record, Status},
-    report::Reports,
-    sign::Signer,
-    transcription::Transcriptions,
 };
 
 fn description() -> Value {
@@ -58,21 +54,21 @@ fn views(signer: &Signer, config: &Config) -> BTreeMap<&'static str, Vec<Map<Str
             "Document",
             images
                 .each_ref()
-                .map(|record| object(images::view(signer, config, record).unwrap()))
+                .map(|record| object(Images::view(signer, config, record).unwrap()))
                 .to_vec(),
         ),
         (
             "Report",
             reports
                 .each_ref()
-                .map(|record| object(reports::view(signer, config, record).unwrap()))
+                .map(|record| object(Reports::view(signer, config, record).unwrap()))
                 .to_vec(),
         ),
         (
             "Transcription",
             recordings
                 .each_ref()
-                .map(|record| object(transcriptions::view(record).unwrap()))
+                .map(|record| object(Transcriptions::view(signer, config, record).unwrap()))
                 .to_vec(),
         ),
     ])

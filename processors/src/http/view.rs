@@ -1,6 +1,4 @@
 //! What the JSON of all kinds of job has in common.
-//!
-//! What always holds: a record is shown to its own user only.
 
 use std::time::Duration;
 
@@ -12,10 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
-use uuid::Uuid;
 
-use super::{App, User};
 use crate::{
     clock::rfc3339,
     job::{Kind, Record},
@@ -51,32 +46,6 @@ impl From<&Record> for JobFields {
     }
 }
 
-/// Admits a job, reads its request with `read`, which gets the new resource's id, and
-/// accepts it: 202 with the ids means that the record is on disk.
-pub(super) async fn create<K, F>(
-    app: &App,
-    user: &User,
-    id_field: &str,
-    read: impl FnOnce(String) -> F,
-) -> Result<Response, Problem>
-where
-    K: Kind,
-    F: Future<Output = Result<K::Input, Problem>>,
-{
-    let admission = app.jobs.admit::<K>(&user.0)?;
-    let id = Uuid::now_v7().to_string();
-    let limit = app.config.upload_timeout;
-    let input = tokio::time::timeout(limit, read(id.clone())).await;
-    let input = input.map_err(|_| Problem::too_slow(limit))??;
-    let record = app.jobs.accept::<K>(admission, id, &input).await?;
-    let body = json!({
-        id_field: record.resource_id,
-        "jobId": record.id,
-        "status": record.status().name(),
-    });
-    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
-}
-
 /// Reads a JSON body of at most `max_bytes`.
 pub(super) async fn read_json<T: DeserializeOwned>(
     request: Request,
@@ -102,20 +71,4 @@ pub(super) fn parse<K: Kind>(record: &Record) -> Result<(K::Input, Option<K::Out
     let input = serde_json::from_str(&record.input).map_err(broken)?;
     let output = record.output.as_deref().map(serde_json::from_str);
     Ok((input, output.transpose().map_err(broken)?))
-}
-
-/// The user's records of a kind, newest first.
-pub(super) async fn list<K: Kind, T>(
-    app: &App,
-    user: &User,
-    view: impl Fn(&App, &Record) -> Result<T, Problem>,
-) -> Result<Vec<T>, Problem> {
-    let records = app.jobs.records().list(K::NAME, &user.0).await?;
-    records.iter().map(|record| view(app, record)).collect()
-}
-
-pub(super) async fn find<K: Kind>(app: &App, user: &User, id: &str) -> Result<Record, Problem> {
-    let record = app.jobs.records().resource(K::NAME, id).await?;
-    let record = record.filter(|record| record.user_id == user.0);
-    record.ok_or_else(Problem::not_found)
 }

@@ -6,8 +6,7 @@
 //! never holds up the link (guarantees G10, G11); when the link is cut, sessions
 //! stay and are announced again (guarantee G13).
 //!
-//! The driver has replaced the `envelope` of every event by the bytes that go to
-//! sockets before it passes a message in.
+//! The driver has made a frame of every event's payload before it passes a message in.
 
 mod messages;
 mod reconnect;

@@ -93,8 +93,8 @@ pub struct Page {
 pub struct Ephemeral {
     /// A newer one of the same key replaces it; `None`: none does.
     pub collapse_key: Option<Arc<str>>,
-    /// Encoded `belfry.v1.Envelope`.
-    pub envelope: Bytes,
+    /// As [`StoredEvent::payload`](crate::StoredEvent::payload).
+    pub payload: Bytes,
 }
 
 /// How far an event got on a device. Only rises.

@@ -80,8 +80,9 @@ pub struct StoredEvent {
     pub offset: u64,
     /// Its check.
     pub check: u32,
-    /// Encoded `belfry.v1.Envelope`.
-    pub envelope: Bytes,
+    /// What readers receive, opaque here: an encoded `belfry.v1.Envelope` on a link, a
+    /// frame in a session.
+    pub payload: Bytes,
 }
 
 /// What a log knows of a stream when it is opened.

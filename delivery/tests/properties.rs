@@ -78,7 +78,7 @@ fn stored(offset: u64) -> StoredEvent {
     StoredEvent {
         offset,
         check: check_of(offset),
-        envelope: Bytes::from(vec![0; 50]),
+        payload: Bytes::from(vec![0; 50]),
     }
 }
 
@@ -330,11 +330,11 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
 }
 
 fn frame(offset: u64) -> StoredEvent {
-    let envelope = Bytes::from(offset.to_be_bytes().to_vec());
+    let payload = Bytes::from(offset.to_be_bytes().to_vec());
     StoredEvent {
         offset,
         check: check_of(offset),
-        envelope,
+        payload,
     }
 }
 

@@ -160,7 +160,7 @@ impl Disk {
             page.push(StoredEvent {
                 offset,
                 check,
-                envelope,
+                payload: envelope,
             });
         }
         page

@@ -197,7 +197,7 @@ fn encode_stored(event: StoredEvent) -> v1::StoredEvent {
     v1::StoredEvent {
         offset: event.offset,
         check: event.check,
-        envelope: event.envelope,
+        envelope: event.payload,
     }
 }
 
@@ -205,7 +205,7 @@ fn decode_stored(event: v1::StoredEvent) -> StoredEvent {
     StoredEvent {
         offset: event.offset,
         check: event.check,
-        envelope: event.envelope,
+        payload: event.envelope,
     }
 }
 
@@ -214,7 +214,7 @@ fn encode_ephemeral(event: Ephemeral) -> v1::EphemeralEvent {
     let collapse_key = event.collapse_key.map(|key| key.to_string());
     v1::EphemeralEvent {
         collapse_key: collapse_key.unwrap_or_default(),
-        envelope: event.envelope,
+        envelope: event.payload,
     }
 }
 
@@ -222,7 +222,7 @@ fn decode_ephemeral(event: v1::EphemeralEvent) -> Ephemeral {
     let has_key = !event.collapse_key.is_empty();
     Ephemeral {
         collapse_key: has_key.then(|| Arc::from(event.collapse_key)),
-        envelope: event.envelope,
+        payload: event.envelope,
     }
 }
 

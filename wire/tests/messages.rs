@@ -53,17 +53,17 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn stored() -> impl Strategy<Value = StoredEvent> {
-    (any::<u64>(), any::<u32>(), bytes()).prop_map(|(offset, check, envelope)| StoredEvent {
+    (any::<u64>(), any::<u32>(), bytes()).prop_map(|(offset, check, payload)| StoredEvent {
         offset,
         check,
-        envelope,
+        payload,
     })
 }
 
 fn ephemeral() -> impl Strategy<Value = Ephemeral> {
-    (option::of(name()), bytes()).prop_map(|(collapse_key, envelope)| Ephemeral {
+    (option::of(name()), bytes()).prop_map(|(collapse_key, payload)| Ephemeral {
         collapse_key,
-        envelope,
+        payload,
     })
 }
 

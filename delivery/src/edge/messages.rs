@@ -15,7 +15,7 @@ use crate::{
 pub enum Input {
     /// A message from the hub; [`ToEdge::Welcome`] first on each link.
     FromHub {
-        /// The message, with frames in place of envelopes.
+        /// The message, with a frame made of each payload.
         message: ToEdge,
         /// Bytes of the envelope that a live delivery was charged for; 0 for
         /// every other message.

@@ -55,7 +55,7 @@ impl State {
             let event = StoredEvent {
                 offset: placement.offset,
                 check: record.check,
-                envelope: record.envelope.clone(),
+                payload: record.envelope.clone(),
             };
             if let Some(job) = ended {
                 for last in self.latest.end_job(&placement.stream, job) {
@@ -106,7 +106,7 @@ impl State {
             turn,
         );
         self.recent.push_back((name.clone(), event.offset));
-        self.recent_bytes += event.envelope.len();
+        self.recent_bytes += event.payload.len();
         stream.commit(event);
         // Trimmed some at a time, so that a busy stream does not ask for each.
         let keep = turn.limits.retained_per_stream;

@@ -199,7 +199,7 @@ impl State {
     ) {
         let event = Ephemeral {
             collapse_key,
-            envelope: publish.envelope,
+            payload: publish.envelope,
         };
         if let Some(job) = &publish.job {
             self.leases.renew(job, turn.now);

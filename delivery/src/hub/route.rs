@@ -131,8 +131,8 @@ pub(super) enum Event<'a> {
 impl Event<'_> {
     fn len(self) -> usize {
         match self {
-            Event::Stored(event) => event.envelope.len(),
-            Event::Ephemeral(event) => event.envelope.len(),
+            Event::Stored(event) => event.payload.len(),
+            Event::Ephemeral(event) => event.payload.len(),
         }
     }
 

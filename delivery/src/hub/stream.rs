@@ -97,7 +97,7 @@ impl Stream {
             Some(front) if front.offset == offset => self
                 .recent
                 .pop_front()
-                .map_or(0, |event| event.envelope.len()),
+                .map_or(0, |event| event.payload.len()),
             _ => 0,
         }
     }
@@ -196,9 +196,9 @@ impl Stream {
         let Some(skip) = (after + 1).checked_sub(oldest.offset) else {
             return false;
         };
-        let mut bytes: usize = events.iter().map(|event| event.envelope.len()).sum();
+        let mut bytes: usize = events.iter().map(|event| event.payload.len()).sum();
         for event in self.recent.iter().skip(skip as usize) {
-            bytes += event.envelope.len();
+            bytes += event.payload.len();
             if !events.is_empty() && (bytes > room.bytes || events.len() >= room.events) {
                 break;
             }

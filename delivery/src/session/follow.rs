@@ -120,7 +120,7 @@ impl Session {
         event: &StoredEvent,
         context: &mut SessionContext<'_>,
     ) {
-        let fits = self.fits(event.envelope.len(), context.turn.limits);
+        let fits = self.fits(event.payload.len(), context.turn.limits);
         let Some(followed) = self.find(stream) else {
             return;
         };
@@ -137,7 +137,7 @@ impl Session {
         }
         if event.offset == at.offset + 1 && fits {
             (at.offset, at.check) = (event.offset, event.check);
-            self.forward(stream, event.envelope.clone(), context);
+            self.forward(stream, event.payload.clone(), context);
             return;
         }
         followed.state = State::Behind;
@@ -156,7 +156,7 @@ impl Session {
     ) {
         let Ephemeral {
             collapse_key,
-            envelope,
+            payload,
         } = event;
         if self
             .find(stream)
@@ -167,13 +167,13 @@ impl Session {
         if self.blocked_since.is_none() {
             context.turn.push(Output::Write {
                 session: self.id,
-                frame: envelope,
+                frame: payload,
             });
             return;
         }
         match self
             .queue
-            .collapse(stream, collapse_key, envelope, context.turn.limits)
+            .collapse(stream, collapse_key, payload, context.turn.limits)
         {
             Collapsed::Replaced => context.stats.collapsed += 1,
             Collapsed::Queued => {}
@@ -214,7 +214,7 @@ impl Session {
             );
         }
         for event in events {
-            let fits = self.fits(event.envelope.len(), context.turn.limits);
+            let fits = self.fits(event.payload.len(), context.turn.limits);
             let Some(at) = self.find(&stream).and_then(|f| f.at.as_mut()) else {
                 return;
             };
@@ -227,7 +227,7 @@ impl Session {
                 break;
             }
             (at.offset, at.check) = (event.offset, event.check);
-            self.forward(&stream, event.envelope, context);
+            self.forward(&stream, event.payload, context);
         }
         let Some(followed) = self.find(&stream) else {
             return;

@@ -62,7 +62,7 @@ fn order(outcome: &Outcome) -> Vec<String> {
         .iter()
         .filter_map(|(_, message)| match message {
             ToEdge::Ephemeral { event, .. } => Some(text(event)),
-            ToEdge::Live { event, .. } => Some(format!("{:?}", event.envelope)),
+            ToEdge::Live { event, .. } => Some(format!("{:?}", event.payload)),
             _ => None,
         });
     reported.collect()

@@ -264,7 +264,7 @@ fn stored(offset: u64) -> StoredEvent {
     StoredEvent {
         offset,
         check: 1,
-        envelope: Bytes::from_static(b"frame"),
+        payload: Bytes::from_static(b"frame"),
     }
 }
 
@@ -349,7 +349,7 @@ fn nothing_of_a_stream_that_was_left_follows_once_the_client_reads_again() {
         stream: stream.clone(),
         event: Ephemeral {
             collapse_key: Some(key.into()),
-            envelope: Bytes::from_static(b"progress"),
+            payload: Bytes::from_static(b"progress"),
         },
     });
     driver.feed(Input::Client {

@@ -53,7 +53,7 @@ impl Outcome {
 }
 
 pub(crate) fn text(event: &Ephemeral) -> String {
-    String::from_utf8_lossy(&event.envelope).into_owned()
+    String::from_utf8_lossy(&event.payload).into_owned()
 }
 
 pub(crate) struct World {

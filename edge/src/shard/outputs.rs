@@ -1,5 +1,5 @@
-//! What the shard does: handles messages of sockets, puts frames in place of
-//! envelopes, and carries out what the rules decide.
+//! What the shard does: handles messages of sockets, makes frames of
+//! payloads, and carries out what the rules decide.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -29,26 +29,26 @@ pub(super) struct CountedStats {
 impl Shard {
     // === from the link ===
 
-    /// Puts frames in place of envelopes; says what the link was charged.
+    /// Makes a frame of each payload; says what the link was charged.
     pub(super) fn encode(&mut self, message: &mut ToEdge, unix_ms: i64) -> u64 {
         match message {
             ToEdge::Live { stream, event } => {
-                let charged = event.envelope.len() as u64;
+                let charged = event.payload.len() as u64;
                 if self.edge.follows(stream) {
                     self.encode_stored(stream, event, unix_ms);
                 } else {
                     self.metrics.unfollowed.inc();
-                    event.envelope = Bytes::new();
+                    event.payload = Bytes::new();
                 }
                 charged
             }
             ToEdge::Ephemeral { stream, event } => {
-                let charged = event.envelope.len() as u64;
+                let charged = event.payload.len() as u64;
                 if self.edge.follows(stream) {
                     self.encode_ephemeral(stream, event, unix_ms);
                 } else {
                     self.metrics.unfollowed.inc();
-                    event.envelope = Bytes::new();
+                    event.payload = Bytes::new();
                 }
                 charged
             }
@@ -95,7 +95,7 @@ impl Shard {
             stream,
             position: Some(position),
         };
-        event.envelope = self.encoder.event(&event.envelope, place, unix_ms);
+        event.payload = self.encoder.event(&event.payload, place, unix_ms);
     }
 
     fn encode_ephemeral(&mut self, stream: &StreamName, event: &mut Ephemeral, unix_ms: i64) {
@@ -103,7 +103,7 @@ impl Shard {
             stream,
             position: None,
         };
-        event.envelope = self.encoder.event(&event.envelope, place, unix_ms);
+        event.payload = self.encoder.event(&event.payload, place, unix_ms);
     }
 
     // === from sockets ===

@@ -173,7 +173,7 @@ async fn what_was_dealt_with_elsewhere_is_taken_away() {
         stream: "user:u1".into(),
         event: Ephemeral {
             collapse_key: Some("retract/1".into()),
-            envelope: envelope.encode_to_vec().into(),
+            payload: envelope.encode_to_vec().into(),
         },
     })
     .await;

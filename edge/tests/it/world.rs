@@ -244,7 +244,7 @@ pub(crate) fn stored(offset: u64, text: &str) -> StoredEvent {
     StoredEvent {
         offset,
         check: offset as u32,
-        envelope: status(text),
+        payload: status(text),
     }
 }
 
@@ -258,7 +258,7 @@ pub(crate) fn live(stream: &str, offset: u64, text: &str) -> ToEdge {
 pub(crate) fn ephemeral(stream: &str, text: &str) -> ToEdge {
     let event = Ephemeral {
         collapse_key: None,
-        envelope: status(text),
+        payload: status(text),
     };
     ToEdge::Ephemeral {
         stream: stream.into(),

@@ -73,7 +73,7 @@ impl Contents {
             stream.events.push_back(StoredEvent {
                 offset: placement.offset,
                 check: record.check,
-                envelope: record.envelope.clone(),
+                payload: record.envelope.clone(),
             });
             let bytes = record.envelope.len() + EVENT_OVERHEAD;
             self.bytes += bytes;
@@ -145,7 +145,7 @@ impl Log for Memory {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut bytes = 0;
         for event in stream.events.iter().skip(skip).take(max_events) {
-            bytes += event.envelope.len();
+            bytes += event.payload.len();
             if bytes > max_bytes && !events.is_empty() {
                 break;
             }

@@ -86,7 +86,7 @@ impl Model {
                     events.push(StoredEvent {
                         offset: placement.offset,
                         check: record.check,
-                        envelope: record.envelope.clone(),
+                        payload: record.envelope.clone(),
                     });
                 }
             }

@@ -138,12 +138,12 @@ impl Edge {
             ToEdge::Live { stream, event } => Some(LiveEvent {
                 stream: stream.to_string(),
                 offset: Some(event.offset),
-                envelope: envelope(&event.envelope),
+                envelope: envelope(&event.payload),
             }),
             ToEdge::Ephemeral { stream, event } => Some(LiveEvent {
                 stream: stream.to_string(),
                 offset: None,
-                envelope: envelope(&event.envelope),
+                envelope: envelope(&event.payload),
             }),
             _ => None,
         })
@@ -153,6 +153,6 @@ impl Edge {
 
 /// What an ephemeral event says of another one: its id, and whether it was read.
 pub(crate) fn retracted(event: &Ephemeral) -> Option<(Vec<u8>, bool)> {
-    let retract = envelope(&event.envelope).retract?;
+    let retract = envelope(&event.payload).retract?;
     Some((retract.event_id.to_vec(), retract.read))
 }

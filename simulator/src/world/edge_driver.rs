@@ -1,5 +1,5 @@
-//! The edge's driver: frames in place of envelopes, sockets that fill up, deadlines
-//! of two clocks.
+//! The edge's driver: makes frames of payloads; its sockets fill up, and deadlines are of
+//! two clocks.
 
 use std::collections::VecDeque;
 
@@ -73,13 +73,13 @@ impl World {
         match &mut message {
             ToEdge::Welcome { epoch, .. } => self.edges[edge].epoch = *epoch,
             ToEdge::Live { stream, event } => {
-                charged = event.envelope.len() as u64;
+                charged = event.payload.len() as u64;
                 let stream = stream.clone();
                 self.translate(edge, &stream, event);
             }
             ToEdge::Ephemeral { stream, event } => {
-                charged = event.envelope.len() as u64;
-                event.envelope = self.frame(stream.clone(), None, &event.envelope);
+                charged = event.payload.len() as u64;
+                event.payload = self.frame(stream.clone(), None, &event.payload);
             }
             ToEdge::Page(page) => {
                 self.report.replayed += page.events.len() as u64;
@@ -88,13 +88,13 @@ impl World {
                     self.translate(edge, &stream, event);
                 }
                 for event in &mut page.latest {
-                    event.envelope = self.frame(stream.clone(), None, &event.envelope);
+                    event.payload = self.frame(stream.clone(), None, &event.payload);
                 }
             }
             ToEdge::Opened { joined, .. } => {
                 for joined in joined {
                     for event in &mut joined.latest {
-                        event.envelope = self.frame(joined.stream.clone(), None, &event.envelope);
+                        event.payload = self.frame(joined.stream.clone(), None, &event.payload);
                     }
                 }
             }
@@ -110,7 +110,7 @@ impl World {
             offset: event.offset,
             check: event.check,
         };
-        event.envelope = self.frame(stream.clone(), Some(at), &event.envelope);
+        event.payload = self.frame(stream.clone(), Some(at), &event.payload);
     }
 
     /// A frame begins with its number, and is as long as it may be.

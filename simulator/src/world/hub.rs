@@ -164,7 +164,7 @@ impl World {
             }
             Output::Send { link, message } => {
                 if let ToEdge::Ephemeral { event, .. } = &message {
-                    let id = super::publishers::id_of(&event.envelope);
+                    let id = super::publishers::id_of(&event.payload);
                     self.jobs.goes_out(link, id, self.now);
                 }
                 self.send_to_edge(link, message);

@@ -84,7 +84,7 @@ pub(super) fn read(
         events.push(StoredEvent {
             offset,
             check: record.check,
-            envelope: Bytes::copy_from_slice(record.envelope),
+            payload: Bytes::copy_from_slice(record.envelope),
         });
         if bytes >= max_bytes {
             break;

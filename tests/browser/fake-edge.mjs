@@ -171,6 +171,11 @@ export class FakeEdge {
     }
   }
 
+  /** The position of a stream's last event. */
+  head(key) {
+    return packPosition(this.#epoch, this.#log(key).head);
+  }
+
   /** Another log: positions of the old one are worth nothing. */
   newEpoch() {
     this.#epoch += 1;
@@ -319,6 +324,7 @@ export class FakeEdge {
   async #page(request, response) {
     const { pathname } = new URL(request.url, this.url);
     response.setHeader("Content-Security-Policy", CSP);
+    if (pathname.startsWith("/js/")) response.setHeader("Access-Control-Allow-Origin", "*");
     if (pathname === "/ws/origin") return json(response, 200, { allowed: this.letsOriginIn });
     if (pathname === "/dev/token") return this.#token(request, response);
     const own = this.pages.get(pathname);

@@ -195,7 +195,8 @@ test("`*` receives every event, and `disconnected` each loss of the connection",
   assert.deepEqual(names.slice(2), ["disconnected undefined"]);
 });
 
-test("an interval that no timer can hold is refused", () => {
+test("an interval that no timer can hold is refused, and one that is not given has its default", () => {
+  new DashboardWebSocketClient({ url: "ws://edge/ws", token: "t", heartbeatInterval: undefined, queues: undefined });
   for (const heartbeatInterval of [0, -1, NaN, 2 ** 31]) {
     assert.throws(() => new DashboardWebSocketClient({ url: "ws://edge/ws", token: "t", heartbeatInterval }), /heartbeatInterval/);
   }

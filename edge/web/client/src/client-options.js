@@ -28,7 +28,7 @@ const DEFAULTS = {
 /** @param {Options} options */
 export function withDefaults(options) {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const complete = { ...DEFAULTS, ...options, ...given };
+  const complete = { ...options, ...DEFAULTS, ...given };
   for (const name of /** @type {const} */ (["heartbeatInterval", "pongTimeoutMs", "connectTimeoutMs"])) {
     const ms = complete[name];
     if (!(ms > 0 && ms < 2 ** 31)) throw new RangeError(`\`${name}\` is ${ms}, it must be milliseconds between 1 and 2,147,483,647`);

@@ -5,6 +5,7 @@
 
 import { followStatus, STATUS_TEXT } from "./connection-status.js";
 import { BellPanel } from "./bell.js";
+import { BELL_CSS } from "./bell-style.js";
 import { registry } from "./registry.js";
 import { make } from "./toast-element.js";
 import { shadowOf } from "./toast-style.js";
@@ -29,7 +30,7 @@ export function defineElements() {
     };
 
     connectedCallback() {
-      shadowOf(this).append(this.#text);
+      shadowOf(this, BELL_CSS).append(this.#text);
       if (!this.hasAttribute("role")) this.setAttribute("role", "status");
       document.addEventListener(CLIENT_EVENT, this.#onClient);
       this.client = this.#client ?? registry.dashboard ?? null;
@@ -69,7 +70,7 @@ export function defineElements() {
 
     connectedCallback() {
       const toasts = registry.toasts?.();
-      shadowOf(this).append(this.#panel.element);
+      shadowOf(this, BELL_CSS).append(this.#panel.element);
       this.#panel.show(toasts);
       this.#stop = toasts.onNotices(() => this.#panel.show(toasts));
       toasts.openList = () => this.open();

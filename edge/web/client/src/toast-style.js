@@ -7,15 +7,18 @@
 /** Read while the script runs; null in modules and later. */
 const NONCE = typeof document === "undefined" ? "" : (document.currentScript?.nonce ?? /** @type {HTMLScriptElement | null} */ (document.querySelector("script[nonce]"))?.nonce ?? "");
 
+const DARK =
+  "--_bg:var(--belfry-background,#22262f);--_fg:var(--belfry-color,#eef0f5);--_soft:var(--belfry-color-soft,#aeb4c4);--_line:var(--belfry-border,#3b414f);--_good:var(--belfry-success,#63d19a);--_bad:var(--belfry-error,#ff8f87);--_warn:var(--belfry-warning,#f2bd5c);--_note:var(--belfry-info,#8ab6ff);--_shadow:var(--belfry-shadow,0 3px 12px rgb(0 0 0/.5))";
+
 const CSS = `
-:host{--_bg:var(--belfry-background,#fff);--_fg:var(--belfry-color,#1d2230);--_soft:var(--belfry-color-soft,#5a6072);--_line:var(--belfry-border,#d9dbe3);--_good:var(--belfry-success,#1c7c4a);--_bad:var(--belfry-error,#b3261e);--_warn:var(--belfry-warning,#8f5b00);--_note:var(--belfry-info,#2a5fb4);--_shadow:var(--belfry-shadow,0 8px 28px rgb(20 24 40/.16));--_radius:var(--belfry-radius,12px);color:var(--_fg);font:var(--belfry-font,15px/1.45 system-ui,sans-serif)}
-@media (prefers-color-scheme:dark){:host(:not([theme=light])){--_bg:var(--belfry-background,#22262f);--_fg:var(--belfry-color,#eef0f5);--_soft:var(--belfry-color-soft,#aeb4c4);--_line:var(--belfry-border,#3b414f);--_good:var(--belfry-success,#63d19a);--_bad:var(--belfry-error,#ff8f87);--_warn:var(--belfry-warning,#f2bd5c);--_note:var(--belfry-info,#8ab6ff);--_shadow:var(--belfry-shadow,0 8px 28px rgb(0 0 0/.5))}}
-:host([theme=dark]){--_bg:var(--belfry-background,#22262f);--_fg:var(--belfry-color,#eef0f5);--_soft:var(--belfry-color-soft,#aeb4c4);--_line:var(--belfry-border,#3b414f);--_good:var(--belfry-success,#63d19a);--_bad:var(--belfry-error,#ff8f87);--_warn:var(--belfry-warning,#f2bd5c);--_note:var(--belfry-info,#8ab6ff);--_shadow:var(--belfry-shadow,0 8px 28px rgb(0 0 0/.5))}
+:host{--_bg:var(--belfry-background,#fff);--_fg:var(--belfry-color,#1d2230);--_soft:var(--belfry-color-soft,#5a6072);--_line:var(--belfry-border,#d9dbe3);--_good:var(--belfry-success,#1c7c4a);--_bad:var(--belfry-error,#b3261e);--_warn:var(--belfry-warning,#8f5b00);--_note:var(--belfry-info,#2a5fb4);--_shadow:var(--belfry-shadow,0 3px 12px rgb(20 24 40/.18));--_radius:var(--belfry-radius,12px);color:var(--_fg);font:var(--belfry-font,15px/1.45 system-ui,sans-serif)}
+@media (prefers-color-scheme:dark){:host(:not([theme=light])){${DARK}}}
+:host([theme=dark]){${DARK}}
 *{box-sizing:border-box}
 [hidden]{display:none!important}
 button{background:none;border:0;color:inherit;cursor:pointer;font:inherit;padding:0}
 :focus-visible{outline:2px solid var(--_note);outline-offset:2px}
-.toasts{display:flex;flex-direction:column;gap:10px;inset-block-start:var(--belfry-inset,16px);inset-inline-end:var(--belfry-inset,16px);max-height:calc(100vh - 32px);overflow:hidden auto;padding:4px;pointer-events:none;position:fixed;width:min(var(--belfry-width,372px),calc(100vw - 24px));z-index:var(--belfry-z-index,2147483000)}
+.toasts{display:flex;flex-direction:column;gap:10px;inset-block-start:var(--belfry-inset,0);inset-inline-end:var(--belfry-inset,0);max-height:100vh;overflow:hidden auto;padding:16px;pointer-events:none;position:fixed;width:min(var(--belfry-width,400px),100vw);z-index:var(--belfry-z-index,2147483000)}
 .toast,.toast-leaving{align-items:start;animation:in .22s ease-out;background:var(--_bg);border:1px solid var(--_line);border-inline-start:4px solid var(--_c);border-radius:var(--_radius);box-shadow:var(--_shadow);cursor:pointer;display:grid;flex:none;gap:2px 12px;grid-template-columns:22px minmax(0,1fr) 28px;padding:12px 10px 12px 14px;pointer-events:auto;position:relative}
 [dir=rtl] .toast{padding:12px 14px 12px 10px}
 .toast-leaving{animation:out .18s ease-in forwards;pointer-events:none}
@@ -33,46 +36,29 @@ button{background:none;border:0;color:inherit;cursor:pointer;font:inherit;paddin
 progress{appearance:none;background:var(--_line);border:0;border-radius:9px;display:block;height:5px;margin-top:7px;overflow:hidden;width:100%}
 progress::-webkit-progress-bar{background:var(--_line)}progress::-webkit-progress-value{background:var(--_c);border-radius:9px;transition:width .25s}progress::-moz-progress-bar{background:var(--_c)}
 .toast-more{align-self:end;background:var(--_bg);border:1px solid var(--_line);border-radius:99px;box-shadow:var(--_shadow);color:var(--_soft);font-size:.87em;min-height:28px;padding:3px 14px;pointer-events:auto}
-.status::before{color:var(--_c);content:attr(data-sign) " "}
-.bell{align-items:center;border-radius:99px;display:inline-flex;height:40px;justify-content:center;position:relative;width:40px}
-.bell:hover{background:var(--_line)}
-svg{fill:none;height:22px;stroke:currentColor;stroke-linecap:round;stroke-linejoin:round;stroke-width:1.8;width:22px}
-.count{background:#b3261e;border-radius:99px;color:#fff;font:600 11px/18px system-ui,sans-serif;inset-block-start:0;inset-inline-end:0;min-width:18px;padding:0 5px;position:absolute;text-align:center}
-.panel{background:var(--_bg);border:1px solid var(--_line);border-radius:var(--_radius);box-shadow:var(--_shadow);inset-block-start:calc(100% + 6px);inset-inline-end:0;max-height:min(460px,70vh);overflow-y:auto;position:absolute;width:min(340px,calc(100vw - 24px));z-index:1}
-.wrap{display:inline-block;position:relative}
-.panel p{color:var(--_soft);margin:0;padding:20px 16px}
-.notice{border-inline-start:3px solid var(--_c);display:grid;gap:1px;overflow-wrap:anywhere;padding:9px 14px}
-.notice+.notice{border-block-start:1px solid var(--_line)}
-.notice[data-unread] b::after{color:var(--_c);content:" ●";font-size:.7em}
-.notice span,.notice time{color:var(--_soft);font-size:.9em}
 @keyframes in{from{opacity:0;transform:translateY(-8px)}}@keyframes out{to{opacity:0;transform:translateY(-6px)}}@keyframes turn{to{transform:rotate(1turn)}}
-@media (width<560px){.toasts{gap:6px;inset-block-start:8px;inset-inline:8px;max-height:33vh;max-height:33dvh;width:auto}.toast{padding-block:9px}.panel{inset-inline-end:8px;inset-block-start:56px;position:fixed}}
+@media (width<560px){.toasts{gap:6px;inset-inline:0;padding:10px;max-height:33vh;max-height:33dvh;width:auto}.toast{padding-block:9px}}
 @media (prefers-reduced-motion:reduce){*,::before,::after{animation:none!important;transition:none!important}}
 `;
 
-/** @type {CSSStyleSheet | undefined} */
-let sheet;
-
-/** Gives a shadow root its look. @param {ShadowRoot} root */
-export function addStyle(root) {
+/** Gives a shadow root its look. @param {ShadowRoot} root @param {string} css */
+function addStyle(root, css) {
   if ("adoptedStyleSheets" in root && "replaceSync" in CSSStyleSheet.prototype) {
-    if (!sheet) {
-      sheet = new CSSStyleSheet();
-      sheet.replaceSync(CSS);
-    }
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(css);
     root.adoptedStyleSheets = [sheet];
     return;
   }
   const style = document.createElement("style");
   if (NONCE) style.nonce = NONCE;
-  style.textContent = CSS;
+  style.textContent = css;
   root.append(style);
 }
 
-/** The shadow root of an element, with the look. @param {HTMLElement} host */
-export function shadowOf(host) {
+/** The shadow root of an element, with the look. @param {HTMLElement} host @param {string} [more] rules of its own */
+export function shadowOf(host, more = "") {
   if (host.shadowRoot) return host.shadowRoot;
   const root = host.attachShadow({ mode: "open" });
-  addStyle(root);
+  addStyle(root, CSS + more);
   return root;
 }

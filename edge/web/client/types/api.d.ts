@@ -20,8 +20,9 @@ export interface EventBase {
 export type BelfryEvent = EventMap[keyof EventMap];
 
 /** An event that this edge is too old to know. It keeps its place in the stream. */
-export interface UnknownEvent extends Omit<EventBase, "timestamp"> {
+export interface UnknownEvent extends Omit<EventBase, "id" | "timestamp"> {
   type: "unknown";
+  id?: string;
   timestamp?: string;
 }
 

@@ -1,19 +1,21 @@
-//! The command line: what can be asked of `belfry`.
+//! The command line: commands, flags, and what their help says.
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use settings::any_duration;
 
 use crate::{
     config::{
+        layers::Layered,
+        names::without_empty_variables,
+        process::Data,
         roles::{Edge, Everything, Notifier, Processors, Role, Up},
-        settings::Settings,
-        units::any_duration,
     },
     token::ServiceRole,
 };
 
-/// Tells people, in their browser, what services are doing for them.
+/// Notifies people, in their browser, of what services do for them.
 ///
 /// Every setting of the serving commands has three spellings, strongest first:
 /// the flag `--edge-listen`, the variable `BELFRY_EDGE_LISTEN`, and the key
@@ -77,8 +79,11 @@ pub(crate) enum Command {
 /// What to do with the configuration.
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check flags, environment and file; bind nothing, open nothing
+    /// Check the values of flags, environment and file, of all commands at once
     Check(Box<Serve<Everything>>),
+    /// Print the reference of all settings as Markdown
+    #[command(hide = true)]
+    Reference,
 }
 
 /// How to run something that serves.
@@ -92,7 +97,8 @@ pub(crate) struct Serve<R: Role + Send + Sync + 'static> {
         hide_env_values = true
     )]
     pub(crate) config: Option<PathBuf>,
-    /// Check the configuration and exit without binding anything
+    /// Check settings, secrets, files, addresses and limits, and exit; binds no port,
+    /// writes nothing
     #[arg(long)]
     pub(crate) check_config: bool,
     /// Print the bound addresses as one line of JSON once everything listens
@@ -100,7 +106,7 @@ pub(crate) struct Serve<R: Role + Send + Sync + 'static> {
     pub(crate) print_addresses_json: bool,
     /// What is configured.
     #[command(flatten)]
-    pub(crate) settings: Settings<R>,
+    pub(crate) settings: Layered<R>,
 }
 
 /// Signs a token.
@@ -126,7 +132,7 @@ pub(crate) enum TokenSubject {
         ttl: Duration,
         /// Where the secret is.
         #[command(flatten)]
-        secrets: SecretsAt,
+        secrets: Data,
     },
     /// A service: a publisher, an edge or an operator
     Service {
@@ -146,42 +152,8 @@ pub(crate) enum TokenSubject {
         ttl: Duration,
         /// Where the secret is.
         #[command(flatten)]
-        secrets: SecretsAt,
+        secrets: Data,
     },
-}
-
-/// Where the secrets of a development setup are.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct SecretsAt {
-    /// The data directory of `belfry up`
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./data",
-        env = "BELFRY_DATA_DIR"
-    )]
-    pub(crate) data_dir: PathBuf,
-    /// Where users.key and services.key are [default: secrets in the data directory]
-    #[arg(long, value_name = "DIR", env = "BELFRY_SECRETS_DIR")]
-    pub(crate) secrets_dir: Option<PathBuf>,
-}
-
-impl SecretsAt {
-    /// The secret that user tokens are signed with.
-    pub(crate) fn users_key(&self) -> PathBuf {
-        self.dir().join("users.key")
-    }
-
-    /// The secret that service tokens are signed with.
-    pub(crate) fn services_key(&self) -> PathBuf {
-        self.dir().join("services.key")
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.secrets_dir
-            .clone()
-            .unwrap_or_else(|| self.data_dir.join("secrets"))
-    }
 }
 
 /// How to print something.
@@ -209,12 +181,15 @@ pub(crate) fn arguments() -> Vec<std::ffi::OsString> {
     arguments
 }
 
+/// The definition of the command line, with empty variables left out.
+pub(crate) fn command() -> clap::Command {
+    without_empty_variables(Cli::command())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::config::settings::Source;
+    use crate::config::layers::{Origin, definitions, flag, variable};
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -222,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_flag_says_is_known_to_come_from_a_flag() {
+    fn a_value_of_a_flag_is_known_to_come_from_a_flag() {
         let cli = Cli::try_parse_from(["belfry", "up", "--drain", "3s"])
             .ok()
             .unwrap();
@@ -230,28 +205,21 @@ mod tests {
             panic!("not `up`")
         };
         let drain = &up.settings.given["drain"];
-        assert_eq!((drain.text.as_str(), drain.source), ("3s", Source::Flag));
+        assert_eq!((drain.text.as_str(), &drain.origin), ("3s", &Origin::Flag));
         assert!(Cli::try_parse_from(["belfry", "notifier", "--edge-name", "e"]).is_err());
     }
 
     #[test]
-    fn every_setting_is_documented_with_its_variable() {
+    fn every_setting_is_in_the_help_with_its_variable_and_a_heading() {
         let mut command = Cli::command();
         let up = command.find_subcommand_mut("up").unwrap();
         let help = up.render_long_help().to_string();
-        for setting in crate::config::settings::SETTINGS {
-            let env = crate::config::settings::env_name(setting.key);
-            assert!(
-                help.contains(&format!("--{}", setting.key))
-                    || setting.key == "notifier-url"
-                    || setting.key == "service-token-file"
-            );
-            assert!(
-                help.contains(&env)
-                    || setting.key == "notifier-url"
-                    || setting.key == "service-token-file",
-                "{env}"
-            );
+        for setting in definitions::<Up>() {
+            let name = flag(&setting);
+            assert!(help.contains(&format!("--{name}")), "{name}");
+            assert!(help.contains(&variable(name)), "{name}");
+            assert!(setting.get_help_heading().is_some(), "{name}");
+            assert!(setting.get_help().is_some(), "{name}");
         }
     }
 }

@@ -9,11 +9,11 @@ use std::{
 
 use belfry::publisher::{Publish, Publisher, event};
 use clap::Args;
+use settings::any_duration;
 use uuid::Uuid;
 
 use crate::{
     client::{ClientError, Connection, Frame, Hello},
-    config::units::any_duration,
     exit::Failure,
     listen::Who,
     publish::At,

@@ -11,7 +11,7 @@ const BUG: u8 = 70;
 /// The disk, or what is on it, failed (`EX_IOERR`).
 const STORAGE: u8 = 74;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -57,8 +57,8 @@ impl Failure {
         self
     }
 
-    /// Tells it on stderr, line by line.
-    pub(crate) fn tell(&self) -> ExitCode {
+    /// Prints it on stderr, line by line.
+    pub(crate) fn report(&self) -> ExitCode {
         for line in self.sentence.lines() {
             eprintln!("belfry: {line}");
         }
@@ -85,5 +85,5 @@ pub(crate) fn from_clap(error: &clap::Error) -> ExitCode {
         .collect();
     let sentence = first.join(" ").replace("  ", " ");
     let sentence = sentence.trim_start_matches("error: ").trim_end_matches('.');
-    Failure::usage(format!("{sentence}; `belfry --help` lists what there is")).tell()
+    Failure::usage(format!("{sentence}; `belfry --help` lists what there is")).report()
 }

@@ -16,11 +16,12 @@ use std::{
 use belfry::backoff::Backoff;
 use clap::Args;
 use resume::{Positions, ResumeError, Verdict};
+use settings::any_duration;
 
 use crate::{
-    args::{Format, SecretsAt},
+    args::Format,
     client::{ClientError, Connection, Credential, Frame, Hello},
-    config::units::any_duration,
+    config::process::Data,
     exit::Failure,
 };
 
@@ -72,7 +73,7 @@ pub(crate) struct Who {
     pub(crate) user: String,
     /// Where the secret is.
     #[command(flatten)]
-    pub(crate) secrets: SecretsAt,
+    pub(crate) secrets: Data,
 }
 
 impl Who {

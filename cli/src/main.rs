@@ -1,6 +1,6 @@
 //! `belfry`: the one binary.
 //!
-//! `main` reads the command line, does the one thing it asks for, and ends with
+//! `main` reads the command line, does the one thing that it names, and ends with
 //! a code and a sentence.
 
 mod args;
@@ -25,20 +25,21 @@ use std::{
 };
 
 use args::{Cli, Command, ConfigCommand, TokenSubject};
-use clap::Parser;
+use clap::FromArgMatches;
 use exit::Failure;
 use token::Subject;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(args::arguments()) {
+    let parsed = args::command().try_get_matches_from(args::arguments());
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return exit::from_clap(&error),
     };
-    // A panic has told where it came from; it is a bug, and ends as one.
+    // A panic has printed where it came from; it is a bug, and ends as one.
     let outcome = catch_unwind(AssertUnwindSafe(|| run(cli.command)));
     match outcome.unwrap_or_else(|_| Err(Failure::bug("ended by a bug, please report it"))) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(),
+        Err(failure) => failure.report(),
     }
 }
 
@@ -52,8 +53,13 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check(check) => one_thread()?.block_on(check::run(check)),
         Command::Token(token) => print_token(token.subject),
         Command::Config(ConfigCommand::Check(check)) => {
-            config::load(&check.settings.given, check.config.as_deref()).map_err(Failure::usage)?;
+            let (given, file) = (&check.settings.given, check.config.as_deref());
+            config::load::<config::roles::Everything>(given, file).map_err(Failure::usage)?;
             println!("the configuration is fine");
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Reference) => {
+            print!("{}", config::reference::page());
             Ok(())
         }
         Command::Up(up) => serve::up(&up),

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::{
-    args::SecretsAt,
+    config::process::Data,
     exit::Failure,
     publish::{At, BY_HAND},
     token::ServiceRole,
@@ -56,7 +56,7 @@ pub(crate) struct Presence {
     at: At,
     /// Where the secret is.
     #[command(flatten)]
-    secrets: SecretsAt,
+    secrets: Data,
 }
 
 /// Runs the command.
@@ -127,10 +127,10 @@ async fn connect(asked: &Presence) -> Result<Streaming<WatchPresenceResponse>, L
         bearer.map_err(|_| Failure::usage("the service token has characters that no token has"))
     });
     let bearer = bearer.map_err(Lost::ForGood)?;
-    let endpoint = address::endpoint(&asked.at.notifier_url)
+    let endpoint = address::endpoint(&asked.at.notifier.notifier_url)
         .map_err(|error| Lost::ForGood(Failure::usage(error)))?;
     let channel = endpoint.connect().await.map_err(|_| {
-        let url = &asked.at.notifier_url;
+        let url = &asked.at.notifier.notifier_url;
         Lost::Passing(format!("the notifier at `{url}` cannot be reached"))
     })?;
     let mut request = Request::new(WatchPresenceRequest {

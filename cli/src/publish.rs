@@ -1,17 +1,18 @@
 //! `belfry publish`: tells somebody something, by hand, over the same client that
 //! services use.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use belfry::{
+    event::EventKind,
     publisher::{Credential, Publish as Request, Publisher, PublisherConfig, event},
     v1::{Event, ImageProcessed},
 };
 use clap::{Args, Subcommand};
+use settings::any_duration;
 
 use crate::{
-    args::SecretsAt,
-    config::units::any_duration,
+    config::process::{Data, NotifierUrl, ServiceToken},
     exit::Failure,
     secrets,
     token::{self, ServiceRole, Subject},
@@ -49,16 +50,10 @@ pub(crate) struct Publish {
 /// Where and as whom to publish.
 #[derive(Args, Clone)]
 pub(crate) struct At {
-    /// The notifier's gRPC address
-    #[arg(
-        long,
-        default_value = "http://127.0.0.1:50051",
-        env = "BELFRY_NOTIFIER_URL"
-    )]
-    pub(crate) notifier_url: String,
-    /// File with a service token [default: signed with services.key of the secrets directory]
-    #[arg(long, value_name = "FILE", env = "BELFRY_SERVICE_TOKEN_FILE")]
-    pub(crate) service_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) notifier: NotifierUrl,
+    #[command(flatten)]
+    token: ServiceToken,
     /// How long to try
     #[arg(long, default_value = "10s", value_parser = any_duration)]
     pub(crate) within: Duration,
@@ -66,26 +61,22 @@ pub(crate) struct At {
 
 impl At {
     /// A publisher by hand.
-    pub(crate) fn publisher(&self, secrets: &SecretsAt) -> Result<Publisher, Failure> {
+    pub(crate) fn publisher(&self, secrets: &Data) -> Result<Publisher, Failure> {
         self.publisher_as(secrets, BY_HAND)
     }
 
     /// A publisher; its tokens are read from the file, or signed here as of this
     /// service.
-    pub(crate) fn publisher_as(
-        &self,
-        secrets: &SecretsAt,
-        service: &str,
-    ) -> Result<Publisher, Failure> {
+    pub(crate) fn publisher_as(&self, secrets: &Data, service: &str) -> Result<Publisher, Failure> {
         let credential = self.credential(secrets, service)?;
-        let mut config = PublisherConfig::new(&self.notifier_url, credential);
+        let mut config = PublisherConfig::new(&self.notifier.notifier_url, credential);
         config.deadline = self.within;
         config.attempt_timeout = config.attempt_timeout.min(self.within);
         Publisher::connect(config).map_err(Failure::usage)
     }
 
-    fn credential(&self, secrets: &SecretsAt, service: &str) -> Result<Credential, Failure> {
-        if let Some(path) = &self.service_token_file {
+    fn credential(&self, secrets: &Data, service: &str) -> Result<Credential, Failure> {
+        if let Some(path) = &self.token.service_token_file {
             return Ok(Credential::file(path));
         }
         let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
@@ -100,10 +91,10 @@ impl At {
     /// A token, from the same places, for any role.
     pub(crate) fn token(
         &self,
-        secrets: &SecretsAt,
+        secrets: &Data,
         service: (&str, ServiceRole),
     ) -> Result<String, Failure> {
-        if let Some(path) = &self.service_token_file {
+        if let Some(path) = &self.token.service_token_file {
             let token = std::fs::read_to_string(path);
             let token = token.map(|token| token.trim().to_owned());
             return token.map_err(|cause| {
@@ -117,7 +108,7 @@ impl At {
 
     /// The notifier did not answer at first.
     pub(crate) fn nobody(&self) -> Failure {
-        let (url, within) = (&self.notifier_url, self.within);
+        let (url, within) = (&self.notifier.notifier_url, self.within);
         Failure::failed(format!(
             "no notifier answered at `{url}` within {within:?}: is it running, and is this its \
              gRPC address?"
@@ -174,13 +165,13 @@ struct Envelope {
     at: At,
     /// Where the secret is.
     #[command(flatten)]
-    secrets: SecretsAt,
+    secrets: Data,
 }
 
 /// What happened.
 #[derive(Subcommand)]
 enum What {
-    /// Something changed (`status_update`)
+    #[command(about = about("Something changed", EventKind::StatusUpdate))]
     Status {
         /// What kind of change: `processing_failed`
         #[arg(long)]
@@ -201,7 +192,7 @@ enum What {
         #[command(flatten)]
         to: Envelope,
     },
-    /// An event of your own (`custom`)
+    #[command(about = about("An event of your own", EventKind::Custom))]
     Custom {
         /// Its name: `billing.invoice_paid`
         #[arg(long)]
@@ -213,7 +204,7 @@ enum What {
         #[command(flatten)]
         to: Envelope,
     },
-    /// How far a job has come (`job_progress`; ephemeral, needs `--job`)
+    #[command(about = about("The progress of a job, not stored, needs --job", EventKind::JobProgress))]
     Progress {
         /// 0 to 100
         #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
@@ -228,7 +219,7 @@ enum What {
         #[command(flatten)]
         to: Envelope,
     },
-    /// A picture was accepted
+    #[command(about = about("A picture was accepted", EventKind::ImageProcessingStarted))]
     ImageProcessingStarted {
         /// The document's id
         #[arg(long)]
@@ -240,7 +231,7 @@ enum What {
         #[command(flatten)]
         to: Envelope,
     },
-    /// A picture is ready
+    #[command(about = about("A picture is ready", EventKind::ImageProcessed))]
     ImageProcessed {
         /// The document's id
         #[arg(long)]
@@ -255,7 +246,7 @@ enum What {
         #[command(flatten)]
         to: Envelope,
     },
-    /// A picture could not be processed
+    #[command(about = about("A picture could not be processed", EventKind::ImageProcessingFailed))]
     ImageProcessingFailed {
         /// The document's id
         #[arg(long)]
@@ -273,6 +264,11 @@ enum What {
         #[command(flatten)]
         to: Envelope,
     },
+}
+
+/// The help of a subcommand, with the event's name in the contract.
+fn about(meaning: &str, kind: EventKind) -> String {
+    format!("{meaning} (`{}`)", kind.name())
 }
 
 impl What {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
 use crate::{
-    args::SecretsAt,
+    config::process::Data,
     exit::Failure,
     publish::{At, BY_HAND},
 };
@@ -61,7 +61,7 @@ pub(crate) struct Receipts {
     at: At,
     /// Where the secret is.
     #[command(flatten)]
-    secrets: SecretsAt,
+    secrets: Data,
 }
 
 /// Runs the command.

@@ -8,9 +8,10 @@ use std::{path::PathBuf, time::Duration};
 use belfry::publisher::Credential;
 use clap::{Args, ValueEnum};
 use outbox::{DatabaseError, POSTGRES_TABLE, RelayConfig, RelayError, SQLITE_TABLE};
+use settings::any_duration;
 
 use crate::{
-    config::units::any_duration,
+    config::process::{Log, LogFormat, NotifierUrl},
     exit::Failure,
     serve::{on_signals, start_log},
 };
@@ -28,14 +29,8 @@ pub(crate) struct Relay {
         required_unless_present = "print_table"
     )]
     database_url: Option<String>,
-    /// The notifier's gRPC address
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:50051",
-        env = "BELFRY_NOTIFIER_URL"
-    )]
-    notifier_url: String,
+    #[command(flatten)]
+    notifier: NotifierUrl,
     /// File with the service's token; read again for each use, so that it can be replaced
     #[arg(
         long,
@@ -47,15 +42,8 @@ pub(crate) struct Relay {
     /// How often to look into the outbox
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = any_duration)]
     poll: Duration,
-    /// What is logged to stderr: a level, or a filter such as `info,processors=debug`;
-    /// libraries log up to `info` at most
-    #[arg(
-        long,
-        value_name = "FILTER",
-        default_value = "info",
-        env = "BELFRY_LOG"
-    )]
-    log: String,
+    #[command(flatten)]
+    log: Log,
     /// Print the SQL that makes the table `belfry_outbox`, and exit
     #[arg(long, value_name = "DATABASE")]
     print_table: Option<Table>,
@@ -91,11 +79,11 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
             "`--service-token-file` is `{file}`, but it cannot be read: {cause}"
         )));
     }
-    start_log(&relay.log, false);
+    start_log(&relay.log.log, relay.log.log_format == LogFormat::Json);
     let end = on_signals()?;
     let config = RelayConfig {
         database_url,
-        notifier: relay.notifier_url,
+        notifier: relay.notifier.notifier_url,
         credential: Credential::file(token),
         poll: relay.poll.max(Duration::from_millis(10)),
     };

@@ -1,4 +1,8 @@
-//! Secrets: key files of mode 0600, made on the first start, never shown.
+//! Secrets: key files that nobody else may read, made on the first start with mode
+//! 0600, never shown.
+//!
+//! The group of a file may read it if this process belongs to that group: that is how
+//! Kubernetes gives a secret to a process that is not root (`fsGroup`, mode 0440).
 
 use std::{
     fmt,
@@ -9,6 +13,7 @@ use std::{
 };
 
 use belfry::identity::{MIN_SECRET_BYTES, check_secret};
+use rustix::process::{Gid, getegid, getgroups};
 use thiserror::Error;
 
 /// Longest key file that is read, in bytes.
@@ -40,8 +45,12 @@ pub(crate) enum SecretError {
     Unreadable { path: PathBuf, cause: io::Error },
     #[error("the secret `{}` cannot be made: {cause}", path.display())]
     NotMade { path: PathBuf, cause: io::Error },
-    #[error("the secret `{}` has mode {mode:04o}, but others must not read it: chmod 600 it", path.display())]
-    Open { path: PathBuf, mode: u32 },
+    #[error("the secret `{}` has mode {mode:04o}, but {reader} must not read it: chmod 600 it", path.display())]
+    Open {
+        path: PathBuf,
+        mode: u32,
+        reader: &'static str,
+    },
     #[error("the secret `{}` has {bytes} bytes, but it has to have from 32 to 8192", path.display())]
     BadLength { path: PathBuf, bytes: u64 },
     #[error("the secret `{}` is one repeated byte or a well-known value, write random bytes there", .0.display())]
@@ -59,10 +68,11 @@ pub(crate) fn load(path: &Path) -> Result<Secret, SecretError> {
     };
     let file = File::open(path).map_err(unreadable)?;
     let about = file.metadata().map_err(unreadable)?;
-    if about.mode() & 0o077 != 0 {
+    if let Some(reader) = stranger(about.mode(), about.gid(), is_own_group) {
         return Err(SecretError::Open {
             path: path.to_owned(),
             mode: about.mode() & 0o7777,
+            reader,
         });
     }
     let mut bytes = Vec::new();
@@ -81,6 +91,23 @@ pub(crate) fn load(path: &Path) -> Result<Secret, SecretError> {
         return Err(SecretError::Guessable(path.to_owned()));
     }
     Ok(Secret(trimmed.to_vec()))
+}
+
+/// Who may read or change a file of this mode and group beside its owner and the groups
+/// of this process.
+fn stranger(mode: u32, group: u32, own: impl Fn(u32) -> bool) -> Option<&'static str> {
+    if mode & 0o007 != 0 {
+        Some("everybody")
+    } else if mode & 0o030 != 0 || mode & 0o040 != 0 && !own(group) {
+        Some("its group")
+    } else {
+        None
+    }
+}
+
+fn is_own_group(group: u32) -> bool {
+    let group = Gid::from_raw(group);
+    getegid() == group || getgroups().is_ok_and(|groups| groups.contains(&group))
 }
 
 /// Reads a secret, or makes a random one if there is none yet.
@@ -162,6 +189,26 @@ mod tests {
             made
         );
         assert_eq!(fs::read_dir(dir.path().join("secrets")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn the_group_of_this_process_may_read_a_secret_and_nobody_else() {
+        let ours = |group| group == 7;
+        for (mode, group, reader) in [
+            (0o100_600, 9, None),
+            (0o100_400, 9, None),
+            (0o100_440, 7, None),
+            (0o100_640, 7, None),
+            (0o100_440, 9, Some("its group")),
+            // To write is to choose who signs in.
+            (0o100_660, 7, Some("its group")),
+            (0o100_604, 7, Some("everybody")),
+            (0o100_642, 7, Some("everybody")),
+        ] {
+            assert_eq!(stranger(mode, group, ours), reader, "{mode:o} {group}");
+        }
+        let (_dir, path) = written(&"0123456789abcdef".repeat(4), 0o440);
+        assert!(load(&path).is_ok(), "a file that we created has our group");
     }
 
     #[test]

@@ -2,33 +2,37 @@
 //!
 //! All of them go the same way: configuration, log, listeners, secrets, tasks,
 //! addresses, wait, drain, one sentence. Nothing is bound before everything that
-//! was configured is known to be right, and nothing outlives the drain.
+//! was configured is checked, and nothing outlives the drain.
 
 mod addresses;
+mod components;
 mod log;
-mod parts;
 mod process;
 mod up;
 
 use std::future::Future;
 
 use addresses::Addresses;
+use clap::CommandFactory;
 pub(crate) use log::start as start_log;
 pub(crate) use process::{colours, on_signals, raise_file_limit};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::Serve,
+    args::{Cli, Serve},
     config::{
-        self, Config,
+        self,
+        names::unknown_variables,
+        preflight,
+        process::LogFormat,
         roles::{Edge, Notifier, Processors, Role, Up},
     },
     exit::Failure,
 };
 
-/// Whether addresses are told as JSON.
+/// How addresses are printed.
 #[derive(Clone, Copy)]
-struct Tell {
+struct Announce {
     json: bool,
 }
 
@@ -39,83 +43,85 @@ pub(crate) fn up(serve: &Serve<Up>) -> Result<(), Failure> {
 
 /// The notifier alone.
 pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
-    run("the notifier", serve, async |config, tell, shutdown| {
-        let part = parts::Notifier::bind(&config, parts::secret(&config.services_key)?).await?;
+    run("the notifier", serve, async |role, announce, shutdown| {
+        let services = components::secret(&role.services_key.path(&role.process))?;
+        let notifier = components::Notifier::bind(&role.listen, role.config(), &services).await?;
         let addresses = Addresses {
-            data_dir: Some(config.data_dir.clone()),
-            ..part.addresses()
+            data_dir: Some(role.process.data.data_dir.clone()),
+            ..notifier.addresses()
         };
-        addresses.tell(tell.json);
-        part.serve(shutdown).await
+        addresses.print(announce.json);
+        notifier.serve(shutdown).await
     })
 }
 
 /// An edge alone.
 pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
-    run("the edge", serve, async |config, tell, shutdown| {
-        let link = parts::grpc_link(&config)?;
-        let users = parts::secret(&config.users_key)?;
-        let part = parts::Edge::bind(&config, &users, link, config.processors_url.clone()).await?;
-        part.addresses().tell(tell.json);
-        part.serve(shutdown).await
+    run("the edge", serve, async |role, announce, shutdown| {
+        let link = components::grpc_link(&role)?;
+        let users = components::secret(&role.users_key.path(&role.process))?;
+        let listen = role.listen.edge_listen;
+        let edge = components::Edge::bind(listen, role.config(), &users, link).await?;
+        edge.addresses().print(announce.json);
+        edge.serve(shutdown).await
     })
 }
 
 /// The processors alone.
 pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
-    run("the processors", serve, async |config, tell, shutdown| {
-        let credential = parts::publisher_credential(&config)?;
-        let part = parts::Processors::bind(
-            &config,
-            parts::ProcessorKeys {
-                users: parts::secret(&config.users_key)?,
-                files: parts::secret(&config.files_key)?,
-                services: parts::secret_if_there(&config.services_key)?,
-            },
-            credential,
-        )
-        .await?;
-        let addresses = Addresses {
-            data_dir: Some(config.data_dir.clone()),
-            ..part.addresses()
+    run("the processors", serve, async |role, announce, shutdown| {
+        let process = &role.process;
+        let secrets = components::ProcessorSecrets {
+            credential: components::publisher_credential(&role)?,
+            users: components::secret(&role.users_key.path(process))?,
+            files: components::secret(&role.files_key.path(process))?,
+            services: components::secret_if_there(&role.services_key.path(process))?,
         };
-        addresses.tell(tell.json);
-        part.serve(shutdown).await
+        let listen = role.listen.processors_listen;
+        let public_url = role.pages.processors_url.as_ref();
+        let processors =
+            components::Processors::bind(listen, role.config(), secrets, public_url).await?;
+        let addresses = Addresses {
+            data_dir: Some(process.data.data_dir.clone()),
+            ..processors.addresses()
+        };
+        addresses.print(announce.json);
+        processors.serve(shutdown).await
     })
 }
 
 fn run<R, F, A>(what: &str, serve: &Serve<R>, serving: F) -> Result<(), Failure>
 where
     R: Role + Send + Sync + 'static,
-    F: FnOnce(Config, Tell, CancellationToken) -> A,
+    F: FnOnce(R, Announce, CancellationToken) -> A,
     A: Future<Output = Result<(), Failure>>,
 {
-    let config =
-        config::load(&serve.settings.given, serve.config.as_deref()).map_err(Failure::usage)?;
+    let mut loaded = config::load::<R>(&serve.settings.given, serve.config.as_deref())
+        .map_err(Failure::usage)?;
+    let unknown = unknown_variables(&Cli::command());
     if serve.check_config {
-        println!("the configuration is fine");
-        if R::GIVES_DEV_TOKENS {
-            let state = if config.gives_dev_tokens() {
-                "on, for whoever has the dashboard's address as printed"
-            } else {
-                "off"
-            };
-            println!("development tokens: {state}");
-        }
-        return Ok(());
+        return check(&mut loaded, &unknown);
     }
-    log::start(&config.log, config.log_json);
+    let log = &loaded.role.process().log;
+    log::start(&log.log, log.log_format == LogFormat::Json);
+    for sentence in unknown {
+        tracing::warn!("{sentence}");
+    }
     process::raise_file_limit();
+    let fitted = preflight::fit_open_files(&mut loaded, preflight::file_limit());
+    if let Some(note) = fitted.map_err(Failure::usage)? {
+        tracing::warn!("{note}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|cause| Failure::failed(format!("the runtime cannot start: {cause}")))?;
-    let tell = Tell {
+    let announce = Announce {
         json: serve.print_addresses_json,
     };
     let outcome = runtime.block_on(async {
         let shutdown = process::on_signals()?;
-        serving(config, tell, shutdown).await
+        serving(loaded.role, announce, shutdown).await
     });
     // What is still blocked on a disk or a resolver does not hold up the end.
     runtime.shutdown_background();
@@ -123,6 +129,25 @@ where
         tracing::info!("{what} ended in order");
     }
     outcome
+}
+
+/// `--check-config`: refuses what a start would refuse.
+fn check<R: Role>(
+    loaded: &mut config::Loaded<R>,
+    unknown_variables: &[String],
+) -> Result<(), Failure> {
+    for sentence in unknown_variables {
+        eprintln!("belfry: {sentence}");
+    }
+    let faults = preflight::check(loaded);
+    if !faults.is_empty() {
+        return Err(Failure::usage(faults.join("\n")));
+    }
+    println!("the configuration is fine");
+    for note in loaded.role.notes() {
+        println!("{note}");
+    }
+    Ok(())
 }
 
 /// Ends the process at once: the second signal.

@@ -193,7 +193,7 @@ impl Config {
                 "edge-listen",
                 format!(
                     "is `{address}` and development tokens are on: other machines could sign in \
-                     as anyone; listen on 127.0.0.1 or turn them off"
+                     as anyone; listen on 127.0.0.1 or set `--dev-tokens false`"
                 ),
             );
         }
@@ -201,7 +201,7 @@ impl Config {
             faults.push(
                 "origins",
                 "is set and development tokens are on: pages of other sites could sign in as \
-                 anyone; leave one of them out"
+                 anyone; leave it out or set `--dev-tokens false`"
                     .to_owned(),
             );
         }

@@ -48,7 +48,7 @@ use crate::{
     transcription::Transcriptions,
 };
 pub use crate::{
-    config::{Config, DatabaseUrl, RemoteTranscriber, Secret, Storage, Transcriber, Typeform},
+    config::{Config, DatabaseUrl, Secret, Storage, Transcription, Typeform},
     database::DatabaseError,
     failure::Failure,
     report::{TypesetReportError, typeset_report},
@@ -66,8 +66,8 @@ const RELAY_GRACE: Duration = Duration::from_secs(1);
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is invalid: every fault of it. Exit code 2.
-    #[error("the configuration is not valid: {}", .0.join("; "))]
-    Config(Vec<String>),
+    #[error(transparent)]
+    Config(#[from] settings::Faults),
     /// A secret is too short. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Secret(#[from] ShortSecret),
@@ -99,10 +99,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let faults = config.check();
-    if !faults.is_empty() {
-        return Err(Error::Config(faults));
-    }
+    config.check()?;
     // The caller's token may stop other services too: it is not ours to cancel.
     let shutdown = shutdown.child_token();
     let config = Arc::new(config);

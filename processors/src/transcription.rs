@@ -95,7 +95,7 @@ impl Transcriptions {
     }
 
     async fn survey(&self, file: Bytes, context: &JobContext) -> Result<Survey, Failure> {
-        let (longest, context) = (self.config.max_audio_length, context.clone());
+        let (longest, context) = (self.config.transcription.max_length, context.clone());
         let work = move || sound::survey(file, longest, || !context.is_cancelled());
         let surveyed = tokio::task::spawn_blocking(work).await;
         surveyed.map_err(|error| panicked(&error))?
@@ -159,11 +159,11 @@ impl Kind for Transcriptions {
         let config = &self.config;
         KindLimits {
             concurrency: ConcurrencyLimit::new(
-                config.transcription_workers,
+                config.transcription.workers,
                 config.queue,
                 config.jobs_per_user,
             ),
-            timeout: config.transcription_timeout,
+            timeout: config.transcription.timeout,
         }
     }
 

@@ -48,7 +48,7 @@ impl Faults {
         self.push(setting, format!("is `{value}`, but it must be {rule}"));
     }
 
-    /// Adds a fault in words of its own.
+    /// Adds a fault with a sentence of its own.
     pub fn push(&mut self, setting: &'static str, problem: String) {
         self.0.push(Fault { setting, problem });
     }

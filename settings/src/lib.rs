@@ -19,6 +19,9 @@ pub use text::{address, http_url, name, pairs, path, plain_http_url, ws_url};
 
 use std::time::Duration;
 
+/// Where the notifier's gRPC is unless somebody says otherwise.
+pub const NOTIFIER_URL: &str = "http://127.0.0.1:50051";
+
 /// How long an orderly end of a process may take.
 pub const DRAIN: Durations = Durations::new(Duration::from_millis(100), Duration::from_mins(10));
 

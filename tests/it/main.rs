@@ -13,6 +13,7 @@ mod logs;
 mod many_pictures;
 #[path = "world/postgres.rs"]
 mod postgres;
+mod settings;
 mod silent_jobs;
 mod store;
 mod tokens;

@@ -1,5 +1,6 @@
-//! What an edge sends: each frame as it came, and what a client needs of it.
+//! What an edge sends: each frame as it arrived, and what a client needs of it.
 
+use belfry::name::StreamRef;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -59,7 +60,7 @@ impl Frame {
     /// The stream as `positions` names it.
     pub(crate) fn stream_name(&self) -> String {
         match (self.stream.as_deref(), &self.queue) {
-            (Some("queue") | None, Some(queue)) => format!("queue:{queue}"),
+            (Some("queue") | None, Some(queue)) => StreamRef::Queue(queue).to_string(),
             (stream, _) => stream.unwrap_or_default().to_owned(),
         }
     }

@@ -1,37 +1,426 @@
-//! What a command runs, and so which settings it reads.
+//! What a command runs, and so which settings it reads: each role is made of the
+//! settings of its crates and of those that it shares.
 
-/// What a command runs.
-pub(crate) trait Role {
-    /// The letter of this role in the table of settings.
-    const LETTER: char;
-    /// Whether it runs an edge that may give development tokens.
-    const GIVES_DEV_TOKENS: bool = false;
+use std::path::PathBuf;
+
+use clap::Args;
+use settings::Faults;
+
+use super::preflight::Needs;
+use super::process::{
+    EdgeListen, FilesKey, Link, NotifierListen, NotifierUrl, Pages, Process, ProcessorsListen,
+    ServiceToken, ServicesKey, UsersKey,
+};
+
+/// Files that a process has open beside its connections, at most: the log's, the
+/// database's, those of links and publishers.
+const OTHER_FILES: usize = 512;
+
+/// The settings of one command.
+pub(crate) trait Role: Args + Clone {
+    /// Its name in the reference.
+    const NAME: &'static str;
+
+    /// What every process reads.
+    fn process(&self) -> &Process;
+
+    /// Adds everything that cannot work together.
+    fn check(&self, faults: &mut Faults);
+
+    /// What a start needs of the machine.
+    fn needs(&self) -> Needs;
+
+    /// The bound of WebSocket connections, each of which is an open file.
+    fn connections(&mut self) -> Option<&mut usize> {
+        None
+    }
+
+    /// Files that may be open beside those connections.
+    fn other_files(&self) -> usize {
+        OTHER_FILES
+    }
+
+    /// What `--check-config` says beside the faults.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// All three services in one process.
-pub(crate) struct Up;
-/// The notifier alone.
-pub(crate) struct Notifier;
-/// An edge alone.
-pub(crate) struct Edge;
-/// The processors alone.
-pub(crate) struct Processors;
-/// Everything that can be set: `config check`.
-pub(crate) struct Everything;
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) process: Process,
+    #[command(flatten)]
+    pub(crate) edge_listen: EdgeListen,
+    #[command(flatten)]
+    pub(crate) notifier_listen: NotifierListen,
+    #[command(flatten)]
+    pub(crate) processors_listen: ProcessorsListen,
+    #[command(flatten)]
+    pub(crate) users_key: UsersKey,
+    #[command(flatten)]
+    pub(crate) services_key: ServicesKey,
+    #[command(flatten)]
+    pub(crate) files_key: FilesKey,
+    #[command(flatten)]
+    pub(crate) link: Link,
+    #[command(flatten)]
+    pub(crate) pages: Pages,
+    #[command(flatten)]
+    dev_tokens: DevTokens,
+    #[command(flatten)]
+    edge: edge::Config,
+    #[command(flatten)]
+    notifier: notifier::Config,
+    #[command(flatten)]
+    processors: processors::Config,
+}
+
+/// Tokens without a login.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Browsers")]
+struct DevTokens {
+    /// Give a token of any user at `/dev/token` to whoever opens the dashboard by its
+    /// printed address; for development, only on a loopback address and without
+    /// --origins [default: true where that holds]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true)]
+    dev_tokens: Option<bool>,
+}
+
+impl Up {
+    /// Whether the edge gives development tokens: unless turned off, where only this
+    /// machine can request them.
+    pub(crate) fn gives_dev_tokens(&self) -> bool {
+        let private = self.edge().check_dev_tokens(self.edge_listen.edge_listen);
+        self.dev_tokens.dev_tokens.unwrap_or(true) && private.is_ok()
+    }
+
+    pub(crate) fn edge(&self) -> edge::Config {
+        edge_config(&self.edge, &self.process, &self.pages)
+    }
+
+    pub(crate) fn notifier(&self) -> notifier::Config {
+        let mut config = notifier_config(&self.notifier, &self.process, &self.link);
+        config.limits.sessions = self.edge.limits().sessions;
+        config
+    }
+
+    pub(crate) fn processors(&self) -> processors::Config {
+        processors_config(&self.processors, &self.process, &self.pages)
+    }
+}
 
 impl Role for Up {
-    const LETTER: char = 'u';
-    const GIVES_DEV_TOKENS: bool = true;
+    const NAME: &'static str = "up";
+
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn needs(&self) -> Needs {
+        let process = &self.process;
+        Needs {
+            created_secrets: vec![
+                self.users_key.path(process),
+                self.services_key.path(process),
+                self.files_key.path(process),
+            ],
+            tokens: token_files(&self.processors),
+            data_dir: Some(process.data.data_dir.clone()),
+            listeners: vec![
+                ("edge-listen", self.edge_listen.edge_listen),
+                ("grpc-listen", self.notifier_listen.grpc_listen),
+                (
+                    "notifier-http-listen",
+                    self.notifier_listen.notifier_http_listen,
+                ),
+                (
+                    "processors-listen",
+                    self.processors_listen.processors_listen,
+                ),
+            ],
+            ..Needs::default()
+        }
+    }
+
+    fn connections(&mut self) -> Option<&mut usize> {
+        Some(&mut self.edge.max_connections)
+    }
+
+    fn other_files(&self) -> usize {
+        2 * OTHER_FILES + self.edge.max_http_connections + self.processors.max_connections
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        let address = self.edge_listen.edge_listen;
+        faults.append(self.edge().check(address));
+        faults.append(self.notifier().check());
+        faults.append(self.processors().check_settings());
+        if self.dev_tokens.dev_tokens == Some(true) {
+            faults.append(self.edge().check_dev_tokens(address));
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let state = if self.gives_dev_tokens() {
+            "on, for whoever has the dashboard's address as printed"
+        } else {
+            "off"
+        };
+        vec![format!("development tokens: {state}")]
+    }
 }
+
+/// The notifier alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Notifier {
+    #[command(flatten)]
+    pub(crate) process: Process,
+    #[command(flatten)]
+    pub(crate) listen: NotifierListen,
+    #[command(flatten)]
+    pub(crate) services_key: ServicesKey,
+    #[command(flatten)]
+    link: Link,
+    #[command(flatten)]
+    own: notifier::Config,
+}
+
+impl Notifier {
+    pub(crate) fn config(&self) -> notifier::Config {
+        notifier_config(&self.own, &self.process, &self.link)
+    }
+}
+
 impl Role for Notifier {
-    const LETTER: char = 'n';
+    const NAME: &'static str = "notifier";
+
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn needs(&self) -> Needs {
+        let on_disk = self.own.store == notifier::Store::Embedded;
+        Needs {
+            secrets: vec![self.services_key.path(&self.process)],
+            data_dir: on_disk.then(|| self.process.data.data_dir.clone()),
+            listeners: vec![
+                ("grpc-listen", self.listen.grpc_listen),
+                ("notifier-http-listen", self.listen.notifier_http_listen),
+            ],
+            ..Needs::default()
+        }
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        faults.append(self.config().check());
+    }
 }
+
+/// An edge alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Edge {
+    #[command(flatten)]
+    pub(crate) process: Process,
+    #[command(flatten)]
+    pub(crate) listen: EdgeListen,
+    #[command(flatten)]
+    pub(crate) notifier_url: NotifierUrl,
+    #[command(flatten)]
+    pub(crate) service_token: ServiceToken,
+    #[command(flatten)]
+    pub(crate) users_key: UsersKey,
+    #[command(flatten)]
+    pub(crate) services_key: ServicesKey,
+    #[command(flatten)]
+    pub(crate) link: Link,
+    #[command(flatten)]
+    pages: Pages,
+    #[command(flatten)]
+    own: edge::Config,
+}
+
+impl Edge {
+    pub(crate) fn config(&self) -> edge::Config {
+        edge_config(&self.own, &self.process, &self.pages)
+    }
+}
+
 impl Role for Edge {
-    const LETTER: char = 'e';
+    const NAME: &'static str = "edge";
+
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn needs(&self) -> Needs {
+        let mut secrets = vec![self.users_key.path(&self.process)];
+        let token = self.service_token.service_token_file.clone();
+        if token.is_none() {
+            secrets.push(self.services_key.path(&self.process));
+        }
+        Needs {
+            secrets,
+            tokens: token
+                .into_iter()
+                .map(|path| ("service-token-file", path))
+                .collect(),
+            listeners: vec![("edge-listen", self.listen.edge_listen)],
+            ..Needs::default()
+        }
+    }
+
+    fn connections(&mut self) -> Option<&mut usize> {
+        Some(&mut self.own.max_connections)
+    }
+
+    fn other_files(&self) -> usize {
+        OTHER_FILES + self.own.max_http_connections
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        faults.append(self.config().check(self.listen.edge_listen));
+    }
 }
+
+/// The processors alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Processors {
+    #[command(flatten)]
+    pub(crate) process: Process,
+    #[command(flatten)]
+    pub(crate) listen: ProcessorsListen,
+    #[command(flatten)]
+    pub(crate) notifier_url: NotifierUrl,
+    #[command(flatten)]
+    pub(crate) service_token: ServiceToken,
+    #[command(flatten)]
+    pub(crate) users_key: UsersKey,
+    #[command(flatten)]
+    pub(crate) services_key: ServicesKey,
+    #[command(flatten)]
+    pub(crate) files_key: FilesKey,
+    #[command(flatten)]
+    pub(crate) pages: Pages,
+    #[command(flatten)]
+    own: processors::Config,
+}
+
+impl Processors {
+    pub(crate) fn config(&self) -> processors::Config {
+        processors::Config {
+            notifier: self.notifier_url.notifier_url.clone(),
+            ..processors_config(&self.own, &self.process, &self.pages)
+        }
+    }
+}
+
 impl Role for Processors {
-    const LETTER: char = 'p';
+    const NAME: &'static str = "processors";
+
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn needs(&self) -> Needs {
+        let process = &self.process;
+        let mut secrets = vec![self.users_key.path(process), self.files_key.path(process)];
+        let services = self.services_key.path(process);
+        let token = self.service_token.service_token_file.clone();
+        // Without it nobody is an operator.
+        if token.is_none() || services.exists() {
+            secrets.push(services);
+        }
+        let mut tokens = token_files(&self.own);
+        tokens.extend(token.map(|path| ("service-token-file", path)));
+        Needs {
+            secrets,
+            tokens,
+            data_dir: Some(process.data.data_dir.clone()),
+            listeners: vec![("processors-listen", self.listen.processors_listen)],
+            ..Needs::default()
+        }
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        faults.append(self.config().check_settings());
+    }
 }
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Everything {
+    #[command(flatten)]
+    up: Up,
+    #[command(flatten)]
+    notifier_url: NotifierUrl,
+    #[command(flatten)]
+    service_token: ServiceToken,
+}
+
 impl Role for Everything {
-    const LETTER: char = '*';
+    const NAME: &'static str = "config check";
+
+    fn process(&self) -> &Process {
+        self.up.process()
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        self.up.check(faults);
+    }
+}
+
+fn edge_config(edge: &edge::Config, process: &Process, pages: &Pages) -> edge::Config {
+    edge::Config {
+        origins: pages.origins.clone(),
+        processors_url: pages.processors_url.clone(),
+        drain: process.drain,
+        ..edge.clone()
+    }
+}
+
+fn notifier_config(
+    notifier: &notifier::Config,
+    process: &Process,
+    link: &Link,
+) -> notifier::Config {
+    notifier::Config {
+        log_dir: process.data.data_dir.join("log"),
+        drain: process.drain,
+        keepalive: link.link_keepalive,
+        ..notifier.clone()
+    }
+}
+
+fn processors_config(
+    processors: &processors::Config,
+    process: &Process,
+    pages: &Pages,
+) -> processors::Config {
+    let defaults = processors.clone();
+    processors::Config {
+        data_dir: process.data.data_dir.join("processors"),
+        allowed_origins: pages.origins.clone(),
+        public_url: pages.processors_url.clone().unwrap_or(defaults.public_url),
+        shutdown_grace: process.drain.mul_f64(0.8),
+        ..processors.clone()
+    }
+}
+
+/// Files of the processors with a token, a key or a secret of somebody else.
+fn token_files(processors: &processors::Config) -> Vec<(&'static str, PathBuf)> {
+    let files = [
+        ("transcription-key-file", &processors.transcription.key_file),
+        ("typeform-secret-file", &processors.typeform.secret_file),
+        ("typeform-token-file", &processors.typeform.token_file),
+    ];
+    let named = files.into_iter();
+    named
+        .filter_map(|(setting, path)| Some((setting, path.clone()?)))
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! Telling where everything is: for people, or as one line of JSON for programs.
+//! Prints where everything is: for people, or as one line of JSON for programs.
 
 use std::{
     io::{self, Write},
@@ -39,7 +39,7 @@ pub(super) struct Addresses {
 
 impl Addresses {
     /// One line of JSON on stdout, or lines for people.
-    pub(super) fn tell(&self, json: bool) {
+    pub(super) fn print(&self, json: bool) {
         let mut out = io::stdout().lock();
         // Nobody reads stdout: no reason not to serve.
         let _ = if json {
@@ -82,7 +82,7 @@ impl Addresses {
             && let (Some(grpc), Some(dir)) = (&self.grpc, &data)
         {
             let belfry = called();
-            writeln!(out, "\n  {dim}tell the user `demo` something:{end}")?;
+            writeln!(out, "\n  {dim}notify the user `demo`:{end}")?;
             writeln!(out, "  {}", publish_line(&belfry, grpc, dir))?;
             writeln!(out, "\n  {dim}the same from any language:{end}")?;
             writeln!(out, "  {}", grpcurl_line(&belfry, grpc, dir))?;

@@ -2,7 +2,7 @@
 //! paths; only the link between notifier and edge is in memory.
 //!
 //! The end goes against the stream: processors and edge first, while there is
-//! still a notifier to tell; the notifier last.
+//! still a notifier to report to; the notifier last.
 
 use std::{future::Future, path::Path, pin::pin};
 
@@ -10,12 +10,12 @@ use edge::DevKey;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Tell,
+    Announce,
     addresses::Addresses,
-    parts::{self, Edge, Notifier, ProcessorKeys, Processors},
+    components::{Edge, Notifier, ProcessorSecrets, Processors, minted_credential},
 };
 use crate::{
-    config::Config,
+    config::roles::Up,
     exit::Failure,
     secrets::{self, Secret},
 };
@@ -25,27 +25,35 @@ const FIRST_PART: f64 = 0.8;
 
 /// Runs until `shutdown`, or until one of the three fails.
 pub(super) async fn run(
-    mut config: Config,
-    tell: Tell,
+    role: Up,
+    announce: Announce,
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
-    let (users, services) = (make(&config.users_key)?, make(&config.services_key)?);
-    let files = make(&config.files_key)?;
-    let whole = config.drain;
-    config.drain = whole.mul_f64(1.0 - FIRST_PART);
-    let notifier = Notifier::bind(&config, services.clone()).await?;
-    config.drain = whole.mul_f64(FIRST_PART);
+    let process = &role.process;
+    let users = load_or_make(&role.users_key.path(process))?;
+    let services = load_or_make(&role.services_key.path(process))?;
+    let files = load_or_make(&role.files_key.path(process))?;
+    let mut config = role.notifier();
+    config.drain = process.drain.mul_f64(1.0 - FIRST_PART);
+    let notifier = Notifier::bind(&role.notifier_listen, config, &services).await?;
 
-    let credential = parts::minted_credential(services.clone())?;
-    let keys = ProcessorKeys {
+    let secrets = ProcessorSecrets {
         users: users.clone(),
         files,
+        credential: minted_credential(services.clone())?,
         services: Some(services),
     };
-    let mut processors = Processors::bind(&config, keys, credential).await?;
-    let uploads = Some(processors.public_url());
-    let mut edge = Edge::bind(&config, &users, notifier.link(), uploads).await?;
-    if config.gives_dev_tokens() {
+    let mut config = role.processors();
+    config.shutdown_grace = config.shutdown_grace.mul_f64(FIRST_PART);
+    let listen = role.processors_listen.processors_listen;
+    let public_url = role.pages.processors_url.as_ref();
+    let mut processors = Processors::bind(listen, config, secrets, public_url).await?;
+    let mut config = role.edge();
+    config.drain = process.drain.mul_f64(FIRST_PART);
+    config.processors_url = Some(processors.public_url());
+    let listen = role.edge_listen.edge_listen;
+    let mut edge = Edge::bind(listen, config, &users, notifier.link()).await?;
+    if role.gives_dev_tokens() {
         let key = DevKey::random().map_err(Failure::failed)?;
         edge.give_dev_tokens(key);
     }
@@ -53,14 +61,14 @@ pub(super) async fn run(
 
     let addresses = Addresses {
         processors: processors.addresses().processors,
-        data_dir: Some(config.data_dir.clone()),
+        data_dir: Some(process.data.data_dir.clone()),
         ..merge(notifier.addresses(), edge.addresses())
     };
-    addresses.tell(tell.json);
+    addresses.print(announce.json);
     Box::pin(serve(notifier, edge, processors, shutdown)).await
 }
 
-fn make(path: &Path) -> Result<Secret, Failure> {
+fn load_or_make(path: &Path) -> Result<Secret, Failure> {
     secrets::load_or_make(path).map_err(Failure::usage)
 }
 
@@ -93,7 +101,7 @@ async fn serve(
             inner.cancel();
             ended.and(notifier.await)
         }
-        // The notifier went first: it failed, and the others have been told.
+        // The notifier ended first: it failed, and the others are being ended.
         ended = &mut notifier => {
             let others = both.await;
             ended.and(others)

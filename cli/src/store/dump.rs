@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{At, print, shown, tell};
-use crate::{config::units, exit::Failure};
+use crate::exit::Failure;
 
 /// Prints the events that are stored.
 #[derive(Args, Debug)]
@@ -159,7 +159,7 @@ fn in_words(stored: &Stored<'_>, content: Option<&Content>) -> String {
     let lease = match record.job {
         Some((_, JobChange::Leased { lease_ms })) => {
             let lease = std::time::Duration::from_millis(lease_ms);
-            format!("  lease {}", units::show_duration(lease))
+            format!("  lease {}", settings::show_duration(lease))
         }
         Some((_, JobChange::Ended)) => "  ends job".to_owned(),
         None => String::new(),

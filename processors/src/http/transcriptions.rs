@@ -55,7 +55,7 @@ impl Resource for Transcriptions {
         }
         let target = FileTarget {
             key: &recording_key(&id),
-            max_bytes: app.config.max_audio_bytes,
+            max_bytes: app.config.transcription.max_bytes,
         };
         let form = receive(app, target, "language", request).await?;
         let language = form.text;

@@ -9,10 +9,7 @@ use std::{path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 
 use self::{command::Command, remote::Remote};
-use crate::{
-    config::{Config, Transcriber},
-    failure::Failure,
-};
+use crate::{config::Config, failure::Failure};
 
 /// The text of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +31,12 @@ pub(crate) trait Engine: Send + Sync {
 
 /// The configured engine, or else `pocketsphinx` if it is installed.
 pub(crate) fn from_config(config: &Config) -> Result<Option<Arc<dyn Engine>>, reqwest::Error> {
-    let timeout = config.transcriber_timeout;
-    Ok(match &config.transcriber {
-        Some(Transcriber::Remote(remote)) => Some(Arc::new(Remote::new(remote, timeout)?)),
-        Some(Transcriber::Command(command)) => Some(Arc::new(Command::new(command, timeout))),
-        None => find_pocketsphinx().map(|program| {
+    let settings = &config.transcription;
+    let timeout = settings.segment_timeout;
+    Ok(match (&settings.url, &settings.command) {
+        (Some(url), _) => Some(Arc::new(Remote::new(url, settings)?)),
+        (None, Some(command)) => Some(Arc::new(Command::new(command, timeout))),
+        (None, None) => find_pocketsphinx().map(|program| {
             let program = program.display();
             tracing::info!(%program, "no transcriber is configured, using this one");
             Arc::new(Command::new(&format!("{program} single {{wav}}"), timeout)) as Arc<dyn Engine>

@@ -107,7 +107,7 @@ async fn an_invalid_picture_fails_once_with_a_stable_code() {
 #[tokio::test]
 async fn an_empty_large_or_invalid_upload_is_rejected_at_once() {
     let mut world = World::new().await;
-    world.config.max_file_bytes = 1000;
+    world.config.max_file_bytes = 1_024;
     world.start().await;
     let check = async |request: reqwest::RequestBuilder, status: u16, code: &str| {
         let response = request.send().await.unwrap();

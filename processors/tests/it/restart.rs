@@ -142,6 +142,6 @@ async fn an_invalid_configuration_is_refused_before_anything_is_created() {
         ..Config::default()
     };
     let ended = processors::run(config, listener, CancellationToken::new()).await;
-    assert!(matches!(ended, Err(Error::Config(faults)) if faults.len() == 2));
+    assert!(matches!(ended, Err(Error::Config(faults)) if faults.0.len() == 2));
     assert!(!data_dir.exists());
 }

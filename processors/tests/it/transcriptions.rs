@@ -16,7 +16,7 @@ use axum::{
     routing::post,
 };
 use belfry::v1::{TranscriptionComplete, event::Body};
-use processors::{RemoteTranscriber, Secret, Transcriber};
+use processors::{Secret, Transcription};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -25,22 +25,27 @@ use crate::{
     world::{TEST_TIMEOUT, World, body},
 };
 
-async fn world(transcriber: impl Into<Option<Transcriber>>) -> World {
+async fn world(engine: Transcription) -> World {
     let mut world = World::new().await;
-    world.config.transcriber = transcriber.into();
-    world.config.max_audio_length = Duration::from_mins(2);
-    world.config.max_audio_bytes = 4 << 20;
+    world.config.transcription = Transcription {
+        max_length: Duration::from_mins(2),
+        max_bytes: 4 << 20,
+        ..engine
+    };
     world.config.job_attempts = 1;
     world.start().await;
     world
 }
 
-fn command(line: &str) -> Transcriber {
-    Transcriber::Command(line.to_owned())
+fn command(line: &str) -> Transcription {
+    Transcription {
+        command: Some(line.to_owned()),
+        ..Transcription::default()
+    }
 }
 
 /// A fake engine that returns the same text for every segment.
-fn something() -> Transcriber {
+fn something() -> Transcription {
     command("/bin/echo something {wav}")
 }
 
@@ -182,7 +187,7 @@ async fn transcribe(
     axum::Json(json!({"task": "transcribe", "language": "english", "text": text})).into_response()
 }
 
-async fn service(key: &str) -> (Service, RemoteTranscriber) {
+async fn service(key: &str) -> (Service, Transcription) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let service = Service {
@@ -192,10 +197,11 @@ async fn service(key: &str) -> (Service, RemoteTranscriber) {
         .route("/v1/audio/transcriptions", post(transcribe))
         .with_state(service.clone());
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let remote = RemoteTranscriber {
-        url,
+    let remote = Transcription {
+        url: Some(url),
         key: Some(Secret::new(key)),
         model: "whisper-small".into(),
+        ..Transcription::default()
     };
     (service, remote)
 }
@@ -203,7 +209,7 @@ async fn service(key: &str) -> (Service, RemoteTranscriber) {
 #[tokio::test]
 async fn an_overloaded_service_is_retried_until_it_transcribes() {
     let (service, remote) = service("sesame-sesame-sesame-sesame-0123").await;
-    let world = world(Transcriber::Remote(remote)).await;
+    let world = world(remote).await;
     let file = speech(&["door nine is closed", "light two started"]);
     let complete = world.complete(file, None).await;
     check_words(&complete);
@@ -214,18 +220,18 @@ async fn an_overloaded_service_is_retried_until_it_transcribes() {
 #[tokio::test]
 async fn a_service_that_refuses_or_is_away_fails_the_job_with_its_code() {
     let (_, remote) = service("some-other-key").await;
-    let away = RemoteTranscriber {
+    let away = Transcription {
         // Nothing listens on a port that was just given back.
         url: {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            format!("http://{}/v1", listener.local_addr().unwrap())
+            Some(format!("http://{}/v1", listener.local_addr().unwrap()))
         },
         ..remote.clone()
     };
     let tone = || ffmpeg("-f lavfi -i sine=duration=1", "wav");
-    let refused = world(Transcriber::Remote(remote)).await;
+    let refused = world(remote).await;
     assert_eq!(refused.fails(tone()).await, "engine_refused");
-    let away = world(Transcriber::Remote(away)).await;
+    let away = world(away).await;
     assert_eq!(away.fails(tone()).await, "engine_failed");
 }
 
@@ -389,13 +395,15 @@ async fn an_invalid_upload_is_rejected_with_the_reason() {
 #[tokio::test]
 async fn without_a_working_engine_no_text_is_invented() {
     let tone = || ffmpeg("-f lavfi -i sine=duration=1", "wav");
-    let none = world(None).await;
+    let none = world(Transcription::default()).await;
     assert_eq!(none.fails(tone()).await, "not_configured");
     let failing = world(command("/bin/false")).await;
     assert_eq!(failing.fails(tone()).await, "engine_failed");
     let mut hanging = World::new().await;
-    hanging.config.transcriber = Some(command("/usr/bin/tail -f {wav}"));
-    hanging.config.transcriber_timeout = Duration::from_millis(200);
+    hanging.config.transcription = Transcription {
+        segment_timeout: Duration::from_millis(200),
+        ..command("/usr/bin/tail -f {wav}")
+    };
     hanging.config.job_attempts = 1;
     hanging.start().await;
     assert_eq!(hanging.fails(tone()).await, "engine_timeout");

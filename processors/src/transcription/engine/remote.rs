@@ -16,7 +16,7 @@ use reqwest::{
 use serde::Deserialize;
 
 use super::{Engine, Transcript};
-use crate::{config::RemoteTranscriber, failure::Failure};
+use crate::{config::Transcription, failure::Failure};
 
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 const MAX_ATTEMPTS: u32 = 3;
@@ -30,7 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client of the engine.
 pub(super) struct Remote {
     client: Client,
-    config: RemoteTranscriber,
+    /// The address, without a slash at its end.
+    url: String,
+    settings: Transcription,
 }
 
 /// The result of one attempt.
@@ -49,42 +51,37 @@ struct Body {
 }
 
 impl Remote {
-    /// `timeout` is for one attempt.
-    pub(super) fn new(
-        config: &RemoteTranscriber,
-        timeout: Duration,
-    ) -> Result<Self, reqwest::Error> {
+    /// For the service at `url`.
+    pub(super) fn new(url: &str, settings: &Transcription) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             // The key is for this host.
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
+            .timeout(settings.segment_timeout)
             .user_agent("belfry")
             .build()?;
         Ok(Self {
             client,
-            config: config.clone(),
+            url: url.trim_end_matches('/').to_owned(),
+            settings: settings.clone(),
         })
     }
 
     async fn attempt(&self, wav: Vec<u8>, language: Option<&str>) -> Attempt {
         let file = Part::bytes(wav).file_name("segment.wav");
         // Whisper models report the language in the verbose format; others refuse it.
-        let whisper = self.config.model.contains("whisper");
+        let whisper = self.settings.model.contains("whisper");
         let format = if whisper { "verbose_json" } else { "json" };
         let mut form = Form::new()
             .part("file", file)
-            .text("model", self.config.model.clone())
+            .text("model", self.settings.model.clone())
             .text("response_format", format);
         if let Some(language) = language {
             form = form.text("language", language.to_owned());
         }
-        let url = format!(
-            "{}/audio/transcriptions",
-            self.config.url.trim_end_matches('/')
-        );
+        let url = format!("{}/audio/transcriptions", self.url);
         let mut post = self.client.post(url).multipart(form);
-        if let Some(key) = &self.config.key {
+        if let Some(key) = &self.settings.key {
             post = post.bearer_auth(String::from_utf8_lossy(key.bytes()));
         }
         match post.send().await {

@@ -1,0 +1,277 @@
+//! What a start needs of the machine: secrets, files, directories, addresses, open
+//! files. `--check-config` looks at all of it and changes nothing; a start refuses
+//! the same.
+//!
+//! A port that is in use is no fault of the configuration: the process that the new one
+//! replaces may hold it.
+
+use std::{
+    fs,
+    io::{self, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, access},
+    net::{AddressFamily, SocketType, bind, socket},
+    process::{Resource, getrlimit},
+};
+
+use super::{Loaded, roles::Role};
+use crate::secrets::{self, SecretError};
+
+/// Longest file with a token that is read, in bytes.
+const MAX_TOKEN_BYTES: u64 = 64 << 10;
+
+/// What a role needs beside its settings.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    /// Files of secrets that must be there.
+    pub(crate) secrets: Vec<PathBuf>,
+    /// Files of secrets that are created if they are missing.
+    pub(crate) created_secrets: Vec<PathBuf>,
+    /// Files with a token or a key, by setting.
+    pub(crate) tokens: Vec<(&'static str, PathBuf)>,
+    /// The directory that is written to.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where it listens, by setting.
+    pub(crate) listeners: Vec<(&'static str, SocketAddr)>,
+}
+
+/// A sentence for everything that a start would refuse.
+pub(crate) fn check<R: Role>(loaded: &mut Loaded<R>) -> Vec<String> {
+    let needs = loaded.role.needs();
+    let mut faults = Vec::new();
+    for path in &needs.secrets {
+        faults.extend(secrets::load(path).err().map(|error| error.to_string()));
+    }
+    for path in &needs.created_secrets {
+        match secrets::load(path) {
+            Ok(_) => {}
+            Err(SecretError::Missing(_)) => {
+                let dir = path.parent().unwrap_or(Path::new("."));
+                let unwritable = check_writable(dir).err();
+                faults.extend(unwritable.map(|cause| {
+                    format!("the secret `{}` cannot be made: {cause}", path.display())
+                }));
+            }
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    for (setting, path) in &needs.tokens {
+        faults.extend(read_token(setting, path).err());
+    }
+    if let Some(dir) = &needs.data_dir
+        && let Err(cause) = check_writable(dir)
+    {
+        let dir = dir.display();
+        faults.push(format!("`--data-dir` is `{dir}`, but {cause}"));
+    }
+    check_listeners(&needs.listeners, &mut faults);
+    faults.extend(fit_open_files(loaded, file_limit()).err());
+    faults
+}
+
+/// The text of a file with a token or a key, without white space around it.
+pub(crate) fn read_token(setting: &str, path: &Path) -> Result<String, String> {
+    let wrong = |cause: &dyn std::fmt::Display| {
+        format!("`--{setting}` is `{}`, but {cause}", path.display())
+    };
+    let mut text = String::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text))
+        .map_err(|cause| wrong(&format!("it cannot be read: {cause}")))?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(wrong(&"the file is empty"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether a directory can be written to, or created.
+fn check_writable(dir: &Path) -> Result<(), String> {
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    let there = dir.ancestors().find(|path| path.exists());
+    let there = there.filter(|path| !path.as_os_str().is_empty());
+    let there = there.unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(format!("`{}` is not a directory", there.display()));
+    }
+    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|cause| {
+        let cause = io::Error::from(cause);
+        format!("`{}` cannot be written to: {cause}", there.display())
+    })
+}
+
+fn check_listeners(listeners: &[(&'static str, SocketAddr)], faults: &mut Vec<String>) {
+    for (index, (setting, address)) in listeners.iter().enumerate() {
+        let taken = listeners[..index].iter().find(|(_, other)| {
+            let everywhere = other.ip().is_unspecified() || address.ip().is_unspecified();
+            address.port() != 0
+                && other.port() == address.port()
+                && (everywhere || other.ip() == address.ip())
+        });
+        if let Some((other, _)) = taken {
+            faults.push(format!(
+                "`--{setting}` is `{address}`, but `--{other}` has that port already"
+            ));
+        } else if let Err(cause) = try_bind(*address) {
+            faults.push(format!(
+                "`--{setting}` is `{address}`, but it cannot be bound: {cause}"
+            ));
+        }
+    }
+}
+
+/// Binds without listening, so that no client notices.
+fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let bound = socket(family, SocketType::STREAM, None).and_then(|socket| bind(&socket, &address));
+    match bound.map_err(io::Error::from) {
+        Err(cause) if cause.kind() == io::ErrorKind::AddrInUse => Ok(()),
+        other => other,
+    }
+}
+
+/// Files that this process may have open at most; `None`: no limit.
+pub(crate) fn file_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
+/// Makes the connections fit into the limit of open files: a default is lowered, which
+/// the answer says; a number that somebody wrote is refused.
+pub(crate) fn fit_open_files<R: Role>(
+    loaded: &mut Loaded<R>,
+    limit: Option<u64>,
+) -> Result<Option<String>, String> {
+    let written = loaded.is_written("max-connections");
+    let others = loaded.role.other_files();
+    let (Some(limit), Some(connections)) = (limit, loaded.role.connections()) else {
+        return Ok(None);
+    };
+    let room = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(others);
+    if *connections <= room {
+        return Ok(None);
+    }
+    if written || room == 0 {
+        return Err(format!(
+            "`--max-connections` is `{connections}`, which together with {others} other files is \
+             more than the {limit} that this process may open: lower it, or raise the limit \
+             (`ulimit -Hn`, `LimitNOFILE=`)"
+        ));
+    }
+    *connections = room;
+    Ok(Some(format!(
+        "this process may open {limit} files: `--max-connections` is lowered to {room}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{
+        layers::{Origin, Raw},
+        load,
+        roles::{Edge, Up},
+    };
+
+    fn edge(written: &[(&str, &str)]) -> Loaded<Edge> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("belfry.toml");
+        fs::write(&file, "").unwrap();
+        let given: BTreeMap<_, _> = written
+            .iter()
+            .map(|(setting, text)| {
+                let (text, origin) = ((*text).to_owned(), Origin::Flag);
+                ((*setting).to_owned(), Raw { text, origin })
+            })
+            .collect();
+        load(&given, Some(&file)).unwrap()
+    }
+
+    #[test]
+    fn default_connections_fit_the_limit_of_open_files_and_written_ones_are_refused() {
+        let mut default = edge(&[]);
+        assert_eq!(fit_open_files(&mut default, None), Ok(None));
+        let note = fit_open_files(&mut default, Some(4_096)).unwrap().unwrap();
+        let fitted = *default.role.connections().unwrap();
+        assert!(
+            (2_000..4_096).contains(&fitted) && note.contains(&fitted.to_string()),
+            "{note}"
+        );
+        assert_eq!(fit_open_files(&mut default, Some(4_096)), Ok(None));
+
+        let mut written = edge(&[("max-connections", "5000")]);
+        let refused = fit_open_files(&mut written, Some(4_096)).unwrap_err();
+        assert!(
+            refused.contains("`5000`") && refused.contains("4096"),
+            "{refused}"
+        );
+        assert!(fit_open_files(&mut edge(&[]), Some(64)).is_err());
+    }
+
+    #[test]
+    fn an_address_is_of_this_machine_and_has_one_listener() {
+        let faults = |listeners: &[(&'static str, &str)]| {
+            let listeners: Vec<_> = listeners
+                .iter()
+                .map(|(setting, address)| (*setting, address.parse().unwrap()))
+                .collect();
+            let mut faults = Vec::new();
+            check_listeners(&listeners, &mut faults);
+            faults
+        };
+        assert!(faults(&[("a", "127.0.0.1:0"), ("b", "127.0.0.1:0")]).is_empty());
+        let twice = faults(&[("a", "127.0.0.1:18080"), ("b", "0.0.0.0:18080")]);
+        assert!(twice.len() == 1 && twice[0].contains("`--a`"), "{twice:?}");
+        // TEST-NET-1 belongs to no machine.
+        let elsewhere = faults(&[("a", "192.0.2.1:0")]);
+        assert!(elsewhere[0].contains("192.0.2.1"), "{elsewhere:?}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_no_fault_of_the_configuration() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(try_bind(taken.local_addr().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_directory_below_a_file_cannot_be_created() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(check_writable(&dir.path().join("a/b")), Ok(()));
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let refused = check_writable(&file.join("data")).unwrap_err();
+        assert!(refused.contains("is not a directory"), "{refused}");
+    }
+
+    #[test]
+    fn a_first_start_of_everything_needs_no_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("belfry.toml");
+        let data = dir.path().join("data");
+        fs::write(&file, format!("data_dir = '{}'", data.display())).unwrap();
+        let mut up: Loaded<Up> = load(&BTreeMap::new(), Some(&file)).unwrap();
+        assert_eq!(check(&mut up), Vec::<String>::new());
+        assert!(!data.exists(), "a check creates nothing");
+        let mut alone: Loaded<Edge> = load(&BTreeMap::new(), Some(&file)).unwrap();
+        let faults = check(&mut alone);
+        assert!(
+            faults.len() == 2 && faults[0].contains("users.key"),
+            "{faults:?}"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! The three services as the command line runs them: each is bound first, announces
+//! its addresses, and then serves until it is ended.
+
+mod credentials;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use belfry::identity::{ServiceKeys, UserKeys};
+use edge::{DevKey, NotifierLink};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::addresses::{Addresses, reachable};
+use crate::{config::process::NotifierListen, exit::Failure, secrets::Secret};
+
+pub(super) use credentials::{
+    ProcessorSecrets, grpc_link, minted_credential, publisher_credential, secret, secret_if_there,
+};
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, address))
+    };
+    bound.await.map_err(|cause| {
+        Failure::usage(format!(
+            "`--{setting}` is `{address}`, but it cannot be bound: {cause}"
+        ))
+    })
+}
+
+/// The notifier, with its log open.
+pub(super) struct Notifier {
+    hub: notifier::Notifier,
+    listeners: notifier::Listeners,
+    /// Where its gRPC is.
+    pub(super) grpc: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Notifier {
+    /// Binds, then opens the log.
+    pub(super) async fn bind(
+        listen: &NotifierListen,
+        config: notifier::Config,
+        services: &Secret,
+    ) -> Result<Self, Failure> {
+        let (grpc, grpc_at) = bind("grpc-listen", listen.grpc_listen).await?;
+        let (http, http_at) = bind("notifier-http-listen", listen.notifier_http_listen).await?;
+        let keys = ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?;
+        let hub = notifier::Notifier::start(config, keys)
+            .await
+            .map_err(|error| match error {
+                notifier::StartError::Config(_) => Failure::usage(error),
+                notifier::StartError::Open(_) => Failure::storage(error),
+            })?;
+        let listeners = notifier::Listeners { grpc, http };
+        Ok(Self {
+            hub,
+            listeners,
+            grpc: grpc_at,
+            http: http_at,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses {
+            grpc: Some(reachable(self.grpc).to_string()),
+            notifier_http: Some(format!("http://{}", reachable(self.http))),
+            ..Addresses::default()
+        }
+    }
+
+    /// For an edge in this process.
+    pub(super) fn link(&self) -> NotifierLink {
+        let gateway = self.hub.gateway();
+        NotifierLink::Local(Arc::new(move |name, deliveries, bytes| {
+            let (to_hub, from_hub) = gateway.attach(name, deliveries, bytes).ok()?;
+            Some(edge::Channels { to_hub, from_hub })
+        }))
+    }
+
+    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        let served = self.hub.serve(self.listeners, shutdown).await;
+        served.map_err(|error| match error {
+            notifier::RunError::Log(_)
+            | notifier::RunError::Start(notifier::StartError::Open(_)) => Failure::storage(error),
+            notifier::RunError::Bug(_) => Failure::bug(error),
+            notifier::RunError::Start(_) => Failure::usage(error),
+        })
+    }
+}
+
+/// An edge.
+pub(super) struct Edge {
+    config: edge::Config,
+    access: edge::Access,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Edge {
+    /// Binds.
+    pub(super) async fn bind(
+        listen: SocketAddr,
+        config: edge::Config,
+        users: &Secret,
+        notifier: NotifierLink,
+    ) -> Result<Self, Failure> {
+        let (listener, address) = bind("edge-listen", listen).await?;
+        let keys = UserKeys::new(users.bytes(), None).map_err(Failure::usage)?;
+        config.check(address).map_err(Failure::usage)?;
+        Ok(Self {
+            config,
+            access: edge::Access { keys, notifier },
+            listener,
+            address,
+        })
+    }
+
+    /// Gives development tokens to those who present `key`.
+    pub(super) fn give_dev_tokens(&mut self, key: DevKey) {
+        self.config.dev_key = Some(key);
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let address = reachable(self.address);
+        let key = self.config.dev_key.as_ref().map(DevKey::expose);
+        Addresses {
+            dashboard: Some(match key {
+                Some(key) => format!("http://{address}/#key={key}"),
+                None => format!("http://{address}/"),
+            }),
+            dev_key: key.map(str::to_owned),
+            ws: Some(format!("ws://{address}/ws")),
+            ..Addresses::default()
+        }
+    }
+
+    /// The origins of its own pages.
+    pub(super) fn own_origins(&self) -> Vec<String> {
+        let address = reachable(self.address);
+        let mut origins = vec![format!("http://{address}")];
+        if address.ip().is_loopback() {
+            origins.push(format!("http://localhost:{}", address.port()));
+        }
+        origins
+    }
+
+    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        let served = edge::run(self.config, self.access, self.listener, shutdown).await;
+        served.map_err(|error| match error {
+            edge::Error::Bug(_) => Failure::bug(error),
+            edge::Error::Listener(_) => Failure::failed(error),
+            edge::Error::Config(_) | edge::Error::Link(_) => Failure::usage(error),
+        })
+    }
+}
+
+/// The processors.
+pub(super) struct Processors {
+    config: processors::Config,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Processors {
+    /// Binds. Without `public_url` links lead to the listen address.
+    pub(super) async fn bind(
+        listen: SocketAddr,
+        config: processors::Config,
+        secrets: ProcessorSecrets,
+        public_url: Option<&String>,
+    ) -> Result<Self, Failure> {
+        let (listener, address) = bind("processors-listen", listen).await?;
+        let mut config = secrets.put_into(config)?;
+        config.public_url = public_url.map_or_else(
+            || format!("http://{}", reachable(address)),
+            ToString::to_string,
+        );
+        config.check().map_err(Failure::usage)?;
+        Ok(Self {
+            config,
+            listener,
+            address,
+        })
+    }
+
+    /// Connects them to the notifier and the pages of this process.
+    pub(super) fn belong_to(&mut self, grpc: SocketAddr, pages: Vec<String>) {
+        self.config.notifier = format!("http://{}", reachable(grpc));
+        self.config.allowed_origins.extend(pages);
+    }
+
+    /// Where browsers reach them.
+    pub(super) fn public_url(&self) -> String {
+        self.config.public_url.clone()
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let address = reachable(self.address);
+        Addresses {
+            processors: Some(format!("http://{address}")),
+            ..Addresses::default()
+        }
+    }
+
+    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        processors::run(self.config, self.listener, shutdown)
+            .await
+            .map_err(|error| match error {
+                processors::Error::Config(_)
+                | processors::Error::Publisher(_)
+                | processors::Error::Database(processors::DatabaseError::Open(
+                    outbox::DatabaseError::Url(_) | outbox::DatabaseError::Scheme(_),
+                )) => Failure::usage(error),
+                processors::Error::Database(_)
+                | processors::Error::Records(_)
+                | processors::Error::Files(_) => Failure::storage(error),
+                _ => Failure::failed(error),
+            })
+    }
+}

@@ -201,8 +201,15 @@ mod tests {
         );
         let long = sh("head -c 100000 /dev/zero", FAR_BEYOND).await.unwrap();
         assert_eq!(long.len(), 100);
-        assert_eq!(sh("ulimit -c", FAR_BEYOND).await.unwrap(), "0\n");
-        assert_ne!(sh("ulimit -t", FAR_BEYOND).await.unwrap(), "unlimited\n");
+        // The limits are set before the input is written.
+        assert_eq!(
+            sh("read input; ulimit -c", FAR_BEYOND).await.unwrap(),
+            "0\n"
+        );
+        assert_ne!(
+            sh("read input; ulimit -t", FAR_BEYOND).await.unwrap(),
+            "unlimited\n"
+        );
     }
 
     #[tokio::test]

@@ -6,17 +6,22 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::Request};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
-    Method, Response, StatusCode,
-    header::{self, HeaderName, HeaderValue},
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, Request, State},
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    response::Response,
+    routing::get,
 };
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower::service_fn;
+use tower::{ServiceExt, service_fn};
+use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
 use self::{
     assets::{Page, PageConfig},
@@ -39,7 +44,12 @@ const GRACE: Duration = Duration::from_millis(200);
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-type Answer = Response<Full<Bytes>>;
+/// How long an answer may take; all but one come from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a body at most; only the request for a development token has one.
+const MAX_BODY_BYTES: usize = 4 << 10;
+
+type Answer = Response;
 
 /// What every request sees.
 pub(crate) struct Site {
@@ -91,49 +101,76 @@ pub(crate) async fn serve(listener: TcpListener, site: Arc<Site>, end: Cancellat
         drain: site.draining.clone(),
         stop: end,
     };
-    let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok(site.answer(request).await.map(Body::new)) }
+    let router = router(&site);
+    let service = service_fn(move |request: Request| {
+        let (site, router) = (Arc::clone(&site), router.clone());
+        async move {
+            // Most connections want this, and the upgrade needs no layer.
+            if request.uri().path() == "/ws" {
+                return Ok(site.handshake(request));
+            }
+            router.oneshot(request).await
+        }
     });
     listener::serve(listener, service, config, shutdown).await;
 }
 
-impl Site {
-    async fn answer(self: &Arc<Self>, request: Request) -> Answer {
-        let path = request.uri().path();
-        if path == "/ws" {
-            return self.handshake(request);
-        }
-        if path == "/dev/token"
-            && let Some(key) = &self.config.dev_key
-        {
-            return self.dev_token(key, request).await;
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return with_header(
-                plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here"),
-                header::ALLOW,
-                HeaderValue::from_static("GET, HEAD"),
-            );
-        }
-        match path {
-            "/livez" => plain(StatusCode::OK, "alive"),
-            "/readyz" => self.ready(),
-            "/metrics" => {
-                let answer = Full::from(Metrics::encode(&self.registry));
-                typed(StatusCode::OK, METRICS_TYPE, answer)
-            }
-            "/config.json" => {
-                let config = page_config(&self.config).json();
-                typed(StatusCode::OK, "application/json", Full::from(config))
-            }
-            "/ws/origin" => self.allows_origin(request.uri().query().unwrap_or_default()),
-            "/" => self.page.answer(request.headers()),
-            _ => assets::answer(path, request.headers())
-                .unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "there is nothing here")),
-        }
+fn router(site: &Arc<Site>) -> Router {
+    type SharedSite = State<Arc<Site>>;
+    let mut router = Router::new()
+        .route("/livez", get(async || plain(StatusCode::OK, "alive")))
+        .route("/readyz", get(async |State(site): SharedSite| site.ready()))
+        .route(
+            "/metrics",
+            get(async |State(site): SharedSite| site.scrape()),
+        )
+        .route(
+            "/config.json",
+            get(async |State(site): SharedSite| site.page_config()),
+        )
+        .route(
+            "/ws/origin",
+            get(
+                async |State(site): SharedSite, RawQuery(origin): RawQuery| {
+                    site.allows_origin(&origin.unwrap_or_default())
+                },
+            ),
+        )
+        .route(
+            "/",
+            get(async |State(site): SharedSite, headers: HeaderMap| site.page.answer(&headers)),
+        )
+        .fallback(file);
+    if site.config.dev_key.is_some() {
+        router = router.route("/dev/token", axum::routing::any(token::dev_token));
     }
+    router
+        .method_not_allowed_fallback(async || only_get())
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            ANSWER_TIMEOUT,
+        ))
+        .with_state(Arc::clone(site))
+}
 
+async fn file(request: Request) -> Answer {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return only_get();
+    }
+    assets::answer(request.uri().path(), request.headers())
+        .unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "there is nothing here"))
+}
+
+fn only_get() -> Answer {
+    with_header(
+        plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here"),
+        header::ALLOW,
+        HeaderValue::from_static("GET, HEAD"),
+    )
+}
+
+impl Site {
     fn ready(&self) -> Answer {
         if self.draining.is_cancelled() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "draining");
@@ -145,12 +182,24 @@ impl Site {
         plain(StatusCode::OK, "ready")
     }
 
+    fn scrape(&self) -> Answer {
+        typed(
+            StatusCode::OK,
+            METRICS_TYPE,
+            Metrics::encode(&self.registry),
+        )
+    }
+
+    fn page_config(&self) -> Answer {
+        let config = page_config(&self.config).json();
+        typed(StatusCode::OK, "application/json", config)
+    }
+
     /// Whether a page of this origin may connect: a browser does not tell a page why
     /// its WebSocket was refused.
     fn allows_origin(&self, origin: &str) -> Answer {
         let allowed = serde_json::json!({ "allowed": self.origins.allows(origin.as_bytes()) });
-        let body = Full::from(allowed.to_string());
-        let answer = typed(StatusCode::OK, "application/json", body);
+        let answer = typed(StatusCode::OK, "application/json", allowed.to_string());
         let everyone = HeaderValue::from_static("*");
         with_header(answer, header::ACCESS_CONTROL_ALLOW_ORIGIN, everyone)
     }
@@ -172,11 +221,11 @@ fn page_config(config: &Config) -> PageConfig<'_> {
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {
-    typed(status, "text/plain; charset=utf-8", Full::from(text))
+    typed(status, "text/plain; charset=utf-8", text)
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: Full<Bytes>) -> Answer {
-    let mut answer = Response::new(body);
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Answer {
+    let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -4,12 +4,11 @@
 //! bytes may be kept for good, every other answer is revalidated with its `ETag`; the
 //! client's scripts may be loaded by pages of every origin.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
-    HeaderMap, Response, StatusCode,
+use axum::http::{
+    HeaderMap, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
+use bytes::Bytes;
 
 use super::{Answer, typed};
 
@@ -174,13 +173,13 @@ fn encoded(
     // Each encoding is a representation of its own (RFC 9110 §8.8.3.3).
     let validator = format!("\"{tag}{}\"", coding.suffix());
     let mut answer = if has(request, &validator) {
-        let mut answer = Response::new(Full::default());
+        let mut answer = Answer::default();
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         let no_cache = HeaderValue::from_static("no-cache");
         answer.headers_mut().insert(header::CACHE_CONTROL, no_cache);
         answer
     } else {
-        typed(StatusCode::OK, content_type, Full::from(body))
+        typed(StatusCode::OK, content_type, body)
     };
     let headers = answer.headers_mut();
     if let Ok(validator) = HeaderValue::from_str(&validator) {

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Response, StatusCode, Version,
+    HeaderMap, Method, StatusCode, Version,
     header::{self, HeaderName, HeaderValue},
     upgrade,
 };
@@ -78,7 +76,7 @@ impl Site {
         let upgrading = upgrade::on(&mut request);
         tokio::spawn(upgraded(Arc::clone(self), upgrading, bearer, permit));
 
-        let mut answer = Response::new(Full::new(Bytes::new()));
+        let mut answer = Answer::default();
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -4,26 +4,25 @@
 //! requests that present it, name this machine as `Host`, come from a listed origin
 //! and passed no proxy.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use axum::extract::Request;
+use axum::{
+    body::to_bytes,
+    extract::{Request, State},
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+};
 use belfry::identity::Validity;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    HeaderMap, Method, StatusCode,
-    header::{self, HeaderName, HeaderValue},
-};
 use serde::Deserialize;
 
-use super::{Answer, Site, plain, typed, with_header};
+use super::{Answer, MAX_BODY_BYTES, Site, plain, typed, with_header};
 use crate::{DevKey, clock};
 
 /// Lifetime of a development token.
 const TIME_TO_LIVE_S: u64 = 3_600;
-
-/// Largest request body, in bytes.
-const MAX_BODY_BYTES: usize = 4 << 10;
 
 /// Most queues that one token may grant.
 const MAX_QUEUES: usize = 16;
@@ -36,31 +35,30 @@ struct TokenRequest {
     queues: Vec<String>,
 }
 
-impl Site {
-    pub(super) async fn dev_token(&self, key: &DevKey, request: Request) -> Answer {
-        if request.method() != Method::POST {
-            let answer = plain(StatusCode::METHOD_NOT_ALLOWED, "use POST");
-            return with_header(answer, header::ALLOW, HeaderValue::from_static("POST"));
-        }
-        if let Some(refusal) = self.refusal(key, request.headers()) {
-            return refusal;
-        }
-        let body = match Limited::new(request.into_body(), MAX_BODY_BYTES)
-            .collect()
-            .await
-        {
-            Ok(body) => body.to_bytes(),
-            Err(_) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"),
-        };
-        match self.sign(&body) {
-            Some(answer) => answer,
-            None => plain(
-                StatusCode::BAD_REQUEST,
-                r#"send {"user":"demo"}, a user id of 1 to 128 bytes"#,
-            ),
-        }
+/// The body is bounded by a layer.
+pub(super) async fn dev_token(State(site): State<Arc<Site>>, request: Request) -> Answer {
+    let Some(key) = &site.config.dev_key else {
+        return plain(StatusCode::NOT_FOUND, "there is nothing here");
+    };
+    if request.method() != Method::POST {
+        let answer = plain(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+        return with_header(answer, header::ALLOW, HeaderValue::from_static("POST"));
     }
+    if let Some(refusal) = site.refusal(key, request.headers()) {
+        return refusal;
+    }
+    let Ok(body) = to_bytes(request.into_body(), MAX_BODY_BYTES).await else {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
+    };
+    site.sign(&body).unwrap_or_else(|| {
+        plain(
+            StatusCode::BAD_REQUEST,
+            r#"send {"user":"demo"}, a user id of 1 to 128 bytes"#,
+        )
+    })
+}
 
+impl Site {
     /// Why a request gets no token, whoever it asks for.
     fn refusal(&self, key: &DevKey, headers: &HeaderMap) -> Option<Answer> {
         // Behind a proxy, everybody's request reaches the loopback listener.
@@ -96,11 +94,7 @@ impl Site {
         let expires_in_ms = TIME_TO_LIVE_S * 1_000;
         let answer =
             serde_json::json!({ "token": token, "expiresInMs": expires_in_ms, "user": user });
-        let answer = typed(
-            StatusCode::OK,
-            "application/json",
-            Full::from(answer.to_string()),
-        );
+        let answer = typed(StatusCode::OK, "application/json", answer.to_string());
         Some(with_header(
             answer,
             header::CACHE_CONTROL,

@@ -9,9 +9,13 @@ import { phaseOf } from "./jobs.js";
 import { fetchToken, findTokenUrl, findUser, findWsUrl, pageConfig } from "./page-config.js";
 import { PageUpdates, sectionOf } from "./page-updates.js";
 import { registry } from "./registry.js";
+import { shareTabs } from "./tab-share.js";
+import { shareToasts } from "./tab-toasts.js";
 
 /** Tells `<belfry-status>` that there is a client. */
 const CLIENT_EVENT = "belfry:client";
+
+registry.share ??= shareTabs;
 
 /** @typedef {import("./websocket-client.js").DashboardWebSocketClient} Client */
 /** @typedef {import("./page-config.js").DashboardConfig} DashboardConfig */
@@ -66,7 +70,8 @@ function announce(client, share) {
   const toasts = registry.toasts?.();
   const storage = storageOf();
   if (storage) toasts.keepIn(storage, `belfry.notices ${share}`);
-  registry.announce?.(client, { toasts });
+  const tabs = shareToasts(share, toasts);
+  registry.announce?.(client, tabs ? { toasts, announce: (...all) => tabs.announce(...all), front: () => tabs.front } : { toasts });
   client.on("state", (/** @type {any} */ { state, sentence }) => {
     if (state === "disconnected" && sentence) toasts.show({ kind: "error", title: "No live updates", text: sentence, key: "belfry-connection" });
   });

@@ -4,7 +4,7 @@
 
 import { WS_MESSAGE_TYPES } from "./event-types.js";
 
-/** What a client emits beside the events themselves. */
+/** What a client emits beside the events themselves; `event` is another name of `*`, `disconnected` comes when a connection is lost or ended for good. */
 const OWN_NAMES = [
   "*",
   "event",

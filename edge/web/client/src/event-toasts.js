@@ -23,7 +23,10 @@ const MAX_HELD = 500;
  * @typedef {object} EventToastsOptions
  * @property {import("./toast-notifications.js").ToastNotificationSystem} [toasts] the page's own by default
  * @property {(event: any, toast: Toast, show: () => void) => void} [announce] decides whether this tab shows it
+ * @property {() => boolean} [front] whether this tab shows progress
  */
+
+const inFront = () => globalThis.document?.visibilityState !== "hidden";
 
 /** @param {Map<string, any>} map */
 function bound(map) {
@@ -49,16 +52,18 @@ export class EventToasts {
   #client;
   #toasts;
   #announce;
+  #front;
 
   /**
    * @param {import("./websocket-client.js").DashboardWebSocketClient} client
    * @param {EventToastsOptions} [options]
    */
-  constructor(client, { toasts = registry.toasts?.(), announce = (_event, _toast, show) => show() } = {}) {
+  constructor(client, { toasts = registry.toasts?.(), announce = (_event, _toast, show) => show(), front = inFront } = {}) {
     if (!toasts) throw new Error("there are no toasts: load toast-notifications.js before the client, or pass a ToastNotificationSystem");
     this.#client = client;
     this.#toasts = toasts;
     this.#announce = announce;
+    this.#front = front;
     toasts.onReceipt = (/** @type {string} */ id, /** @type {any} */ state) => client.receipt(id, state);
     client.on("*", (event) => this.#onEvent(event));
     client.on("retract", ({ id }) => {
@@ -86,7 +91,7 @@ export class EventToasts {
     const announcement = announcementFor(event, isJobId(jobId) ? this.#names.get(jobId) : undefined);
     if (announcement === null) return;
     if (isJobId(jobId)) this.#moving.delete(jobId);
-    const toast = { ...announcement, jobId, eventId: event.offset === undefined ? undefined : event.id };
+    const toast = { ...announcement, jobId, key: isJobId(jobId) ? `job-${jobId}` : `event-${event.id}`, eventId: event.offset === undefined ? undefined : event.id };
     if (event.expired === true) return this.#toasts.note(toast);
     const announce = () => this.#announce(event, toast, () => this.#toasts.show(toast));
     if (!this.#holding) return announce();
@@ -105,7 +110,7 @@ export class EventToasts {
     this.#drawTimer = undefined;
     const events = [...this.#moving.values()];
     this.#moving.clear();
-    if (typeof document !== "undefined" && document.visibilityState === "hidden") return;
+    if (!this.#front()) return;
     for (const { jobId, percent, stage } of events) {
       if (this.#jobs.get(jobId)?.phase === "running") this.#toasts.progress(jobId, percent, stage ?? "Started", this.#names.get(jobId));
     }

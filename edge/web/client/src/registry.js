@@ -8,6 +8,7 @@
  * @typedef {object} Registry
  * @property {() => any} [toasts] the page's toasts, made on first use
  * @property {(client: any, options?: import("./event-toasts.js").EventToastsOptions) => void} [announce] shows a client's events as toasts
+ * @property {typeof import("./tab-share.js").shareTabs} [share] one connection for all tabs
  * @property {any} [Client]
  * @property {any} [dashboard] the client that the auto-start made
  */
@@ -26,4 +27,15 @@ export const registry = (/** @type {any} */ (globalThis)[KEY] ??= {});
 export function publish(names) {
   if (typeof window === "undefined") return;
   for (const [name, value] of Object.entries(names)) /** @type {any} */ (window)[name] ??= value;
+}
+
+/**
+ * Shows a client's events as toasts.
+ *
+ * @param {any} client
+ * @param {true | import("./toast-notifications.js").ToastNotificationSystem} toasts `true`: the page's own
+ */
+export function announce(client, toasts) {
+  if (!registry.announce) throw new Error("`toasts` needs toast-notifications.js: load it first");
+  registry.announce(client, toasts === true ? {} : { toasts });
 }

@@ -208,6 +208,12 @@ export class ToastNotificationSystem {
     if (shown) this.dismiss(shown.key);
   }
 
+  /** It was closed or opened in another tab: nothing is reported. @param {string} key */
+  settle(key) {
+    this.#list.markRead((notice) => notice.key === key);
+    this.dismiss(key);
+  }
+
   /** The person read entries of the list. @param {Iterable<string>} [keys] all by default */
   markRead(keys) {
     const known = keys && new Set(keys);

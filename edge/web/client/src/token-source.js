@@ -13,7 +13,7 @@ const MIN_REFRESH_MS = 1_000;
 /** The same where only this device's clock says how long the token lasts. */
 const MIN_CLOCK_REFRESH_MS = 60_000;
 /** Timers of browsers hold 31 bits. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Why a token is needed: `connect` at first, `refresh` before the old one expires,

@@ -19,9 +19,9 @@ import { Positions, streamKey } from "./positions.js";
 import { PresenceTable } from "./presence.js";
 import { ReceiptSender } from "./receipt-sender.js";
 import { isEventId } from "./receipts.js";
-import { publish, registry } from "./registry.js";
+import { announce, publish, registry } from "./registry.js";
 import { SavedState } from "./saved-state.js";
-import { TokenSource } from "./token-source.js";
+import { MAX_TIMER_MS, TokenSource } from "./token-source.js";
 
 /** A connection that lived this long works, even if it ended before its first pong, in milliseconds. */
 const STABLE_AFTER_MS = 10_000;
@@ -64,6 +64,7 @@ export class DashboardWebSocketClient {
   /** @type {unknown} */
   #requestTimer = null;
   #options;
+  #tabs;
   #world;
   #tokens;
   #receiptSender;
@@ -74,7 +75,13 @@ export class DashboardWebSocketClient {
   constructor(options) {
     this.#options = withDefaults(options);
     this.#world = { ...defaultWorld(), ...options.world };
-    this.#tokens = new TokenSource(options.token, this.#world);
+    this.#tabs = (options.share && registry.share?.(options, { positions: () => this.#positions.save(), retry: () => this.#skipWait() })) || null;
+    if (this.#tabs) {
+      // The tab that has the connection has the token, and knows whether the edge answers.
+      this.#world.WebSocket = /** @type {any} */ (this.#tabs.WebSocket);
+      this.#options.connectTimeoutMs = MAX_TIMER_MS;
+    }
+    this.#tokens = new TokenSource(this.#tabs ? "shared" : options.token, this.#world);
     this.#saved = new SavedState(this.#world, options.storage);
     // `delivered` says that the position is kept, so it is saved first.
     this.#receiptSender = new ReceiptSender(this.#world, () => this.#saved.flush());
@@ -82,7 +89,7 @@ export class DashboardWebSocketClient {
     if (this.#options.receipts) this.#saved.keep(`${this.#options.storageKey}.receipts`, this.#receiptSender);
     for (const stream of ["user", "everyone"]) this.#positions.resume(stream);
     for (const queue of options.queues ?? []) this.#follow(queue);
-    if (options.toasts) this.#announce(options.toasts);
+    if (options.toasts) announce(this, options.toasts);
   }
 
   /** @returns {ClientState} `connecting` includes waiting for the next attempt */
@@ -106,11 +113,9 @@ export class DashboardWebSocketClient {
   }
 
   /**
-   * Calls `handler` for an event type, for `*` or `event` (all of them), or for
-   * `state`, `connected`, `disconnected` (the connection was lost, or ended for
-   * good), `error`, `gap`, `degraded`, `recovered`, `bye`, `subscribed`,
-   * `unsubscribed`, `refreshed`, `retract`, `presence`, `unknown`. What a handler
-   * throws is reported as `error` with code `handler_failed`; promises are not awaited.
+   * Calls `handler` for an event type, for `*` (all of them) or for a name of the
+   * client's own: see event-names.js. What it throws is reported as `error` with code
+   * `handler_failed`; promises are not awaited.
    *
    * @param {string} type
    * @param {Handler} handler
@@ -140,6 +145,7 @@ export class DashboardWebSocketClient {
     if (this.#state !== "disconnected") return;
     this.#cause = "connect";
     this.#lifecycle.listen(true);
+    this.#tabs?.start();
     this.#setState("connecting", {});
     void this.#open();
   }
@@ -220,12 +226,6 @@ export class DashboardWebSocketClient {
   /** @returns {number} receipts that were dropped because too many waited */
   get droppedReceipts() {
     return this.#receiptSender.dropped;
-  }
-
-  /** @param {true | import("./toast-notifications.js").ToastNotificationSystem} toasts */
-  #announce(toasts) {
-    if (!registry.announce) throw new Error("`toasts` needs toast-notifications.js: load it first");
-    registry.announce(this, toasts === true ? {} : { toasts });
   }
 
   /** @param {string} queue */
@@ -453,6 +453,7 @@ export class DashboardWebSocketClient {
     this.#saved.save();
     this.#setState("disconnected", { reason, ...detail });
     this.#connection?.abandon(reason, 1000);
+    this.#tabs?.stop();
   }
 
   /** @param {unknown} expiresInMs what the edge said of the token */
@@ -488,6 +489,10 @@ export class DashboardWebSocketClient {
   /** Skips the rest of a backoff, but never what the edge requested. */
   #onResume() {
     this.#connection?.check();
+    this.#skipWait();
+  }
+
+  #skipWait() {
     if (this.#retryTimer !== null) this.#openIn(Math.max(0, this.#notBefore - this.#world.now()));
   }
 

@@ -1,7 +1,7 @@
-// A fake edge and fake processors that do what a test tells them.
+// A fake edge and fake processors that do what a test says.
 //
 // Promise: frames as edge/PROTOCOL.md has them, a log per stream with real
-// positions, the edge's own CSP; everything wrong that it does was asked for.
+// positions, the edge's own CSP; everything wrong that it does was requested.
 // `node fake-edge.mjs` serves the dashboard for developing.
 
 import { randomUUID } from "node:crypto";

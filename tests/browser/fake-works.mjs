@@ -20,8 +20,8 @@ export class FakeWorks {
   refuses = null;
   /** What jobs fail with: an errorCode and an error. */
   failure = null;
-  /** What was asked for, as it came. */
-  asked = [];
+  /** What was requested, as it came. */
+  requested = [];
   cancelled = [];
   /** Transcripts of recordings. */
   said = [
@@ -61,10 +61,10 @@ export class FakeWorks {
     const job = { what, jobId: randomUUID(), fields };
     if (what === "reports") {
       const report = JSON.parse(Buffer.from(body, "latin1").toString());
-      this.asked.push(report);
+      this.requested.push(report);
       job.title = report.title;
     } else {
-      this.asked.push({ language: /name="language"\r\n\r\n([^\r]*)/.exec(body)?.[1] ?? "", fileName: /filename="([^"]*)"/.exec(body)?.[1], bytes: body.length });
+      this.requested.push({ language: /name="language"\r\n\r\n([^\r]*)/.exec(body)?.[1] ?? "", fileName: /filename="([^"]*)"/.exec(body)?.[1], bytes: body.length });
     }
     this.#running.set(job.jobId, job);
     json(202, { ...fields, jobId: job.jobId, status: "pending" });

@@ -71,7 +71,7 @@ test("a browser has one name in all its tabs, and another browser another", asyn
   await other.close();
 });
 
-test("a hidden page tells delivered at once, and displayed when it is seen", async () => {
+test("a hidden page reports delivered at once, and displayed when it is seen", async () => {
   await look(page, "hidden");
   const event = edge.publish("status_update", update(1));
   await toasts(page).waitFor();

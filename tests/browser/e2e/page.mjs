@@ -27,7 +27,7 @@ export async function openBrowser(args) {
       });
       await page.goto(url);
       if (options.waits !== false) await state(page, "connected");
-      // Gone after a reload, so a test can tell.
+      // Gone after a reload, so a test can see it.
       await page.evaluate(() => {
         window.belfryMarker = "the same page";
       });

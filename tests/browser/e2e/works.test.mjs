@@ -42,11 +42,11 @@ test("the sample report shows progress and ends as a PDF that opens", async () =
   await is(report(page), "pending");
   await page.locator('#reports progress[value="50"]').waitFor();
   assert.equal(await report(page).locator(".doc-detail").textContent(), "setting the table …");
-  const [asked] = edge.works.asked;
-  assert.equal(asked.title, "Bell tower without power");
-  assert.equal(asked.rows.length, 3);
-  assert.equal(asked.images[0].caption, "Driving license picture");
-  assert.match(asked.occurredAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:00\.000Z$/);
+  const [requested] = edge.works.requested;
+  assert.equal(requested.title, "Bell tower without power");
+  assert.equal(requested.rows.length, 3);
+  assert.equal(requested.images[0].caption, "Driving license picture");
+  assert.match(requested.occurredAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:00\.000Z$/);
   edge.works.end();
   await is(report(page), "completed");
   assert.equal(await report(page).locator(".doc-detail").textContent(), "2 pages · 49 kB");
@@ -65,7 +65,7 @@ test("an empty report is not sent, a refused one says why and keeps what was wri
   await page.getByText("Write an incident report").click();
   await page.getByRole("button", { name: "Create report" }).click();
   assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("name")), "title");
-  assert.equal(edge.works.asked.length, 0);
+  assert.equal(edge.works.requested.length, 0);
   edge.works.refuses = { status: 422, detail: "`summary` has more than 20000 characters" };
   await page.locator("#report-sample").click();
   await page.getByRole("button", { name: "Create report" }).click();
@@ -80,9 +80,9 @@ test("the sample recording shows what is transcribed so far, and then all of it 
   await page.locator("#audio-sample").click();
   await is(recording(page), "pending");
   await page.locator("#transcriptions .doc-partial", { hasText: "The bell rings" }).waitFor();
-  assert.equal(edge.works.asked[0].language, "en");
-  assert.equal(edge.works.asked[0].fileName, "sample.wav");
-  assert.ok(edge.works.asked[0].bytes > 40_000);
+  assert.equal(edge.works.requested[0].language, "en");
+  assert.equal(edge.works.requested[0].fileName, "sample.wav");
+  assert.ok(edge.works.requested[0].bytes > 40_000);
   edge.works.end();
   await is(recording(page), "completed");
   assert.equal(await recording(page).locator(".transcript").textContent(), "The bell rings when your work is done.");
@@ -220,7 +220,7 @@ test("a thousand progress events are drawn at most ten times a second, and leave
   });
   const before = await measure();
   let sent = 0;
-  // In bursts, each after the page heard the last: many drawings, not one.
+  // In bursts, each after the page received the last: many drawings, not one.
   for (const percent of [55, 60, 65, 70, 75, 80, 85, 90, 95, 99]) {
     for (let n = 0; n < 100; n += 1) {
       sent += 1;

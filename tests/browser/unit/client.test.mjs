@@ -378,7 +378,7 @@ test("128 queues fit into the first frame, after a reconnect again, and there is
   }
 });
 
-test("a queue that is given up before the edge was asked for it is never requested", async () => {
+test("a queue that is given up before it was requested is never requested", async () => {
   const { world, client } = await start();
   client.subscribe("support");
   client.unsubscribe("support");

@@ -94,22 +94,22 @@ test("no phase but stalled is left backwards", () => {
   assert.deepEqual(table, { running: "running done failed stalled", done: "", failed: "done", stalled: "running done failed" });
 });
 
-test("every kind of event has its words, and what is not for the page has none", () => {
-  const words = (event, known) => {
+test("every kind of event has its text, and what is not for the page has none", () => {
+  const text = (event, known) => {
     const said = announcementFor(event, known);
     return said && `${said.kind}: ${said.title}. ${said.text}`;
   };
-  assert.equal(words({ type: "image_processed", documentType: "passport_picture" }), "success: Passport picture is ready. It is ready to view.");
-  assert.equal(words({ ...failed, documentType: "passport_picture" }), "error: Passport picture failed. It is damaged.");
-  assert.match(words({ ...stalled, documentType: "passport_picture" }), /^error: Passport picture is stuck\. There has been no progress/);
-  assert.match(words({ type: "pdf_generation_failed", errorCode: "stalled" }, "Yearly report"), /^error: Yearly report is stuck\./);
-  assert.equal(words({ type: "transcription_complete", text: "Ding dong." }), "success: Transcription is ready. Ding dong.");
-  assert.equal(words({ type: "transcription_complete" }), "success: Transcription is ready. No speech was found in it.");
-  assert.equal(words({ type: "status_update", updateType: "note", resource: "account", status: "changed" }), "info: Note. Account: changed");
+  assert.equal(text({ type: "image_processed", documentType: "passport_picture" }), "success: Passport picture is ready. It is ready to view.");
+  assert.equal(text({ ...failed, documentType: "passport_picture" }), "error: Passport picture failed. It is damaged.");
+  assert.match(text({ ...stalled, documentType: "passport_picture" }), /^error: Passport picture is stuck\. There has been no progress/);
+  assert.match(text({ type: "pdf_generation_failed", errorCode: "stalled" }, "Yearly report"), /^error: Yearly report is stuck\./);
+  assert.equal(text({ type: "transcription_complete", text: "Ding dong." }), "success: Transcription is ready. Ding dong.");
+  assert.equal(text({ type: "transcription_complete" }), "success: Transcription is ready. No speech was found in it.");
+  assert.equal(text({ type: "status_update", updateType: "note", resource: "account", status: "changed" }), "info: Note. Account: changed");
   const status = { type: "status_update", updateType: "job_failed", status: "failed", jobId: "j", data: { errorCode: "stalled" } };
-  assert.match(words({ ...status, resource: "monthly_report" }), /^error: Monthly report is stuck/);
-  assert.match(words({ ...status, resource: "j" }), /^error: A job is stuck/);
-  assert.equal(words({ type: "custom", name: "hello", data: { message: "you" } }), "info: Hello. you");
+  assert.match(text({ ...status, resource: "monthly_report" }), /^error: Monthly report is stuck/);
+  assert.match(text({ ...status, resource: "j" }), /^error: A job is stuck/);
+  assert.equal(text({ type: "custom", name: "hello", data: { message: "you" } }), "info: Hello. you");
   for (const type of ["unknown", "job_progress", "pdf_generation_started", "from_the_future"]) assert.equal(announcementFor({ type }), null, type);
   assert.equal(subjectName({ type: "pdf_generation_started", title: "Yearly report" }), "Yearly report");
 });

@@ -1,4 +1,4 @@
-// Who is there: asked for when it can be granted, told in order.
+// Who is there: requested when it can be granted, emitted in order.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,7 @@ const connected = (...queues) => ({ type: "connected", session: "s", user: "u", 
 const member = (user, online, generation) => ({ user, online, generation });
 const snapshot = (queue, ...users) => ({ type: "presence", queue, snapshot: true, total: users.length, users });
 const change = (queue, ...users) => ({ type: "presence", queue, users });
-const asked = (socket) => socket.sent.slice(1).map(({ type, queue, watch }) => [type, queue, watch].filter((part) => part !== undefined).join(" "));
+const requested = (socket) => socket.sent.slice(1).map(({ type, queue, watch }) => [type, queue, watch].filter((part) => part !== undefined).join(" "));
 
 async function start(options = {}) {
   const world = new FakeWorld();
@@ -31,28 +31,28 @@ test("a watch goes out when the queue is followed, not before", async () => {
   const { world, client } = await start();
   client.watchPresence("support");
   world.socket.receive(connected());
-  assert.deepEqual(asked(world.socket), []);
+  assert.deepEqual(requested(world.socket), []);
   client.subscribe("support");
-  assert.deepEqual(asked(world.socket), ["subscribe support"]);
+  assert.deepEqual(requested(world.socket), ["subscribe support"]);
   world.socket.receive({ type: "subscribed", queue: "support", position: at });
   client.watchPresence("support");
-  assert.deepEqual(asked(world.socket), ["subscribe support", "presence support true"]);
+  assert.deepEqual(requested(world.socket), ["subscribe support", "presence support true"]);
 });
 
 test("it is requested again after a reconnect, and after following again", async () => {
   const { world, client } = await start({ queues: ["support"] });
   client.watchPresence("support");
   world.socket.receive(connected("support"));
-  assert.deepEqual(asked(world.socket), ["presence support true"]);
+  assert.deepEqual(requested(world.socket), ["presence support true"]);
   world.socket.end();
   while (world.sockets.length === 1) await world.pass(100);
   world.socket.open();
   world.socket.receive(connected("support"));
-  assert.deepEqual(asked(world.socket), ["presence support true"]);
+  assert.deepEqual(requested(world.socket), ["presence support true"]);
   client.unsubscribe("support");
   client.subscribe("support");
   world.socket.receive({ type: "unsubscribed", queue: "support" }, { type: "subscribed", queue: "support", position: at });
-  assert.deepEqual(asked(world.socket), ["presence support true", "unsubscribe support", "subscribe support", "presence support true"]);
+  assert.deepEqual(requested(world.socket), ["presence support true", "unsubscribe support", "subscribe support", "presence support true"]);
 });
 
 test("giving up is requested once, and late changes of it are dropped", async () => {
@@ -62,7 +62,7 @@ test("giving up is requested once, and late changes of it are dropped", async ()
   client.unwatchPresence("support");
   client.unwatchPresence("support");
   world.socket.receive(change("support", member("u2", true, 2)));
-  assert.deepEqual(asked(world.socket), ["presence support true", "presence support false"]);
+  assert.deepEqual(requested(world.socket), ["presence support true", "presence support false"]);
   assert.deepEqual(seen, ["support all 1: +u1"]);
   assert.equal(client.presence("support"), undefined);
 });
@@ -76,7 +76,7 @@ test("a watch that was given up while away is not requested, nor given up again"
   while (world.sockets.length === 1) await world.pass(100);
   world.socket.open();
   world.socket.receive({ ...connected(), streams: {} });
-  assert.deepEqual(asked(world.socket), []);
+  assert.deepEqual(requested(world.socket), []);
 });
 
 test("a snapshot and then changes; what is older than what is known is ignored", async () => {
@@ -92,13 +92,13 @@ test("a snapshot and then changes; what is older than what is known is ignored",
   assert.deepEqual(client.presence("support"), { total: 1, users: ["u1"] });
 });
 
-test("an edge of before presence is asked once and no more", async () => {
+test("an edge of before presence is sent one request and no more", async () => {
   const { world, client } = await start({ queues: ["a", "b"] });
   client.watchPresence("a");
   world.socket.receive(connected("a", "b"));
   world.socket.receive({ type: "error", code: "bad_request", field: "type", message: "" });
   client.watchPresence("b");
-  assert.deepEqual(asked(world.socket), ["presence a true"]);
+  assert.deepEqual(requested(world.socket), ["presence a true"]);
 });
 
 test("in a large queue the rest is counted, and 1,000 are known by name", () => {

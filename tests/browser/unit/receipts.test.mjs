@@ -8,7 +8,7 @@ import { packPosition } from "../fake-edge.mjs";
 import { FakeWorld, settle } from "./world.mjs";
 
 const at = (offset) => packPosition(1, offset);
-/** The id of the nth event, and `e<n>` in what was told. */
+/** The id of the nth event, and `e<n>` in what was reported. */
 const id = (n) => `0199a000-0000-7000-8000-${String(n).padStart(12, "0")}`;
 const short = (long) => `e${Number(long.slice(-12))}`;
 const event = (offset, rest = {}) => ({ type: "image_processed", id: id(offset), stream: "user", offset, position: at(offset), ...rest });
@@ -177,7 +177,7 @@ test("a network that is behind is not given more, and the connection lives", asy
   assert.deepEqual(sentReceipts(world.socket).map((frame) => frame.length), [100, 50]);
 });
 
-test("an edge that has enough is sent again after the pause it asked for", async () => {
+test("an edge that has enough is sent again after the pause it requested", async () => {
   const { world, client } = await establish();
   client.receipt(id(1), "read");
   await world.pass(250);
@@ -191,7 +191,7 @@ test("an edge that has enough is sent again after the pause it asked for", async
   assert.equal(frames[0][0], "e1 read");
 });
 
-test("an edge of before receipts is asked once and left alone until the next connection", async () => {
+test("an edge of before receipts is sent one report and left alone until the next connection", async () => {
   const { world, client } = await establish();
   world.socket.receive(event(1));
   await world.pass(250);

@@ -45,7 +45,7 @@ test("a right that a refresh takes away and another gives back is requested agai
   assert.equal(subscribes(world.socket, "q"), 1, "it is active");
   world.socket.receive({ type: "unsubscribed", queue: "q" });
   client.subscribe("q");
-  assert.equal(subscribes(world.socket, "q"), 2, "the page asked for it");
+  assert.equal(subscribes(world.socket, "q"), 2, "the page requested it");
 });
 
 test("a queue that was refused is requested again after a refresh, on a new connection, or by the page", async () => {

@@ -1,4 +1,4 @@
-// What rows, words and clocks say of a record, without a page.
+// What rows, texts and clocks say of a record, without a page.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -26,11 +26,11 @@ test("a cancelled job is cancelled, not a failure with a code", () => {
   assert.equal(statusName(record), "Cancelled");
   assert.equal(failureText(record), "Cancelled before it finished.");
   assert.equal(codeOf(record), "");
-  const words = announcementFor({ type: "transcription_failed", ...record });
-  assert.deepEqual(words, { kind: "info", title: "Transcription was cancelled", text: "" });
+  const announcement = announcementFor({ type: "transcription_failed", ...record });
+  assert.deepEqual(announcement, { kind: "info", title: "Transcription was cancelled", text: "" });
 });
 
-test("a failure has words even if nobody sent any, and its code beside them", () => {
+test("a failure has a text even if nobody sent any, and its code beside them", () => {
   const record = { status: "failed", errorCode: "timed_out" };
   assert.equal(failureText(record), "It could not be processed.");
   assert.equal(codeOf(record), "timed_out");

@@ -12,7 +12,7 @@ import { registry } from "./registry.js";
 import { shareTabs } from "./tab-share.js";
 import { shareToasts } from "./tab-toasts.js";
 
-/** Tells `<belfry-status>` that there is a client. */
+/** Announces to `<belfry-status>` that there is a client. */
 const CLIENT_EVENT = "belfry:client";
 
 registry.share ??= shareTabs;

@@ -1,7 +1,7 @@
 // What an existing page says about itself: its user, where its tokens come from and
 // where the edge is.
 //
-// Promise: reads only; a page that lacks something is told so in one sentence that
+// Promise: reads only; a page that lacks something gets one sentence that
 // names what to add. Who the user is decides the token, never the page.
 
 /**

@@ -9,7 +9,7 @@
 const FORWARDED = ["*", "gap", "retract", "presence", "degraded", "recovered", "subscribed", "unsubscribed", "refreshed", "error"];
 
 /**
- * @typedef {object} HubParts
+ * @typedef {object} HubContext
  * @property {string} id of the tab
  * @property {import("./websocket-client.js").DashboardWebSocketClient} upstream
  * @property {import("./tab-share.js").RecentEvents} recent
@@ -29,12 +29,12 @@ export class TabHub {
   #closed = false;
   /** Another hub of the same tab is another one to its clients. */
   #term = Math.random();
-  #parts;
+  #context;
 
-  /** @param {HubParts} parts */
-  constructor(parts) {
-    this.#parts = parts;
-    const { upstream } = parts;
+  /** @param {HubContext} context */
+  constructor(context) {
+    this.#context = context;
+    const { upstream } = context;
     for (const name of FORWARDED) upstream.on(name, (frame) => this.#toAll(frame));
     upstream.on("connected", (frame) => {
       this.#session = frame;
@@ -46,18 +46,18 @@ export class TabHub {
 
   /** Says who leads, and whether there is a connection. */
   announce() {
-    if (!this.#closed) this.#parts.post({ kind: "lead", from: `${this.#parts.id} ${this.#term}`, up: this.#up, reason: this.#reason });
+    if (!this.#closed) this.#context.post({ kind: "lead", from: `${this.#context.id} ${this.#term}`, up: this.#up, reason: this.#reason });
   }
 
   /** The lead goes to another tab. */
   close() {
     this.#closed = true;
-    this.#parts.upstream.close();
+    this.#context.upstream.close();
   }
 
   /** A client of a tab sent a frame. @param {string} member @param {Record<string, any>} frame */
   onFrame(member, frame) {
-    const { upstream } = this.#parts;
+    const { upstream } = this.#context;
     const known = this.#members.get(member);
     if (frame.type === "connect") return this.#connect(member, frame);
     if (!known) return;
@@ -84,7 +84,7 @@ export class TabHub {
 
   /** @param {string} member @param {Record<string, any>} frame */
   #connect(member, { queues = [], positions = {} }) {
-    const { upstream } = this.#parts;
+    const { upstream } = this.#context;
     this.#members.set(member, { queues: new Set(queues), watched: new Set() });
     this.#noticeEnd(member.split(" ")[0] ?? "");
     /** @type {Record<string, {position: string}>} */
@@ -106,14 +106,14 @@ export class TabHub {
   #subscribe(member, { queue, position }) {
     this.#members.get(member)?.queues.add(queue);
     const joined = this.#join(`queue:${queue}`, position);
-    if (!joined) return this.#parts.upstream.subscribe(queue);
+    if (!joined) return this.#context.upstream.subscribe(queue);
     this.#to(member, { type: "subscribed", queue, position: joined.at });
     for (const frame of joined.frames) this.#to(member, frame);
   }
 
   /** @param {string} member @param {Record<string, any>} frame */
   #watch(member, { queue, watch }) {
-    const { upstream } = this.#parts;
+    const { upstream } = this.#context;
     const watched = this.#members.get(member)?.watched;
     if (!watch) {
       watched?.delete(queue);
@@ -129,8 +129,8 @@ export class TabHub {
   /** Leaves what no tab wants any more. @param {string} queue */
   #drop(queue) {
     const members = [...this.#members.values()];
-    if (!members.some(({ watched }) => watched.has(queue))) this.#parts.upstream.unwatchPresence(queue);
-    if (!members.some(({ queues }) => queues.has(queue))) this.#parts.upstream.unsubscribe(queue);
+    if (!members.some(({ watched }) => watched.has(queue))) this.#context.upstream.unwatchPresence(queue);
+    if (!members.some(({ queues }) => queues.has(queue))) this.#context.upstream.unsubscribe(queue);
   }
 
   /**
@@ -141,10 +141,10 @@ export class TabHub {
    * @param {string | undefined} position
    */
   #join(key, position) {
-    const head = this.#parts.upstream.position(key);
+    const head = this.#context.upstream.position(key);
     if (head === undefined) return null;
     if (position === undefined || position === head) return { at: head, frames: [] };
-    const frames = this.#parts.recent.after(key, position);
+    const frames = this.#context.recent.after(key, position);
     if (frames) return { at: position, frames };
     const [stream, ...queue] = key.split(":");
     return { at: head, frames: [{ type: "gap", stream, ...(queue.length > 0 && { queue: queue.join(":") }), reason: "trimmed", position: head }] };
@@ -152,9 +152,9 @@ export class TabHub {
 
   /** @param {string} tab */
   #noticeEnd(tab) {
-    if (tab === this.#parts.id || this.#tabs.has(tab)) return;
+    if (tab === this.#context.id || this.#tabs.has(tab)) return;
     this.#tabs.add(tab);
-    this.#parts.watch(tab, () => {
+    this.#context.watch(tab, () => {
       this.#tabs.delete(tab);
       for (const member of [...this.#members.keys()]) if (member.startsWith(`${tab} `)) this.forget(member);
     });
@@ -166,16 +166,16 @@ export class TabHub {
     this.#reason = String(reason ?? "");
     if (this.#closed) return;
     if (state !== "disconnected") return this.announce();
-    this.#parts.post({ kind: "end", bye: { type: "bye", code: code ?? 4000, reason: this.#reason, message: sentence ?? this.#reason, reconnect: false } });
+    this.#context.post({ kind: "end", bye: { type: "bye", code: code ?? 4000, reason: this.#reason, message: sentence ?? this.#reason, reconnect: false } });
   }
 
   /** @param {Record<string, any>} frame */
   #toAll(frame) {
-    if (!this.#closed) this.#parts.post({ kind: "frame", frame });
+    if (!this.#closed) this.#context.post({ kind: "frame", frame });
   }
 
   /** @param {string} member @param {Record<string, any>} frame */
   #to(member, frame) {
-    if (!this.#closed) this.#parts.post({ kind: "frame", to: member, frame });
+    if (!this.#closed) this.#context.post({ kind: "frame", to: member, frame });
   }
 }

@@ -31,8 +31,8 @@ struct Tracked {
     /// Users who dismissed or read it on a device that was not kept: it is
     /// retracted for them once, as for all others.
     retracted: BTreeSet<Arc<str>>,
-    /// A device was not kept, so whether nobody has the event is unknown.
-    incomplete: bool,
+    /// Streams whose followers reported it, on a device that is kept or not.
+    delivered: Vec<StreamName>,
     /// Streams in which it expired undelivered, and when.
     expired: Vec<(StreamName, Millis)>,
 }
@@ -64,6 +64,16 @@ impl Tracked {
         let mut devices = self.devices.iter();
         devices.any(|device| device.user == *user && device.state.is_final())
             || self.retracted.contains(user)
+    }
+
+    /// A session that follows these streams has it.
+    fn note_delivery(&mut self, streams: &[StreamName]) {
+        for placement in self.placements.iter() {
+            let stream = &placement.stream;
+            if streams.contains(stream) && !self.delivered.contains(stream) {
+                self.delivered.push(stream.clone());
+            }
+        }
     }
 }
 
@@ -120,7 +130,7 @@ impl Receipts {
             expires,
             devices: Vec::new(),
             retracted: BTreeSet::new(),
-            incomplete: false,
+            delivered: Vec::new(),
             expired: Vec::new(),
         };
         self.events.insert(id, tracked);
@@ -162,6 +172,7 @@ impl Receipts {
             self.ignored += 1;
             return;
         };
+        event.note_delivery(by.streams);
         let done_before = event.is_done_for(by.user);
         let full = event.devices.len() >= limits.receipt_devices;
         let known = event
@@ -176,7 +187,6 @@ impl Receipts {
             }
             None if full => {
                 self.ignored += 1;
-                event.incomplete = true;
                 false
             }
             None => {
@@ -260,15 +270,9 @@ impl Receipts {
             let Some(event) = self.events.get_mut(&id) else {
                 continue;
             };
-            let devices = &event.devices;
-            if event.incomplete {
-                continue;
-            }
-            let undelivered = event.placements.iter().filter(|placement| {
-                let user = placement.stream.strip_prefix("user:");
-                let mut devices = devices.iter();
-                !devices.any(|device| user.is_none_or(|user| *device.user == *user))
-            });
+            let delivered = &event.delivered;
+            let placements = event.placements.iter();
+            let undelivered = placements.filter(|p| !delivered.contains(&p.stream));
             event.expired = undelivered.map(|p| (p.stream.clone(), now)).collect();
             let (job, expired) = (event.job.clone(), event.expired.clone());
             for (stream, at) in expired {

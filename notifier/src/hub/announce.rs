@@ -3,9 +3,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use belfry::v1::{
-    Envelope, Event, Failure, ImageProcessingFailed, PdfGenerationFailed, Retract, StatusUpdate,
-    TranscriptionFailed, event::Body,
+use belfry::{
+    name::StreamRef,
+    v1::{
+        Envelope, Event, Failure, ImageProcessingFailed, PdfGenerationFailed, Retract,
+        StatusUpdate, TranscriptionFailed, event::Body,
+    },
 };
 use bytes::Bytes;
 use delivery::{
@@ -112,7 +115,8 @@ fn retract(user: &str, event: EventId, state: ReceiptState) -> Publish {
     let kind = Kind::Ephemeral {
         collapse_key: Some(collapse_key),
     };
-    finish(envelope, [format!("user:{user}").into()].into(), kind)
+    let stream = StreamRef::User(user).to_string();
+    finish(envelope, [stream.into()].into(), kind)
 }
 
 fn finish(envelope: Envelope, streams: Arc<[StreamName]>, kind: Kind) -> Publish {
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_went_silent_fails_in_the_words_of_its_domain() {
+    fn a_job_that_went_silent_fails_with_the_event_of_its_domain() {
         let image = Body::ImageProcessingStarted(ImageProcessingStarted {
             document_id: "d1".to_owned(),
             document_type: "passport".to_owned(),

@@ -12,6 +12,21 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::log::Appended;
 
+#[test]
+fn the_rules_and_the_contract_have_the_same_bounds() {
+    let limits = Limits::default();
+    assert_eq!(
+        delivery::MAX_EVENT_BYTES,
+        belfry::limits::MAX_EVENT_BYTES,
+        "the largest event"
+    );
+    assert!(
+        limits.session_receipts <= belfry::limits::MAX_RECEIPTS_PER_MESSAGE,
+        "a session's receipts fit into one message"
+    );
+    assert!(limits.presence_members <= belfry::limits::USERS_PER_CHUNK);
+}
+
 /// What the log does with one batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
@@ -121,11 +136,11 @@ impl World {
     }
 
     /// An event of the job `j`.
-    async fn news(&self, kind: Kind) {
-        let (mut news, answer) = call(1);
-        news.publish.job = Some("j".into());
-        news.publish.kind = kind;
-        self.publishes.send(vec![news]).await.unwrap();
+    async fn event_of_job(&self, kind: Kind) {
+        let (mut event, answer) = call(1);
+        event.publish.job = Some("j".into());
+        event.publish.kind = kind;
+        self.publishes.send(vec![event]).await.unwrap();
         assert!(matches!(answer.await.unwrap(), Reply::Accepted { .. }));
     }
 
@@ -233,11 +248,13 @@ async fn any_event_of_a_job_renews_its_lease_and_silence_ends_it_once() {
         world.steps.send(Step::Store).await.unwrap();
     }
     let change = Some(LEASE);
-    world.news(Kind::Stored { change }).await;
+    world.event_of_job(Kind::Stored { change }).await;
     seconds(9).await;
-    world.news(Kind::Ephemeral { collapse_key: None }).await;
+    world
+        .event_of_job(Kind::Ephemeral { collapse_key: None })
+        .await;
     seconds(9).await;
-    world.news(Kind::Stored { change: None }).await;
+    world.event_of_job(Kind::Stored { change: None }).await;
     seconds(60).await;
     assert_eq!(
         world.of_job(started),

@@ -44,7 +44,7 @@ pub struct JobMark {
 /// What happens to the lease of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobChange {
-    /// It runs from now on for so many milliseconds without news.
+    /// It runs from now on for so many milliseconds, unless it is renewed.
     Leased {
         /// How long.
         lease_ms: u64,
@@ -119,7 +119,7 @@ pub struct RecoveredKey {
 pub struct RecoveredLease {
     /// The job.
     pub job: Arc<str>,
-    /// How long the lease runs without news, in milliseconds.
+    /// How long the lease runs unless it is renewed, in milliseconds.
     pub lease_ms: u64,
     /// Where the newest event with a lease was placed.
     pub streams: Arc<[StreamName]>,

@@ -49,8 +49,8 @@ fn read_token(token: &str) -> Result<Option<(String, u64)>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }
-    let parts = token.split_once('@');
-    let read = parts.and_then(|(number, edge)| Some((edge.to_owned(), number.parse().ok()?)));
+    let fields = token.split_once('@');
+    let read = fields.and_then(|(number, edge)| Some((edge.to_owned(), number.parse().ok()?)));
     read.map(Some)
         .ok_or_else(|| bad("page_token", "is not one that a response gave"))
 }

@@ -3,7 +3,7 @@
 //! It receives, feeds the machine, and acts on what comes out; every rule is in
 //! `delivery::hub`. What always holds: it never awaits an output. Replies go to
 //! oneshots, batches to edges and updates to watches fit because the machine sends
-//! only what was asked for or paid with credit, and one append at a time runs
+//! only what was requested or is covered by credit, and one append at a time runs
 //! beside the loop while the next batch gathers.
 
 mod announce;

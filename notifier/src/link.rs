@@ -90,7 +90,7 @@ impl Gateway {
     }
 }
 
-/// Hands an edge's batches to the hub, and tells it when the edge has gone.
+/// Forwards an edge's batches to the hub, and notifies it when the edge has gone.
 async fn forward(
     link: oneshot::Receiver<LinkId>,
     mut from_edge: mpsc::Receiver<Vec<ToHub>>,

@@ -15,7 +15,7 @@ mod runs;
 mod world;
 
 pub use model::Report;
-pub use runs::{Found, Runs, run};
+pub use runs::{BrokenPromise, Runs, run};
 
 /// What a run is to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -76,14 +76,14 @@ fn is_there(disk: &Disk, stream: &str, offset: u64, id: EventId) -> bool {
 
 /// What one client saw of one stream.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct StreamView {
     pub(crate) last: Position,
     /// The event at `last`, if it is known.
     id: Option<EventId>,
     pub(crate) events: u64,
 }
 
-impl Seen {
+impl StreamView {
     /// A client that begins here.
     pub(crate) fn from(stream: &str, at: Position, disk: &Disk) -> Self {
         Self {

@@ -14,7 +14,7 @@ use crate::{Mode, Report, world::World};
 
 /// A seed that broke a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct BrokenPromise {
     /// The seed.
     pub seed: u64,
     /// How it ran.
@@ -29,13 +29,13 @@ pub struct Runs {
     /// All that happened, summed up.
     pub report: Report,
     /// The smallest seed that broke a promise, of those that ran.
-    pub found: Option<Found>,
+    pub found: Option<BrokenPromise>,
 }
 
 /// Runs one seed; the same seed does the same thing.
-pub fn run(seed: u64, mode: Mode) -> Result<Report, Found> {
+pub fn run(seed: u64, mode: Mode) -> Result<Report, BrokenPromise> {
     let world = AssertUnwindSafe(|| World::new(seed, mode).run());
-    panic::catch_unwind(world).map_err(|cause| Found {
+    panic::catch_unwind(world).map_err(|cause| BrokenPromise {
         seed,
         mode,
         what: panic_message(&*cause),

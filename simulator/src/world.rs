@@ -25,7 +25,7 @@ use delivery::{
 use crate::{
     Mode,
     disk::Disk,
-    model::{Acks, Jobs, Presence, Receipts, Report, Seen, WINDOW_MS, Watches},
+    model::{Acks, Jobs, Presence, Receipts, Report, StreamView, WINDOW_MS, Watches},
     random::Random,
 };
 
@@ -124,7 +124,7 @@ struct ClientProcess {
     /// Rises with each connection, so that reads of an old one do nothing.
     connection: u64,
     read_speed: ReadSpeed,
-    seen: BTreeMap<StreamName, Seen>,
+    seen: BTreeMap<StreamName, StreamView>,
     /// The receipt that its client sent last.
     reported: Option<(EventId, ReceiptState)>,
 }

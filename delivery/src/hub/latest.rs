@@ -12,7 +12,7 @@ use super::Turn;
 use crate::{Millis, StreamName, link::Ephemeral};
 
 #[derive(Debug)]
-struct Kept {
+struct LatestEvent {
     job: Option<Arc<str>>,
     event: Ephemeral,
     /// When it is forgotten.
@@ -25,7 +25,7 @@ struct Kept {
 
 #[derive(Debug, Default)]
 pub(super) struct Latest {
-    by_stream: BTreeMap<StreamName, BTreeMap<Arc<str>, Kept>>,
+    by_stream: BTreeMap<StreamName, BTreeMap<Arc<str>, LatestEvent>>,
     by_end: BTreeSet<(Millis, StreamName, Arc<str>)>,
     /// What waits for the end of its window.
     waiting: BTreeSet<(Millis, StreamName, Arc<str>)>,
@@ -79,7 +79,7 @@ impl Latest {
             self.refused += 1;
             return true;
         }
-        let kept = Kept {
+        let kept = LatestEvent {
             job: job.cloned(),
             event: event.clone(),
             until,

@@ -19,7 +19,7 @@ use crate::{JobChange, Millis, RecoveredLease, StreamName};
 #[derive(Debug)]
 struct Lease {
     lasts_ms: u64,
-    /// When it lapses without news.
+    /// When it lapses unless it is renewed.
     ends: Millis,
     /// The deadline noted for it: `ends`, or an earlier one that is moved when it
     /// comes. So renewing costs no search.
@@ -42,7 +42,7 @@ pub(super) struct Leases {
 #[derive(Debug, Default, Clone, Copy)]
 struct InFlight {
     opening: u32,
-    ending: u32,
+    closing: u32,
 }
 
 impl Leases {
@@ -88,7 +88,7 @@ impl Leases {
         let counts = self.in_flight.entry(job.clone()).or_default();
         match change {
             JobChange::Leased { .. } => counts.opening += 1,
-            JobChange::Ended => counts.ending += 1,
+            JobChange::Ended => counts.closing += 1,
         }
     }
 
@@ -97,9 +97,9 @@ impl Leases {
         if let Some(counts) = self.in_flight.get_mut(job) {
             match change {
                 JobChange::Leased { .. } => counts.opening -= 1,
-                JobChange::Ended => counts.ending -= 1,
+                JobChange::Ended => counts.closing -= 1,
             }
-            if counts.opening + counts.ending == 0 {
+            if counts.opening + counts.closing == 0 {
                 self.in_flight.remove(job);
             }
         }
@@ -147,8 +147,8 @@ impl Leases {
             if lease.ends <= now {
                 // Until its failure is durable, it is announced again and again.
                 lease.ends = now + turn.limits.lease_retry_ms;
-                let ending = self.in_flight.get(&job).is_some_and(|f| f.ending > 0);
-                if !ending {
+                let closing = self.in_flight.get(&job).is_some_and(|f| f.closing > 0);
+                if !closing {
                     lease.announced = true;
                     self.lapsed += 1;
                     turn.push(Output::Announce(Announcement::Stalled {

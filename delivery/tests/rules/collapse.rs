@@ -15,7 +15,7 @@ fn world() -> World {
     world
 }
 
-fn tell(world: &mut World, key: &str, what: &str) -> Vec<String> {
+fn send_progress(world: &mut World, key: &str, what: &str) -> Vec<String> {
     let progress = world.progress(key, what);
     world.publish(progress).ephemeral()
 }
@@ -23,12 +23,12 @@ fn tell(world: &mut World, key: &str, what: &str) -> Vec<String> {
 #[test]
 fn the_first_goes_out_at_once_then_the_newest_of_each_window() {
     let mut world = world();
-    assert_eq!(tell(&mut world, "k", "1"), ["1"]);
+    assert_eq!(send_progress(&mut world, "k", "1"), ["1"]);
     let mut out = Vec::new();
     for step in 2..=50 {
         let at = step * 10;
         out.extend(world.pass(at).ephemeral());
-        out.extend(tell(&mut world, "k", &step.to_string()));
+        out.extend(send_progress(&mut world, "k", &step.to_string()));
     }
     out.extend(world.pass(2_000).ephemeral());
     // One each 100 ms, and the last one of all.
@@ -39,16 +39,16 @@ fn the_first_goes_out_at_once_then_the_newest_of_each_window() {
 #[test]
 fn after_a_quiet_window_the_next_one_goes_out_at_once_again() {
     let mut world = world();
-    assert_eq!(tell(&mut world, "k", "1"), ["1"]);
+    assert_eq!(send_progress(&mut world, "k", "1"), ["1"]);
     assert!(world.pass(100).ephemeral().is_empty());
-    assert_eq!(tell(&mut world, "k", "2"), ["2"]);
+    assert_eq!(send_progress(&mut world, "k", "2"), ["2"]);
 }
 
 #[test]
 fn keys_have_windows_of_their_own_and_events_without_a_key_have_none() {
     let mut world = world();
-    assert_eq!(tell(&mut world, "a", "1"), ["1"]);
-    assert_eq!(tell(&mut world, "b", "2"), ["2"]);
+    assert_eq!(send_progress(&mut world, "a", "1"), ["1"]);
+    assert_eq!(send_progress(&mut world, "b", "2"), ["2"]);
     for what in ["3", "4"] {
         let mut progress = world.progress("", what);
         progress.kind = delivery::hub::Kind::Ephemeral { collapse_key: None };
@@ -71,8 +71,8 @@ fn order(outcome: &Outcome) -> Vec<String> {
 #[test]
 fn the_end_of_a_job_lets_out_what_waits_first_and_forgets_it() {
     let mut world = world();
-    tell(&mut world, "k", "1");
-    assert!(tell(&mut world, "k", "2").is_empty());
+    send_progress(&mut world, "k", "1");
+    assert!(send_progress(&mut world, "k", "2").is_empty());
     let done = world.stored("done", Some(JobChange::Ended));
     let outcome = world.publish(done);
     assert_eq!(order(&outcome), ["2", "b\"done\""]);
@@ -85,16 +85,16 @@ fn what_comes_after_the_end_is_not_kept_for_those_who_join() {
     let mut world = world();
     let done = world.stored("done", Some(JobChange::Ended));
     world.publish(done);
-    tell(&mut world, "k", "late");
+    send_progress(&mut world, "k", "late");
     let outcome = world.open(EDGE, 2, "u1");
     let ToEdge::Opened { joined, .. } = &outcome.sent[0].1 else {
         panic!("{:?}", outcome.sent)
     };
     assert!(joined[0].latest.is_empty());
-    // The job goes on after all: its news is worth keeping again.
+    // The job goes on after all: its progress is worth keeping again.
     let started = world.stored("started", None);
     world.publish(started);
-    tell(&mut world, "k", "again");
+    send_progress(&mut world, "k", "again");
     world.edge_sends(EDGE, ToHub::Close { session: 2 });
     let outcome = world.open(EDGE, 2, "u1");
     let Some((_, ToEdge::Opened { joined, .. })) = outcome.sent.first() else {
@@ -106,8 +106,8 @@ fn what_comes_after_the_end_is_not_kept_for_those_who_join() {
 #[test]
 fn who_joins_in_a_window_gets_the_newest_even_if_it_has_not_gone_out() {
     let mut world = world();
-    tell(&mut world, "k", "1");
-    tell(&mut world, "k", "2");
+    send_progress(&mut world, "k", "1");
+    send_progress(&mut world, "k", "2");
     let outcome = world.open(EDGE, 2, "u1");
     let ToEdge::Opened { joined, .. } = &outcome.sent[0].1 else {
         panic!("{:?}", outcome.sent)
@@ -116,15 +116,15 @@ fn who_joins_in_a_window_gets_the_newest_even_if_it_has_not_gone_out() {
 }
 
 #[test]
-fn with_no_room_left_progress_is_still_told() {
+fn with_no_room_left_progress_is_still_sent() {
     let mut world = World::new(Limits {
         latest_events: 1,
         ..Limits::default()
     });
     world.attach(EDGE);
     world.open(EDGE, 1, "u1");
-    tell(&mut world, "a", "1");
-    assert_eq!(tell(&mut world, "b", "2"), ["2"]);
-    assert_eq!(tell(&mut world, "b", "3"), ["3"]);
+    send_progress(&mut world, "a", "1");
+    assert_eq!(send_progress(&mut world, "b", "2"), ["2"]);
+    assert_eq!(send_progress(&mut world, "b", "3"), ["3"]);
     assert_eq!(world.hub.stats().latest_refused, 2);
 }

@@ -1,4 +1,4 @@
-//! What a session keeps for the link, and what it tells a client that does not
+//! What a session keeps for the link, and what it sends a client that does not
 //! read.
 
 use bytes::Bytes;
@@ -154,7 +154,7 @@ fn receipts_wait_for_the_answer_before_and_only_the_highest_state_goes_out() {
 }
 
 #[test]
-fn receipts_that_the_hub_may_not_have_heard_are_sent_again_on_the_next_link() {
+fn receipts_that_the_hub_may_not_have_received_are_sent_again_on_the_next_link() {
     let mut driver = Driver::new(Limits::default());
     driver.report(1, ReceiptState::Delivered);
     driver.reported();
@@ -201,7 +201,7 @@ fn presence_is_watched_again_on_the_next_link() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_told_the_presence_anew_once_it_does() {
+fn a_client_that_does_not_read_gets_a_new_snapshot_of_presence_once_it_does() {
     let mut driver = Driver::new(Limits::default());
     let stream = queue();
     driver.feed(Input::Client {

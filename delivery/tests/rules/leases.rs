@@ -39,11 +39,11 @@ fn any_event_of_the_job_renews_its_lease() {
     world.publish(started);
     for round in 1..=10 {
         assert!(world.pass(round * 50_000).announced.is_empty());
-        let news = match round % 2 {
+        let progress = match round % 2 {
             0 => world.progress("k", "halfway"),
             _ => world.stored("a step", None),
         };
-        world.publish(news);
+        world.publish(progress);
     }
     assert!(world.pass(559_999).announced.is_empty());
     assert_eq!(world.pass(560_000).announced.len(), 1);
@@ -101,7 +101,7 @@ fn a_worker_that_comes_back_may_take_a_new_lease() {
 }
 
 #[test]
-fn an_open_lease_runs_anew_after_a_restart_and_lapses_once() {
+fn an_open_lease_starts_over_after_a_restart_and_lapses_once() {
     let mut world = world();
     let started = world.leased(60_000);
     world.publish(started);
@@ -129,7 +129,7 @@ fn a_crash_before_the_failure_is_durable_does_not_lose_it() {
 }
 
 #[test]
-fn while_the_failure_is_on_its_way_no_second_one_is_asked_for() {
+fn while_the_failure_is_on_its_way_no_second_one_is_announced() {
     let mut world = world();
     let started = world.leased(60_000);
     world.publish(started);
@@ -154,9 +154,9 @@ fn a_failure_that_is_refused_is_no_sign_of_life_of_its_job() {
         assert_eq!(outcome.announced.len(), 1, "at {second} s");
         world.feed(Input::Refused);
     }
-    // News of the worker is.
-    let news = world.progress("k", "halfway");
-    world.publish(news);
+    // An event of the worker is.
+    let progress = world.progress("k", "halfway");
+    world.publish(progress);
     assert!(world.pass(128_999).announced.is_empty());
     assert_eq!(world.pass(129_000).announced.len(), 1);
 }

@@ -115,7 +115,7 @@ fn generations_rise_with_every_change() {
 }
 
 #[test]
-fn a_watch_of_some_hears_of_them_alone() {
+fn a_watch_of_some_users_gets_updates_of_them_alone() {
     let mut world = world();
     watch(&mut world, &["a"]);
     assert!(world.open(EDGE, 1, "b").presence.is_empty());
@@ -127,7 +127,7 @@ fn names(members: &[Member]) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_session_that_watches_a_queue_is_told_who_is_in_it_and_who_comes_and_leaves() {
+fn a_session_that_watches_a_queue_is_sent_who_is_in_it_and_who_comes_and_leaves() {
     let mut world = world();
     world.open(EDGE, 1, "a");
     world.open(OTHER_EDGE, 2, "b");
@@ -150,7 +150,7 @@ fn a_session_that_watches_a_queue_is_told_who_is_in_it_and_who_comes_and_leaves(
 }
 
 #[test]
-fn an_edge_without_credit_is_told_all_of_it_later() {
+fn an_edge_without_credit_is_sent_all_of_it_later() {
     let mut world = World::new(Limits::default());
     world.feed(Input::Attach {
         link: EDGE,

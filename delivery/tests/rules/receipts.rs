@@ -40,7 +40,7 @@ fn receipts_of(outcome: &Outcome) -> Vec<(String, ReceiptState)> {
 }
 
 #[test]
-fn a_watch_hears_what_is_known_and_then_every_rise_once() {
+fn a_watch_gets_what_is_known_and_then_every_rise_once() {
     let mut world = world();
     let id = publish(&mut world);
     world.report(1, id, ReceiptState::Delivered);
@@ -69,7 +69,7 @@ fn a_watch_hears_what_is_known_and_then_every_rise_once() {
 }
 
 #[test]
-fn a_watch_of_a_job_hears_of_events_that_come_later() {
+fn a_watch_of_a_job_covers_events_that_come_later() {
     let mut world = world();
     let outcome = world.watch(WATCH, "p", Subject::Job("p\0job".into()));
     assert!(outcome.receipts[0].1.is_empty());
@@ -122,7 +122,7 @@ fn what_one_device_read_is_taken_from_the_others_once() {
     assert_eq!(outcome.ephemeral(), [format!("retract/{id}")]);
     assert!(world.report(1, id, ReceiptState::Read).announced.is_empty());
     assert!(world.report(2, id, ReceiptState::Read).announced.is_empty());
-    // Who joins later hears of it too.
+    // Who joins later receives it too.
     let outcome = world.open(EDGE, 4, "u1");
     let ToEdge::Opened { joined, .. } = &outcome.sent[0].1 else {
         panic!("{:?}", outcome.sent)

@@ -75,7 +75,7 @@ pub(crate) enum Command {
 }
 
 impl<L: Log> HubTask<L> {
-    /// Carries a request out. Who asked may have gone: replies are sent blindly.
+    /// Carries a request out. The caller may have gone, so nobody checks that a reply arrives.
     pub(super) fn on_command(&mut self, command: Command) {
         match command {
             Command::Attach {

@@ -264,7 +264,7 @@ async fn what_a_crash_left_unfinished_is_removed() {
 }
 
 #[tokio::test]
-async fn a_lost_mark_is_made_anew() {
+async fn a_lost_mark_is_made_again() {
     let mut world = World::new(small());
     world.append(8).await;
     world.close();

@@ -75,7 +75,7 @@ fn damages(report: &Report) -> Vec<&Finding> {
 }
 
 #[tokio::test]
-async fn a_whole_log_is_whole_and_is_told_as_it_is() {
+async fn a_whole_log_is_whole_and_is_reported_as_it_is() {
     let (world, _) = closed().await;
     let epoch = {
         let log = Embedded::open(world.path(), small()).unwrap();
@@ -166,7 +166,7 @@ async fn a_tail_cut_anywhere_is_reported_as_a_start_treats_it() {
 }
 
 #[tokio::test]
-async fn a_torn_tail_is_told_and_is_no_damage() {
+async fn a_torn_tail_is_reported_and_is_no_damage() {
     let (world, files) = closed().await;
     let path = world.segments().pop().unwrap();
     let mut bytes = files[&path].clone();
@@ -185,7 +185,7 @@ async fn a_torn_tail_is_told_and_is_no_damage() {
 }
 
 #[tokio::test]
-async fn foreign_newer_swapped_and_other_files_are_told_by_kind() {
+async fn foreign_newer_swapped_and_other_files_are_reported_by_kind() {
     let (world, files) = closed().await;
     let mut other = World::new(small());
     other.append(24).await;
@@ -288,7 +288,7 @@ async fn no_lock_is_made_where_none_is() {
 }
 
 #[test]
-fn no_log_is_told_from_something_else() {
+fn no_log_is_distinguished_from_something_else() {
     let dir = tempfile::tempdir().unwrap();
     let error = Offline::open(dir.path()).unwrap_err();
     assert!(matches!(error, OpenError::Absent { .. }), "{error}");

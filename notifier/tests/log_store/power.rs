@@ -24,7 +24,7 @@ use crate::{
     world::Model,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Records of one batch.
 const BATCH: usize = 3;
 
@@ -197,7 +197,7 @@ fn last_acked(path: &PathBuf) -> u64 {
 fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
+        assert!(start.elapsed() < TIMEOUT, "waited too long for {what}");
         std::thread::yield_now();
     }
 }

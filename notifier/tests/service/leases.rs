@@ -55,7 +55,7 @@ async fn a_while(world: &World) {
 }
 
 #[tokio::test]
-async fn a_silent_job_fails_once_in_the_words_of_its_domain_where_it_began() {
+async fn a_silent_job_fails_once_with_the_event_of_its_domain_where_it_began() {
     let world = World::start(config(Store::Memory)).await;
     let mut publisher = world.publisher().await;
     let mut edge = Edge::attach(&world, "edge-1").await;

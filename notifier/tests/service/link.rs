@@ -398,7 +398,7 @@ async fn a_second_link_of_the_same_name_replaces_the_first() {
 }
 
 #[tokio::test]
-async fn a_replaced_link_over_grpc_hears_why_it_ended() {
+async fn a_replaced_link_over_grpc_is_notified_why_it_ended() {
     let world = World::start(config(Store::Memory)).await;
     let (_requests, mut responses) = attach(&world, hello(1)).await.unwrap();
     assert!(responses.message().await.unwrap().is_some());

@@ -36,7 +36,9 @@ impl Watch {
 
     async fn response(&mut self) -> WatchPresenceResponse {
         let next = timeout(SOON, self.responses.message()).await;
-        next.expect("news in time").unwrap().expect("no silent end")
+        next.expect("an update in time")
+            .unwrap()
+            .expect("no silent end")
     }
 
     fn read(&mut self, response: &WatchPresenceResponse) -> Vec<String> {
@@ -140,7 +142,7 @@ async fn who_comes_back_within_the_grace_never_left() {
 }
 
 #[tokio::test]
-async fn a_watch_of_some_users_hears_of_no_other() {
+async fn a_watch_of_some_users_gets_updates_of_no_other() {
     let world = World::start(with_grace(50)).await;
     let mut edge = Edge::attach(&world, "edge-1").await;
     edge.open(1, ("u1", "a"), &[]).await;

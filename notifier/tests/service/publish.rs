@@ -157,10 +157,10 @@ async fn a_stream_answers_each_request_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn twins_in_flight_make_one_event() {
+async fn duplicates_in_flight_make_one_event() {
     let world = World::start(config(Store::Memory)).await;
     let duplicates = (0..64).map(|_| PublishStreamRequest {
-        publish: Some(keyed("twin", "a")),
+        publish: Some(keyed("duplicate", "a")),
     });
     let mut publisher = world.publisher().await;
     let answers = publisher

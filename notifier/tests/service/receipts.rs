@@ -69,7 +69,7 @@ impl Watch {
         self.next().await.expect("updates").receipts
     }
 
-    /// All parts of what is known when the watch begins.
+    /// All chunks of what is known when the watch begins.
     async fn snapshot(&mut self) -> Vec<Receipt> {
         let mut known = Vec::new();
         loop {
@@ -104,7 +104,7 @@ fn summary(receipt: &Receipt) -> String {
 }
 
 #[tokio::test]
-async fn a_watch_of_a_job_tells_what_is_known_and_then_every_rise() {
+async fn a_watch_of_a_job_begins_with_what_is_known_and_then_every_rise() {
     let world = World::start(config(Store::Memory)).await;
     let mut client = world.publisher().await;
     let mut edge = Edge::attach(&world, "edge-1").await;
@@ -276,7 +276,7 @@ async fn a_watch_whose_caller_has_gone_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_watch_too_many_is_refused_and_hears_why() {
+async fn a_watch_too_many_is_refused_with_a_reason() {
     let mut limits = config(Store::Memory).limits;
     limits.watches = 1;
     let config = Config {
@@ -296,7 +296,7 @@ async fn a_watch_too_many_is_refused_and_hears_why() {
 }
 
 #[tokio::test]
-async fn a_watch_that_does_not_read_is_ended_and_the_next_one_tells_it_all() {
+async fn a_watch_that_does_not_read_is_ended_and_the_next_one_has_it_all() {
     let world = World::start(config(Store::Memory)).await;
     let mut client = world.publisher().await;
     let mut edge = Edge::attach(&world, "edge-1").await;

@@ -33,7 +33,7 @@ impl JobEvent {
 #[derive(Debug, Default, Clone, Copy)]
 struct Job {
     lease_ms: u64,
-    /// When the hub last took in news of it.
+    /// When the hub last took in an event of it.
     active_at: u64,
     /// When its end last became durable.
     ended_at: Option<u64>,

@@ -10,7 +10,7 @@ use delivery::{
 };
 
 use super::{Due, EDGES, Message, ReadSpeed, Socket, World};
-use crate::model::Seen;
+use crate::model::StreamView;
 
 impl World {
     pub(super) fn start_client(&mut self, client: usize) {
@@ -210,7 +210,7 @@ impl World {
             Message::Notice(Notice::Connected { streams }) => {
                 for (stream, at) in &streams {
                     let seen = self.clients[client].seen.entry(stream.clone());
-                    let seen = seen.or_insert_with(|| Seen::from(stream, *at, &self.disk));
+                    let seen = seen.or_insert_with(|| StreamView::from(stream, *at, &self.disk));
                     assert_eq!(seen.last, *at, "{stream}: it stands where it stored_at");
                 }
                 self.clients[client].connected = true;
@@ -231,7 +231,7 @@ impl World {
                 known.client.handle(subscribed, now, &mut out);
                 if let Some(at) = known.client.position(&stream) {
                     let seen = known.seen.entry(stream.clone());
-                    let seen = seen.or_insert_with(|| Seen::from(&stream, at, &self.disk));
+                    let seen = seen.or_insert_with(|| StreamView::from(&stream, at, &self.disk));
                     assert_eq!(seen.last, at, "{stream}: it stands where it stored_at");
                 }
             }

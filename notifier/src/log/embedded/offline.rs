@@ -2,7 +2,7 @@
 //!
 //! [`Offline::verify`] reads all of it and checks as a start would, by the same
 //! code; and it says more: where a start stops at the first thing that is wrong,
-//! this goes on and lists everything. [`Offline::records`] hands out what is
+//! this goes on and lists everything. [`Offline::records`] yields what is
 //! stored. Both hold one segment in memory at a time, and while one is open no
 //! notifier starts on the directory.
 
@@ -132,7 +132,7 @@ impl Offline {
         report
     }
 
-    /// Hands out the records that can be read, in order, from number `from` on.
+    /// Yields the records that can be read, in order, from number `from` on.
     /// The report names what is wrong on the way; it knows nothing of what is
     /// before `from`, or behind the last record that was wanted.
     pub fn records(&self, from: Lsn, visit: &mut dyn FnMut(&Stored<'_>) -> Visit) -> Report {
@@ -243,7 +243,7 @@ impl Offline {
     }
 
     /// The last segment that begins at or before record `from`, as far as headers
-    /// tell, and not before `first`.
+    /// show, and not before `first`.
     fn segment_of(&self, first: u32, from: Lsn) -> u32 {
         let later = self.listing.segments_from(first).rev();
         let mut found = later.filter(|at| self.first_lsn(*at).is_some_and(|lsn| lsn <= from));

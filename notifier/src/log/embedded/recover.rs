@@ -138,7 +138,7 @@ pub(super) fn random_u64() -> u64 {
     fastrand::u64(1..)
 }
 
-/// Cuts a torn tail, and hands over what was found.
+/// Cuts a torn tail, and returns what was found.
 fn finish(
     mut reading: Reading<'_>,
     dir: &Path,

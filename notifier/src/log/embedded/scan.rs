@@ -105,7 +105,7 @@ pub struct Scan {
     pub end: End,
 }
 
-/// Reads `segment` and hands each valid batch, in order, to `visit`.
+/// Reads `segment` and passes each valid batch, in order, to `visit`.
 ///
 /// What `visit` sees before an [`End::Damaged`] is intact, but must not be used
 /// as if it were all.

@@ -33,7 +33,7 @@ const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
 const KEPT_BUFFER: usize = 4 << 20;
 /// A segment is closed when it spans this part of the greatest age, so that a log
 /// with little traffic ages too.
-const AGE_PARTS: u64 = 8;
+const AGE_CHECKS: u64 = 8;
 
 /// A batch to make durable.
 pub(super) struct Append {
@@ -238,7 +238,7 @@ impl Writer {
         let begun_ms = self.shared.index().segments.back().map(|at| at.first_ms);
         let age_ms = log_ms - begun_ms.expect("a log has a segment").min(log_ms);
         let full = active.end + len > self.options.segment_bytes;
-        let old = age_ms >= self.options.max_age_ms.div_ceil(AGE_PARTS);
+        let old = age_ms >= self.options.max_age_ms.div_ceil(AGE_CHECKS);
         // What an older program began it may go on reading: new records go elsewhere.
         let outdated = active.header.version < format::VERSION;
         if outdated || ((full || old) && !active.is_empty()) {

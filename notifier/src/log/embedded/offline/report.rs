@@ -174,7 +174,7 @@ pub enum Start {
 /// What a directory holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Random id of the log, if any file tells it.
+    /// Random id of the log, if any file names it.
     pub epoch: Option<u64>,
     /// Segments that are there.
     pub segments: u64,

@@ -37,7 +37,7 @@ struct Due {
 /// Records that are lost from here on, up to the next thing that can be read.
 #[derive(Debug, Clone, Copy)]
 struct Loss {
-    /// The finding that tells of it.
+    /// The finding that reports it.
     finding: Option<usize>,
     from: Lsn,
 }

@@ -8,7 +8,7 @@ A damp junction box had tripped the breaker. Nobody was hurt, and the bell rang 
 [hidden]{display:none!important}
 button{background:none;border:0;color:inherit;cursor:pointer;font:inherit;padding:0}
 :focus-visible{outline:2px solid var(--_note);outline-offset:2px}
-.toasts{display:flex;flex-direction:column;gap:10px;inset-block-start:var(--belfry-inset,0);inset-inline-end:var(--belfry-inset,0);max-height:100vh;overflow:hidden auto;padding:16px;pointer-events:none;position:fixed;width:min(var(--belfry-width,400px),100vw);z-index:var(--belfry-z-index,2147483000)}
+.toasts{display:flex;flex-direction:column;gap:10px;inset-block-start:var(--belfry-inset-top,var(--belfry-inset,0));inset-inline-end:var(--belfry-inset,0);max-height:calc(100vh - var(--belfry-inset-top,0px));overflow:hidden auto;padding:16px;pointer-events:none;position:fixed;width:min(var(--belfry-width,400px),100vw);z-index:var(--belfry-z-index,2147483000)}
 .toast,.toast-leaving{align-items:start;animation:in .22s ease-out;background:var(--_bg);border:1px solid var(--_line);border-inline-start:4px solid var(--_c);border-radius:var(--_radius);box-shadow:var(--_shadow);cursor:pointer;display:grid;flex:none;gap:2px 12px;grid-template-columns:22px minmax(0,1fr) 28px;padding:12px 10px 12px 14px;pointer-events:auto;position:relative}
 [dir=rtl] .toast{padding:12px 14px 12px 10px}
 .toast-leaving{animation:out .18s ease-in forwards;pointer-events:none}

@@ -37,10 +37,11 @@ async function takeNotes(page) {
     window.toastsSeen = [];
     window.eventsSeen = [];
     window.belfryClient.on("event", ({ type, percent }) => window.eventsSeen.push(percent === undefined ? type : `${type} ${percent}`));
+    const shadow = document.querySelector("#toasts").shadowRoot;
     const note = () => {
-      for (const toast of document.querySelectorAll(".toast")) window.toastsSeen.push(`${toast.dataset.kind}: ${toast.textContent}`);
+      for (const toast of shadow.querySelectorAll(".toast")) window.toastsSeen.push(`${toast.dataset.kind}: ${toast.textContent}`);
     };
-    new MutationObserver(note).observe(document.querySelector("#toasts"), { subtree: true, childList: true, attributes: true, characterData: true });
+    new MutationObserver(note).observe(shadow, { subtree: true, childList: true, attributes: true, characterData: true });
   });
 }
 

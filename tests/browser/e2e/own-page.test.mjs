@@ -155,6 +155,8 @@ test("showToast does what its callers expect", async () => {
   assert.ok((await toast.textContent()).includes(evil));
   await toast.click();
   await until(async () => (await toast.count()) === 0, "a click dismisses it");
+  // What is under the pointer does not give way.
+  await page.mouse.move(1, 700);
   for (let n = 1; n <= 7; n += 1) await page.evaluate((title) => window.showToast(title, "", "info"), `toast ${n}`);
   assert.equal(await toast.count(), 5);
   assert.deepEqual(await page.locator(".toast-title").evaluateAll((all) => all.filter((each) => each.closest(".toast")).map((each) => each.textContent)), ["toast 3", "toast 4", "toast 5", "toast 6", "toast 7"]);

@@ -37,7 +37,10 @@ const BROTLI_QUALITY: u32 = 9;
 const BROTLI_WINDOW: u32 = 22;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=web");
+    // Not all of `web/`: examples have thousands of files of others.
+    for folder in ["web/client/dist", "web/dashboard"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
     let web = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("web");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut page = fs::read_to_string(web.join(PAGE))?;

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
-use tonic_health::server::HealthReporter;
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 
 use crate::{
     admin,
@@ -80,6 +83,12 @@ pub struct Notifier {
     commands: mpsc::Sender<Command>,
     epoch: u64,
     hub: JoinHandle<Result<(), LogError>>,
+}
+
+/// The tasks of the two servers.
+struct Servers {
+    grpc: JoinHandle<()>,
+    web: JoinHandle<()>,
 }
 
 /// Starts a notifier and serves it until `shutdown`.
@@ -180,46 +189,8 @@ impl Notifier {
         health
             .set_service_status("", tonic_health::ServingStatus::Serving)
             .await;
-        let metrics = ServerMetrics::default();
-        let calls = self.grpc(health_service, shutdown.clone(), metrics.calls_shed.clone());
-        let grpc_config = listener::Config {
-            name: "grpc",
-            max_connections: MAX_GRPC_CONNECTIONS,
-            max_per_address: MAX_GRPC_CONNECTIONS / 2,
-            grace: self.config.drain,
-            protocol: listener::Protocol::Http2(listener::Http2 {
-                keepalive: self.config.keepalive,
-                ..listener::Http2::default()
-            }),
-            metrics: metrics.grpc.clone(),
-            ..listener::Config::default()
-        };
-        let grpc = listener::serve(listeners.grpc, calls, grpc_config, drained.clone());
-        let grpc = tokio::spawn(grpc);
-        let sources = http::Sources {
-            commands: self.commands.clone(),
-            draining: shutdown.clone(),
-            servers: metrics.clone(),
-        };
-        let web_shutdown = listener::Shutdown {
-            // `/readyz` says 503 for as long as the drain lasts.
-            drain: shutdown.clone(),
-            stop: drained.clone(),
-        };
-        let web_config = listener::Config {
-            max_connections: MAX_HTTP_CONNECTIONS,
-            max_per_address: MAX_HTTP_CONNECTIONS / 2,
-            grace: self.config.drain,
-            metrics: metrics.http,
-            ..listener::Config::default()
-        };
-        let web = listener::serve(
-            listeners.http,
-            http::router(sources),
-            web_config,
-            web_shutdown,
-        );
-        let web = tokio::spawn(web);
+        let Servers { grpc, web } =
+            self.start_servers(listeners, health_service, &shutdown, &drained);
 
         let Self {
             config,
@@ -266,9 +237,60 @@ impl Notifier {
         }
     }
 
-    fn grpc<H: tonic_health::pb::health_server::Health>(
+    fn start_servers<H: Health>(
         &self,
-        health: tonic_health::pb::health_server::HealthServer<H>,
+        listeners: Listeners,
+        health: HealthServer<H>,
+        shutdown: &CancellationToken,
+        drained: &CancellationToken,
+    ) -> Servers {
+        let metrics = ServerMetrics::default();
+        let calls = self.grpc(health, shutdown.clone(), metrics.calls_shed.clone());
+        let grpc_config = listener::Config {
+            name: "grpc",
+            max_connections: MAX_GRPC_CONNECTIONS,
+            max_per_address: MAX_GRPC_CONNECTIONS / 2,
+            grace: self.config.drain,
+            protocol: listener::Protocol::Http2(listener::Http2 {
+                keepalive: self.config.keepalive,
+                ..listener::Http2::default()
+            }),
+            metrics: metrics.grpc.clone(),
+            ..listener::Config::default()
+        };
+        let grpc = listener::serve(listeners.grpc, calls, grpc_config, drained.clone());
+        let sources = http::Sources {
+            commands: self.commands.clone(),
+            draining: shutdown.clone(),
+            servers: metrics.clone(),
+        };
+        let web_shutdown = listener::Shutdown {
+            // `/readyz` says 503 for as long as the drain lasts.
+            drain: shutdown.clone(),
+            stop: drained.clone(),
+        };
+        let web_config = listener::Config {
+            max_connections: MAX_HTTP_CONNECTIONS,
+            max_per_address: MAX_HTTP_CONNECTIONS / 2,
+            grace: self.config.drain,
+            metrics: metrics.http,
+            ..listener::Config::default()
+        };
+        let web = listener::serve(
+            listeners.http,
+            http::router(sources),
+            web_config,
+            web_shutdown,
+        );
+        Servers {
+            grpc: tokio::spawn(grpc),
+            web: tokio::spawn(web),
+        }
+    }
+
+    fn grpc<H: Health>(
+        &self,
+        health: HealthServer<H>,
         draining: CancellationToken,
         shed: Counter,
     ) -> WithDeadline<axum::Router> {

@@ -195,8 +195,8 @@ impl Site {
         typed(StatusCode::OK, "application/json", config)
     }
 
-    /// Whether a page of this origin may connect: a browser does not tell a page why
-    /// its WebSocket was refused.
+    /// Whether a page of this origin may connect: browsers hide from a page why its
+    /// WebSocket was refused.
     fn allows_origin(&self, origin: &str) -> Answer {
         let allowed = serde_json::json!({ "allowed": self.origins.allows(origin.as_bytes()) });
         let answer = typed(StatusCode::OK, "application/json", allowed.to_string());

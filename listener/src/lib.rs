@@ -124,7 +124,7 @@ impl Default for Config {
     }
 }
 
-/// What is spoken on a listener.
+/// The protocol of a listener.
 #[derive(Debug, Clone)]
 pub enum Protocol {
     /// HTTP/1.1, with upgrades.

@@ -170,7 +170,7 @@ async fn every_redirect_is_checked_like_the_first_address() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_cut_slow_or_an_error_is_told_apart() {
+async fn a_body_that_is_too_large_cut_slow_or_an_error_has_its_own_code() {
     let address = server(|path| match path {
         "/large" => "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n".into(),
         "/cut" => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nabc".into(),

@@ -56,7 +56,7 @@ fn check(dirty: &Bytes, format: ImageFormat, orientation: Orientation) {
 }
 
 #[test]
-fn a_jpeg_keeps_its_pixels_and_which_way_up_and_tells_no_more() {
+fn a_jpeg_keeps_its_pixels_and_which_way_up_and_nothing_else() {
     for exif_value in 1..=8 {
         let orientation = Orientation::from_exif(exif_value).unwrap();
         let mut jpeg = Jpeg::from_bytes(picture(ImageFormat::Jpeg)).unwrap();

@@ -82,7 +82,7 @@ impl Engine for Command {
 
 /// A line of JSON, of programs that print more than the text.
 #[derive(Deserialize)]
-struct Line {
+struct OutputLine {
     #[serde(alias = "t")]
     text: String,
     #[serde(default)]
@@ -97,7 +97,7 @@ fn parse_output(output: &str) -> Transcript {
         .filter(|line| !line.is_empty());
     let (mut texts, mut language) = (Vec::new(), None);
     for line in lines {
-        match serde_json::from_str::<Line>(line) {
+        match serde_json::from_str::<OutputLine>(line) {
             Ok(line) => {
                 language = language.or(line.language);
                 texts.push(line.text.trim().to_owned());

@@ -57,3 +57,10 @@ test("the package can be imported where there is neither window nor document", (
   const out = execFileSync(process.execPath, ["--input-type=module", "-e", program, new URL("dist/belfry-client.mjs", CLIENT).href], { encoding: "utf8" });
   assert.equal(out.trim(), "disconnected function undefined");
 });
+
+test("`npm pack` takes the bundles, their types and the page about them, nothing else", () => {
+  const [{ name, files }] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json"], { cwd: fileURLToPath(CLIENT), encoding: "utf8" }));
+  assert.equal(name, "belfry-client");
+  const bundles = ["belfry-client.d.ts", "belfry-client.mjs", "dashboard-websocket-init.js", "toast-notifications.js", "websocket-client.js"];
+  assert.deepEqual(files.map(({ path }) => path).sort(), ["README.md", ...bundles.map((file) => `dist/${file}`), "package.json"].sort());
+});

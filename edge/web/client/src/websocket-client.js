@@ -102,12 +102,7 @@ export class DashboardWebSocketClient {
     return this.#degraded;
   }
 
-  /**
-   * The client's position in a stream, `undefined` if it does not follow it.
-   *
-   * @param {string} stream `user`, `everyone` or `queue:<id>`
-   * @returns {string | undefined}
-   */
+  /** `undefined` if it is not followed. @param {string} stream `user`, `everyone` or `queue:<id>` @returns {string | undefined} */
   position(stream) {
     return this.#positions.position(stream);
   }
@@ -128,13 +123,7 @@ export class DashboardWebSocketClient {
     return this.#handlers.on(type, handler);
   }
 
-  /**
-   * The same, for the next time only.
-   *
-   * @param {string} type
-   * @param {Handler} handler
-   * @returns {() => void}
-   */
+  /** The same, for the next time only. @param {string} type @param {Handler} handler @returns {() => void} */
   once(type, handler) {
     checkName(type);
     return this.#handlers.once(type, handler);

@@ -189,14 +189,32 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
     handle.sync_all().map_err(&failed)
 }
 
+/// The lock of a directory, given up when this is dropped: at once, even while a
+/// child process that is just being started has a copy of its descriptor.
+#[derive(Debug)]
+pub(super) struct DirLock(File);
+
+impl DirLock {
+    pub(super) fn release(&self) {
+        // If it fails, the lock goes with the last descriptor.
+        let _ = self.0.unlock();
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 /// Takes the lock of a directory, or says at once that another process has it.
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     let path = dir.join(LOCK);
     let mut options = own_file();
     let options = options.create(true).truncate(false);
     let file = options.open(&path).map_err(Failure::of("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
         Err(TryLockError::Error(error)) => Err(Failure::of("lock", &path)(error).into()),
     }
@@ -204,13 +222,13 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
 
 /// Takes the lock of a directory beside others that only read, without writing a
 /// byte; `None` if the directory has none, as a copy may.
-pub(super) fn lock_to_read(dir: &Path) -> Result<Option<File>, OpenError> {
+pub(super) fn lock_to_read(dir: &Path) -> Result<Option<DirLock>, OpenError> {
     let path = dir.join(LOCK);
     let Some(file) = open_to_read(&path)? else {
         return Ok(None);
     };
     match file.try_lock_shared() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(DirLock(file))),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
         Err(TryLockError::Error(error)) => Err(Failure::of("lock", &path)(error).into()),
     }
@@ -320,5 +338,24 @@ pub(super) fn remove(path: &Path) -> Result<(), Failure> {
             Err(Failure::of("remove", path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_up_while_a_child_process_has_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let inherited = held.0.try_clone().unwrap();
+        drop(held);
+        assert!(lock(dir.path()).is_ok());
+        let read = lock_to_read(dir.path()).unwrap().unwrap();
+        let inherited_too = read.0.try_clone().unwrap();
+        drop(read);
+        assert!(lock(dir.path()).is_ok());
+        drop((inherited, inherited_too));
     }
 }

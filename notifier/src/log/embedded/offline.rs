@@ -12,7 +12,6 @@ mod verify;
 mod walk;
 
 use std::{
-    fs::File,
     ops::ControlFlow,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -63,7 +62,7 @@ pub enum Visit {
 pub struct Offline {
     dir: PathBuf,
     listing: Listing,
-    lock: Option<File>,
+    lock: Option<files::DirLock>,
 }
 
 impl Offline {

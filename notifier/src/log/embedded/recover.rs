@@ -1,7 +1,7 @@
 //! Opens a log: reads all of it, decides whether it is whole, and only then
 //! changes anything.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use delivery::Recovered;
 
@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) next_lsn: u64,
     pub(super) log_ms: u64,
     /// Keeps other processes out for as long as it is open.
-    pub(super) lock: File,
+    pub(super) lock: files::DirLock,
 }
 
 /// Opens the log in `dir`.
@@ -94,7 +94,7 @@ fn create(
     dir: &Path,
     mark: Option<Mark>,
     options: &Options,
-    lock: File,
+    lock: files::DirLock,
 ) -> Result<Opened, OpenError> {
     let epoch = mark.map_or_else(random_u64, |mark| mark.epoch);
     let mark = Mark {
@@ -143,7 +143,7 @@ fn finish(
     mut reading: Reading<'_>,
     dir: &Path,
     has_mark: bool,
-    lock: File,
+    lock: files::DirLock,
 ) -> Result<Opened, OpenError> {
     let last = reading.last.expect("a segment was read");
     let header = last.header;

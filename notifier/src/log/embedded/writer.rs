@@ -114,7 +114,7 @@ impl Writer {
             tracing::warn!(path = %path.display(), %source, "could not sync the mark at the end");
         }
         // Frees the directory for another process.
-        let _ = self.state.lock.unlock();
+        self.state.lock.release();
     }
 
     fn append(&mut self, batch: &[Record]) -> Result<Appended, LogError> {

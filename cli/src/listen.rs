@@ -93,7 +93,7 @@ impl Who {
 
 /// How one connection ended.
 enum End {
-    /// Everything asked for is printed.
+    /// Everything requested is printed.
     Done,
     /// It was lost; come back after at least this long.
     Lost { cause: String, at_least: Duration },

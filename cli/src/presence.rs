@@ -32,7 +32,7 @@ Examples:
 
 A user comes with the first session and leaves when no session came back within
 15 s after the last one. `generation` rises with every change, so that the higher
-one is newer; it counts anew after a restart of the notifier. After a lost
+one is newer; it starts again after a restart of the notifier. After a lost
 connection everybody who is there is printed again.";
 
 /// Prints who is there, and who comes and leaves.
@@ -51,7 +51,7 @@ pub(crate) struct Presence {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Where to ask.
+    /// The notifier.
     #[command(flatten)]
     at: At,
     /// Where the secret is.
@@ -60,24 +60,24 @@ pub(crate) struct Presence {
 }
 
 /// Runs the command.
-pub(crate) async fn run(asked: Presence) -> Result<(), Failure> {
+pub(crate) async fn run(options: Presence) -> Result<(), Failure> {
     let mut printer = Printer {
-        json: asked.json,
-        once: asked.once,
-        left: asked.count.unwrap_or(u64::MAX),
+        json: options.json,
+        once: options.once,
+        left: options.count.unwrap_or(u64::MAX),
         there: 0,
     };
     let mut backoff = Backoff::CLIENT;
     // It has to be there at first; later it may restart.
-    let first = timeout(asked.at.within, async {
+    let first = timeout(options.at.within, async {
         loop {
-            match connect(&asked).await {
+            match connect(&options).await {
                 Err(Lost::Passing(_)) => tokio::time::sleep(backoff.next_pause()).await,
                 other => return other,
             }
         }
     });
-    let mut connected = first.await.map_err(|_| asked.at.nobody())?;
+    let mut connected = first.await.map_err(|_| options.at.nobody())?;
     loop {
         let lost = match connected {
             Ok(responses) => {
@@ -94,7 +94,7 @@ pub(crate) async fn run(asked: Presence) -> Result<(), Failure> {
             Lost::Passing(why) => eprintln!("belfry: {why}; trying again"),
         }
         tokio::time::sleep(backoff.next_pause()).await;
-        connected = connect(&asked).await;
+        connected = connect(&options).await;
     }
 }
 
@@ -119,22 +119,22 @@ impl From<Status> for Lost {
     }
 }
 
-async fn connect(asked: &Presence) -> Result<Streaming<WatchPresenceResponse>, Lost> {
+async fn connect(options: &Presence) -> Result<Streaming<WatchPresenceResponse>, Lost> {
     let operator = (BY_HAND, ServiceRole::Operator);
-    let token = asked.at.token(&asked.secrets, operator);
+    let token = options.at.token(&options.secrets, operator);
     let bearer = token.and_then(|token| {
         let bearer = format!("Bearer {token}").parse();
         bearer.map_err(|_| Failure::usage("the service token has characters that no token has"))
     });
     let bearer = bearer.map_err(Lost::ForGood)?;
-    let endpoint = address::endpoint(&asked.at.notifier.notifier_url)
+    let endpoint = address::endpoint(&options.at.notifier.notifier_url)
         .map_err(|error| Lost::ForGood(Failure::usage(error)))?;
     let channel = endpoint.connect().await.map_err(|_| {
-        let url = &asked.at.notifier.notifier_url;
+        let url = &options.at.notifier.notifier_url;
         Lost::Passing(format!("the notifier at `{url}` cannot be reached"))
     })?;
     let mut request = Request::new(WatchPresenceRequest {
-        user_ids: asked.user.clone(),
+        user_ids: options.user.clone(),
     });
     request.metadata_mut().insert("authorization", bearer);
     let watch = AdminClient::new(channel).watch_presence(request).await;
@@ -150,7 +150,7 @@ struct Printer {
 }
 
 impl Printer {
-    /// Prints to the end of one connection; none if everything asked for is
+    /// Prints to the end of one connection; none if everything requested is
     /// printed.
     async fn read(
         &mut self,
@@ -170,7 +170,7 @@ impl Printer {
         }
     }
 
-    /// Prints a response; says whether everything asked for is printed.
+    /// Prints a response; says whether everything requested is printed.
     fn print(&mut self, response: &WatchPresenceResponse) -> io::Result<bool> {
         let mut out = io::stdout().lock();
         for change in &response.users {
@@ -216,11 +216,11 @@ fn json_line(change: &PresenceChange, snapshot: bool) -> String {
 }
 
 fn pretty_line(change: &PresenceChange, snapshot: bool) -> String {
-    let word = match (snapshot, change.online) {
+    let change_name = match (snapshot, change.online) {
         (true, _) => "is there",
         (false, true) => "came",
         (false, false) => "left",
     };
     let user = change.user_id.escape_debug();
-    format!("`{user}` {word} (generation {})", change.generation)
+    format!("`{user}` {change_name} (generation {})", change.generation)
 }

@@ -1,4 +1,4 @@
-//! `belfry publish`: tells somebody something, by hand, over the same client that
+//! `belfry publish`: publishes one event by hand, over the same client that
 //! services use.
 
 use std::time::Duration;
@@ -28,8 +28,8 @@ Examples:
   belfry publish status --user u1 --update-type sync --resource mail --status done
       A row and a toast for one user, on all their devices, kept for those away
   belfry publish image-processing-started --user u1 --document-id d1 --job d1 --lease 60s
-      Begins a job; if nothing of it is heard for 60 s, the notifier itself tells
-      the user that it failed, with the code `stalled`
+      Begins a job; if nothing more is published of it for 60 s, the notifier itself
+      notifies the user that it failed, with the code `stalled`
   belfry publish progress --user u1 --job d1 --percent 40 --stage reading
       Shown to who looks now, not kept; renews the lease of the job
   belfry publish status --user u1 --job d1 --ends-job \\
@@ -44,7 +44,7 @@ Examples:
 pub(crate) struct Publish {
     /// What happened.
     #[command(subcommand)]
-    what: What,
+    event: EventArgs,
 }
 
 /// Where and as whom to publish.
@@ -82,7 +82,7 @@ impl At {
         let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
         let subject = subject((service, ServiceRole::Publisher));
         token::sign(&subject, TOKEN_TTL, &secret).map_err(Failure::usage)?;
-        // Signed anew each time: a watch may last longer than a token.
+        // Signed again each time: a watch may last longer than a token.
         Ok(Credential::minted(move || {
             token::sign(&subject, TOKEN_TTL, &secret).unwrap_or_default()
         }))
@@ -129,22 +129,22 @@ fn subject((name, role): (&str, ServiceRole)) -> Subject {
     }
 }
 
-/// Whom to tell, and how.
+/// Whom to notify, and how.
 #[derive(Args)]
 struct Envelope {
-    /// Tell this user; several times: all of them
+    /// Notify this user; several times: all of them
     #[arg(long, conflicts_with_all = ["queue", "everyone"])]
     user: Vec<String>,
-    /// Tell the viewers of this queue
+    /// Notify the viewers of this queue
     #[arg(long, conflicts_with = "everyone")]
     queue: Option<String>,
-    /// Tell everybody
+    /// Notify everybody
     #[arg(long)]
     everyone: bool,
     /// The job it belongs to
     #[arg(long)]
     job: Option<String>,
-    /// The job fails, with the code `stalled`, if nothing of it is heard for so
+    /// The job fails, with the code `stalled`, if nothing is published of it for so
     /// long: 1 s to 24 h
     #[arg(long, value_name = "DURATION", value_parser = any_duration, requires = "job", conflicts_with_all = ["ephemeral", "ends_job"])]
     lease: Option<Duration>,
@@ -170,7 +170,7 @@ struct Envelope {
 
 /// What happened.
 #[derive(Subcommand)]
-enum What {
+enum EventArgs {
     #[command(about = about("Something changed", EventKind::StatusUpdate))]
     Status {
         /// What kind of change: `processing_failed`
@@ -271,10 +271,10 @@ fn about(meaning: &str, kind: EventKind) -> String {
     format!("{meaning} (`{}`)", kind.name())
 }
 
-impl What {
+impl EventArgs {
     fn into_parts(self) -> (Event, Envelope) {
         match self {
-            What::Status {
+            EventArgs::Status {
                 update_type,
                 resource,
                 status,
@@ -291,8 +291,8 @@ impl What {
                 };
                 (body.into(), to)
             }
-            What::Custom { name, data, to } => (event::custom(name, data), to),
-            What::Progress {
+            EventArgs::Custom { name, data, to } => (event::custom(name, data), to),
+            EventArgs::Progress {
                 percent,
                 stage,
                 resource_id,
@@ -308,7 +308,7 @@ impl What {
                 to.ephemeral = to.ephemeral.or_else(|| to.job.clone());
                 (body.into(), to)
             }
-            What::ImageProcessingStarted {
+            EventArgs::ImageProcessingStarted {
                 document_id,
                 document_type,
                 to,
@@ -316,7 +316,7 @@ impl What {
                 event::image_processing_started(document_id, document_type),
                 to,
             ),
-            What::ImageProcessed {
+            EventArgs::ImageProcessed {
                 document_id,
                 document_type,
                 took,
@@ -330,7 +330,7 @@ impl What {
                 };
                 (event::image_processed(body), to)
             }
-            What::ImageProcessingFailed {
+            EventArgs::ImageProcessingFailed {
                 document_id,
                 document_type,
                 code,
@@ -349,7 +349,7 @@ impl What {
 
 /// Runs the command.
 pub(crate) async fn run(publish: Publish) -> Result<(), Failure> {
-    let (event, to) = publish.what.into_parts();
+    let (event, to) = publish.event.into_parts();
     let publisher = to.at.publisher(&to.secrets)?;
     let request = address(event, to)?;
     let accepted = publisher.publish(request).await.map_err(Failure::failed)?;
@@ -376,7 +376,7 @@ fn address(event: Event, to: Envelope) -> Result<Request, Failure> {
         (0, None, true) => Request::to_everyone(event),
         (0, None, false) => {
             return Err(Failure::usage(
-                "say whom to tell: `--user`, `--queue` or `--everyone`",
+                "say whom to notify: `--user`, `--queue` or `--everyone`",
             ));
         }
         (1, ..) => Request::to_user(users.remove(0), event),

@@ -26,8 +26,8 @@ Examples:
   belfry receipts --event 0199f2c0-7f4e-7d2a-9a51-0a4be1b1c9d3 --once --json
       How far one event got until now, as JSON, one object a line
   belfry receipts --service images --job d1
-      Of a job that the service `images` began: services hear of their own events
-      only
+      Of a job that the service `images` began: a service receives receipts of
+      its own events only
 
 `delivered`: the program on the device has it. `displayed`: it was shown.
 `dismissed`: the person closed it. `read`: the person opened it. `expired`: its
@@ -56,7 +56,7 @@ pub(crate) struct Receipts {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
-    /// Where to ask.
+    /// The notifier.
     #[command(flatten)]
     at: At,
     /// Where the secret is.
@@ -65,38 +65,40 @@ pub(crate) struct Receipts {
 }
 
 /// Runs the command.
-pub(crate) async fn run(asked: Receipts) -> Result<(), Failure> {
-    let publisher = asked.at.publisher_as(&asked.secrets, &asked.service)?;
-    let of = match &asked.job {
+pub(crate) async fn run(options: Receipts) -> Result<(), Failure> {
+    let publisher = options
+        .at
+        .publisher_as(&options.secrets, &options.service)?;
+    let of = match &options.job {
         Some(job) => ReceiptSubject::job(job),
-        None => ReceiptSubject::events(&asked.event),
+        None => ReceiptSubject::events(&options.event),
     };
-    let mut news = publisher.watch_receipts(of);
-    // Later silence is no news; silence at first is a notifier that is not there.
-    let first = timeout(asked.at.within, news.next()).await;
-    let mut next = first.map_err(|_| asked.at.nobody())?;
-    let mut left = asked.count.unwrap_or(u64::MAX);
+    let mut updates = publisher.watch_receipts(of);
+    // Silence later means no update; silence at first, no notifier.
+    let first = timeout(options.at.within, updates.next()).await;
+    let mut next = first.map_err(|_| options.at.nobody())?;
+    let mut left = options.count.unwrap_or(u64::MAX);
     while let Some(some) = next {
         let some = some.map_err(Failure::failed)?;
-        print(&some, asked.json, &mut left).map_err(Failure::failed)?;
-        if left == 0 || (asked.once && some.ends_snapshot()) {
+        print(&some, options.json, &mut left).map_err(Failure::failed)?;
+        if left == 0 || (options.once && some.ends_snapshot()) {
             return Ok(());
         }
-        next = news.next().await;
+        next = updates.next().await;
     }
     Ok(())
 }
 
-fn print(news: &ReceiptUpdate, as_json: bool, left: &mut u64) -> io::Result<()> {
+fn print(update: &ReceiptUpdate, as_json: bool, left: &mut u64) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for id in &news.unknown_event_ids {
+    for id in &update.unknown_event_ids {
         if as_json {
             writeln!(out, "{}", json!({ "unknown": id }))?;
         } else {
             eprintln!("belfry: {id} is too old, of another service, or was never published");
         }
     }
-    for receipt in &news.receipts {
+    for receipt in &update.receipts {
         if *left == 0 {
             break;
         }
@@ -111,7 +113,7 @@ fn print(news: &ReceiptUpdate, as_json: bool, left: &mut u64) -> io::Result<()> 
     out.flush()
 }
 
-fn word(receipt: &Receipt) -> &'static str {
+fn state_name(receipt: &Receipt) -> &'static str {
     match receipt.state() {
         ReceiptState::Unspecified => "unknown",
         ReceiptState::Delivered => "delivered",
@@ -134,7 +136,7 @@ fn json_line(receipt: &Receipt) -> String {
         stream,
         ..
     } = receipt;
-    let (state, at) = (word(receipt), at(receipt));
+    let (state, at) = (state_name(receipt), at(receipt));
     let line = if receipt.state() == ReceiptState::Expired {
         json!({"at": at, "event": event_id, "state": state, "stream": stream})
     } else {
@@ -151,7 +153,7 @@ fn pretty_line(receipt: &Receipt) -> String {
         stream,
         ..
     } = receipt;
-    let (state, at) = (word(receipt), at(receipt));
+    let (state, at) = (state_name(receipt), at(receipt));
     if receipt.state() == ReceiptState::Expired {
         return format!("{at}  {event_id}  {state:9}  nobody of `{stream}` had it in time");
     }

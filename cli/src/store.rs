@@ -1,7 +1,7 @@
 //! `belfry store`: looks at a log without a notifier.
 //!
-//! Nothing here writes a byte, and nothing runs beside a notifier: whoever asks
-//! while one has the directory is told so, with exit code 74.
+//! Nothing here writes a byte, and nothing runs beside a notifier: whoever runs this
+//! while one has the directory gets an error, with exit code 74.
 
 mod dump;
 mod verify;
@@ -41,7 +41,7 @@ pub(crate) enum Store {
     ///
     /// A line has the record's number, its id, its streams and offsets, who published
     /// it, its kind, job, time and size; never what the event says. What is damaged is
-    /// left out and told on stderr, with exit code 74 at the end.
+    /// left out and reported on stderr, with exit code 74 at the end.
     #[command(after_help = "Examples:
   belfry store dump --limit 20
   belfry store dump --stream user:u1
@@ -127,7 +127,7 @@ fn shown(text: &str) -> String {
 }
 
 /// A finding in a few lines for people.
-fn tell(finding: &Finding) -> String {
+fn describe(finding: &Finding) -> String {
     let place = finding
         .offset
         .map_or_else(String::new, |offset| format!(" at byte {offset}"));

@@ -69,10 +69,14 @@ pub(crate) fn flag(definition: &Arg) -> &str {
     definition.get_long().unwrap_or_default()
 }
 
-/// Everything that `R` reads, in the order of its help.
+/// Everything that `R` reads, in the order of its help. No definition reads the
+/// environment by itself: variables are a layer.
 pub(crate) fn definitions<R: Args>() -> Vec<Arg> {
     let command = R::augment_args(Command::new("settings"));
-    command.get_arguments().cloned().collect()
+    let definitions = command.get_arguments().cloned();
+    definitions
+        .map(|definition| definition.env(Resettable::Reset))
+        .collect()
 }
 
 impl<R: Role> Args for Layered<R> {

@@ -54,15 +54,15 @@ fn row(setting: &Arg) -> String {
     let name = flag(setting);
     let help = setting.get_help().map(ToString::to_string);
     let help = help.unwrap_or_default().replace('|', "\\|");
-    // A default in words stands at the end of the meaning.
-    let (meaning, in_words) = match help.split_once(" [default: ") {
+    // A default that is described is at the end of the meaning.
+    let (meaning, described) = match help.split_once(" [default: ") {
         Some((meaning, default)) => (meaning.to_owned(), default.trim_end_matches(']').to_owned()),
         None => (help, "none".to_owned()),
     };
     let defaults = setting.get_default_values();
     let defaults: Vec<_> = defaults.iter().map(|text| text.to_string_lossy()).collect();
     let default = match defaults.join(",") {
-        text if text.is_empty() => in_words,
+        text if text.is_empty() => described,
         text => format!("`{}`", text.replace(',', ", ")),
     };
     let value = rule_of(setting).unwrap_or_else(|| {

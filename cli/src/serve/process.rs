@@ -27,7 +27,7 @@ pub(crate) fn raise_file_limit() {
 
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process.
 pub(crate) fn on_signals() -> Result<CancellationToken, Failure> {
-    let cannot = |cause: io::Error| Failure::failed(format!("signals cannot be heard: {cause}"));
+    let cannot = |cause: io::Error| Failure::failed(format!("signals cannot be received: {cause}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let shutdown = CancellationToken::new();
@@ -40,7 +40,7 @@ pub(crate) fn on_signals() -> Result<CancellationToken, Failure> {
             }
         };
         next().await;
-        tracing::info!("ending in order; a second signal ends at once");
+        tracing::info!("shutting down; a second signal ends at once");
         first.cancel();
         next().await;
         super::end_now();

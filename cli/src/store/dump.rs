@@ -9,7 +9,7 @@ use notifier::log::embedded::offline::{Content, Stored, Visit};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{At, print, shown, tell};
+use super::{At, describe, print, shown};
 use crate::exit::Failure;
 
 /// Prints the events that are stored.
@@ -50,7 +50,7 @@ pub(super) fn run(dump: &Dump) -> Result<(), Failure> {
             let line = if as_json {
                 in_json(stored, content.as_ref().ok()).to_string()
             } else {
-                in_words(stored, content.as_ref().ok())
+                in_text(stored, content.as_ref().ok())
             };
             if let Err(error) = writeln!(out, "{line}") {
                 failed = Some(error);
@@ -73,7 +73,7 @@ pub(super) fn run(dump: &Dump) -> Result<(), Failure> {
         .filter(|found| found.is_damage())
         .collect();
     for damage in &damages {
-        eprintln!("belfry: {}", tell(damage).replace('\n', "\nbelfry: "));
+        eprintln!("belfry: {}", describe(damage).replace('\n', "\nbelfry: "));
     }
     match report.damages {
         0 => Ok(()),
@@ -141,7 +141,7 @@ fn in_json(stored: &Stored<'_>, content: Option<&Content>) -> Value {
     })
 }
 
-fn in_words(stored: &Stored<'_>, content: Option<&Content>) -> String {
+fn in_text(stored: &Stored<'_>, content: Option<&Content>) -> String {
     let record = &stored.record;
     let streams: Vec<_> = record
         .placements()

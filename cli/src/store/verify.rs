@@ -6,7 +6,7 @@ use clap::Args;
 use notifier::log::embedded::offline::{Content, Finding, Report, Start, Visit};
 use serde_json::{Value, json};
 
-use super::{At, print, progress, shown, tell};
+use super::{At, describe, print, progress, shown};
 use crate::exit::Failure;
 
 /// Streams that are shown to people; the JSON has all.
@@ -109,7 +109,7 @@ fn pretty(out: &mut impl Write, dir: &str, report: &Report, locked: bool) -> io:
         )?;
     }
     for finding in &report.findings {
-        writeln!(out, "\n{}", tell(finding))?;
+        writeln!(out, "\n{}", describe(finding))?;
     }
     if report.more_findings > 0 {
         writeln!(out, "\n… and {} findings more", report.more_findings)?;

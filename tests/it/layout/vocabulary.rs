@@ -10,6 +10,7 @@ const CLEAN: &[&str] = &[
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "build.rs",
+    "cli/src",
     "delivery",
     "edge/PROTOCOL.md",
     "edge/src",

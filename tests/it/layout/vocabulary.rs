@@ -28,6 +28,7 @@ const CLEAN: &[&str] = &[
     "docs/glossary.md",
     "docs/guide/add-a-service.md",
     "src",
+    "tests/browser",
     "tests/chaos",
     "tests/guide",
     "tests/it",

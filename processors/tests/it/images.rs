@@ -123,7 +123,7 @@ async fn an_empty_large_or_invalid_upload_is_rejected_at_once() {
         );
     };
     check(world.upload("u1", b""), 400, "empty_file").await;
-    check(world.upload("u1", &[0; 1001]), 413, "too_large").await;
+    check(world.upload("u1", &[0; 1025]), 413, "too_large").await;
     check(world.upload("u1", &vec![0; 500_000]), 413, "too_large").await;
     let forged = world.http.post(world.url("/images"));
     check(forged.bearer_auth("x.y.z"), 401, "unauthenticated").await;

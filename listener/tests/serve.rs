@@ -48,8 +48,8 @@ async fn echo_once(request: Request) -> Response {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let upgraded = upgrade.await.unwrap();
-        let parts = upgraded.downcast::<Io>().expect("the socket itself");
-        let mut socket = parts.io.into_inner();
+        let upgraded = upgraded.downcast::<Io>().expect("the socket itself");
+        let mut socket = upgraded.io.into_inner();
         let mut byte = [0; 1];
         while socket.read_exact(&mut byte).await.is_ok() {
             socket.write_all(&byte).await.unwrap();

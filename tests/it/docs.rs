@@ -143,7 +143,7 @@ fn every_file_that_a_page_names_exists() {
             let first = span.split('/').next().unwrap_or_default();
             let is_source = SOURCES
                 .iter()
-                .any(|known| span.ends_with(&format!(".{known}")));
+                .any(|known| span.ends_with(&format!(".{known}")) && !span.starts_with('.'));
             let is_folder = span.ends_with('/') && folders.contains(first);
             if span.chars().all(is_path) && (is_source || is_folder) {
                 let paths = expanded(span).into_iter();

@@ -1,41 +1,7 @@
 //! The words of the field: what the project's own dialect used to say is refused, in
 //! identifiers and in prose. `docs/glossary.md` has the words to use.
 
-use std::collections::BTreeMap;
-
 use super::source::{Source, defined_type, sources};
-
-/// Folders (and files) whose old words fail the test; the others are only counted.
-const CLEAN: &[&str] = &[
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "build.rs",
-    "cli/src",
-    "delivery",
-    "edge/PROTOCOL.md",
-    "edge/src",
-    "edge/web",
-    "listener/src",
-    "notifier",
-    "outbox",
-    "processors",
-    "proto",
-    "simulator",
-    "Cargo.toml",
-    "README.md",
-    "deny.toml",
-    "docs/decisions",
-    "docs/glossary.md",
-    "docs/guide/add-a-service.md",
-    "src",
-    "tests/browser",
-    "tests/chaos",
-    "tests/guide",
-    "tests/it",
-    "tests/mutants",
-    "tests/vectors",
-    "wire",
-];
 
 /// What is read: every text that people write. Not SQL: a migration that was released
 /// keeps its checksum.
@@ -212,54 +178,17 @@ fn words_of(line: &str) -> Vec<String> {
     words
 }
 
-/// The folder that a file is counted in.
-fn folder(path: &str) -> String {
-    let mut steps: Vec<&str> = path.split('/').collect();
-    steps.truncate(2.min(steps.len() - 1));
-    if steps.is_empty() {
-        path.to_owned()
-    } else {
-        steps.join("/")
-    }
-}
-
-fn is_clean(path: &str) -> bool {
-    CLEAN
-        .iter()
-        .any(|clean| path == *clean || path.starts_with(&format!("{clean}/")))
-}
-
 #[test]
 fn the_words_are_those_of_the_field() {
-    let mut by_folder: BTreeMap<String, usize> = BTreeMap::new();
-    let mut by_file = Vec::new();
     let mut refused = Vec::new();
     for source in sources(KINDS) {
         let path = source.path.as_str();
         if QUOTES_THEM.contains(&path) || path.ends_with(OF_OTHERS) {
             continue;
         }
-        let found = old_words(&source);
-        *by_folder.entry(folder(&source.path)).or_default() += found.len();
-        if is_clean(&source.path) {
-            let lines = found.iter();
-            refused.extend(lines.map(|(line, word)| format!("{}:{line}: {word}", source.path)));
-        }
-        if let Ok(only) = std::env::var("BELFRY_WORDS_IN")
-            && source.path.starts_with(&only)
-        {
-            for (line, word) in &found {
-                println!("{}:{line}: {word}", source.path);
-            }
-        }
-        by_file.push((found.len(), source.path));
+        let found = old_words(&source).into_iter();
+        refused.extend(found.map(|(line, word)| format!("{path}:{line}: {word}")));
     }
-    by_file.sort_unstable_by(|a, b| b.cmp(a));
-    println!("old words by folder (BELFRY_WORDS_IN=<path> lists them):");
-    for (folder, count) in &by_folder {
-        println!("  {count:>5}  {folder}");
-    }
-    println!("files with the most: {:#?}", &by_file[..5]);
     assert!(refused.is_empty(), "old words: {refused:#?}");
 }
 

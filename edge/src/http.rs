@@ -42,8 +42,6 @@ mod token;
 /// the drain.
 const GRACE: Duration = Duration::from_millis(200);
 
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// How long an answer may take; all but one come from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a body at most; only the request for a development token has one.
@@ -185,7 +183,7 @@ impl Site {
     fn scrape(&self) -> Answer {
         typed(
             StatusCode::OK,
-            METRICS_TYPE,
+            listener::OPENMETRICS,
             Metrics::encode(&self.registry),
         )
     }

@@ -61,7 +61,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-pub use crate::metrics::{Metrics, Reason};
+pub use crate::metrics::{Metrics, OPENMETRICS, Reason};
 use crate::{
     accept::Accept,
     admission::Admission,

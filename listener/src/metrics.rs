@@ -8,6 +8,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
+/// The media type of `/metrics`, on every listener.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /// Why a connection was refused when it came, or dropped later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {

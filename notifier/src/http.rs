@@ -63,6 +63,5 @@ async fn scrape(State(sources): State<Sources>) -> impl IntoResponse {
         (Ok(()), Ok(stats)) => metrics::encode(&stats, &sources.servers),
         _ => return (StatusCode::SERVICE_UNAVAILABLE, "the hub has ended\n").into_response(),
     };
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+    ([(header::CONTENT_TYPE, listener::OPENMETRICS)], text).into_response()
 }

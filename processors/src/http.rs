@@ -45,7 +45,7 @@ use crate::{
     fetch::Fetcher,
     image::Images,
     job::Jobs,
-    metrics::{self, Metrics},
+    metrics::Metrics,
     problem::Problem,
     report::Reports,
     sign::Signer,
@@ -202,7 +202,7 @@ async fn ready(State(app): State<App>) -> Response {
 async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
     let text = app.metrics.encode(&app.jobs.active());
     let text = text.map_err(|error| Problem::internal(&error))?;
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+    Ok(([(CONTENT_TYPE, listener::OPENMETRICS)], text).into_response())
 }
 
 #[cfg(test)]

@@ -15,9 +15,6 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The media type of [`Metrics::encode`].
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,

@@ -13,7 +13,9 @@ const WITHOUT_FLAG: [&str; 1] = ["BELFRY_TOKEN"];
 
 /// `, did you mean …?`, or where the names are.
 pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> String {
-    let likeness = |known: &String| strsim::jaro_winkler(name, known);
+    // What all names begin with makes none of them alike.
+    let own = |name: &str| name.trim_start_matches("BELFRY_").to_owned();
+    let likeness = |known: &String| strsim::jaro_winkler(&own(name), &own(known));
     let near = known
         .into_iter()
         .map(|known| (likeness(&known), known))
@@ -98,6 +100,7 @@ mod tests {
         let names = [
             "BELFRY_DRIAN",
             "BELFRY_DRAIN",
+            "BELFRY_BIN",
             "BELFRY_EDGE_SERVICE_HOST",
             "BELFRY_EDGE_SERVICE_PORT_HTTP",
             "BELFRY_EDGE_PORT",
@@ -106,7 +109,10 @@ mod tests {
         ];
         assert_eq!(
             unknown(names.map(str::to_owned).into_iter(), &known),
-            ["the variable `BELFRY_DRIAN` is not a setting, did you mean `BELFRY_DRAIN`?"]
+            [
+                "the variable `BELFRY_BIN` is not a setting, `belfry up --help` lists them",
+                "the variable `BELFRY_DRIAN` is not a setting, did you mean `BELFRY_DRAIN`?"
+            ]
         );
     }
 }

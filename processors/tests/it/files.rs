@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use image::ImageFormat;
 
-use crate::world::{World, picture};
+use crate::{
+    wait::wait_for,
+    world::{World, picture},
+};
 
 /// The link to a picture that is ready.
 async fn served(world: &World) -> String {
@@ -35,14 +38,12 @@ async fn a_forged_or_expired_link_is_refused() {
             refused.status()
         );
     }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while world.http.get(link).send().await.unwrap().status() != 403 {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the link never ends"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_for(
+        "the link to end",
+        async || world.http.get(link).send().await.unwrap().status(),
+        |status| *status == 403,
+    )
+    .await;
 }
 
 #[tokio::test]

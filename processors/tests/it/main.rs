@@ -17,4 +17,6 @@ mod transcriptions;
 mod typeform;
 mod typesetter;
 mod upgrade;
+#[path = "../../../tests/it/world/wait.rs"]
+mod wait;
 mod world;

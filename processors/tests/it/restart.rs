@@ -6,21 +6,22 @@ use processors::{Config, Error};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, accepted, body, is_terminal, picture, serve_one};
+use crate::{
+    wait::wait_for,
+    world::{World, accepted, body, is_terminal, picture, serve_one},
+};
 
 #[tokio::test]
 async fn a_job_completes_while_the_notifier_is_away_and_is_published_when_it_returns() {
     let world = World::started().await;
     world.notifier.stop().await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Png)).await;
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-    while world.json(&format!("/images/{id}"), "u1").await["status"] != "completed" {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the job waits for the notifier"
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    wait_for(
+        "a job that completes without the notifier",
+        async || world.json(&format!("/images/{id}"), "u1").await,
+        |view| view["status"] == "completed",
+    )
+    .await;
     assert_eq!(world.notifier.count(), 0);
     world.notifier.restart().await.unwrap();
     let events = world.notifier.events_of(&id).await;

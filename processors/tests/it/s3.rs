@@ -1,6 +1,6 @@
 //! Files in a bucket of a real server that speaks S3.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use belfry::v1::event::Body;
 use hyper_util::{
@@ -13,9 +13,12 @@ use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::world::{TEST_TIMEOUT, World, accepted, body, is_terminal, picture, serve_one};
+use crate::{
+    wait::wait_for,
+    world::{World, accepted, body, is_terminal, picture, serve_one},
+};
 
 const BUCKET: &str = "belfry";
 const ACCESS_KEY: &str = "the-access-key-id";
@@ -227,11 +230,12 @@ async fn a_bucket_that_goes_away_during_a_job_delays_its_end() {
             serve_one(socket, &picture(ImageFormat::Png)).await;
         }
     });
-    let deadline = Instant::now() + TEST_TIMEOUT;
-    while world.metric("jobs_retried_total{kind=\"image\"}").await < 2 {
-        assert!(Instant::now() < deadline, "it is not retried");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait_for(
+        "two retries",
+        async || world.metric("jobs_retried_total{kind=\"image\"}").await,
+        |retries| *retries >= 2,
+    )
+    .await;
     server.start_again().await;
     let events = world.notifier.events_of(&id).await;
     assert!(matches!(

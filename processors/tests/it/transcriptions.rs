@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 
 use crate::{
     sounds::{ffmpeg, recogniser, speech},
-    world::{TEST_TIMEOUT, World, body},
+    wait::wait_for,
+    world::{World, body},
 };
 
 async fn world(engine: Transcription) -> World {
@@ -88,14 +89,12 @@ impl World {
         assert_eq!(view["errorCode"], code);
         // The file is removed once the failure is written.
         let kept = self.data.path().join("files/recordings").join(&id);
-        let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
-        while kept.exists() {
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the recording of a failed job is left"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        wait_for(
+            "the recording of a failed job to be removed",
+            async || kept.exists(),
+            |is_there| !is_there,
+        )
+        .await;
         code
     }
 }

@@ -26,6 +26,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::wait::wait_for;
+
 /// Far longer than anything in these tests takes; a test that waits so long has failed.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -212,28 +214,32 @@ impl World {
 
     /// Waits until the outbox is empty, and checks that nothing is parked.
     pub(crate) async fn settled(&self) {
-        let deadline = tokio::time::Instant::now() + TEST_TIMEOUT;
-        loop {
-            let metrics = self.http.get(self.url("/metrics")).send().await.unwrap();
-            let metrics = metrics.text().await.unwrap();
-            let is = |line: &str| metrics.lines().any(|l| l == line);
-            // Counted at each look into the outbox.
-            if is("belfry_processors_outbox_waiting 0")
-                && is("belfry_processors_jobs_active{kind=\"image\"} 0")
-                && self.waiting().await == 0
-            {
-                assert!(is("belfry_processors_outbox_parked 0"), "{metrics}");
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{metrics}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let is = |metrics: &str, line| metrics.lines().any(|other| other == line);
+        let (metrics, _) = wait_for(
+            "an empty outbox",
+            async || (self.metrics().await, self.waiting().await),
+            // The metrics are counted at each look into the outbox.
+            |(metrics, waiting)| {
+                is(metrics, "belfry_processors_outbox_waiting 0")
+                    && is(metrics, "belfry_processors_jobs_active{kind=\"image\"} 0")
+                    && *waiting == 0
+            },
+        )
+        .await;
+        assert!(
+            is(&metrics, "belfry_processors_outbox_parked 0"),
+            "{metrics}"
+        );
+    }
+
+    async fn metrics(&self) -> String {
+        let answer = self.http.get(self.url("/metrics")).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     /// What the metrics say of it, 0 if nothing.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let metrics = self.http.get(self.url("/metrics")).send().await.unwrap();
-        let metrics = metrics.text().await.unwrap();
+        let metrics = self.metrics().await;
         let name = format!("belfry_processors_{name} ");
         let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
         value.map_or(0, |value| value.parse().unwrap())

@@ -80,7 +80,7 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
         )));
     }
     start_log(&relay.log.log, relay.log.log_format == LogFormat::Json);
-    let end = on_signals()?;
+    let end = on_signals(Duration::ZERO)?.drain.start;
     let config = RelayConfig {
         database_url,
         notifier: relay.notifier.notifier_url,

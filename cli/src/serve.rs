@@ -15,8 +15,7 @@ use std::future::Future;
 use addresses::Addresses;
 use clap::CommandFactory;
 pub(crate) use log::start as start_log;
-pub(crate) use process::{colours, on_signals, raise_file_limit};
-use tokio_util::sync::CancellationToken;
+pub(crate) use process::{Signals, colours, on_signals, raise_file_limit};
 
 use crate::{
     args::{Cli, Serve},
@@ -43,7 +42,7 @@ pub(crate) fn up(serve: &Serve<Up>) -> Result<(), Failure> {
 
 /// The notifier alone.
 pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
-    run("the notifier", serve, async |role, announce, shutdown| {
+    run("the notifier", serve, async |role, announce, signals| {
         let services = components::secret(&role.services_key.path(&role.process))?;
         let notifier = components::Notifier::bind(&role.listen, role.config(), &services).await?;
         let addresses = Addresses {
@@ -51,25 +50,25 @@ pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
             ..notifier.addresses()
         };
         addresses.print(announce.json);
-        notifier.serve(shutdown).await
+        notifier.serve(signals.drain).await
     })
 }
 
 /// An edge alone.
 pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
-    run("the edge", serve, async |role, announce, shutdown| {
+    run("the edge", serve, async |role, announce, signals| {
         let link = components::grpc_link(&role)?;
         let users = components::secret(&role.users_key.path(&role.process))?;
         let listen = role.listen.edge_listen;
         let edge = components::Edge::bind(listen, role.config(), &users, link).await?;
         edge.addresses().print(announce.json);
-        edge.serve(shutdown).await
+        edge.serve(signals.drain).await
     })
 }
 
 /// The processors alone.
 pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
-    run("the processors", serve, async |role, announce, shutdown| {
+    run("the processors", serve, async |role, announce, signals| {
         let process = &role.process;
         let secrets = components::ProcessorSecrets {
             credential: components::publisher_credential(&role)?,
@@ -86,14 +85,14 @@ pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
             ..processors.addresses()
         };
         addresses.print(announce.json);
-        processors.serve(shutdown).await
+        processors.serve(signals.drain).await
     })
 }
 
 fn run<R, F, A>(what: &str, serve: &Serve<R>, serving: F) -> Result<(), Failure>
 where
     R: Role + Send + Sync + 'static,
-    F: FnOnce(R, Announce, CancellationToken) -> A,
+    F: FnOnce(R, Announce, Signals) -> A,
     A: Future<Output = Result<(), Failure>>,
 {
     let mut loaded = config::load::<R>(&serve.settings.given, serve.config.as_deref())
@@ -119,9 +118,10 @@ where
     let announce = Announce {
         json: serve.print_addresses_json,
     };
+    let delay = loaded.role.process().drain_delay;
     let outcome = runtime.block_on(async {
-        let shutdown = process::on_signals()?;
-        serving(loaded.role, announce, shutdown).await
+        let signals = process::on_signals(delay)?;
+        serving(loaded.role, announce, signals).await
     });
     // What is still blocked on a disk or a resolver does not hold up the end.
     runtime.shutdown_background();

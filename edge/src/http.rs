@@ -60,6 +60,7 @@ pub(crate) struct Site {
     metrics: Arc<Metrics>,
     registry: Registry,
     draining: CancellationToken,
+    unready: CancellationToken,
 }
 
 impl Site {
@@ -69,6 +70,7 @@ impl Site {
         address: SocketAddr,
         context: Arc<socket::Context>,
         metrics: Arc<Metrics>,
+        unready: CancellationToken,
     ) -> Self {
         Self {
             address,
@@ -77,6 +79,7 @@ impl Site {
             sockets: Arc::new(Semaphore::new(config.max_connections)),
             registry: metrics.register(),
             draining: context.draining.clone(),
+            unready,
             context,
             metrics,
             config,
@@ -170,7 +173,7 @@ fn only_get() -> Answer {
 
 impl Site {
     fn ready(&self) -> Answer {
-        if self.draining.is_cancelled() {
+        if self.unready.is_cancelled() {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "draining");
         }
         let links = self.metrics.links_up.get();

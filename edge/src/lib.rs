@@ -14,6 +14,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use belfry::identity::UserKeys;
+use listener::DrainSignal;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -66,13 +67,18 @@ pub enum Error {
 }
 
 /// Runs an edge on `listener` until `shutdown`, then drains: not ready, no new
-/// sockets, clients moved off at a paced rate; returns within `config.drain`.
+/// sockets, clients moved off at a paced rate; returns within `config.drain` of the
+/// drain's start.
 pub async fn run(
     config: Config,
     access: Access,
     listener: TcpListener,
-    shutdown: CancellationToken,
+    shutdown: impl Into<DrainSignal>,
 ) -> Result<(), Error> {
+    let DrainSignal {
+        unready,
+        start: shutdown,
+    } = shutdown.into();
     let address = listener.local_addr().map_err(Error::Listener)?;
     config.check(address)?;
     let metrics = Arc::new(Metrics::default());
@@ -84,6 +90,7 @@ pub async fn run(
         address,
         context,
         Arc::clone(&metrics),
+        unready,
     ));
     let mut server = tokio::spawn(http::serve(listener, site, end.clone()));
     announce(address);

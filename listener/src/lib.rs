@@ -46,6 +46,7 @@ mod accept;
 mod admission;
 mod body;
 mod connection;
+mod drain;
 mod host;
 mod metrics;
 mod rewound;
@@ -61,6 +62,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
+pub use crate::drain::DrainSignal;
 pub use crate::metrics::{Metrics, OPENMETRICS, Reason};
 use crate::{
     accept::Accept,

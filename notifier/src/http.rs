@@ -27,7 +27,7 @@ const MAX_BODY_BYTES: usize = 1 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) draining: CancellationToken,
+    pub(crate) unready: CancellationToken,
     pub(crate) servers: metrics::ServerMetrics,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn router(sources: Sources) -> Router {
 }
 
 async fn ready(State(sources): State<Sources>) -> impl IntoResponse {
-    if sources.draining.is_cancelled() {
+    if sources.unready.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     if sources.commands.is_closed() {

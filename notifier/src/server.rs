@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use belfry::{identity::ServiceKeys, v1::notifier_server::NotifierServer};
+use listener::DrainSignal;
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     net::TcpListener,
@@ -99,7 +100,7 @@ pub async fn run(
     config: Config,
     keys: ServiceKeys,
     listeners: Listeners,
-    shutdown: CancellationToken,
+    shutdown: impl Into<DrainSignal>,
 ) -> Result<(), RunError> {
     Notifier::start(config, keys)
         .await?
@@ -171,7 +172,7 @@ impl Notifier {
         Gateway::new(self.commands.clone(), &self.config.limits())
     }
 
-    /// Serves until `shutdown`, then drains: not ready, no new work, what is in
+    /// Serves until `shutdown`, then drains: not ready, later no new work, what is in
     /// flight is answered, links end, the log is closed (guarantee G20).
     ///
     /// # Errors
@@ -179,8 +180,9 @@ impl Notifier {
     pub async fn serve(
         self,
         listeners: Listeners,
-        shutdown: CancellationToken,
+        shutdown: impl Into<DrainSignal>,
     ) -> Result<(), RunError> {
+        let shutdown = shutdown.into();
         let drained = CancellationToken::new();
         let (mut health, health_service) = tonic_health::server::health_reporter();
         health
@@ -200,8 +202,13 @@ impl Notifier {
             ..
         } = self;
         drop(publishes);
+        let served = async {
+            shutdown.unready.cancelled().await;
+            not_serving(&health).await;
+            shutdown.start.cancelled().await;
+        };
         tokio::select! {
-            () = shutdown.cancelled() => {}
+            () = served => {}
             ended = &mut hub => {
                 // Who waits for an answer has one: it still has to be written.
                 drained.cancel();
@@ -210,7 +217,6 @@ impl Notifier {
                 return Ok(ended??);
             }
         }
-        not_serving(&health).await;
         let ended = timeout(config.drain, async {
             let (done, drained_hub) = oneshot::channel();
             if commands.send(Command::Drain(done)).await.is_ok() {
@@ -241,11 +247,11 @@ impl Notifier {
         &self,
         listeners: Listeners,
         health: HealthServer<H>,
-        shutdown: &CancellationToken,
+        shutdown: &DrainSignal,
         drained: &CancellationToken,
     ) -> Servers {
         let metrics = ServerMetrics::default();
-        let calls = self.grpc(health, shutdown.clone(), metrics.calls_shed.clone());
+        let calls = self.grpc(health, shutdown.start.clone(), metrics.calls_shed.clone());
         let grpc_config = listener::Config {
             name: "grpc",
             max_connections: MAX_GRPC_CONNECTIONS,
@@ -261,12 +267,12 @@ impl Notifier {
         let grpc = listener::serve(listeners.grpc, calls, grpc_config, drained.clone());
         let sources = http::Sources {
             commands: self.commands.clone(),
-            draining: shutdown.clone(),
+            unready: shutdown.unready.clone(),
             servers: metrics.clone(),
         };
         let web_shutdown = listener::Shutdown {
             // `/readyz` says 503 for as long as the drain lasts.
-            drain: shutdown.clone(),
+            drain: shutdown.start.clone(),
             stop: drained.clone(),
         };
         let web_config = listener::Config {

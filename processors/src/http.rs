@@ -30,8 +30,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{self, MethodRouter, get},
 };
+use listener::DrainSignal;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower_http::{
     cors::{AllowOrigin, CorsLayer},
     set_header::SetResponseHeaderLayer,
@@ -71,7 +71,7 @@ pub(crate) struct App {
     pub(crate) jobs: Jobs,
     /// Whether the listener's address is a loopback address.
     pub(crate) on_loopback: bool,
-    pub(crate) shutdown: CancellationToken,
+    pub(crate) shutdown: DrainSignal,
 }
 
 /// Every path with its methods.
@@ -107,7 +107,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App) {
         metrics: app.metrics.listener.clone(),
         ..listener::Config::default()
     };
-    let shutdown = app.shutdown.clone();
+    let shutdown = app.shutdown.start.clone();
     listener::serve(listener, router(app), config, shutdown).await;
 }
 
@@ -193,7 +193,7 @@ async fn openapi() -> Response {
 
 async fn ready(State(app): State<App>) -> Response {
     let database = &app.jobs.records().database;
-    if !app.shutdown.is_cancelled() && database.is_ready().await {
+    if !app.shutdown.unready.is_cancelled() && database.is_ready().await {
         return "ready\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()

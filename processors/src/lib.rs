@@ -30,6 +30,7 @@ use belfry::{
     identity::ShortSecret,
     publisher::{self, Publisher, PublisherConfig},
 };
+use listener::DrainSignal;
 use outbox::{Outbox, Relay};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -97,11 +98,11 @@ pub enum Error {
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    shutdown: CancellationToken,
+    shutdown: impl Into<DrainSignal>,
 ) -> Result<(), Error> {
     config.check()?;
-    // The caller's token may stop other services too: it is not ours to cancel.
-    let shutdown = shutdown.child_token();
+    // The caller's signal may stop other services too: it is not ours to give.
+    let shutdown = shutdown.into().child();
     let config = Arc::new(config);
     let url = config.database_url.as_ref().map(DatabaseUrl::text);
     let database = Database::open(&config.data_dir, url).await?;
@@ -115,7 +116,7 @@ pub async fn run(
     jobs.recover().await?;
 
     let mut serving = tokio::spawn(http::serve(listener, app));
-    shutdown.cancelled().await;
+    shutdown.start.cancelled().await;
     let grace_ends = Instant::now() + config.shutdown_grace;
     // Requests in flight may finish; the rest is aborted.
     let served = tokio::time::timeout_at(grace_ends, &mut serving).await;
@@ -144,7 +145,7 @@ struct Publishing {
 fn assemble(
     config: &Arc<Config>,
     database: &Database,
-    shutdown: &CancellationToken,
+    shutdown: &DrainSignal,
     end: &CancellationToken,
 ) -> Result<(App, Publishing), Error> {
     let signer = Signer::new(&config.signing_secret, &config.public_url);
@@ -173,7 +174,7 @@ fn assemble(
         },
         progress: Progress::new(config.lease),
         metrics: Arc::new(Metrics::new(kinds.names(), &outbox)),
-        shutdown: shutdown.clone(),
+        shutdown: shutdown.start.clone(),
         lease: config.lease,
     };
     let publishing = Publishing::spawn(config, &services, end)?;

@@ -25,6 +25,9 @@ pub const NOTIFIER_URL: &str = "http://127.0.0.1:50051";
 /// How long an orderly end of a process may take.
 pub const DRAIN: Durations = Durations::new(Duration::from_millis(100), Duration::from_mins(10));
 
+/// How long a process that is not ready any more serves before it drains.
+pub const DRAIN_DELAY: Durations = Durations::new(Duration::ZERO, Duration::from_mins(10));
+
 /// Silence on a link after which the peer is pinged. Half of it later, without an
 /// answer, the link is closed.
 pub const LINK_KEEPALIVE: Durations =

@@ -14,6 +14,7 @@ mod many_pictures;
 #[path = "world/postgres.rs"]
 mod postgres;
 mod settings;
+mod signals;
 mod silent_jobs;
 mod store;
 mod tokens;

@@ -116,6 +116,15 @@ pub(crate) struct Process {
         value_parser = settings::DRAIN.parser()
     )]
     pub(crate) drain: Duration,
+    /// How long everything is still served after SIGTERM while `/readyz` already says
+    /// 503, so that load balancers send nothing more; then the drain begins
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = settings::DRAIN_DELAY.parser()
+    )]
+    pub(crate) drain_delay: Duration,
     #[command(flatten)]
     pub(crate) log: Log,
 }

@@ -7,8 +7,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use belfry::identity::{ServiceKeys, UserKeys};
 use edge::{DevKey, NotifierLink};
+use listener::DrainSignal;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::addresses::{Addresses, reachable};
 use crate::{config::process::NotifierListen, exit::Failure, secrets::Secret};
@@ -81,7 +81,7 @@ impl Notifier {
         }))
     }
 
-    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+    pub(super) async fn serve(self, shutdown: DrainSignal) -> Result<(), Failure> {
         let served = self.hub.serve(self.listeners, shutdown).await;
         served.map_err(|error| match error {
             notifier::RunError::Log(_)
@@ -148,7 +148,7 @@ impl Edge {
         origins
     }
 
-    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+    pub(super) async fn serve(self, shutdown: DrainSignal) -> Result<(), Failure> {
         let served = edge::run(self.config, self.access, self.listener, shutdown).await;
         served.map_err(|error| match error {
             edge::Error::Bug(_) => Failure::bug(error),
@@ -206,7 +206,7 @@ impl Processors {
         }
     }
 
-    pub(super) async fn serve(self, shutdown: CancellationToken) -> Result<(), Failure> {
+    pub(super) async fn serve(self, shutdown: DrainSignal) -> Result<(), Failure> {
         processors::run(self.config, self.listener, shutdown)
             .await
             .map_err(|error| match error {

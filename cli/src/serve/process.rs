@@ -1,9 +1,20 @@
 //! What a serving process needs of the system: signals and enough open files.
+//!
+//! SIGTERM and SIGINT end it, after the delay for load balancers and a drain; a second
+//! one ends it at once. SIGHUP never ends it: everything that is read from files is
+//! read again.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
+use listener::DrainSignal;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Failure;
@@ -25,25 +36,62 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
-/// A token that the first SIGTERM or SIGINT cancels; the second ends the process.
-pub(crate) fn on_signals() -> Result<CancellationToken, Failure> {
+/// Changes with every SIGHUP: read again what was read from files.
+pub(crate) type Reload = watch::Receiver<u64>;
+
+/// What signals do to this process.
+#[derive(Clone)]
+pub(crate) struct Signals {
+    /// Given by the first SIGTERM or SIGINT.
+    pub(crate) drain: DrainSignal,
+    /// Given by each SIGHUP.
+    #[allow(dead_code, reason = "for whatever is read from files")]
+    pub(crate) reload: Reload,
+}
+
+/// Receives signals from now on. Between "not ready" and the drain lies `delay`.
+pub(crate) fn on_signals(delay: Duration) -> Result<Signals, Failure> {
     let cannot = |cause: io::Error| Failure::failed(format!("signals cannot be received: {cause}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let shutdown = CancellationToken::new();
-    let first = shutdown.clone();
+    let receive = |kind| signal(kind).map_err(cannot);
+    let terminate = receive(SignalKind::terminate())?;
+    let interrupt = receive(SignalKind::interrupt())?;
+    let mut hangup = receive(SignalKind::hangup())?;
+    let (reloads, reload) = watch::channel(0);
     tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
-        tracing::info!("shutting down; a second signal ends at once");
-        first.cancel();
-        next().await;
-        super::end_now();
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: reading files again");
+            reloads.send_modify(|count| *count += 1);
+        }
     });
-    Ok(shutdown)
+    let drain = DrainSignal {
+        unready: CancellationToken::new(),
+        start: CancellationToken::new(),
+    };
+    tokio::spawn(end(terminate, interrupt, delay, drain.clone()));
+    Ok(Signals { drain, reload })
+}
+
+async fn end(mut terminate: Signal, mut interrupt: Signal, delay: Duration, drain: DrainSignal) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    next().await;
+    if delay.is_zero() {
+        tracing::info!("shutting down; a second signal ends at once");
+    } else {
+        tracing::info!(
+            ?delay,
+            "not ready any more, shutting down after the delay; a second signal ends at once"
+        );
+    }
+    drain.unready.cancel();
+    tokio::select! {
+        () = tokio::time::sleep(delay) => drain.start.cancel(),
+        () = next() => super::end_now(),
+    }
+    next().await;
+    super::end_now();
 }

@@ -7,10 +7,11 @@
 use std::{future::Future, path::Path, pin::pin};
 
 use edge::DevKey;
+use listener::DrainSignal;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Announce,
+    Announce, Signals,
     addresses::Addresses,
     components::{Edge, Notifier, ProcessorSecrets, Processors, minted_credential},
 };
@@ -23,12 +24,8 @@ use crate::{
 /// The part of the drain that processors and edge may take.
 const FIRST_PART: f64 = 0.8;
 
-/// Runs until `shutdown`, or until one of the three fails.
-pub(super) async fn run(
-    role: Up,
-    announce: Announce,
-    shutdown: CancellationToken,
-) -> Result<(), Failure> {
+/// Runs until it is to drain, or until one of the three fails.
+pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Result<(), Failure> {
     let process = &role.process;
     let users = load_or_make(&role.users_key.path(process))?;
     let services = load_or_make(&role.services_key.path(process))?;
@@ -65,7 +62,7 @@ pub(super) async fn run(
         ..merge(notifier.addresses(), edge.addresses())
     };
     addresses.print(announce.json);
-    Box::pin(serve(notifier, edge, processors, shutdown)).await
+    Box::pin(serve(notifier, edge, processors, signals.drain)).await
 }
 
 fn load_or_make(path: &Path) -> Result<Secret, Failure> {
@@ -85,9 +82,14 @@ async fn serve(
     notifier: Notifier,
     edge: Edge,
     processors: Processors,
-    shutdown: CancellationToken,
+    shutdown: DrainSignal,
 ) -> Result<(), Failure> {
-    let (outer, inner) = (shutdown.child_token(), CancellationToken::new());
+    let outer = shutdown.child();
+    // Not ready when the others are not, and drained after them.
+    let inner = DrainSignal {
+        unready: outer.unready.clone(),
+        start: CancellationToken::new(),
+    };
     let mut notifier = pin!(failing(notifier.serve(inner.clone()), &outer));
     let both = async {
         let edge = failing(edge.serve(outer.clone()), &outer);
@@ -98,7 +100,7 @@ async fn serve(
     let mut both = pin!(both);
     tokio::select! {
         ended = &mut both => {
-            inner.cancel();
+            inner.start.cancel();
             ended.and(notifier.await)
         }
         // The notifier ended first: it failed, and the others are being ended.
@@ -112,7 +114,7 @@ async fn serve(
 /// Who fails takes the others along, in order.
 async fn failing(
     serving: impl Future<Output = Result<(), Failure>>,
-    all: &CancellationToken,
+    all: &DrainSignal,
 ) -> Result<(), Failure> {
     let outcome = serving.await;
     all.cancel();

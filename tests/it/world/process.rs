@@ -68,6 +68,11 @@ impl ChildGuard {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP.
+    pub(crate) fn send_sighup(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGKILL, and waits until the process is gone.
     pub(crate) fn kill(mut self) {
         self.0.kill().expect("killed");

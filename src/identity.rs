@@ -8,20 +8,22 @@
 //! live. What is signed here is accepted here.
 
 mod claims;
+mod keyring;
+mod keys;
 mod service;
 mod user;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
-use serde::Serialize;
 use thiserror::Error;
 
 pub use self::{
+    keyring::{KeyId, KeyringWriter},
+    keys::KeySet,
     service::{Role, Service, ServiceGrant, ServiceKeys},
     user::{QueueGrants, User, UserKeys},
 };
-use crate::{limits::MAX_TOKEN_BYTES, name::NameError, reason::Reason};
+use crate::{name::NameError, reason::Reason};
 
 /// The `aud` of user tokens.
 pub const USER_AUDIENCE: &str = "belfry";
@@ -104,6 +106,9 @@ pub enum SignError {
     /// More than a token may grant, or too long as a whole.
     #[error("the token grants too much, shorten its lists")]
     TooLong,
+    /// Keys that only verify.
+    #[error("there is no secret to sign with, only keys that verify")]
+    NoSecret,
     /// An expiry that no clock reaches.
     #[error("the token's lifetime is too long")]
     Lifetime,
@@ -127,41 +132,6 @@ impl Validity {
         expires_at
             .filter(|at| claims::unix_ms(*at).is_some())
             .ok_or(SignError::Lifetime)
-    }
-}
-
-/// The current key and, during a rotation, the one before it.
-#[derive(Clone)]
-struct Keys {
-    decoding: Arc<[DecodingKey]>,
-    encoding: EncodingKey,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({} redacted)", self.decoding.len())
-    }
-}
-
-impl Keys {
-    fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, ShortSecret> {
-        let mut decoding = Vec::with_capacity(2);
-        for secret in [Some(current), previous].into_iter().flatten() {
-            check_secret(secret)?;
-            decoding.push(DecodingKey::from_secret(secret));
-        }
-        Ok(Self {
-            decoding: decoding.into(),
-            encoding: EncodingKey::from_secret(current),
-        })
-    }
-
-    fn sign(&self, claims: &impl Serialize) -> Result<String, SignError> {
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.encoding)?;
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(SignError::TooLong);
-        }
-        Ok(token)
     }
 }
 

@@ -17,6 +17,8 @@ pub mod name;
 #[cfg(feature = "client")]
 pub mod publisher;
 pub mod reason;
+#[cfg(feature = "watched-file")]
+pub mod watched_file;
 
 /// `belfry.v1`: messages, clients and servers as `proto/belfry/v1` documents them.
 #[allow(missing_docs, unreachable_pub, clippy::pedantic)]

@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keys, SERVICE_AUDIENCE, ShortSecret, SignError, TokenError, Validity, claims};
+use super::{
+    KeyId, KeySet, KeyringWriter, SERVICE_AUDIENCE, ShortSecret, SignError, TokenError, Validity,
+    claims, keyring::Keyring,
+};
 use crate::{
     event::EventKind,
     name::{ServiceName, StreamName},
@@ -34,6 +37,12 @@ pub struct Service {
     pub role: Role,
     /// Until when its token is accepted: `exp` and [`LEEWAY`](super::LEEWAY).
     pub ends_at: SystemTime,
+    /// The token's `jti`.
+    pub token_id: Option<Box<str>>,
+    /// The token's `iat`, in Unix milliseconds.
+    pub issued_at_unix_ms: Option<i64>,
+    /// The key that verified it.
+    pub key: KeyId,
     events: Arc<[String]>,
     targets: Arc<[String]>,
 }
@@ -86,7 +95,7 @@ pub struct ServiceGrant {
 
 /// The keys of service tokens: the current one and, during a rotation, the one before.
 #[derive(Debug, Clone)]
-pub struct ServiceKeys(Keys);
+pub struct ServiceKeys(Keyring);
 
 #[derive(Serialize)]
 struct Signed<'a> {
@@ -107,7 +116,24 @@ impl ServiceKeys {
     /// # Errors
     /// If one has less than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES).
     pub fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, ShortSecret> {
-        Keys::new(current, previous).map(Self)
+        KeySet::from_secrets(current, previous).map(|set| Self(Keyring::fixed(set)))
+    }
+
+    /// Keys that the writer may replace while they are in use.
+    pub fn replaceable(set: KeySet) -> (KeyringWriter, Self) {
+        let (writer, keyring) = Keyring::replaceable(set);
+        (writer, Self(keyring))
+    }
+
+    /// Whether tokens that this key verified would still be accepted.
+    pub fn accepts_key(&self, key: KeyId) -> bool {
+        self.0.set().accepts(key)
+    }
+
+    /// Waits until the keys were replaced since this clone was made, or since its last
+    /// call; for ever if nobody can replace them.
+    pub async fn changed(&mut self) {
+        self.0.changed().await;
     }
 
     /// Reads a token as of `now_unix_ms`.
@@ -116,17 +142,21 @@ impl ServiceKeys {
     /// [`TokenError::NotAccepted`] for whatever is wrong with it, an expiry included:
     /// a service makes its own tokens and needs no more detail.
     pub fn verify(&self, token: &str, now_unix_ms: i64) -> Result<Service, TokenError> {
-        let verified = claims::verify(token, &self.0, SERVICE_AUDIENCE, now_unix_ms)?;
+        let verified = claims::verify(token, &self.0.set(), SERVICE_AUDIENCE, now_unix_ms)?;
         if verified.is_expired(now_unix_ms) {
             return Err(TokenError::NotAccepted);
         }
         let ends_ms = u64::try_from(verified.ends_unix_ms);
+        let (key, issued_at_unix_ms) = (verified.key, verified.issued_at_unix_ms);
         let claims = verified.claims;
         let name = ServiceName::parse(claims.sub).map_err(|_| TokenError::NotAccepted)?;
         Ok(Service {
             name,
             role: claims.role.ok_or(TokenError::NotAccepted)?,
             ends_at: UNIX_EPOCH + Duration::from_millis(ends_ms.unwrap_or_default()),
+            token_id: claims.jti.map(|id| id.0),
+            issued_at_unix_ms,
+            key,
             events: claims.events.unwrap_or_default().into(),
             targets: claims.targets.unwrap_or_default().into(),
         })
@@ -157,7 +187,7 @@ impl ServiceKeys {
                 rule: "`user:`, `queue:`, `user:<id>`, `queue:<id>`, `everyone` or `*`",
             });
         }
-        self.0.sign(&Signed {
+        self.0.set().sign(&Signed {
             sub: &grant.name,
             aud: SERVICE_AUDIENCE,
             iat: validity.issued_at,

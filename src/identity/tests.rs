@@ -170,3 +170,45 @@ fn short_secrets_are_refused_and_none_is_shown() {
     assert_eq!(ServiceKeys::new(SECRET, Some(&[1; 3])).map(drop), short(3));
     assert_eq!(format!("{:?}", users()), "UserKeys(Keys(2 redacted))");
 }
+
+#[tokio::test]
+async fn replaced_keys_are_in_use_at_once_and_every_clone_learns_of_it() {
+    let set = |secret| KeySet::from_secrets(secret, None).unwrap();
+    let (writer, mut keys) = UserKeys::replaceable(set(SECRET));
+    let token = keys.sign("u1", &[], HOUR).unwrap();
+    let user = keys.verify(&token, NOW_MS).unwrap();
+    assert!(keys.accepts_key(user.key));
+
+    let mut clone = keys.clone();
+    writer.replace(KeySet::from_secrets(PREVIOUS, Some(SECRET)).unwrap());
+    clone.changed().await;
+    keys.changed().await;
+    assert!(keys.accepts_key(user.key));
+    assert_eq!(clone.verify(&token, NOW_MS).unwrap().key, user.key);
+
+    writer.replace(set(PREVIOUS));
+    keys.changed().await;
+    assert!(!keys.accepts_key(user.key));
+    assert_eq!(clone.verify(&token, NOW_MS), Err(TokenError::NotAccepted));
+
+    let mut later = keys.clone();
+    writer.replace(set(PREVIOUS));
+    let unchanged = tokio::time::timeout(Duration::from_millis(20), later.changed());
+    assert!(unchanged.await.is_err(), "the same keys are no change");
+}
+
+#[test]
+fn a_token_has_its_id_and_the_time_it_was_issued() {
+    let mut claims = serde_json::json!({"sub": "u1", "aud": "belfry", "exp": NOW_S + 60});
+    let verified = |claims: &serde_json::Value| {
+        let set = KeySet::from_secrets(SECRET, None).unwrap();
+        users().verify(&set.sign(claims).unwrap(), NOW_MS)
+    };
+    let user = verified(&claims).unwrap();
+    assert_eq!((user.token_id, user.issued_at_unix_ms), (None, None));
+    claims["iat"] = NOW_S.into();
+    claims["jti"] = "t-1".into();
+    let user = verified(&claims).unwrap();
+    assert_eq!(user.token_id.as_deref(), Some("t-1"));
+    assert_eq!(user.issued_at_unix_ms, Some(NOW_MS));
+}

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::{
-    Keys, ShortSecret, SignError, TokenError, USER_AUDIENCE, Validity,
+    KeyId, KeySet, KeyringWriter, ShortSecret, SignError, TokenError, USER_AUDIENCE, Validity,
     claims::{self, Verified},
+    keyring::Keyring,
 };
 use crate::{
     limits::{MAX_NAME_BYTES, MAX_QUEUE_GRANTS},
@@ -23,6 +24,12 @@ pub struct User {
     /// When the session has to end, in Unix milliseconds: `exp` and
     /// [`LEEWAY`](super::LEEWAY).
     pub ends_unix_ms: i64,
+    /// The token's `jti`.
+    pub token_id: Option<Box<str>>,
+    /// The token's `iat`, in Unix milliseconds.
+    pub issued_at_unix_ms: Option<i64>,
+    /// The key that verified it.
+    pub key: KeyId,
 }
 
 /// The queues that a token grants: names, or prefixes that end in `*`.
@@ -56,7 +63,7 @@ impl FromIterator<String> for QueueGrants {
 
 /// The keys of user tokens: the current one and, during a rotation, the one before.
 #[derive(Debug, Clone)]
-pub struct UserKeys(Keys);
+pub struct UserKeys(Keyring);
 
 #[derive(Serialize)]
 struct Signed<'a> {
@@ -74,7 +81,24 @@ impl UserKeys {
     /// # Errors
     /// If one has less than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES).
     pub fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, ShortSecret> {
-        Keys::new(current, previous).map(Self)
+        KeySet::from_secrets(current, previous).map(|set| Self(Keyring::fixed(set)))
+    }
+
+    /// Keys that the writer may replace while they are in use.
+    pub fn replaceable(set: KeySet) -> (KeyringWriter, Self) {
+        let (writer, keyring) = Keyring::replaceable(set);
+        (writer, Self(keyring))
+    }
+
+    /// Whether tokens that this key verified would still be accepted.
+    pub fn accepts_key(&self, key: KeyId) -> bool {
+        self.0.set().accepts(key)
+    }
+
+    /// Waits until the keys were replaced since this clone was made, or since its last
+    /// call; for ever if nobody can replace them.
+    pub async fn changed(&mut self) {
+        self.0.changed().await;
     }
 
     /// Reads a token as of `now_unix_ms`.
@@ -82,12 +106,14 @@ impl UserKeys {
     /// # Errors
     /// One answer for every token that is not accepted, and one for an expired one.
     pub fn verify(&self, token: &str, now_unix_ms: i64) -> Result<User, TokenError> {
-        let verified = claims::verify(token, &self.0, USER_AUDIENCE, now_unix_ms)?;
+        let verified = claims::verify(token, &self.0.set(), USER_AUDIENCE, now_unix_ms)?;
         let expired = verified.is_expired(now_unix_ms);
         let Verified {
             claims,
             exp_unix_ms,
             ends_unix_ms,
+            key,
+            issued_at_unix_ms,
         } = verified;
         let id = UserId::parse(claims.sub).map_err(|_| TokenError::NotAccepted)?;
         let queues = claims.queues.unwrap_or_default();
@@ -102,6 +128,9 @@ impl UserKeys {
             queues: QueueGrants(queues.into()),
             exp_unix_ms,
             ends_unix_ms,
+            token_id: claims.jti.map(|id| id.0),
+            issued_at_unix_ms,
+            key,
         })
     }
 
@@ -130,7 +159,7 @@ impl UserKeys {
                 rule: "the name of a queue, or a prefix that ends in `*`",
             });
         }
-        self.0.sign(&Signed {
+        self.0.set().sign(&Signed {
             sub: user,
             aud: USER_AUDIENCE,
             iat: validity.issued_at,

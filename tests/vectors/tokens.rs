@@ -332,6 +332,16 @@ pub(crate) const ROWS: &[Row] = &[
         more: ",\"pad\":\"X8192\"",
         ..row("over 8 KiB", Refused)
     },
+    claims("a token id", &[("jti", "\"0b9c\"")], Accepted),
+    claims("token id empty", &[("jti", "\"\"")], Refused),
+    claims("token id null", &[("jti", "null")], Refused),
+    claims("token id a number", &[("jti", "7")], Refused),
+    claims("token id with NUL", &[("jti", "\"a\\u0000b\"")], Refused),
+    claims("token id of 129 bytes", &[("jti", "\"X129\"")], Refused),
+    Row {
+        more: ",\"jti\":\"a\",\"jti\":\"b\"",
+        ..row("token id twice", Refused)
+    },
     claims("queues null", &[("queues", "null")], Refused),
     claims("queues a text", &[("queues", "\"a\"")], Refused),
     claims("queues with a number", &[("queues", "[1]")], Refused),

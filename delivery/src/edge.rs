@@ -19,7 +19,7 @@ use alloc::{
 };
 
 pub use self::{
-    messages::{ClientMessage, CloseReason, Input, LinkEnd, Notice, Output, Stats},
+    messages::{ClientMessage, CloseReason, Frames, Input, LinkEnd, Notice, Output, Stats},
     time::TokenEnd,
 };
 
@@ -169,11 +169,7 @@ impl State {
                 self.open(session, opened, turn);
             }
             Input::Closed { session } => self.forget(session),
-            Input::Received { session } => {
-                if let Some(session) = self.sessions.get_mut(&session) {
-                    session.received(now);
-                }
-            }
+            Input::Received { session, frames } => self.received(session, frames, turn),
             Input::Blocked { session } => {
                 if let Some(known) = self.sessions.get_mut(&session) {
                     known.blocked(now);
@@ -311,6 +307,15 @@ impl State {
     }
 
     // === clients ===
+
+    fn received(&mut self, id: SessionId, frames: Frames, turn: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if let Err(wait_ms) = session.received(frames, turn.limits, turn.now) {
+            self.close(id, CloseReason::RateLimited, Some(wait_ms), turn);
+        }
+    }
 
     fn report(
         &mut self,

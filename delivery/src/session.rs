@@ -18,7 +18,7 @@ use bytes::Bytes;
 use self::{allowance::Allowance, queue::Queue, reports::WatchState};
 use crate::{
     EventId, Limits, Millis, Position, StreamName,
-    edge::{CloseReason, Notice, Output, Stats, TokenEnd},
+    edge::{CloseReason, Frames, Notice, Output, Stats, TokenEnd},
     link::{Gap, Interest, ReceiptState, SessionId},
     turn::Turn,
 };
@@ -97,6 +97,8 @@ pub struct Session {
     watching: Vec<(StreamName, WatchState)>,
     received_at: Millis,
     pinged_at: Millis,
+    /// A ping of the edge was not answered yet.
+    pong_due: bool,
     pub(crate) ends: TokenEnd,
     allowance: Allowance,
     /// The deadline that the edge has noted for it.
@@ -131,6 +133,7 @@ impl Session {
             watching: Vec::new(),
             received_at: now,
             pinged_at: now,
+            pong_due: false,
             ends,
             allowance: Allowance::new(now),
             noted: None,
@@ -217,8 +220,21 @@ impl Session {
 
     // === the client's side ===
 
-    pub(crate) fn received(&mut self, now: Millis) {
+    /// Frames came that are no message. Takes them off the client's allowance of
+    /// messages, but for the pong that a ping of the edge waits for, or says how long to
+    /// wait.
+    pub(crate) fn received(
+        &mut self,
+        frames: Frames,
+        limits: &Limits,
+        now: Millis,
+    ) -> Result<(), Millis> {
         self.received_at = now;
+        let answers = frames == Frames::Pongs && core::mem::take(&mut self.pong_due);
+        if answers {
+            return Ok(());
+        }
+        self.allowance.spend(limits, now)
     }
 
     /// Takes a message off the client's allowance, or says how long to wait.
@@ -327,7 +343,9 @@ impl Session {
         if due {
             self.pinged_at = now;
         }
-        due && self.blocked_since.is_none()
+        let pinged = due && self.blocked_since.is_none();
+        self.pong_due |= pinged;
+        pinged
     }
 
     pub(crate) fn deadline(&self, limits: &Limits) -> Millis {

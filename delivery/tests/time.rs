@@ -2,7 +2,7 @@
 
 use delivery::{
     Limits, Millis,
-    edge::{ClientMessage, CloseReason, Edge, Input, LinkEnd, Output, TokenEnd},
+    edge::{ClientMessage, CloseReason, Edge, Frames, Input, LinkEnd, Output, TokenEnd},
     link::ToEdge,
 };
 
@@ -96,10 +96,40 @@ fn a_client_that_answers_pings_stays() {
             [(round * LIMITS_PING_MS, Output::Ping { session: 1 })]
         );
         edge.handle(
-            Input::Received { session: 1 },
+            Input::Received {
+                session: 1,
+                frames: Frames::Pongs,
+            },
             round * LIMITS_PING_MS + 50,
             &mut Vec::new(),
         );
+    }
+}
+
+/// Says that frames without a message came, once; the closes that follow.
+fn receive(edge: &mut Edge, frames: Frames, now: Millis) -> Vec<Output> {
+    let mut out = Vec::new();
+    let received = Input::Received { session: 1, frames };
+    edge.handle(received, now, &mut out);
+    out.retain(|output| matches!(output, Output::Close { .. }));
+    out
+}
+
+#[test]
+fn pings_take_from_the_messages_of_a_client_and_answers_to_the_edge_do_not() {
+    for (frames, before) in [(Frames::Counted, 0), (Frames::Pongs, 1)] {
+        let mut edge = edge_with(1, Millis::MAX);
+        pass(&mut edge, LIMITS_PING_MS);
+        // Of pongs, one answers the ping.
+        for _ in 0..before + 100 {
+            assert_eq!(receive(&mut edge, frames, LIMITS_PING_MS), []);
+        }
+        let limited = Output::Close {
+            session: 1,
+            reason: CloseReason::RateLimited,
+            retry_after_ms: Some(600),
+        };
+        assert_eq!(receive(&mut edge, frames, LIMITS_PING_MS), [limited]);
     }
 }
 
@@ -216,7 +246,14 @@ fn ends_at(lasts_ms: Millis, set_ms: i64) -> Millis {
         let deadline = edge.next_deadline().expect("a session is open");
         let wall_ms = WALL_MS + deadline.cast_signed() + set_by;
         edge.handle(Input::Deadline { wall_ms }, deadline, &mut out);
-        edge.handle(Input::Received { session: 1 }, deadline, &mut out);
+        edge.handle(
+            Input::Received {
+                session: 1,
+                frames: Frames::Pongs,
+            },
+            deadline,
+            &mut out,
+        );
         if out.contains(&closed(1, CloseReason::TokenExpired)) {
             return deadline;
         }

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod first;
+mod frames;
 mod reader;
 mod session;
 mod writer;

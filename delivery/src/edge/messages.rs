@@ -49,10 +49,12 @@ pub enum Input {
         /// The session.
         session: SessionId,
     },
-    /// Something came that is no message: a pong.
+    /// Frames came in one read, and no message among them.
     Received {
         /// The session.
         session: SessionId,
+        /// Which.
+        frames: Frames,
     },
     /// A message of the client, counted against its allowance.
     Client {
@@ -98,6 +100,16 @@ pub enum Input {
         /// What the wall clock shows, in Unix milliseconds.
         wall_ms: i64,
     },
+}
+
+/// Frames that are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frames {
+    /// Pongs alone. One for each ping of the edge is not counted.
+    Pongs,
+    /// Pings or short fragments among them: counted like one message, however many
+    /// came in one read.
+    Counted,
 }
 
 /// How a link ended.

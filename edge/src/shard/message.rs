@@ -13,6 +13,7 @@ use belfry::{identity::User, name, reason::Reason};
 use bytes::Bytes;
 use delivery::{
     EventId, Position, StreamName,
+    edge::Frames,
     link::{Interest, ReceiptState, SessionId},
 };
 use tokio::{net::TcpStream, sync::mpsc};
@@ -28,7 +29,7 @@ pub(crate) enum FromSocket {
     /// A client was authenticated; the write side is the shard's from here on.
     Open(Box<Opening>),
     /// Frames came, and no message among them.
-    Received(SessionId),
+    Received(SessionId, Frames),
     /// A message of the client.
     Request(SessionId, Request),
     /// Bytes that the protocol wants written: pongs, the answer to a close.

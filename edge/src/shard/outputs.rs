@@ -122,7 +122,9 @@ impl Shard {
                     ends,
                 });
             }
-            FromSocket::Received(session) => self.feed(Input::Received { session }),
+            FromSocket::Received(session, frames) => {
+                self.feed(Input::Received { session, frames });
+            }
             FromSocket::Request(session, request) => {
                 self.metrics.messages.inc();
                 if self.sockets.is_open(session) {

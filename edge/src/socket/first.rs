@@ -6,7 +6,7 @@
 //! before memory is allocated for it, and given back when the message has been
 //! handled or the connection ends.
 
-use std::{io::Cursor, sync::Arc};
+use std::sync::Arc;
 
 use belfry::reason::Reason;
 use tokio::{
@@ -15,7 +15,10 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader, coding::OpCode};
 
-use super::reader::{self, ReadEnd, Reader, Received};
+use super::{
+    frames::FrameScanner,
+    reader::{self, ReadEnd, Reader, Received},
+};
 use crate::protocol::{MAX_FIRST_MESSAGE_BYTES, MAX_MESSAGE_BYTES};
 
 /// Bytes of a first message that need no room in the budget.
@@ -24,6 +27,10 @@ pub(super) const FREE_BYTES: usize = 4 << 10;
 /// Payload of a control frame at most (RFC 6455 §5.5).
 const MAX_CONTROL_BYTES: u64 = 125;
 
+/// Reads with pings, pongs or short fragments before the first message; as many as
+/// there are messages in a window afterwards. More is closed with 4029.
+const MAX_COUNTED_READS: u32 = 100;
+
 /// A first message that has not arrived as a whole yet.
 pub(super) struct FirstMessage {
     reader: Reader,
@@ -31,12 +38,11 @@ pub(super) struct FirstMessage {
     reserved: Option<OwnedSemaphorePermit>,
     /// Payload bytes that the message's frames have announced so far.
     announced: usize,
-    /// The bytes of a frame header that is incomplete.
-    header: Vec<u8>,
-    /// Bytes of the current frame that are still to come.
-    payload_left: u64,
+    scanner: FrameScanner,
     /// Whether the message ends with the current frame.
     final_frame: bool,
+    /// Reads so far that brought pings, pongs or short fragments and no message.
+    counted_reads: u32,
 }
 
 /// A first message, complete.
@@ -58,9 +64,9 @@ impl FirstMessage {
             budget: Arc::clone(budget),
             reserved: None,
             announced: 0,
-            header: Vec::new(),
-            payload_left: 0,
+            scanner: FrameScanner::default(),
             final_frame: false,
+            counted_reads: 0,
         }
     }
 
@@ -100,39 +106,31 @@ impl FirstMessage {
                 reserved: self.reserved.take(),
             }));
         }
+        if received.frames.is_some() {
+            self.counted_reads += 1;
+            if self.counted_reads > MAX_COUNTED_READS {
+                return Err(ReadEnd::Fault(Reason::RateLimited));
+            }
+        }
         received.end.map_or(Ok(None), Err)
     }
 
     /// Follows the frames through `input`; says where the message ends, if it does.
     fn measure(&mut self, input: &[u8]) -> Result<Option<usize>, Reason> {
         let mut at = 0;
-        while at < input.len() {
-            if self.payload_left == 0 {
-                self.header.push(input[at]);
-                at += 1;
-                match FrameHeader::parse(&mut Cursor::new(&self.header)) {
-                    Ok(Some((header, length))) => self.start_frame(&header, length)?,
-                    Ok(None) => continue,
-                    // The reader meets the same header and names what is wrong.
-                    Err(_) => return Ok(None),
-                }
-            } else {
-                let left = usize::try_from(self.payload_left).unwrap_or(usize::MAX);
-                let taken = left.min(input.len() - at);
-                self.payload_left -= taken as u64;
-                at += taken;
-            }
-            if self.payload_left == 0 && self.final_frame {
+        while self.scanner.skip_payload(input, &mut at) {
+            if self.final_frame {
                 return Ok(Some(at));
+            }
+            match self.scanner.next_header(input, &mut at) {
+                Some((header, length)) => self.start_frame(&header, length)?,
+                None => break,
             }
         }
         Ok(None)
     }
 
     fn start_frame(&mut self, header: &FrameHeader, length: u64) -> Result<(), Reason> {
-        self.header.clear();
-        self.payload_left = length;
-        self.final_frame = false;
         if !matches!(header.opcode, OpCode::Data(_)) {
             return match length {
                 0..=MAX_CONTROL_BYTES => Ok(()),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use belfry::reason::Reason;
+use delivery::edge::Frames;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{
     Error, Message,
@@ -18,6 +19,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
+use super::frames::FrameScanner;
 use crate::protocol::MAX_MESSAGE_BYTES;
 
 /// Bytes read at once. On the stack of a worker thread, not of a connection.
@@ -56,13 +58,14 @@ pub(super) struct Received {
     pub replies: Vec<u8>,
     /// Set if there is no more to come.
     pub end: Option<ReadEnd>,
-    /// Whether there was any whole frame.
-    pub alive: bool,
+    /// Frames that are no message, if there were any.
+    pub frames: Option<Frames>,
 }
 
 /// The protocol's state of one connection.
 pub(super) struct Reader {
     context: WebSocketContext,
+    scanner: FrameScanner,
 }
 
 impl Reader {
@@ -77,6 +80,7 @@ impl Reader {
             .max_frame_size(Some(max_message_bytes));
         Self {
             context: WebSocketContext::new(Role::Server, Some(config)),
+            scanner: FrameScanner::default(),
         }
     }
 
@@ -91,24 +95,20 @@ impl Reader {
 
     /// What these bytes hold, with those that came before.
     pub(super) fn feed(&mut self, input: &[u8]) -> Received {
-        let mut received = Received::default();
+        let mut received = Received {
+            frames: self.scanner.scan(input),
+            ..Received::default()
+        };
         let mut memory = Memory {
             input,
             replies: Vec::new(),
         };
         while received.end.is_none() {
             match self.context.read(&mut memory) {
-                Ok(Message::Text(text)) => {
-                    received.alive = true;
-                    received.texts.push_back(text.as_str().to_owned());
-                }
+                Ok(Message::Text(text)) => received.texts.push_back(text.as_str().to_owned()),
                 Ok(Message::Binary(_)) => received.end = Some(ReadEnd::Fault(Reason::BinaryFrame)),
-                Ok(Message::Close(_)) => {
-                    // The next read writes the answer and reports the end.
-                    received.alive = true;
-                }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
-                    received.alive = true;
+                // After a close the next read writes the answer and reports the end.
+                Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => received.end = Some(end_of(&error)),
@@ -278,7 +278,8 @@ mod tests {
     fn many_pings_in_one_read_make_no_more_than_they_are() {
         let pings: Vec<u8> = frame(0x89, b"").repeat(300);
         let received = feed(&pings);
-        assert!(received.alive && received.end.is_none());
+        assert_eq!(received.frames, Some(Frames::Counted));
+        assert_eq!(received.end, None);
         assert!(received.replies.len() <= pings.len());
         assert_eq!(received.replies[..2], [0x8a, 0]);
     }

@@ -127,10 +127,10 @@ impl Session {
             texts,
             replies,
             end,
-            alive,
+            frames,
         } = received;
-        if alive && texts.is_empty() {
-            messages.push_back(FromSocket::Received(self.id));
+        if let Some(frames) = frames.filter(|_| texts.is_empty()) {
+            messages.push_back(FromSocket::Received(self.id, frames));
         }
         for text in texts {
             match self.request(&text) {

@@ -3,6 +3,7 @@
 
 mod drain;
 mod first_frame;
+mod frames;
 mod golden;
 mod grpc;
 mod handshake;

@@ -243,7 +243,13 @@ impl World {
             Message::Notice(_) => {}
             Message::Ping => {
                 if let Some((edge, session)) = self.clients[client].session {
-                    self.edge(edge, edge::Input::Received { session });
+                    self.edge(
+                        edge,
+                        edge::Input::Received {
+                            session,
+                            frames: edge::Frames::Pongs,
+                        },
+                    );
                 }
             }
         }

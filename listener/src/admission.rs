@@ -206,6 +206,12 @@ impl Ticket {
         self.has_requested.store(entry.is_some(), Ordering::Relaxed);
     }
 
+    /// Counts a connection that ends without a handshake of TLS.
+    pub(crate) fn has_no_tls(&self, peer: SocketAddr, error: &std::io::Error) {
+        tracing::debug!(%peer, %error, "a handshake of TLS failed");
+        self.admission.metrics.on_tls_failure();
+    }
+
     /// Counts a connection that ends because it is old.
     pub(crate) fn is_old(&self) {
         self.admission.metrics.on_dropped(Reason::Age);

@@ -14,13 +14,22 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{io::AsyncReadExt, net::TcpStream, task::AbortHandle, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+    task::AbortHandle,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt};
 
 use crate::{
-    Http2, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS, admission::Ticket, body::ReadToEnd,
-    host::host, rewound::Rewound,
+    Http2, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS,
+    admission::Ticket,
+    body::ReadToEnd,
+    host::host,
+    rewound::Rewound,
+    tls::{self, ClientCertificate, Tls},
 };
 
 /// The answer to one connection too many.
@@ -37,6 +46,25 @@ pub(crate) struct Server<S> {
     /// The grace is over.
     pub(crate) cut: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// `None`: in clear text.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+struct Peer {
+    address: SocketAddr,
+    certificate: Option<ClientCertificate>,
+}
+
+impl Peer {
+    fn put_into(&self, request: &mut Request) {
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(self.address));
+        if let Some(certificate) = &self.certificate {
+            extensions.insert(certificate.clone());
+        }
+    }
 }
 
 /// Starts the task of a connection.
@@ -65,7 +93,7 @@ where
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> AbortHandle {
         let (server, http) = (self.server.clone(), self.http.clone());
         let connection = async move {
-            let answered = server.answer_http1(http, stream, peer, &ticket);
+            let answered = server.begin_http1(http, stream, peer, &ticket);
             if timeout(MAX_CONNECTION_AGE, answered).await.is_err() {
                 tracing::debug!(age = ?MAX_CONNECTION_AGE, "an old connection is closed");
                 ticket.is_old();
@@ -74,8 +102,11 @@ where
         self.server.tasks.spawn(connection).abort_handle()
     }
 
-    /// Answers 503 without waiting.
+    /// Answers 503 without waiting; in TLS that would take a handshake.
     fn refuse(&self, stream: &TcpStream) {
+        if self.server.tls.is_some() {
+            return;
+        }
         // A fresh socket takes so little; if not, the client sees a reset.
         let _ = rustix::net::send(stream, FULL, rustix::net::SendFlags::NOSIGNAL);
         // Closing a socket with unread bytes resets it, which can overtake the answer.
@@ -91,7 +122,7 @@ where
 {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> AbortHandle {
         let (server, http) = (self.server.clone(), self.http.clone());
-        let connection = async move { server.answer_http2(http, stream, peer, &ticket).await };
+        let connection = async move { server.begin_http2(http, stream, peer, &ticket).await };
         self.server.tasks.spawn(connection).abort_handle()
     }
 
@@ -129,11 +160,11 @@ where
     S::Future: Send + 'static,
 {
     /// Serves one connection to its end or to the end of the grace.
-    async fn answer_http1(
+    async fn begin_http1(
         &self,
-        mut http: http1::Builder,
+        http: http1::Builder,
         stream: TcpStream,
-        peer: SocketAddr,
+        address: SocketAddr,
         ticket: &Ticket,
     ) {
         // An answer must not wait for the acknowledgement of the one before (Nagle).
@@ -146,10 +177,33 @@ where
             // Nobody waits for who has sent nothing.
             () = drained.as_mut(), if !late => return,
         }
+        let peer = Peer {
+            address,
+            certificate: None,
+        };
+        let Some(tls) = &self.tls else {
+            return self.answer_http1(http, stream, peer, ticket).await;
+        };
+        // On the heap: a connection in clear text has no room for it.
+        let secured = Box::pin(async {
+            match tls::accept_http1(tls, stream).await {
+                Ok(stream) => self.answer_http1(http, stream, peer, ticket).await,
+                Err(error) => ticket.has_no_tls(address, &error),
+            }
+        });
+        secured.await;
+    }
+
+    async fn answer_http1<I>(&self, mut http: http1::Builder, io: I, peer: Peer, ticket: &Ticket)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let late = self.drain.is_cancelled();
+        let drained = pin!(self.drain.cancelled());
         http.keep_alive(!late);
         let answered = service_fn(|request: hyper::Request<Incoming>| {
             ticket.has_requested();
-            let request = host(&request).map(|_| self.request_of(request, peer));
+            let request = host(&request).map(|_| self.request_of(request, &peer));
             let service = self.service.clone();
             async move {
                 match request {
@@ -158,7 +212,7 @@ where
                 }
             }
         });
-        let http = http.serve_connection(TokioIo::new(stream), answered);
+        let http = http.serve_connection(TokioIo::new(io), answered);
         let mut http = pin!(http.with_upgrades());
         if !late {
             tokio::select! {
@@ -172,34 +226,67 @@ where
         }
     }
 
-    /// As [`Server::answer_http1`].
-    async fn answer_http2(
+    /// As [`Server::begin_http1`].
+    async fn begin_http2(
         &self,
         http: http2::Builder<TokioExecutor>,
-        mut stream: TcpStream,
-        peer: SocketAddr,
+        stream: TcpStream,
+        address: SocketAddr,
         ticket: &Ticket,
     ) {
         let _ = stream.set_nodelay(true);
+        let mut peer = Peer {
+            address,
+            certificate: None,
+        };
+        let Some(tls) = &self.tls else {
+            return self.answer_http2(http, stream, peer, ticket).await;
+        };
+        let secured = Box::pin(async {
+            let accepted = tokio::select! {
+                biased;
+                accepted = tls::accept_http2(tls, stream) => accepted,
+                () = self.drain.cancelled() => return,
+            };
+            match accepted {
+                Ok(stream) => {
+                    peer.certificate = tls::client_certificate(&stream);
+                    self.answer_http2(http, stream, peer, ticket).await;
+                }
+                Err(error) => ticket.has_no_tls(address, &error),
+            }
+        });
+        secured.await;
+    }
+
+    async fn answer_http2<I>(
+        &self,
+        http: http2::Builder<TokioExecutor>,
+        mut io: I,
+        peer: Peer,
+        ticket: &Ticket,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut drained = pin!(self.drain.cancelled());
         let mut preface = [0; PREFACE.len()];
         let read = tokio::select! {
             biased;
-            read = stream.read_exact(&mut preface) => read,
+            read = io.read_exact(&mut preface) => read,
             () = drained.as_mut() => return,
         };
         if read.is_err() || preface != *PREFACE {
-            tracing::debug!(%peer, "a connection did not begin with the preface of HTTP/2");
+            tracing::debug!(peer = %peer.address, "a connection did not begin with the preface of HTTP/2");
             return;
         }
         ticket.has_preface();
         let answered = service_fn(|request: hyper::Request<Incoming>| {
             ticket.has_requested();
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
+            peer.put_into(&mut request);
             self.service.clone().oneshot(request)
         });
-        let io = Rewound::new(PREFACE, TokioIo::new(stream));
+        let io = Rewound::new(PREFACE, TokioIo::new(io));
         let mut http = pin!(http.serve_connection(io, answered));
         tokio::select! {
             ended = http.as_mut() => return on_end(ended, ticket),
@@ -213,7 +300,7 @@ where
 
     /// Adds the peer's address, and a body that is read to its end even if the service
     /// drops it.
-    fn request_of(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Request {
+    fn request_of(&self, request: hyper::Request<Incoming>, peer: &Peer) -> Request {
         // Who waits for `100 Continue` has sent nothing that would have to be read.
         let expects = request.headers().contains_key(EXPECT);
         let mut request = request.map(|incoming| {
@@ -225,7 +312,7 @@ where
                 Body::new(ReadToEnd::new(incoming, self.tasks.clone()))
             }
         });
-        request.extensions_mut().insert(ConnectInfo(peer));
+        peer.put_into(&mut request);
         request
     }
 }

@@ -8,6 +8,8 @@
 //! - A connection that does not send the preface of HTTP/2 or the head of a request in
 //!   time, stays idle (HTTP/1.1), or is older than [`MAX_CONNECTION_AGE`] (HTTP/1.1)
 //!   is closed.
+//! - With [`Config::tls`] all of it is TLS, and a handshake counts as silence: it has
+//!   the time of a first request, and gives way like one that is late.
 //! - An accept that fails costs a pause and a line in the log once in a while.
 //! - An answer reaches a client that still sends its body: what is left of the body
 //!   is read and dropped, within bounds.
@@ -39,8 +41,10 @@
 //! - For gRPC: `Config { protocol: Protocol::Http2(…), .. }` and the `axum::Router` of
 //!   tonic's `Routes`.
 //! - For a WebSocket, take `hyper::upgrade::on(request)` in the handler, answer 101
-//!   and downcast to [`Io`]: the socket comes back without a wrapper. From then on it
-//!   is no connection of this crate: it takes no permit and no shutdown waits for it.
+//!   and downcast to [`Io`], or to [`TlsIo`] with TLS: the socket comes back without
+//!   another wrapper. From then on it is no connection of this crate: it takes no
+//!   permit and no shutdown waits for it.
+//! - A client's certificate is in its requests: [`ClientCertificate`].
 
 mod accept;
 mod admission;
@@ -50,6 +54,7 @@ mod drain;
 mod host;
 mod metrics;
 mod rewound;
+mod tls;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -63,11 +68,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 pub use crate::drain::DrainSignal;
-pub use crate::metrics::{Metrics, OPENMETRICS, Reason};
 use crate::{
     accept::Accept,
     admission::Admission,
     connection::{Server, SpawnHttp1, SpawnHttp2},
+};
+pub use crate::{
+    metrics::{Metrics, OPENMETRICS, Reason},
+    tls::{CertificateError, Certificates, ClientCertificate, Tls},
 };
 
 /// Bytes of a request's line and headers at most; more is answered 431.
@@ -88,6 +96,8 @@ const LATE_HEAD: Duration = Duration::from_secs(1);
 /// What a connection of HTTP/1.1 is served on, and what an upgraded one can be
 /// downcast to.
 pub type Io = TokioIo<TcpStream>;
+/// The same with TLS.
+pub type TlsIo = TokioIo<tokio_rustls::server::TlsStream<TcpStream>>;
 
 /// How connections are served.
 #[derive(Debug, Clone)]
@@ -108,6 +118,8 @@ pub struct Config {
     pub grace: Duration,
     /// Default HTTP/1.1.
     pub protocol: Protocol,
+    /// The certificates to serve TLS with. Default none: clear text.
+    pub tls: Option<Tls>,
     /// Counts connections; keep a clone.
     pub metrics: Metrics,
 }
@@ -121,6 +133,7 @@ impl Default for Config {
             head_timeout: Duration::from_secs(10),
             grace: Duration::from_secs(10),
             protocol: Protocol::Http1,
+            tls: None,
             metrics: Metrics::default(),
         }
     }
@@ -206,6 +219,7 @@ pub async fn serve<S>(
         drain: drain.clone(),
         cut: CancellationToken::new(),
         tasks: TaskTracker::new(),
+        tls: config.tls.clone(),
     };
     let (tasks, cut) = (server.tasks.clone(), server.cut.clone());
     match &config.protocol {

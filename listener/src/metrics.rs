@@ -56,12 +56,13 @@ pub struct Metrics {
     refused: CountByReason,
     dropped: CountByReason,
     accept_failures: Count,
+    tls_failures: Count,
 }
 
 impl Metrics {
     /// Adds them to a registry: `connections_open`, `connections_accepted_total`,
-    /// `connections_refused_total` and `connections_dropped_total` by reason, and
-    /// `accept_failures_total`.
+    /// `connections_refused_total` and `connections_dropped_total` by reason,
+    /// `accept_failures_total` and `tls_handshake_failures_total`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "connections_open",
@@ -87,6 +88,11 @@ impl Metrics {
             "accept_failures",
             "Connections that could not be accepted, for example for want of file descriptors",
             self.accept_failures.clone(),
+        );
+        registry.register(
+            "tls_handshake_failures",
+            "Connections whose handshake of TLS failed",
+            self.tls_failures.clone(),
         );
     }
 
@@ -114,6 +120,11 @@ impl Metrics {
         self.accept_failures.get()
     }
 
+    /// Handshakes of TLS that failed so far.
+    pub fn tls_failures(&self) -> u64 {
+        self.tls_failures.get()
+    }
+
     pub(crate) fn on_accepted(&self) {
         self.accepted.inc();
         self.open.inc();
@@ -129,6 +140,10 @@ impl Metrics {
 
     pub(crate) fn on_dropped(&self, reason: Reason) {
         self.dropped.get_or_create(&reason.label()).inc();
+    }
+
+    pub(crate) fn on_tls_failure(&self) {
+        self.tls_failures.inc();
     }
 
     pub(crate) fn on_accept_failure(&self) {

@@ -8,22 +8,20 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-use crate::Io;
-
 /// Gives `start` and then what `io` gives.
 #[derive(Debug)]
-pub(crate) struct Rewound {
+pub(crate) struct Rewound<I> {
     start: &'static [u8],
-    io: Io,
+    io: I,
 }
 
-impl Rewound {
-    pub(crate) fn new(start: &'static [u8], io: Io) -> Self {
+impl<I> Rewound<I> {
+    pub(crate) fn new(start: &'static [u8], io: I) -> Self {
         Self { start, io }
     }
 }
 
-impl Read for Rewound {
+impl<I: Read + Unpin> Read for Rewound<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -39,7 +37,7 @@ impl Read for Rewound {
     }
 }
 
-impl Write for Rewound {
+impl<I: Write + Unpin> Write for Rewound<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -9,13 +9,16 @@
 //!
 //! This module and those below are the only ones that name tungstenite.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    io::{self, IoSlice},
+    sync::Arc,
+    time::Duration,
+};
 
 use belfry::{identity::UserKeys, reason::Reason};
 use bytes::Bytes;
-use rustix::net::Shutdown;
 use tokio::{
-    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -32,9 +35,11 @@ mod first;
 mod frames;
 mod reader;
 mod session;
+mod stream;
 mod writer;
 
 pub(crate) use reader::accept_key;
+pub(crate) use stream::Stream;
 pub(crate) use writer::{Flush, Writer};
 
 use first::{First, FirstMessage};
@@ -59,7 +64,7 @@ pub(crate) struct Context {
 
 /// A connection that has become a WebSocket.
 pub(crate) struct Upgraded {
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// What was read past the request.
     pub leftover: Bytes,
     /// The token of the request's header, if it had one.
@@ -136,7 +141,7 @@ pub(crate) async fn serve(upgraded: Upgraded, context: &Context) {
 
 /// `None`: the client went away by itself.
 async fn open(
-    stream: &Arc<TcpStream>,
+    stream: &Arc<Stream>,
     leftover: Bytes,
     bearer: Option<String>,
     context: &Context,
@@ -187,7 +192,7 @@ async fn open(
 
 /// Sends `bye` and gives the client time to read it: closing with unread bytes
 /// would reset the connection and take the answer with it.
-async fn refuse(stream: &TcpStream, goodbye: Goodbye) {
+async fn refuse(stream: &Stream, goodbye: Goodbye) {
     let bye = ServerFrame::bye(goodbye.reason, goodbye.message, None);
     let mut farewell = Vec::from(crate::frame::text(&bye));
     farewell.extend_from_slice(&crate::frame::close(
@@ -196,10 +201,9 @@ async fn refuse(stream: &TcpStream, goodbye: Goodbye) {
     ));
     let written = timeout(CLOSE_TIMEOUT, async {
         stream.writable().await?;
-        stream.try_write(&farewell)
+        Ok::<_, io::Error>(stream.write(&[IoSlice::new(&farewell)])?)
     });
-    if matches!(written.await, Ok(Ok(_))) && rustix::net::shutdown(stream, Shutdown::Write).is_ok()
-    {
+    if matches!(written.await, Ok(Ok(_))) && stream.finish().is_ok() {
         let _ = timeout(CLOSE_TIMEOUT, reader::discard(stream)).await;
     }
 }

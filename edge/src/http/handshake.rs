@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Answer, Site, plain, with_header};
 use crate::{
     protocol::SUBPROTOCOL,
-    socket::{self, ConnectionPermit, Upgraded},
+    socket::{self, ConnectionPermit, Stream, Upgraded},
 };
 
 /// Why a handshake is refused.
@@ -185,18 +185,17 @@ async fn upgraded(
     let Ok(upgraded) = upgrading.await else {
         return;
     };
-    let Ok(connection) = upgraded.downcast::<listener::Io>() else {
+    let Some((stream, leftover)) = Stream::of(upgraded) else {
         tracing::error!("an upgraded connection is not the one that was accepted");
         return;
     };
-    let stream = connection.io.into_inner();
     if let Some(bytes) = site.config.send_buffer {
         // Best effort: the kernel's own limit is a limit too.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, bytes);
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.tcp(), bytes);
     }
     let upgraded = Upgraded {
         stream,
-        leftover: connection.read_buf,
+        leftover,
         bearer,
         permit: ConnectionPermit::new(permit, Arc::clone(&site.metrics)),
     };

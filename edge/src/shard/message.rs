@@ -16,10 +16,10 @@ use delivery::{
     edge::Frames,
     link::{Interest, ReceiptState, SessionId},
 };
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::protocol::Connect;
+use crate::{protocol::Connect, socket::Stream};
 
 /// Bytes of a queue's name at most.
 const MAX_QUEUE_BYTES: usize = 128;
@@ -130,7 +130,7 @@ pub(crate) struct Opening {
     /// When it ends, in Unix milliseconds.
     pub ends_unix_ms: i64,
     /// Its socket.
-    pub stream: Arc<TcpStream>,
+    pub stream: Arc<Stream>,
 }
 
 static EVERYONE: LazyLock<StreamName> = LazyLock::new(|| "everyone".into());
@@ -143,7 +143,7 @@ impl Opening {
         user: &User,
         queues: &[StreamName],
         connect: &Connect,
-        stream: &Arc<TcpStream>,
+        stream: &Arc<Stream>,
     ) -> Self {
         let positions = &connect.positions;
         let from = |name: &str| {

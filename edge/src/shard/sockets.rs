@@ -12,12 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use delivery::{Limits, Millis, link::SessionId};
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::sync::mpsc;
 
 use super::{FromSocket, Opening};
 use crate::{
     metrics::Metrics,
-    socket::{Flush, Writer},
+    socket::{Flush, Stream, Writer},
 };
 
 struct Socket {
@@ -345,7 +345,7 @@ impl Hasher for SessionHasher {
 }
 
 /// Notifies the shard once a socket takes data again, or is gone.
-async fn wait(session: SessionId, stream: Arc<TcpStream>, wake: mpsc::Sender<FromSocket>) {
+async fn wait(session: SessionId, stream: Arc<Stream>, wake: mpsc::Sender<FromSocket>) {
     // An error means that it is gone; the flush will find that out.
     let _ = stream.writable().await;
     // The shard may have ended, and its sockets with it.

@@ -6,16 +6,14 @@
 //! before memory is allocated for it, and given back when the message has been
 //! handled or the connection ends.
 
-use std::sync::Arc;
+use std::{io::IoSlice, sync::Arc};
 
 use belfry::reason::Reason;
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::protocol::frame::{FrameHeader, coding::OpCode};
 
 use super::{
+    Stream,
     frames::FrameScanner,
     reader::{self, ReadEnd, Reader, Received},
 };
@@ -71,11 +69,7 @@ impl FirstMessage {
     }
 
     /// Waits for the whole message. `leftover` was read already.
-    pub(super) async fn read(
-        mut self,
-        leftover: &[u8],
-        stream: &TcpStream,
-    ) -> Result<First, ReadEnd> {
+    pub(super) async fn read(mut self, leftover: &[u8], stream: &Stream) -> Result<First, ReadEnd> {
         if let Some(first) = self.feed(leftover, stream)? {
             return Ok(first);
         }
@@ -89,13 +83,13 @@ impl FirstMessage {
         }
     }
 
-    fn feed(&mut self, input: &[u8], stream: &TcpStream) -> Result<Option<First>, ReadEnd> {
+    fn feed(&mut self, input: &[u8], stream: &Stream) -> Result<Option<First>, ReadEnd> {
         let end = self.measure(input).map_err(ReadEnd::Fault)?;
         let (message, rest) = input.split_at(end.unwrap_or(input.len()));
         let mut received = self.reader.feed(message);
         if !received.replies.is_empty() {
             // Nothing else was written yet: a pong fits, or the client does not read.
-            let _ = stream.try_write(&received.replies);
+            let _ = stream.write(&[IoSlice::new(&received.replies)]);
         }
         if let Some(text) = received.texts.pop_front() {
             let mut reader = Reader::new(MAX_MESSAGE_BYTES);

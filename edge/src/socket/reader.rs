@@ -12,14 +12,13 @@ use std::{
 
 use belfry::reason::Reason;
 use delivery::edge::Frames;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{
     Error, Message,
     handshake::derive_accept_key,
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
-use super::frames::FrameScanner;
+use super::{Stream, frames::FrameScanner};
 use crate::protocol::MAX_MESSAGE_BYTES;
 
 /// Bytes read at once. On the stack of a worker thread, not of a connection.
@@ -85,7 +84,7 @@ impl Reader {
     }
 
     /// Messages in the bytes that have arrived; `None` if none have.
-    pub(super) fn read_now(&mut self, stream: &TcpStream) -> Option<Received> {
+    pub(super) fn read_now(&mut self, stream: &Stream) -> Option<Received> {
         let read = read_chunk(stream, |chunk| self.feed(chunk))?;
         Some(read.unwrap_or_else(|end| Received {
             end: Some(end),
@@ -131,7 +130,7 @@ fn end_of(error: &Error) -> ReadEnd {
 
 /// Passes on the bytes that have arrived; `None` if none have.
 pub(super) fn read_chunk<T>(
-    stream: &TcpStream,
+    stream: &Stream,
     take: impl FnOnce(&[u8]) -> T,
 ) -> Option<Result<T, ReadEnd>> {
     let mut scratch = [0; SCRATCH_BYTES];
@@ -144,7 +143,7 @@ pub(super) fn read_chunk<T>(
 }
 
 /// Reads and forgets until the connection ends.
-pub(super) async fn discard(stream: &TcpStream) {
+pub(super) async fn discard(stream: &Stream) {
     loop {
         if stream.readable().await.is_err() || discard_now(stream) {
             return;
@@ -152,7 +151,7 @@ pub(super) async fn discard(stream: &TcpStream) {
     }
 }
 
-fn discard_now(stream: &TcpStream) -> bool {
+fn discard_now(stream: &Stream) -> bool {
     let mut scratch = [0; SCRATCH_BYTES];
     match stream.try_read(&mut scratch) {
         Ok(length) => length == 0,

@@ -9,10 +9,10 @@ use belfry::{
     reason::Reason,
 };
 use delivery::{Position, StreamName, link::SessionId};
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::sync::mpsc;
 
 use super::{
-    ConnectionPermit, Context, Goodbye,
+    ConnectionPermit, Context, Goodbye, Stream,
     reader::{self, ReadEnd, Reader, Received},
 };
 use crate::{
@@ -39,7 +39,7 @@ impl Session {
         connect: Connect,
         user: User,
         reader: Reader,
-        stream: &Arc<TcpStream>,
+        stream: &Arc<Stream>,
         context: &Context,
     ) -> Result<Box<Self>, Goodbye> {
         let (id, shard) = context.shards.place(&user.id);
@@ -85,7 +85,7 @@ impl Session {
     /// this is what an idle connection costs.
     pub(super) async fn run(
         mut self: Box<Self>,
-        stream: Arc<TcpStream>,
+        stream: Arc<Stream>,
         first: Received,
         permit: ConnectionPermit,
     ) {

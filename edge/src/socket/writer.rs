@@ -4,17 +4,12 @@
 //! frames that wait leave in one. What the kernel does not take stays here, cut
 //! where it stopped, and goes first next time.
 
-use std::{
-    io::{self, IoSlice},
-    sync::Arc,
-};
+use std::{io::IoSlice, sync::Arc};
 
 use bytes::{Buf, Bytes};
-use rustix::{
-    io::Errno,
-    net::{SendAncillaryBuffer, SendFlags, Shutdown},
-};
-use tokio::{io::Interest, net::TcpStream};
+use rustix::io::Errno;
+
+use super::Stream;
 
 /// Frames in one system call at most.
 const FRAMES_PER_CALL: usize = 64;
@@ -33,7 +28,7 @@ pub(crate) enum Flush {
 /// What waits for one socket.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     queue: Vec<Bytes>,
     bytes: usize,
     /// Whether the first frame has begun to leave.
@@ -42,7 +37,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// For a socket that nothing waits for.
-    pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
+    pub(crate) fn new(stream: Arc<Stream>) -> Self {
         Self {
             stream,
             queue: Vec::new(),
@@ -51,7 +46,7 @@ impl Writer {
         }
     }
 
-    pub(crate) fn stream(&self) -> &Arc<TcpStream> {
+    pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
@@ -84,7 +79,7 @@ impl Writer {
     pub(crate) fn flush(&mut self, spare: &mut Vec<Vec<Bytes>>) -> Flush {
         const SPARE_QUEUES: usize = 1_024;
         const SPARE_FRAMES: usize = 64;
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() || self.stream.has_unsent() {
             match self.write() {
                 Ok(written) => self.advance(written),
                 Err(Errno::AGAIN) => return Flush::Blocked,
@@ -100,28 +95,8 @@ impl Writer {
     }
 
     fn write(&self) -> Result<usize, Errno> {
-        // Straight to the kernel: the runtime knows that a socket is writable
-        // only after its first readiness event, which a fresh one has not had.
-        match self.write_once() {
-            Err(Errno::AGAIN) => {
-                // Once more under the runtime's eyes: if it still blocks, the
-                // runtime notes that, and `writable()` waits for a change.
-                let again = self.stream.try_io(Interest::WRITABLE, || {
-                    self.write_once().map_err(io::Error::from)
-                });
-                again.map_err(|error| match error.kind() {
-                    io::ErrorKind::WouldBlock => Errno::AGAIN,
-                    _ => Errno::from_io_error(&error).unwrap_or(Errno::IO),
-                })
-            }
-            other => other,
-        }
-    }
-
-    fn write_once(&self) -> Result<usize, Errno> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         if let [only] = &self.queue[..] {
-            return rustix::net::send(&self.stream, only, flags);
+            return self.stream.write(&[IoSlice::new(only)]);
         }
         let mut slices = [IoSlice::new(&[]); FRAMES_PER_CALL];
         let mut count = 0;
@@ -129,8 +104,7 @@ impl Writer {
             *slice = IoSlice::new(frame);
             count += 1;
         }
-        let mut control = SendAncillaryBuffer::default();
-        rustix::net::sendmsg(&self.stream, &slices[..count], &mut control, flags)
+        self.stream.write(&slices[..count])
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -154,116 +128,14 @@ impl Writer {
     /// Says that nothing more will be written.
     pub(crate) fn finish(&self) {
         // An error means that the connection is gone, which is what it is for.
-        let _ = rustix::net::shutdown(&self.stream, Shutdown::Write);
+        let _ = self.stream.finish();
     }
 
     /// Ends the connection at once; the kernel forgets what it holds for it.
     pub(crate) fn abort(&self) {
-        let _ =
-            rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO));
-        let _ = rustix::net::shutdown(&self.stream, Shutdown::Both);
+        self.stream.abort();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::{io::AsyncReadExt, net::TcpListener};
-
-    use super::*;
-
-    async fn pair() -> (Arc<TcpStream>, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (server, _) = server.unwrap();
-        rustix::net::sockopt::set_socket_send_buffer_size(&server, 4_096).unwrap();
-        (Arc::new(server), client.unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_frame_that_was_cut_goes_on_where_it_stopped() {
-        let (server, mut client) = pair().await;
-        let mut writer = Writer::new(Arc::clone(&server));
-        let mut spare = Vec::new();
-        let mut expected = Vec::new();
-        for n in 0..60_u8 {
-            let frame = Bytes::from(vec![n; 40_000]);
-            expected.extend_from_slice(&frame);
-            writer.push(frame, &mut spare);
-        }
-        assert_eq!(writer.flush(&mut spare), Flush::Blocked);
-        let reading = tokio::spawn(async move {
-            let mut got = vec![0; 60 * 40_000];
-            client.read_exact(&mut got).await.unwrap();
-            got
-        });
-        let mut stalls = 0;
-        while writer.flush(&mut spare) == Flush::Blocked {
-            stalls += 1;
-            server.writable().await.unwrap();
-        }
-        assert!(stalls > 0 && writer.is_empty() && writer.bytes() == 0);
-        assert!(
-            reading.await.unwrap() == expected,
-            "bytes were lost, doubled or mixed up"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_has_not_begun_to_leave_can_be_dropped() {
-        let (server, mut client) = pair().await;
-        let mut writer = Writer::new(Arc::clone(&server));
-        let mut spare = Vec::new();
-        writer.push(vec![1; 1 << 20].into(), &mut spare);
-        writer.push(vec![2; 10].into(), &mut spare);
-        assert_eq!(writer.flush(&mut spare), Flush::Blocked);
-        writer.drop_waiting();
-        writer.push(vec![3; 10].into(), &mut spare);
-        let reading = tokio::spawn(async move {
-            let mut got = Vec::new();
-            client.read_to_end(&mut got).await.unwrap();
-            got
-        });
-        while writer.flush(&mut spare) == Flush::Blocked {
-            server.writable().await.unwrap();
-        }
-        writer.finish();
-        let got = reading.await.unwrap();
-        assert_eq!(got.len(), (1 << 20) + 10);
-        assert!(got.ends_with(&[1, 3, 3]) || got.ends_with(&[3; 10]));
-        assert!(!got.contains(&2));
-    }
-
-    #[tokio::test]
-    async fn all_that_waits_leaves_together_and_an_idle_socket_holds_nothing() {
-        let (server, mut client) = pair().await;
-        let mut writer = Writer::new(server);
-        let mut spare = Vec::new();
-        let shared = Bytes::from_static(b"frame");
-        for _ in 0..8 {
-            writer.push(shared.clone(), &mut spare);
-        }
-        assert_eq!(writer.flush(&mut spare), Flush::Done);
-        assert_eq!(writer.queue.capacity(), 0);
-        let mut got = [0; 64];
-        let length = client.read(&mut got).await.unwrap();
-        assert_eq!(&got[..length], b"frame".repeat(8));
-    }
-
-    #[tokio::test]
-    async fn a_client_that_is_gone_is_noticed() {
-        let (server, client) = pair().await;
-        let mut writer = Writer::new(server);
-        let mut spare = Vec::new();
-        drop(client);
-        let mut outcome = Flush::Done;
-        for _ in 0..1_000 {
-            writer.push(Bytes::from_static(&[0; 4_096]), &mut spare);
-            outcome = writer.flush(&mut spare);
-            if outcome != Flush::Done {
-                break;
-            }
-        }
-        assert_eq!(outcome, Flush::Dead);
-    }
-}
+mod tests;

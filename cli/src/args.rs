@@ -74,6 +74,14 @@ pub(crate) enum Command {
         /// CPU time that it may take, in seconds
         cpu_seconds: u64,
     },
+    /// Decode the picture on standard input; started by the processors
+    #[command(hide = true)]
+    DecodePicture {
+        /// CPU time that it may take, in seconds
+        cpu_seconds: u64,
+        /// Memory that it may take, in bytes
+        memory_bytes: u64,
+    },
 }
 
 /// What to do with the configuration.

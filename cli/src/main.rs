@@ -71,6 +71,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::TypesetReport { cpu_seconds } => {
             ::processors::typeset_report(cpu_seconds).map_err(Failure::failed)
         }
+        Command::DecodePicture {
+            cpu_seconds,
+            memory_bytes,
+        } => ::processors::decode_picture(cpu_seconds, memory_bytes).map_err(Failure::failed),
     }
 }
 

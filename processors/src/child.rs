@@ -5,8 +5,12 @@
 //! whatever becomes of this process; of this process's environment they get what is
 //! named; a bounded part of their output is kept.
 
+pub(crate) mod message;
+pub(crate) mod own_limits;
+
 use std::{
     io,
+    os::unix::process::ExitStatusExt,
     process::{ExitStatus, Stdio},
     thread,
     time::Duration,
@@ -19,10 +23,14 @@ use tokio::{
     time::timeout,
 };
 
+use crate::failure::Failure;
+
 /// Bytes of a program's standard error that are kept.
 const MAX_MESSAGE_BYTES: u64 = 64 << 10;
 /// Bytes of them, the last, that are logged.
 const MAX_LOGGED_BYTES: usize = 1_000;
+/// What the Rust runtime says before it aborts for want of memory.
+const OUT_OF_MEMORY: &str = "memory allocation of";
 /// CPU seconds on top of what all cores give until the deadline: the deadline comes
 /// first.
 const CPU_MARGIN_S: u64 = 10;
@@ -34,8 +42,8 @@ pub(crate) struct Child<'a> {
     pub(crate) command: &'a [String],
     /// Variables of this process's environment that it gets, if they are set.
     pub(crate) environment: &'a [&'a str],
-    /// What it reads on standard input.
-    pub(crate) input: &'a [u8],
+    /// What it reads on standard input, in pieces.
+    pub(crate) input: &'a [&'a [u8]],
     /// Bytes of its standard output that are kept; the rest is discarded.
     pub(crate) max_output: u64,
     /// How long it may take.
@@ -61,6 +69,32 @@ pub(crate) enum ChildError {
         /// The end of what it wrote to standard error.
         messages: String,
     },
+}
+
+impl ChildError {
+    /// What it means for the job, if the program is one of ours; `out_of_memory` if it
+    /// needed more than it may have.
+    pub(crate) fn failure(&self, out_of_memory: Failure) -> Failure {
+        let ChildError::Failed { status, messages } = self else {
+            return match self {
+                ChildError::Deadline(_) => Failure::Timeout,
+                ChildError::Start { .. } => Failure::Unavailable,
+                ChildError::Output(_) | ChildError::Failed { .. } => Failure::Internal,
+            };
+        };
+        let signal = status.signal();
+        if signal == Some(Signal::XCPU.as_raw()) {
+            return Failure::Timeout;
+        }
+        if signal == Some(Signal::KILL.as_raw()) {
+            // The kernel, for want of memory on the whole machine: that may pass.
+            return Failure::Unavailable;
+        }
+        if messages.contains(OUT_OF_MEMORY) {
+            return out_of_memory;
+        }
+        Failure::Internal
+    }
 }
 
 /// A process group that is killed on drop.
@@ -150,9 +184,11 @@ impl Child<'_> {
     }
 }
 
-async fn write(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
+async fn write(stdin: Option<ChildStdin>, input: &[&[u8]]) -> io::Result<()> {
     if let Some(mut stdin) = stdin {
-        stdin.write_all(input).await?;
+        for piece in input {
+            stdin.write_all(piece).await?;
+        }
         stdin.shutdown().await?;
     }
     Ok(())
@@ -180,7 +216,7 @@ mod tests {
         let child = Child {
             command: &command,
             environment: &["PATH"],
-            input: b"the input",
+            input: &[b"the ", b"input"],
             max_output: 100,
             deadline,
         };
@@ -210,6 +246,27 @@ mod tests {
             sh("read input; ulimit -t", FAR_BEYOND).await.unwrap(),
             "unlimited\n"
         );
+    }
+
+    #[test]
+    fn each_way_to_end_has_its_code() {
+        let code = |signal: Option<Signal>, messages: &str| {
+            let error = ChildError::Failed {
+                status: ExitStatus::from_raw(signal.map_or(1 << 8, Signal::as_raw)),
+                messages: messages.to_owned(),
+            };
+            error.failure(Failure::ReportTooLarge)
+        };
+        assert_eq!(code(Some(Signal::XCPU), ""), Failure::Timeout);
+        assert_eq!(code(Some(Signal::KILL), ""), Failure::Unavailable);
+        assert_eq!(code(Some(Signal::SEGV), ""), Failure::Internal);
+        assert_eq!(
+            code(Some(Signal::ABORT), "memory allocation of 9 bytes failed"),
+            Failure::ReportTooLarge
+        );
+        assert_eq!(code(None, "a panic"), Failure::Internal);
+        let deadline = ChildError::Deadline(Duration::from_secs(1));
+        assert_eq!(deadline.failure(Failure::ReportTooLarge), Failure::Timeout);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! The command line, the file and `docs/settings.md` are made from these structs. A
 //! field without a flag is for programs that run the processors and for tests.
 
+mod ports;
 mod secret;
 mod transcription;
 mod typeform;
@@ -14,6 +15,7 @@ use belfry::{limits::LEASE, publisher::Credential};
 use clap::Args;
 use settings::{Counts, Durations, Faults, Sizes};
 
+pub use ports::Ports;
 pub use secret::{DatabaseUrl, Secret};
 pub use transcription::Transcription;
 pub use typeform::Typeform;
@@ -132,6 +134,9 @@ pub struct Config {
         value_parser = URL_LIFETIME.parser()
     )]
     pub url_lifetime: Duration,
+    /// Ports that pictures are fetched from, 1 to 16 of them, or `any`
+    #[arg(long, value_name = "PORTS", default_value = "80,443")]
+    pub fetch_ports: Ports,
     /// Fetch pictures from private, loopback and link-local addresses too; for
     /// development
     #[arg(
@@ -192,6 +197,11 @@ pub struct Config {
     /// program.
     #[arg(skip = vec!["/proc/self/exe".to_owned(), "typeset-report".to_owned()])]
     pub typeset_command: Vec<String>,
+    /// Program and arguments that decode one picture: [`crate::decode_picture`] with the
+    /// last two arguments, CPU seconds and bytes of memory, which are added. Default
+    /// `decode-picture` of the running program.
+    #[arg(skip = vec!["/proc/self/exe".to_owned(), "decode-picture".to_owned()])]
+    pub decode_command: Vec<String>,
     /// Attempts of a job after temporary failures, such as a host that does not answer.
     /// Default 3.
     #[arg(skip = 3_u32)]

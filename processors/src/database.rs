@@ -5,8 +5,8 @@
 //! is left as it is.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -116,7 +116,10 @@ impl Database {
         let (inner, lock) = match url {
             None => {
                 let file = lock_file(&data_dir.join("records.lock"))?;
-                let url = sqlite_url(&data_dir.join("records.sqlite")).map_err(directory)?;
+                let records = data_dir.join("records.sqlite");
+                // SQLite gives its other files the mode of this one.
+                private_file(&records).map_err(directory)?;
+                let url = sqlite_url(&records).map_err(directory)?;
                 (outbox::Database::connect(&url).await?, Lock::File { file })
             }
             Some(url) => {
@@ -162,19 +165,25 @@ fn sqlite_url(path: &Path) -> Result<String, std::io::Error> {
     Ok(format!("sqlite://{}?mode=rwc", url.path()))
 }
 
+/// Opens a file for the system's user of this process alone.
+fn private_file(path: &Path) -> Result<File, std::io::Error> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 /// The system gives it back when the process ends, however that is.
 fn lock_file(path: &Path) -> Result<File, DatabaseError> {
     let directory = |cause| DatabaseError::Directory {
         path: path.to_owned(),
         cause,
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(directory)?;
+    let file = private_file(path).map_err(directory)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

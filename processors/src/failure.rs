@@ -29,6 +29,11 @@ macro_rules! failures {
                 match self { $(Failure::$variant => $code),+ }
             }
 
+            /// The one with this code.
+            pub(crate) fn from_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|failure| failure.code() == code)
+            }
+
             /// One sentence for the job's user.
             pub const fn message(self) -> &'static str {
                 match self { $(Failure::$variant => $message),+ }

@@ -1,7 +1,7 @@
 //! Fetches pictures from URLs that users give, without opening our network to them.
 //!
 //! What always holds: every address that is connected to, on each hop, passed
-//! [`is_public`]. Our own resolver gives the connection only such addresses, so a second
+//! [`is_public`], on a port that is allowed; what began encrypted stays so. Our own resolver gives the connection only such addresses, so a second
 //! resolution cannot change the answer.
 
 use std::{
@@ -12,14 +12,17 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Client, Response,
+    Client, Response, StatusCode,
     dns::{Addrs, Name, Resolve, Resolving},
     header::LOCATION,
     redirect::Policy,
 };
 use url::{Host, Url};
 
-use crate::{config::Secret, failure::Failure};
+use crate::{
+    config::{Config, Secret},
+    failure::Failure,
+};
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -31,6 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Fetcher {
     client: Client,
     allow_private: bool,
+    /// Empty: every port.
+    ports: Vec<u16>,
     /// For one host only.
     token: Option<(String, Secret)>,
 }
@@ -49,8 +54,9 @@ pub(crate) enum UrlSource {
 struct NoPublicAddress(String);
 
 impl Fetcher {
-    /// `timeout` is for one fetch, redirects and body included.
-    pub(crate) fn new(timeout: Duration, allow_private: bool) -> Result<Self, reqwest::Error> {
+    /// As configured; the timeout is for one fetch, redirects and body included.
+    pub(crate) fn new(config: &Config) -> Result<Self, reqwest::Error> {
+        let allow_private = config.allow_private_addresses;
         let client = Client::builder()
             .dns_resolver(PublicOnly { allow_private })
             // A proxy would resolve names by itself.
@@ -58,7 +64,7 @@ impl Fetcher {
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
+            .timeout(config.fetch_timeout)
             .user_agent("belfry")
             // Each fetch goes to another host: no connection is kept for the next.
             .pool_max_idle_per_host(0)
@@ -66,6 +72,7 @@ impl Fetcher {
         Ok(Self {
             client,
             allow_private,
+            ports: config.fetch_ports.ports().to_vec(),
             token: None,
         })
     }
@@ -104,7 +111,9 @@ impl Fetcher {
             Some(Host::Domain(name)) => !name.is_empty(),
             None => false,
         };
-        if plain && public {
+        let port = url.port_or_known_default().unwrap_or_default();
+        let allowed = self.ports.is_empty() || self.ports.contains(&port);
+        if plain && public && allowed {
             Ok(())
         } else {
             Err(Failure::FetchRefused)
@@ -130,13 +139,11 @@ impl Fetcher {
             let response = request.send().await.map_err(|e| failure(&e))?;
             if response.status().is_redirection() {
                 let location = response.headers().get(LOCATION);
-                let next = location.and_then(|l| l.to_str().ok());
-                url = next
-                    .and_then(|next| url.join(next).ok())
-                    .ok_or(Failure::FetchFailed)?;
+                url = next_hop(&url, location.ok_or(Failure::FetchFailed)?.as_bytes())?;
                 continue;
             }
-            if !response.status().is_success() {
+            // A part that was not requested is not the file.
+            if response.status() != StatusCode::OK {
                 return Err(Failure::FetchFailed);
             }
             if response
@@ -149,6 +156,17 @@ impl Fetcher {
         }
         Err(Failure::FetchFailed)
     }
+}
+
+/// Where a redirect leads. The location may be raw UTF-8, as browsers follow it.
+fn next_hop(from: &Url, location: &[u8]) -> Result<Url, Failure> {
+    let location = str::from_utf8(location).ok();
+    let next = location.and_then(|location| from.join(location).ok());
+    let next = next.ok_or(Failure::FetchFailed)?;
+    if from.scheme() == "https" && next.scheme() == "http" {
+        return Err(Failure::FetchRefused);
+    }
+    Ok(next)
 }
 
 /// The body of a fetched file. Its declared type is ignored.

@@ -1,9 +1,14 @@
 //! Jobs of kind `image`: measures an uploaded or fetched picture, strips its metadata
 //! and makes a thumbnail.
+//!
+//! What always holds: a picture is decoded in a child process; nothing that it does
+//! there can take more than its job with it.
 
+mod child;
 mod clean;
 mod jpeg;
 mod picture;
+mod process;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +16,12 @@ use belfry::{
     publisher::event,
     v1::{self, Event, ImageProcessed},
 };
-use bytes::Bytes;
 use image::ImageFormat;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub(crate) use self::picture::{Budget, fit, sniff};
-use self::picture::{Picture, process};
+pub use self::child::{DecodePictureError, decode_picture};
+pub(crate) use self::{picture::sniff, process::Decoder};
 use crate::{
     clock::{expiry_s, time_of},
     config::Config,
@@ -66,6 +70,7 @@ pub(crate) struct Images {
     pub(crate) files: Files,
     pub(crate) fetcher: Fetcher,
     pub(crate) signer: Signer,
+    pub(crate) decoder: Decoder,
 }
 
 impl Kind for Images {
@@ -131,7 +136,7 @@ impl Kind for Images {
         context.progress(20, "decoding the picture");
         let key = original_key(&job.resource_id);
         let bytes = self.files.read(&key).await.map_err(|e| unavailable(&e))?;
-        let picture = self.process(bytes, context).await?;
+        let picture = self.decoder.process(&bytes).await?;
         context.progress(80, "storing the pictures");
         // From here on the metadata of the camera is in no stored file.
         let stored = self.files.put(&key, picture.cleaned).await;
@@ -161,24 +166,6 @@ impl Kind for Images {
 }
 
 impl Images {
-    async fn process(&self, bytes: Bytes, context: &JobContext) -> Result<Picture, Failure> {
-        let budget = Budget {
-            pixels: self.config.max_pixels,
-            bytes: self.config.max_decode_bytes,
-        };
-        let context = context.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            process(&bytes, budget, || {
-                context.progress(50, "making the thumbnail");
-                !context.is_cancelled()
-            })
-        });
-        work.await.map_err(|e| {
-            tracing::error!(error = %e, "a picture could not be processed");
-            Failure::Internal
-        })?
-    }
-
     async fn fetch(&self, key: &str, url: Url, source: UrlSource) -> Result<(), Failure> {
         let limit = self.config.max_file_bytes;
         let mut body = self.fetcher.open(url, limit, source).await?;

@@ -40,7 +40,7 @@ use crate::{
     database::Database,
     fetch::Fetcher,
     http::App,
-    image::Images,
+    image::{Decoder, Images},
     job::{Jobs, Kinds, Progress, Records, RetryPolicy, Services},
     metrics::Metrics,
     report::Reports,
@@ -49,9 +49,10 @@ use crate::{
     transcription::Transcriptions,
 };
 pub use crate::{
-    config::{Config, DatabaseUrl, Secret, Storage, Transcription, Typeform},
+    config::{Config, DatabaseUrl, Ports, Secret, Storage, Transcription, Typeform},
     database::DatabaseError,
     failure::Failure,
+    image::{DecodePictureError, decode_picture},
     report::{TypesetReportError, typeset_report},
 };
 
@@ -150,7 +151,7 @@ fn assemble(
 ) -> Result<(App, Publishing), Error> {
     let signer = Signer::new(&config.signing_secret, &config.public_url);
     let files = Files::open(config)?;
-    let mut fetcher = Fetcher::new(config.fetch_timeout, config.allow_private_addresses)?;
+    let mut fetcher = Fetcher::new(config)?;
     if let Some(token) = &config.typeform.token {
         fetcher = fetcher.with_token(&config.typeform.files_host, token);
     }
@@ -159,6 +160,7 @@ fn assemble(
         files: files.clone(),
         fetcher: fetcher.clone(),
         signer: signer.clone(),
+        decoder: Decoder::new(config),
     };
     let reports = Reports::new(Arc::clone(config), files.clone(), signer.clone());
     let transcriptions = Transcriptions::new(Arc::clone(config), files.clone())?;

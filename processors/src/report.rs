@@ -4,7 +4,6 @@
 //! take more than its job with it.
 
 mod child;
-mod message;
 mod process;
 mod request;
 mod typeset;
@@ -26,7 +25,7 @@ use crate::{
     clock::{expiry_s, time_of},
     config::Config,
     failure::Failure,
-    image::{Budget, fit, original_key},
+    image::{Decoder, original_key},
     job::{ConcurrencyLimit, Job, JobContext, Kind, KindLimits},
     sign::Signer,
     storage::{Files, unavailable},
@@ -60,6 +59,7 @@ pub(crate) struct Reports {
     pub(crate) config: Arc<Config>,
     pub(crate) files: Files,
     pub(crate) signer: Signer,
+    decoder: Decoder,
     typesetter: Typesetter,
 }
 
@@ -70,6 +70,7 @@ impl Reports {
             deadline: config.job_timeout,
         };
         Self {
+            decoder: Decoder::new(&config),
             config,
             files,
             signer,
@@ -83,10 +84,6 @@ impl Reports {
         request: &ReportRequest,
         context: &JobContext,
     ) -> Result<Vec<Vec<u8>>, Failure> {
-        let budget = Budget {
-            pixels: self.config.max_pixels,
-            bytes: self.config.max_decode_bytes,
-        };
         let (mut pictures, all) = (Vec::new(), request.images.len());
         for (number, image) in request.images.iter().enumerate() {
             let percent = PICTURES_PERCENT * u32::try_from(number).unwrap_or(0) / 20;
@@ -97,12 +94,7 @@ impl Reports {
                 object_store::Error::NotFound { .. } => Failure::ImageNotFound,
                 error => unavailable(&error),
             })?;
-            let permit = context.permit.clone();
-            let fitted = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                fit(&file, budget, PICTURE_SIDE)
-            });
-            pictures.push(fitted.await.map_err(|error| panicked(&error))??.0);
+            pictures.push(self.decoder.fit(&file, PICTURE_SIDE).await?);
         }
         Ok(pictures)
     }
@@ -180,9 +172,4 @@ fn created(report_id: &str) -> OffsetDateTime {
     let at = id.and_then(|id| id.get_timestamp());
     let seconds = at.map_or(0, |at| i64::try_from(at.to_unix().0).unwrap_or(0));
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-fn panicked(error: &tokio::task::JoinError) -> Failure {
-    tracing::error!(%error, "a picture of a report could not be prepared");
-    Failure::Internal
 }

@@ -1,9 +1,16 @@
 //! Stored files, in a directory or a bucket.
 //!
 //! What always holds: a file is visible as a whole or not at all; an upload has at most
-//! two pieces in memory.
+//! two pieces in memory; on a disk only the system's user of this process can read it.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    ops::Range,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -20,8 +27,15 @@ use crate::{
 /// Bytes of one part of an upload: the minimum of S3.
 const PART_BYTES: usize = 5 << 20;
 
+/// The folders of all keys.
+const FOLDERS: [&str; 4] = ["originals", "thumbnails", "reports", "recordings"];
+
 #[derive(Debug, Clone)]
-pub(crate) struct Files(Arc<dyn ObjectStore>);
+pub(crate) struct Files {
+    store: Arc<dyn ObjectStore>,
+    /// Of a directory.
+    root: Option<Arc<PathBuf>>,
+}
 
 /// Why a file was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +50,12 @@ pub(crate) enum WriteError {
 
 impl Files {
     pub(crate) fn open(config: &Config) -> Result<Self, object_store::Error> {
+        let mut local = None;
         let store: Arc<dyn ObjectStore> = match &config.storage {
             Storage::Local => {
                 let root = config.data_dir.join("files");
-                std::fs::create_dir_all(&root).map_err(|source| object_store::Error::Generic {
-                    store: "local",
-                    source: source.into(),
-                })?;
+                private_folders(&root).map_err(generic)?;
+                local = Some(Arc::new(root.clone()));
                 Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true))
             }
             Storage::S3 {
@@ -64,7 +77,7 @@ impl Files {
                 Arc::new(builder.build()?)
             }
         };
-        Ok(Self(store))
+        Ok(Self { store, root: local })
     }
 
     /// Stores a small file.
@@ -74,12 +87,13 @@ impl Files {
         bytes: impl Into<Bytes>,
     ) -> Result<(), object_store::Error> {
         let bytes: Bytes = bytes.into();
-        self.0.put(&Path::from(key), bytes.into()).await.map(drop)
+        self.store.put(&Path::from(key), bytes.into()).await?;
+        self.make_private(key).await
     }
 
     /// Whether a file exists.
     pub(crate) async fn has(&self, key: &str) -> Result<bool, object_store::Error> {
-        match self.0.head(&Path::from(key)).await {
+        match self.store.head(&Path::from(key)).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -88,8 +102,10 @@ impl Files {
 
     /// Begins a file of at most `limit` bytes.
     pub(crate) async fn begin(&self, key: &str, limit: u64) -> Result<Upload, WriteError> {
-        let upload = self.0.put_multipart(&Path::from(key)).await?;
+        let upload = self.store.put_multipart(&Path::from(key)).await?;
         Ok(Upload {
+            files: self.clone(),
+            key: key.to_owned(),
             writer: WriteMultipart::new_with_chunk_size(upload, PART_BYTES),
             written: 0,
             limit,
@@ -98,12 +114,15 @@ impl Files {
 
     /// Reads a whole file.
     pub(crate) async fn read(&self, key: &str) -> Result<Bytes, object_store::Error> {
-        self.0.get(&Path::from(key)).await?.bytes().await
+        self.store.get(&Path::from(key)).await?.bytes().await
     }
 
     /// Bytes of a file.
     pub(crate) async fn size(&self, key: &str) -> Result<u64, object_store::Error> {
-        self.0.head(&Path::parse(key)?).await.map(|meta| meta.size)
+        self.store
+            .head(&Path::parse(key)?)
+            .await
+            .map(|meta| meta.size)
     }
 
     /// A small range of a file.
@@ -112,7 +131,7 @@ impl Files {
         key: &str,
         range: Range<u64>,
     ) -> Result<Bytes, object_store::Error> {
-        self.0.get_range(&Path::parse(key)?, range).await
+        self.store.get_range(&Path::parse(key)?, range).await
     }
 
     /// A range of a file as a stream.
@@ -122,21 +141,54 @@ impl Files {
         range: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, object_store::Error>>, object_store::Error> {
         let options = GetOptions::new().with_range(Some(range));
-        let result = self.0.get_opts(&Path::parse(key)?, options).await?;
+        let result = self.store.get_opts(&Path::parse(key)?, options).await?;
         Ok(result.into_stream())
+    }
+
+    /// The store creates files with the mode that the process's mask leaves.
+    async fn make_private(&self, key: &str) -> Result<(), object_store::Error> {
+        let Some(root) = &self.root else {
+            return Ok(());
+        };
+        let file = root.join(key);
+        let private = tokio::fs::set_permissions(file, Permissions::from_mode(0o600)).await;
+        private.map_err(generic)
     }
 
     /// Removes a file, if it exists.
     pub(crate) async fn remove(&self, key: &str) {
-        match self.0.delete(&Path::from(key)).await {
+        match self.store.delete(&Path::from(key)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => tracing::warn!(key, %error, "a file could not be removed"),
         }
     }
 }
 
+/// Creates the folders, for the system's user of this process alone. They may have been
+/// created by an earlier version.
+fn private_folders(root: &std::path::Path) -> io::Result<()> {
+    let folders = FOLDERS.iter().map(|folder| root.join(folder));
+    for folder in std::iter::once(root.to_owned()).chain(folders) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn generic(source: io::Error) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "local",
+        source: source.into(),
+    }
+}
+
 /// A file that is being uploaded. End it with [`Upload::finish`] or [`Upload::abort`].
 pub(crate) struct Upload {
+    files: Files,
+    key: String,
     writer: WriteMultipart,
     written: u64,
     limit: u64,
@@ -162,7 +214,7 @@ impl Upload {
     /// Makes the file visible.
     pub(crate) async fn finish(self) -> Result<(), WriteError> {
         self.writer.finish().await?;
-        Ok(())
+        Ok(self.files.make_private(&self.key).await?)
     }
 
     pub(crate) async fn abort(self) {

@@ -24,7 +24,7 @@ pub struct Typeform {
     /// What `token_file` holds; the host program reads it.
     #[arg(skip)]
     pub token: Option<Secret>,
-    /// Hidden field of the form with the user's id
+    /// Hidden field of the form with the signed value that names the user
     #[arg(
         long = "typeform-user-field",
         value_name = "NAME",
@@ -32,6 +32,16 @@ pub struct Typeform {
         value_parser = settings::name
     )]
     pub user_field: String,
+    /// Accept the user's id alone in the hidden field. Whoever can open the form can then
+    /// put files into anybody's list
+    #[arg(
+        long = "typeform-bare-ids",
+        value_name = "BOOL",
+        default_value = "false",
+        action = clap::ArgAction::Set,
+        hide_possible_values = true
+    )]
+    pub bare_ids: bool,
     /// Document types of the form's file fields, by their `ref`, such as
     /// `licence=driving_license_picture`; other files are ignored [default: none]
     #[arg(

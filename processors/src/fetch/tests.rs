@@ -6,6 +6,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::config::Ports;
 
 fn check(ip: &str, expect: bool) {
     assert_eq!(is_public(ip.parse().unwrap()), expect, "{ip}");
@@ -68,9 +69,19 @@ fn only_addresses_of_the_public_internet_are_public() {
     }
 }
 
+fn fetcher(ports: &[u16], allow_private_addresses: bool) -> Fetcher {
+    let config = Config {
+        fetch_timeout: Duration::from_millis(500),
+        fetch_ports: Ports::new(ports),
+        allow_private_addresses,
+        ..Config::default()
+    };
+    Fetcher::new(&config).unwrap()
+}
+
 #[test]
 fn urls_are_refused_before_anything_is_sent() {
-    let fetcher = Fetcher::new(Duration::from_secs(5), false).unwrap();
+    let fetcher = fetcher(&[80, 443], false);
     for url in [
         "http://127.0.0.1/",
         "http://2130706433/",
@@ -90,10 +101,14 @@ fn urls_are_refused_before_anything_is_sent() {
         "not a url",
         "",
         "//example.com/x",
+        "http://example.com:22/",
+        "https://example.com:8443/a.png",
+        "http://example.com:0/",
     ] {
         assert_eq!(fetcher.check(url), Err(Failure::FetchRefused), "{url}");
     }
     assert!(fetcher.check("https://example.com/a.png").is_ok());
+    assert!(fetcher.check("http://example.com:443/a.png").is_ok());
     let long = format!("https://example.com/{}", "a".repeat(MAX_URL_BYTES));
     assert_eq!(fetcher.check(&long), Err(Failure::FetchRefused));
 }
@@ -102,7 +117,7 @@ fn urls_are_refused_before_anything_is_sent() {
 async fn a_name_that_leads_to_loopback_is_refused_when_it_is_resolved() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let fetcher = Fetcher::new(Duration::from_secs(5), false).unwrap();
+    let fetcher = fetcher(&[], false);
     let url = fetcher.check(&format!("http://localhost:{port}/")).unwrap();
     let failure = fetcher.open(url, 100, UrlSource::User).await.unwrap_err();
     assert_eq!(failure, Failure::FetchRefused);
@@ -134,7 +149,7 @@ fn redirect(to: &str) -> String {
 /// A fetcher for which loopback is public, except by its literal: as if a public
 /// host had answered.
 async fn open(address: SocketAddr, path: &str, limit: u64) -> Result<Vec<u8>, Failure> {
-    let mut fetcher = Fetcher::new(Duration::from_millis(500), true).unwrap();
+    let mut fetcher = fetcher(&[], true);
     fetcher.allow_private = false;
     let url = Url::parse(&format!("http://localhost:{}{path}", address.port())).unwrap();
     let mut body = fetcher.open(url, limit, UrlSource::User).await?;
@@ -167,6 +182,61 @@ async fn every_redirect_is_checked_like_the_first_address() {
     }
     assert_eq!(open(address, "/good", 100).await.unwrap(), b"end");
     assert_eq!(open(address, "/loop", 100).await, Err(Failure::FetchFailed));
+}
+
+#[tokio::test]
+async fn raw_utf8_in_a_redirect_is_followed_and_a_part_is_not_taken_for_the_whole() {
+    let address = server(|path| match path {
+        "/raw" => redirect("/größe"),
+        "/gr%C3%B6%C3%9Fe" => {
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nraw".into()
+        }
+        _ => "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-2/9\r\n\
+              Content-Length: 3\r\nConnection: close\r\n\r\npar"
+            .into(),
+    })
+    .await;
+    assert_eq!(open(address, "/raw", 100).await.unwrap(), b"raw");
+    assert_eq!(open(address, "/part", 100).await, Err(Failure::FetchFailed));
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_port_is_refused() {
+    let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://localhost:{}/", inner.local_addr().unwrap().port());
+    let address = server(move |_| redirect(&to)).await;
+    let fetcher = fetcher(&[address.port()], true);
+    let url = format!("http://localhost:{}/", address.port());
+    let url = fetcher.check(&url).unwrap();
+    let failure = fetcher.open(url, 100, UrlSource::User).await.unwrap_err();
+    assert_eq!(failure, Failure::FetchRefused);
+}
+
+#[test]
+fn what_began_encrypted_does_not_go_on_in_the_open() {
+    let check = |from: &str, to: &str| {
+        let from = Url::parse(from).unwrap();
+        next_hop(&from, to.as_bytes()).map(|url| url.to_string())
+    };
+    let refused = Err(Failure::FetchRefused);
+    assert_eq!(check("https://a.example/x", "http://a.example/y"), refused);
+    assert_eq!(check("https://a.example/x", "http://b.example/"), refused);
+    for (from, to, next) in [
+        ("https://a.example/x", "/y", "https://a.example/y"),
+        ("https://a.example/x", "//b.example/", "https://b.example/"),
+        (
+            "http://a.example/x",
+            "https://a.example/",
+            "https://a.example/",
+        ),
+        (
+            "http://a.example/x",
+            "http://b.example/",
+            "http://b.example/",
+        ),
+    ] {
+        assert_eq!(check(from, to).as_deref(), Ok(next));
+    }
 }
 
 #[tokio::test]

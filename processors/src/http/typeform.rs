@@ -2,7 +2,10 @@
 //!
 //! What always holds: no body is parsed before its signature is verified, in constant
 //! time; an event creates its documents once, however often and however concurrently it
-//! is delivered; it is answered once they are on disk, before anything is fetched.
+//! is delivered; it is answered once they are on disk, before anything is fetched; the
+//! person whom they belong to was named by the product, not by who filled in the form.
+
+mod person;
 
 use std::collections::BTreeMap;
 
@@ -15,14 +18,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use belfry::name;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::App;
 use crate::{
-    config::Secret,
+    config::{Secret, Typeform},
     failure::Failure,
     image::{Images, Input},
     job::{AcceptError, Kind, Record},
@@ -46,27 +48,29 @@ struct Event {
     form_response: Option<Submission>,
 }
 
+/// Typeform writes `null` where it has nothing.
 #[derive(Deserialize)]
 struct Submission {
     #[serde(rename = "submitted_at")]
     at: String,
     #[serde(default)]
-    hidden: BTreeMap<String, Value>,
+    hidden: Option<BTreeMap<String, Value>>,
     #[serde(default)]
-    answers: Vec<Answer>,
+    answers: Option<Vec<Answer>>,
 }
 
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
     file_url: Option<String>,
-    field: Field,
+    #[serde(default)]
+    field: Option<Field>,
 }
 
 #[derive(Deserialize)]
 struct Field {
     #[serde(rename = "ref", default)]
-    reference: String,
+    reference: Option<String>,
 }
 
 /// A document of an event, created now or by an earlier delivery.
@@ -93,6 +97,13 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let body = body.map_err(|_| Problem::too_slow(limit))?;
     let body = body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))?;
     if !is_signed(&headers, &body, secrets) {
+        tracing::info!(
+            target: "audit",
+            action = "webhook.refused",
+            subject = "typeform",
+            reason = "bad_signature",
+            "a delivery of a form is not signed with the webhook's secret"
+        );
         let detail = "`Typeform-Signature` is missing or does not match the body and the secret";
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -130,22 +141,19 @@ async fn accept(app: &App, event_id: &str, submission: &Submission) -> Result<Re
     let unprocessable =
         |code, detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
     let typeform = &app.config.typeform;
-    let user = submission.hidden.get(&typeform.user_field);
-    let user = user
-        .and_then(Value::as_str)
-        .filter(|user| name::check(user).is_ok());
-    let user = user.ok_or_else(|| {
-        let field = &typeform.user_field;
-        let detail = format!(
-            "the hidden field `{field}` must be the user's id, 1 to 128 bytes without invisible characters"
-        );
-        unprocessable("no_user", detail)
-    })?;
+    // Without an id of its own, every event would be a duplicate of the first.
+    if event_id.trim().is_empty() {
+        let detail = "`event_id` is empty, an event needs an id of its own";
+        return Err(Problem::bad_request(detail));
+    }
     let at = OffsetDateTime::parse(&submission.at, &Rfc3339)
         .map_err(|_| Problem::bad_request("`submitted_at` is not an RFC 3339 time"))?;
-    let files = submission.answers.iter().filter_map(|answer| {
+    let user = &person_of(submission, typeform, at.unix_timestamp())?;
+    let answers = submission.answers.iter().flatten();
+    let files = answers.filter_map(|answer| {
         let url = answer.file_url.as_deref()?;
-        Some((&answer.field.reference, url))
+        let reference = answer.field.as_ref()?.reference.as_deref()?;
+        Some((reference, url))
     });
     let files: Vec<_> = files.collect();
     if files.len() > MAX_FILES {
@@ -191,6 +199,33 @@ async fn accept(app: &App, event_id: &str, submission: &Submission) -> Result<Re
         });
     }
     Ok(Json(json!({"documents": documents, "unmapped": unmapped})).into_response())
+}
+
+/// The person that the form's hidden field names.
+fn person_of(
+    submission: &Submission,
+    typeform: &Typeform,
+    submitted_s: i64,
+) -> Result<String, Problem> {
+    let hidden = submission.hidden.as_ref();
+    let value = hidden.and_then(|hidden| hidden.get(&typeform.user_field));
+    let value = value.and_then(Value::as_str).unwrap_or_default();
+    let person = if typeform.bare_ids {
+        person::bare(value)
+    } else {
+        person::signed(value, &typeform.secrets, submitted_s)
+    };
+    person.map_err(|error| {
+        tracing::info!(
+            target: "audit",
+            action = "webhook.refused",
+            subject = "typeform",
+            reason = %error,
+            "a form does not name its person"
+        );
+        let detail = format!("the hidden field `{}` {error}", typeform.user_field);
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no_user", detail)
+    })
 }
 
 /// The job of the document, accepted unless it exists. Returns whether it did.

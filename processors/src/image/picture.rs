@@ -1,5 +1,5 @@
-//! Decodes a picture within limits and makes its thumbnail. Pure computation: call it on
-//! a thread that may block.
+//! Decodes a picture within limits and makes its thumbnail. Pure computation, for the
+//! process that does nothing else.
 //!
 //! What always holds: the format is detected from the first bytes, never from a
 //! declaration.
@@ -11,6 +11,7 @@ use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits,
     codecs::jpeg::JpegEncoder, metadata::Orientation,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{clean::cleaned, jpeg::is_complete};
 use crate::failure::Failure;
@@ -20,7 +21,7 @@ pub(crate) const THUMBNAIL_SIDE: u32 = 320;
 const THUMBNAIL_QUALITY: u8 = 85;
 
 /// The limits of decoding one picture.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Budget {
     /// Pixels at most.
     pub(crate) pixels: u64,
@@ -60,22 +61,14 @@ pub(crate) fn sniff(first: &[u8]) -> Option<ImageFormat> {
     })
 }
 
-/// Decodes a picture and makes its thumbnail. `keep_going` is called in between; false
-/// cancels.
-pub(crate) fn process(
-    bytes: &Bytes,
-    budget: Budget,
-    keep_going: impl FnOnce() -> bool,
-) -> Result<Picture, Failure> {
+/// Decodes a picture and makes its thumbnail.
+pub(super) fn process(bytes: &Bytes, budget: Budget) -> Result<Picture, Failure> {
     let Decoded {
         image,
         format,
         orientation,
     } = read(bytes, budget)?;
     let cleaned = cleaned(bytes, format, orientation)?;
-    if !keep_going() {
-        return Err(Failure::Cancelled);
-    }
     let (width, height) = (image.width(), image.height());
     let (thumbnail, thumbnail_format) = encode(&shrunk(image, THUMBNAIL_SIDE))?;
     Ok(Picture {
@@ -88,7 +81,7 @@ pub(crate) fn process(
 }
 
 /// A picture with its orientation applied, no side longer than `side`, without metadata.
-pub(crate) fn fit(
+pub(super) fn fit(
     bytes: &[u8],
     budget: Budget,
     side: u32,

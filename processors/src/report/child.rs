@@ -7,19 +7,44 @@
 
 use std::io::{self, Read, Write};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{
-    message::{MAX_REQUEST_BYTES, TypesetRequest, TypesetResponse, decode, encode},
+    request::ReportRequest,
     typeset::{TypesetError, typeset},
 };
+use crate::child::{
+    message::{decode, encode},
+    own_limits::OwnLimits,
+};
+
+/// Bytes of a request at most: JSON and pictures.
+const MAX_REQUEST_BYTES: u64 = 128 << 20;
+/// Bytes of a PDF at most.
+pub(super) const MAX_PDF_BYTES: u64 = 128 << 20;
 
 /// Bytes that it may allocate. Fonts of the system are mapped and do not count. The
 /// largest report that passes the checks takes about a quarter of it.
 const MEMORY_BYTES: u64 = 768 << 20;
-/// Open files: the standard streams and a font.
-const FILES: u64 = 64;
+
+/// The first line to the child; the pictures follow it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TypesetRequest {
+    pub(super) report: ReportRequest,
+    /// Unix seconds: when the report was requested.
+    pub(super) created_s: i64,
+    /// Bytes of each picture, a JPEG or PNG file.
+    pub(super) pictures: Vec<usize>,
+}
+
+/// The first line from the child; the PDF follows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TypesetResponse {
+    pub(super) pages: u32,
+    /// Of the PDF.
+    pub(super) bytes: usize,
+}
 
 /// Why no report was written.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +79,11 @@ pub struct Typeset(#[from] TypesetError);
 /// # Errors
 /// A request that cannot be read, or a report that cannot be set.
 pub fn typeset_report(cpu_seconds: u64) -> Result<(), TypesetReportError> {
-    limit(cpu_seconds)?;
+    let limits = OwnLimits {
+        memory_bytes: MEMORY_BYTES,
+        cpu_seconds,
+    };
+    limits.apply()?;
     let mut bytes = Vec::new();
     io::stdin()
         .lock()
@@ -81,24 +110,5 @@ pub fn typeset_report(cpu_seconds: u64) -> Result<(), TypesetReportError> {
     output.write_all(&encode(&response)?)?;
     output.write_all(&pdf.bytes)?;
     output.flush()?;
-    Ok(())
-}
-
-fn limit(cpu_seconds: u64) -> rustix::io::Result<()> {
-    let cpu_seconds = cpu_seconds.max(1);
-    // The second limit is where SIGKILL follows SIGXCPU.
-    for (resource, current, maximum) in [
-        (Resource::Data, MEMORY_BYTES, MEMORY_BYTES),
-        (Resource::Cpu, cpu_seconds, cpu_seconds + 1),
-        (Resource::Nofile, FILES, FILES),
-        (Resource::Fsize, 0, 0),
-        (Resource::Core, 0, 0),
-    ] {
-        let limit = Rlimit {
-            current: Some(current),
-            maximum: Some(maximum),
-        };
-        setrlimit(resource, limit)?;
-    }
     Ok(())
 }

@@ -3,23 +3,22 @@
 //! What always holds: whatever ends the child, its job fails with a code and this
 //! process goes on; the child gets nothing of this process's environment.
 
-use std::{os::unix::process::ExitStatusExt, time::Duration};
+use std::time::Duration;
 
-use rustix::process::Signal;
 use time::OffsetDateTime;
 
 use super::{
-    message::{MAX_PDF_BYTES, TypesetRequest, TypesetResponse, decode, encode},
+    child::{MAX_PDF_BYTES, TypesetRequest, TypesetResponse},
     request::ReportRequest,
     typeset::Pdf,
 };
 use crate::{
-    child::{Child, ChildError},
+    child::{
+        Child,
+        message::{decode, encode},
+    },
     failure::Failure,
 };
-
-/// What the Rust runtime says before it aborts for want of memory.
-const OUT_OF_MEMORY: &str = "memory allocation of";
 
 /// Starts the children.
 #[derive(Debug, Clone)]
@@ -44,8 +43,9 @@ impl Typesetter {
             created_s: created.unix_timestamp(),
             pictures: pictures.iter().map(Vec::len).collect(),
         };
-        let mut input = encode(&request).map_err(|error| broken(&error))?;
-        input.extend(pictures.into_iter().flatten());
+        let head = encode(&request).map_err(|error| broken(&error))?;
+        let mut input = vec![head.as_slice()];
+        input.extend(pictures.iter().map(Vec::as_slice));
         let mut command = self.command.clone();
         command.push((self.deadline.as_secs() + 1).to_string());
         let child = Child {
@@ -55,7 +55,10 @@ impl Typesetter {
             max_output: MAX_PDF_BYTES,
             deadline: self.deadline,
         };
-        let output = child.run().await.map_err(|error| failure(&error))?;
+        let output = child.run().await.map_err(|error| {
+            tracing::error!(%error, "a report was not set");
+            error.failure(Failure::ReportTooLarge)
+        })?;
         let (response, pdf) = decode::<TypesetResponse>(&output).map_err(|error| broken(&error))?;
         if pdf.len() != response.bytes {
             tracing::error!(
@@ -72,58 +75,7 @@ impl Typesetter {
     }
 }
 
-/// What a child that gave no report means for its job.
-fn failure(error: &ChildError) -> Failure {
-    tracing::error!(%error, "a report was not set");
-    let ChildError::Failed { status, messages } = error else {
-        return match error {
-            ChildError::Deadline(_) => Failure::Timeout,
-            ChildError::Start { .. } => Failure::Unavailable,
-            ChildError::Output(_) | ChildError::Failed { .. } => Failure::Internal,
-        };
-    };
-    let signal = status.signal();
-    if signal == Some(Signal::XCPU.as_raw()) {
-        return Failure::Timeout;
-    }
-    if signal == Some(Signal::KILL.as_raw()) {
-        // The kernel, for want of memory on the whole machine: that may pass.
-        return Failure::Unavailable;
-    }
-    if messages.contains(OUT_OF_MEMORY) {
-        return Failure::ReportTooLarge;
-    }
-    Failure::Internal
-}
-
 fn broken(error: &dyn std::error::Error) -> Failure {
     tracing::error!(%error, "the typesetting process cannot be used");
     Failure::Internal
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::ExitStatus;
-
-    use super::*;
-
-    #[test]
-    fn each_way_to_end_a_child_has_its_code() {
-        let code = |signal: Option<Signal>, messages: &str| {
-            failure(&ChildError::Failed {
-                status: ExitStatus::from_raw(signal.map_or(1 << 8, Signal::as_raw)),
-                messages: messages.to_owned(),
-            })
-        };
-        assert_eq!(code(Some(Signal::XCPU), ""), Failure::Timeout);
-        assert_eq!(code(Some(Signal::KILL), ""), Failure::Unavailable);
-        assert_eq!(code(Some(Signal::SEGV), ""), Failure::Internal);
-        assert_eq!(
-            code(Some(Signal::ABORT), "memory allocation of 9 bytes failed"),
-            Failure::ReportTooLarge
-        );
-        assert_eq!(code(None, "a panic"), Failure::Internal);
-        let deadline = ChildError::Deadline(Duration::from_secs(1));
-        assert_eq!(failure(&deadline), Failure::Timeout);
-    }
 }

@@ -1,6 +1,11 @@
 //! Files behind signed links: for how long, in ranges, and to whom again.
 
-use std::time::Duration;
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use image::ImageFormat;
 
@@ -44,6 +49,35 @@ async fn a_forged_or_expired_link_is_refused() {
         |status| *status == 403,
     )
     .await;
+}
+
+/// Mode bits of everything below a folder.
+fn modes(folder: &Path, found: &mut Vec<(PathBuf, u32)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        found.push((path.clone(), fs::metadata(&path).unwrap().mode() & 0o777));
+        if path.is_dir() {
+            modes(&path, found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn stored_files_are_for_the_systems_user_of_the_process_alone() {
+    let mut world = World::new().await;
+    let files = world.data.path().join("files");
+    // As an earlier version left it.
+    fs::create_dir(&files).unwrap();
+    fs::set_permissions(&files, fs::Permissions::from_mode(0o755)).unwrap();
+    world.start().await;
+    served(&world).await;
+    let mut found = Vec::new();
+    modes(world.data.path(), &mut found);
+    assert!(found.len() > 8, "{found:?}");
+    for (path, mode) in found {
+        let expect = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, expect, "{}", path.display());
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The processors as their users and the notifier see them, over real sockets.
 
+mod decoder;
 mod files;
 mod http;
 mod images;

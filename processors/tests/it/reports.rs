@@ -343,7 +343,7 @@ async fn invalid_reports_are_refused_with_their_field_and_leave_nothing() {
         assert!(text.contains(detail), "{detail} in {problem}");
     }
     assert_eq!(world.notifier.count(), before);
-    assert!(!world.data.path().join("files/reports").exists());
+    assert_eq!(world.stored("reports"), 0);
 }
 
 #[tokio::test]
@@ -368,7 +368,7 @@ async fn malformed_requests_and_pictures_of_others_are_refused_and_leave_nothing
     assert_eq!(post.json(&report()).send().await.unwrap().status(), 401);
     assert_eq!(world.notifier.count(), before);
     assert_eq!(world.json("/reports", "u1").await, json!({"reports": []}));
-    assert!(!world.data.path().join("files/reports").exists());
+    assert_eq!(world.stored("reports"), 0);
 }
 
 #[tokio::test]
@@ -386,6 +386,6 @@ async fn a_report_without_its_picture_fails_with_its_code_and_leaves_no_file() {
     assert_eq!(failed.failure.unwrap().code, "image_not_found");
     let shown = world.json(&format!("/reports/{id}"), "u1").await;
     assert_eq!(shown["errorCode"], "image_not_found");
-    assert!(!world.data.path().join("files/reports").exists());
+    assert_eq!(world.stored("reports"), 0);
     world.settled().await;
 }

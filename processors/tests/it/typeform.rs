@@ -1,7 +1,12 @@
 //! What a form's webhook brings.
 
+use std::process::Command;
+
 use aws_lc_rs::hmac;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use belfry::v1::event::Body;
 use image::ImageFormat;
 use processors::{DatabaseUrl, Secret, Typeform};
@@ -25,7 +30,7 @@ fn event(files: &str) -> Value {
             "token": "a3a12ec67a1365927098a606107fac15",
             "landed_at": "2026-11-23T13:55:02Z",
             "submitted_at": "2026-11-23T14:00:00Z",
-            "hidden": {"user_id": "u1", "campaign": "autumn"},
+            "hidden": {"user_id": person("u1"), "campaign": "autumn"},
             "definition": {"id": "lT4Z3j", "title": "Papers", "fields": [
                 {"id": "DlXFaesGBpoF", "title": "Your licence", "type": "file_upload", "ref": "licence"},
             ]},
@@ -56,6 +61,18 @@ async fn files() -> (String, mpsc::UnboundedReceiver<String>) {
         }
     });
     (url, noted)
+}
+
+/// The signed value of the hidden field, good when the event was submitted.
+fn person(user: &str) -> String {
+    signed_person(user, 1_795_446_000, SECRET)
+}
+
+fn signed_person(user: &str, expires_s: i64, secret: &str) -> String {
+    let head = format!("{}.{expires_s}", URL_SAFE_NO_PAD.encode(user));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, format!("belfry-form-person\n{head}").as_bytes());
+    format!("{head}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
 fn configure(world: &mut World, secrets: &[&str]) {
@@ -184,7 +201,7 @@ async fn an_unsigned_or_invalid_event_changes_nothing() {
     world.start().await;
     let good = event("http://127.0.0.1:1");
     let body = good.to_string();
-    let tampered = body.replace("u1", "u2");
+    let tampered = body.replace("autumn", "spring");
     let signed = signature(SECRET, body.as_bytes());
     for (body, signature) in [
         (&body, ""),
@@ -217,10 +234,12 @@ async fn an_unsigned_or_invalid_event_changes_nothing() {
             "no_user",
         ),
         (
-            with(|e| e["form_response"]["hidden"]["user_id"] = json!("a\nb")),
+            with(|e| e["form_response"]["hidden"] = Value::Null),
             422,
             "no_user",
         ),
+        (with(|e| e["event_id"] = json!("")), 400, "bad_request"),
+        (with(|e| e["event_id"] = json!(" ")), 400, "bad_request"),
         (
             with(|e| e["form_response"]["hidden"]["user_id"] = json!(7)),
             422,
@@ -255,6 +274,10 @@ async fn an_unsigned_or_invalid_event_changes_nothing() {
         .signed(&with(|e| e["form_response"]["answers"] = json!([])))
         .await;
     assert_eq!((status, &answer["documents"]), (200, &json!([])));
+    let (status, answer) = world
+        .signed(&with(|e| e["form_response"]["answers"] = Value::Null))
+        .await;
+    assert_eq!((status, &answer["documents"]), (200, &json!([])));
     let large = vec![b' '; 2 << 20];
     let (status, _) = world.hook(&large, &signature(SECRET, &large)).await;
     assert_eq!(status, 413);
@@ -262,6 +285,72 @@ async fn an_unsigned_or_invalid_event_changes_nothing() {
     for user in ["u1", "u2"] {
         assert_eq!(world.json("/images", user).await, json!({"images": []}));
     }
+}
+
+#[tokio::test]
+async fn a_person_that_the_product_did_not_sign_is_refused() {
+    let mut world = World::new().await;
+    configure(&mut world, &[SECRET]);
+    world.start().await;
+    for value in [
+        "u1".to_owned(),
+        signed_person("u1", 1_795_446_000, "another secret"),
+        // Expired at the very second of the submission.
+        signed_person("u1", 1_795_442_400, SECRET),
+        person("a\nb"),
+    ] {
+        let mut event = event("http://127.0.0.1:1");
+        event["form_response"]["hidden"]["user_id"] = json!(value);
+        let (status, problem) = world.signed(&event).await;
+        assert_eq!((status, &problem["errorCode"]), (422, &json!("no_user")));
+    }
+    assert_eq!(world.json("/images", "u1").await, json!({"images": []}));
+}
+
+#[tokio::test]
+async fn a_bare_id_is_accepted_where_the_setting_says_so_alone() {
+    let (files, _noted) = files().await;
+    let mut world = World::new().await;
+    configure(&mut world, &[SECRET]);
+    world.config.typeform.bare_ids = true;
+    world.start().await;
+    let mut event = event(&files);
+    for invisible in ["u1 ", "a\nb", ""] {
+        event["form_response"]["hidden"]["user_id"] = json!(invisible);
+        let (status, problem) = world.signed(&event).await;
+        assert_eq!((status, &problem["errorCode"]), (422, &json!("no_user")));
+    }
+    event["form_response"]["hidden"]["user_id"] = json!("u1");
+    let (status, answer) = world.signed(&event).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["documents"].as_array().unwrap().len(), 1);
+}
+
+/// The programs of the guide make values that are accepted.
+#[tokio::test]
+async fn the_programs_of_the_guide_name_the_person() {
+    const GUIDE: &str = include_str!("../../../docs/guide/typeform.md");
+    let (files, _noted) = files().await;
+    let mut world = World::new().await;
+    configure(&mut world, &[SECRET]);
+    world.start().await;
+    for (language, program, option) in [("python", "python3", "-c"), ("js", "node", "-e")] {
+        let from = GUIDE.split_once(&format!("```{language}\n")).unwrap().1;
+        let code = from.split_once("```").unwrap().0;
+        let mut run = Command::new(program);
+        let run = run.args([option, code, "björn"]).env("FORM_SECRET", SECRET);
+        let output = run.output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        let (_, value) = printed.split_once("#user_id=").expect(&error);
+        let mut event = event(&files);
+        event["event_id"] = json!(language);
+        event["form_response"]["hidden"]["user_id"] = json!(value.trim());
+        let (status, answer) = world.signed(&event).await;
+        assert_eq!(status, 200, "{language}: {answer}");
+    }
+    let list = world.json("/images", "björn").await;
+    assert_eq!(list["images"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

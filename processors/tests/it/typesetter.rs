@@ -11,9 +11,7 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{World, body};
-
-const TYPESETTER: &str = env!("CARGO_BIN_EXE_typeset-report");
+use crate::world::{CHILD, World, body};
 
 /// Longer than a loaded machine takes for anything here.
 const FAR_BEYOND: Duration = Duration::from_secs(30);
@@ -57,18 +55,18 @@ impl World {
         let Body::PdfGenerationFailed(failed) = body(events.last().unwrap()) else {
             panic!("{events:?}");
         };
-        assert!(!self.data.path().join("files/reports").exists());
+        assert_eq!(self.stored("reports"), 0);
         failed.failure.clone().unwrap().code
     }
 }
 
 /// A script that says its process id through a FIFO and hangs, and that process.
-struct Hanging {
+pub(crate) struct Hanging {
     folder: tempfile::TempDir,
 }
 
 impl Hanging {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();
@@ -76,13 +74,13 @@ impl Hanging {
         Self { folder }
     }
 
-    fn script(&self) -> String {
+    pub(crate) fn script(&self) -> String {
         let fifo = self.folder.path().join("fifo");
         format!("echo $$ > {}; exec sleep 1000", fifo.display())
     }
 
     /// Waits until it runs.
-    async fn running(&self) -> OwnedFd {
+    pub(crate) async fn running(&self) -> OwnedFd {
         let fifo = self.folder.path().join("fifo");
         let read = tokio::task::spawn_blocking(move || fs::read_to_string(fifo));
         let pid = read.await.unwrap().unwrap();
@@ -91,7 +89,7 @@ impl Hanging {
     }
 }
 
-async fn has_ended(process: OwnedFd) -> bool {
+pub(crate) async fn has_ended(process: OwnedFd) -> bool {
     let wait = tokio::task::spawn_blocking(move || {
         let timeout = Timespec::try_from(FAR_BEYOND).unwrap();
         let mut process = [PollFd::new(&process, PollFlags::IN)];
@@ -172,7 +170,10 @@ async fn a_report_that_takes_all_memory_or_cpu_is_stopped_by_its_limits() {
 
 /// The code that a report fails with if its input is replaced by this file.
 async fn code_of_input(file: &Path, cpu_seconds: &str) -> String {
-    let script = format!("exec {TYPESETTER} {cpu_seconds} < {}", file.display());
+    let script = format!(
+        "exec {CHILD} typeset-report {cpu_seconds} < {}",
+        file.display()
+    );
     let world = World::typesetting_by(&script, Duration::from_mins(2)).await;
     world.code().await
 }

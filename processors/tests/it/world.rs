@@ -15,7 +15,7 @@ use belfry::{
 };
 use image::{ImageFormat, Rgb, RgbImage};
 use jsonwebtoken::{EncodingKey, Header};
-use processors::{Config, Secret};
+use processors::{Config, Ports, Secret};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -30,6 +30,9 @@ use crate::wait::wait_for;
 
 /// Far longer than anything in these tests takes; a test that waits so long has failed.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Does what the hidden commands of `belfry` do.
+pub(crate) const CHILD: &str = env!("CARGO_BIN_EXE_child");
 
 const USER_SECRET: [u8; 32] = [1; 32];
 const SERVICE_SECRET: [u8; 32] = [3; 32];
@@ -137,13 +140,15 @@ impl World {
             user_secret: Secret::new(USER_SECRET),
             signing_secret: Secret::new([2; 32]),
             service_secret: Some(Secret::new(SERVICE_SECRET)),
+            fetch_ports: Ports::new(&[]),
             retry_pause: Duration::from_millis(10),
             outbox_poll: Duration::from_millis(200),
             allowed_origins: vec!["https://app.example".into()],
             document_types: ["image", "passport", "driving_license_picture"]
                 .map(str::to_owned)
                 .to_vec(),
-            typeset_command: vec![env!("CARGO_BIN_EXE_typeset-report").into()],
+            typeset_command: [CHILD, "typeset-report"].map(str::to_owned).to_vec(),
+            decode_command: [CHILD, "decode-picture"].map(str::to_owned).to_vec(),
             ..Config::default()
         };
         Self {
@@ -201,6 +206,12 @@ impl World {
         if let Some(running) = self.running.take() {
             kill(running.runtime);
         }
+    }
+
+    /// The number of files in a folder of the store.
+    pub(crate) fn stored(&self, folder: &str) -> usize {
+        let folder = self.data.path().join("files").join(folder);
+        std::fs::read_dir(folder).unwrap().count()
     }
 
     /// The processors' database, as another program opens it.

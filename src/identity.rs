@@ -1,13 +1,17 @@
 //! Tokens of users and of services: signing and verifying, in one place.
 //!
-//! What always holds: a token is a JWT signed with HS256 and nothing else
-//! (RFC 8725 §3.1), by the key of its audience, and nothing in its header chooses a
-//! key. Every fault of a token has one answer, so a caller learns nothing to try
-//! next; only a user token that was good once is answered as expired. There is one
-//! [`LEEWAY`], counted once: a token is accepted as long as what it opened may
-//! live. What is signed here is accepted here.
+//! What always holds: a token is a JWT signed by a configured key of its audience, with
+//! the algorithm of that key (RFC 8725 §3.1); its header may name one of these keys and
+//! never brings one. Every fault of a token has one answer, so a caller learns nothing
+//! to try next; only a user token that was good once is answered as expired. There is
+//! one [`LEEWAY`], counted once: a token is accepted as long as what it opened may live.
+//! What is signed here is accepted here, if its lifetime is allowed.
 
 mod claims;
+mod explain;
+mod fault;
+mod key;
+mod key_error;
 mod keyring;
 mod keys;
 mod service;
@@ -18,10 +22,13 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::{
+    explain::Content,
+    fault::TokenFault,
+    key_error::{KeyError, ShortSecret},
     keyring::{KeyId, KeyringWriter},
-    keys::KeySet,
-    service::{Role, Service, ServiceGrant, ServiceKeys},
-    user::{QueueGrants, User, UserKeys},
+    keys::{KeyOrigin, KeySet, MAX_KEYS},
+    service::{Role, Service, ServiceGrant, ServiceKeys, ServiceRules},
+    user::{QueueGrants, User, UserKeys, UserRules},
 };
 use crate::{name::NameError, reason::Reason};
 
@@ -29,22 +36,13 @@ use crate::{name::NameError, reason::Reason};
 pub const USER_AUDIENCE: &str = "belfry";
 /// The `aud` of service tokens.
 pub const SERVICE_AUDIENCE: &str = "belfry-internal";
-/// The shortest secret that tokens are signed with, in bytes (RFC 7518 §3.2).
+/// The shortest secret that tokens are signed with, in bytes (RFC 7518 §3.2); HS384 and
+/// HS512 have the same bound: what counts is that it cannot be guessed.
 pub const MIN_SECRET_BYTES: usize = 32;
 /// How long a token is accepted past its `exp`, and before its `nbf` and `iat`,
 /// because clocks differ. Half a second less than the five within which a session ends
 /// after its token (guarantee G15), so that the close is sent by then.
 pub const LEEWAY: Duration = Duration::from_millis(4_500);
-
-/// A secret that could be guessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "a secret has {bytes} bytes, but it has to have {MIN_SECRET_BYTES} at least: write random bytes, for example by `openssl rand 32`"
-)]
-pub struct ShortSecret {
-    /// Its length.
-    pub bytes: usize,
-}
 
 /// Checks a secret's length.
 ///
@@ -135,5 +133,7 @@ impl Validity {
     }
 }
 
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod tests;

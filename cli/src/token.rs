@@ -5,9 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use belfry::identity::{
-    Role, ServiceGrant, ServiceKeys, ShortSecret, SignError, UserKeys, Validity,
-};
+use belfry::identity::{KeyError, Role, ServiceGrant, ServiceKeys, SignError, UserKeys, Validity};
 use thiserror::Error;
 
 use crate::secrets::Secret;
@@ -92,7 +90,7 @@ pub(crate) fn sign(
 #[derive(Debug, Error)]
 pub(crate) enum TokenError {
     #[error(transparent)]
-    Secret(#[from] ShortSecret),
+    Secret(#[from] KeyError),
     #[error(transparent)]
     Sign(#[from] SignError),
 }

@@ -4,7 +4,7 @@
 //! is wrong with one has the same answer.
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
-use belfry::identity::{Role, ServiceKeys, ShortSecret, UserKeys};
+use belfry::identity::{KeyError, Role, ServiceKeys, UserKeys};
 
 use crate::{
     clock::unix_ms,
@@ -17,7 +17,7 @@ pub(crate) struct Operators(Option<ServiceKeys>);
 
 impl Operators {
     /// The configured keys.
-    pub(crate) fn new(config: &Config) -> Result<Self, ShortSecret> {
+    pub(crate) fn new(config: &Config) -> Result<Self, KeyError> {
         let secret = config.service_secret.as_ref();
         let keys = secret.map(|secret| ServiceKeys::new(secret.bytes(), None));
         Ok(Self(keys.transpose()?))
@@ -43,7 +43,7 @@ pub(crate) struct Users(UserKeys);
 
 impl Users {
     /// The current key and, during a rotation, the one before it.
-    pub(crate) fn new(config: &Config) -> Result<Self, ShortSecret> {
+    pub(crate) fn new(config: &Config) -> Result<Self, KeyError> {
         let previous = config.previous_user_secret.as_ref().map(Secret::bytes);
         UserKeys::new(config.user_secret.bytes(), previous).map(Self)
     }

@@ -27,7 +27,7 @@ use std::{sync::Arc, time::Duration};
 
 use belfry::{
     backoff::{Backoff, MAX_PAUSE},
-    identity::ShortSecret,
+    identity::KeyError,
     publisher::{self, Publisher, PublisherConfig},
 };
 use listener::DrainSignal;
@@ -72,7 +72,7 @@ pub enum Error {
     Config(#[from] settings::Faults),
     /// A secret is too short. Exit code 2.
     #[error("the configuration is not valid: {0}")]
-    Secret(#[from] ShortSecret),
+    Secret(#[from] KeyError),
     /// The notifier's address is invalid. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Publisher(#[from] publisher::ConfigError),

@@ -7,9 +7,9 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::keys::KeySet;
+use super::{TokenFault, fault::Refusals, keys::KeySet};
 
 /// Which key a token was verified with: the same for the same key, in every set and
 /// every process.
@@ -24,14 +24,20 @@ impl fmt::Debug for KeyId {
 
 /// A handle to the current set of keys; clones are cheap and follow the same set.
 pub(super) struct Keyring {
-    current: Arc<ArcSwap<KeySet>>,
+    shared: Arc<Shared>,
     changes: watch::Receiver<()>,
 }
 
+struct Shared {
+    current: ArcSwap<KeySet>,
+    /// Signalled when a token names a key that the set does not have.
+    unknown_key: Notify,
+    refusals: Refusals,
+}
+
 /// The writing side of a [`Keyring`].
-#[derive(Debug)]
 pub struct KeyringWriter {
-    current: Arc<ArcSwap<KeySet>>,
+    shared: Arc<Shared>,
     changes: watch::Sender<()>,
 }
 
@@ -39,12 +45,16 @@ impl Keyring {
     /// A set that may be replaced through the writer.
     pub(super) fn replaceable(set: KeySet) -> (KeyringWriter, Self) {
         let (sender, changes) = watch::channel(());
-        let current = Arc::new(ArcSwap::from_pointee(set));
+        let shared = Arc::new(Shared {
+            current: ArcSwap::from_pointee(set),
+            unknown_key: Notify::new(),
+            refusals: Refusals::default(),
+        });
         let writer = KeyringWriter {
-            current: Arc::clone(&current),
+            shared: Arc::clone(&shared),
             changes: sender,
         };
-        (writer, Self { current, changes })
+        (writer, Self { shared, changes })
     }
 
     /// A set that stays.
@@ -53,7 +63,19 @@ impl Keyring {
     }
 
     pub(super) fn set(&self) -> arc_swap::Guard<Arc<KeySet>> {
-        self.current.load()
+        self.shared.current.load()
+    }
+
+    /// Counts and logs a token that was refused.
+    pub(super) fn count(&self, of: &'static str, fault: TokenFault, now_unix_ms: i64) {
+        self.shared.refusals.count(of, fault, now_unix_ms);
+        if fault == TokenFault::UnknownKey {
+            self.shared.unknown_key.notify_one();
+        }
+    }
+
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.shared.refusals.counts()
     }
 
     /// Waits until the set was replaced since this clone was made, or since its last
@@ -70,7 +92,7 @@ impl Clone for Keyring {
         let mut changes = self.changes.clone();
         changes.mark_unchanged();
         Self {
-            current: Arc::clone(&self.current),
+            shared: Arc::clone(&self.shared),
             changes,
         }
     }
@@ -83,12 +105,25 @@ impl fmt::Debug for Keyring {
 }
 
 impl KeyringWriter {
-    /// Puts this set in the place of the current one; an equal one changes nothing.
-    pub fn replace(&self, set: KeySet) {
-        if self.current.load().has_the_keys_of(&set) {
-            return;
+    /// Puts this set in the place of the current one; says whether it is another.
+    pub fn replace(&self, set: KeySet) -> bool {
+        if self.shared.current.load().has_the_keys_of(&set) {
+            return false;
         }
-        self.current.store(Arc::new(set));
+        self.shared.current.store(Arc::new(set));
         self.changes.send_replace(());
+        true
+    }
+
+    /// Waits for a token that names a key which the set does not have: the issuer may
+    /// have a new one.
+    pub async fn unknown_key(&self) {
+        self.shared.unknown_key.notified().await;
+    }
+}
+
+impl fmt::Debug for KeyringWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.current.load().fmt(f)
     }
 }

@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyId, KeySet, KeyringWriter, SERVICE_AUDIENCE, ShortSecret, SignError, TokenError, Validity,
-    claims, keyring::Keyring,
+    KeyError, KeyId, KeySet, KeyringWriter, SERVICE_AUDIENCE, SignError, TokenError, TokenFault,
+    Validity, claims, keyring::Keyring,
 };
 use crate::{
     event::EventKind,
@@ -93,9 +93,43 @@ pub struct ServiceGrant {
     pub targets: Vec<String>,
 }
 
-/// The keys of service tokens: the current one and, during a rotation, the one before.
+/// How long service tokens may live: from `iat` to `exp`, or from now without `iat`.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceRules {
+    /// Of publishers. No bound by default.
+    pub max_publisher_lifetime: Duration,
+    /// Of edges. No bound by default.
+    pub max_edge_lifetime: Duration,
+    /// Of operators, who may do everything. No bound by default.
+    pub max_operator_lifetime: Duration,
+}
+
+impl Default for ServiceRules {
+    fn default() -> Self {
+        Self {
+            max_publisher_lifetime: Duration::MAX,
+            max_edge_lifetime: Duration::MAX,
+            max_operator_lifetime: Duration::MAX,
+        }
+    }
+}
+
+impl ServiceRules {
+    fn max_lifetime(&self, role: Role) -> Duration {
+        match role {
+            Role::Publisher => self.max_publisher_lifetime,
+            Role::Edge => self.max_edge_lifetime,
+            Role::Operator => self.max_operator_lifetime,
+        }
+    }
+}
+
+/// The keys of service tokens, and the rules of what they verify.
 #[derive(Debug, Clone)]
-pub struct ServiceKeys(Keyring);
+pub struct ServiceKeys {
+    keyring: Keyring,
+    rules: ServiceRules,
+}
 
 #[derive(Serialize)]
 struct Signed<'a> {
@@ -111,29 +145,43 @@ struct Signed<'a> {
 }
 
 impl ServiceKeys {
+    fn of(keyring: Keyring) -> Self {
+        Self {
+            keyring,
+            rules: ServiceRules::default(),
+        }
+    }
+
     /// Keys from secrets.
     ///
     /// # Errors
-    /// If one has less than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES).
-    pub fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, ShortSecret> {
-        KeySet::from_secrets(current, previous).map(|set| Self(Keyring::fixed(set)))
+    /// If one is too short, or anybody may know it.
+    pub fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, KeyError> {
+        KeySet::from_secrets(current, previous).map(|set| Self::of(Keyring::fixed(set)))
     }
 
     /// Keys that the writer may replace while they are in use.
     pub fn replaceable(set: KeySet) -> (KeyringWriter, Self) {
         let (writer, keyring) = Keyring::replaceable(set);
-        (writer, Self(keyring))
+        (writer, Self::of(keyring))
+    }
+
+    /// The same keys with other rules.
+    #[must_use]
+    pub fn with_rules(mut self, rules: ServiceRules) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// Whether tokens that this key verified would still be accepted.
     pub fn accepts_key(&self, key: KeyId) -> bool {
-        self.0.set().accepts(key)
+        self.keyring.set().key(key).is_some()
     }
 
     /// Waits until the keys were replaced since this clone was made, or since its last
     /// call; for ever if nobody can replace them.
     pub async fn changed(&mut self) {
-        self.0.changed().await;
+        self.keyring.changed().await;
     }
 
     /// Reads a token as of `now_unix_ms`.
@@ -142,24 +190,45 @@ impl ServiceKeys {
     /// [`TokenError::NotAccepted`] for whatever is wrong with it, an expiry included:
     /// a service makes its own tokens and needs no more detail.
     pub fn verify(&self, token: &str, now_unix_ms: i64) -> Result<Service, TokenError> {
-        let verified = claims::verify(token, &self.0.set(), SERVICE_AUDIENCE, now_unix_ms)?;
-        if verified.is_expired(now_unix_ms) {
-            return Err(TokenError::NotAccepted);
-        }
-        let ends_ms = u64::try_from(verified.ends_unix_ms);
-        let (key, issued_at_unix_ms) = (verified.key, verified.issued_at_unix_ms);
-        let claims = verified.claims;
-        let name = ServiceName::parse(claims.sub).map_err(|_| TokenError::NotAccepted)?;
+        self.check(token, now_unix_ms).map_err(|fault| {
+            self.keyring.count("service", fault, now_unix_ms);
+            TokenError::NotAccepted
+        })
+    }
+
+    /// The same without counting, and with what is wrong: for whoever holds the token.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn check(&self, token: &str, now_unix_ms: i64) -> Result<Service, TokenFault> {
+        let set = self.keyring.set();
+        let verified = claims::verify(token, &set, SERVICE_AUDIENCE, now_unix_ms)?;
+        let role = verified.claims.role.ok_or(TokenFault::Role)?;
+        verified.check_lifetime(self.rules.max_lifetime(role), now_unix_ms)?;
+        let name = ServiceName::parse(verified.claims.sub.as_str());
+        let name = name.map_err(|_| TokenFault::Subject)?;
+        verified.check_end(now_unix_ms)?;
+        let ends_ms = u64::try_from(verified.ends_unix_ms).unwrap_or_default();
         Ok(Service {
             name,
-            role: claims.role.ok_or(TokenError::NotAccepted)?,
-            ends_at: UNIX_EPOCH + Duration::from_millis(ends_ms.unwrap_or_default()),
-            token_id: claims.jti.map(|id| id.0),
-            issued_at_unix_ms,
-            key,
-            events: claims.events.unwrap_or_default().into(),
-            targets: claims.targets.unwrap_or_default().into(),
+            role,
+            ends_at: UNIX_EPOCH + Duration::from_millis(ends_ms),
+            token_id: verified.token_id,
+            issued_at_unix_ms: verified.issued_at_unix_ms,
+            key: verified.key,
+            events: verified.claims.events.unwrap_or_default().into(),
+            targets: verified.claims.targets.unwrap_or_default().into(),
         })
+    }
+
+    /// How many tokens were refused, by the label of their [`TokenFault`].
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.keyring.refusals()
+    }
+
+    /// Where the key with this id was read, and its algorithm.
+    pub fn describe_key(&self, key: KeyId) -> Option<String> {
+        Some(self.keyring.set().key(key)?.describe())
     }
 
     /// Signs a token with the current key.
@@ -187,7 +256,7 @@ impl ServiceKeys {
                 rule: "`user:`, `queue:`, `user:<id>`, `queue:<id>`, `everyone` or `*`",
             });
         }
-        self.0.set().sign(&Signed {
+        self.keyring.set().sign(&Signed {
             sub: &grant.name,
             aud: SERVICE_AUDIENCE,
             iat: validity.issued_at,

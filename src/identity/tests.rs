@@ -5,7 +5,9 @@ mod tokens;
 
 use proptest::prelude::*;
 
-use self::tokens::{Audience, PREVIOUS, ROWS, SECRET, Verdict};
+use self::tokens::{
+    Audience, PREVIOUS, PUBLIC_ROWS, PublicKeys, ROWS, SECRET, Verdict, good_claims,
+};
 use super::*;
 
 const NOW_S: u64 = 1_761_652_800;
@@ -25,7 +27,7 @@ fn services() -> ServiceKeys {
 
 #[test]
 fn every_token_of_the_table_gets_its_verdict() {
-    assert!(ROWS.len() >= 60, "{} rows", ROWS.len());
+    assert!(ROWS.len() >= 120, "{} rows", ROWS.len());
     for row in ROWS {
         let token = row.token(Audience::User, NOW_S, [SECRET, PREVIOUS]);
         let verdict = match users().verify(&token, NOW_MS) {
@@ -45,6 +47,32 @@ fn every_token_of_the_table_gets_its_verdict() {
         }
         assert!(users().verify(&token, NOW_MS).is_err(), "{}", row.name);
     }
+}
+
+fn mixed() -> KeySet {
+    let (public, private) = (PublicKeys::get(), KeyOrigin::private("k"));
+    let (pem, jwks) = (public.pem(), public.jwks());
+    let parts = [SECRET, pem.as_bytes(), jwks.as_bytes()];
+    KeySet::merged(parts.map(|part| KeySet::parse(part, &private).unwrap())).unwrap()
+}
+
+#[test]
+fn every_token_of_public_keys_gets_its_verdict() {
+    let users = UserKeys::replaceable(mixed()).1;
+    assert!(PUBLIC_ROWS.len() >= 40, "{} rows", PUBLIC_ROWS.len());
+    for row in PUBLIC_ROWS {
+        let token = row.token(&good_claims(Audience::User, NOW_S), SECRET);
+        let verified = users.verify(&token, NOW_MS);
+        let accepted = row.user == Verdict::Accepted;
+        assert_eq!(verified.is_ok(), accepted, "{}: {verified:?}", row.name);
+        let refused = verified.is_err_and(|error| error == TokenError::NotAccepted);
+        assert_eq!(refused, !accepted, "{}", row.name);
+    }
+    let counted: u64 = users.refusals().map(|(_, count)| count).sum();
+    let refused = PUBLIC_ROWS
+        .iter()
+        .filter(|row| row.user == Verdict::Refused);
+    assert_eq!(counted, refused.count() as u64);
 }
 
 #[test]
@@ -165,10 +193,11 @@ proptest! {
 
 #[test]
 fn short_secrets_are_refused_and_none_is_shown() {
-    let short = |bytes| Err(ShortSecret { bytes });
+    let short = |bytes| Err(ShortSecret { bytes }.into());
     assert_eq!(UserKeys::new(&[1; 31], None).map(drop), short(31));
     assert_eq!(ServiceKeys::new(SECRET, Some(&[1; 3])).map(drop), short(3));
-    assert_eq!(format!("{:?}", users()), "UserKeys(Keys(2 redacted))");
+    let shown = format!("{:?}", users());
+    assert!(shown.contains("Keys(2 redacted)"), "{shown}");
 }
 
 #[tokio::test]

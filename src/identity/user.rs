@@ -1,11 +1,12 @@
 //! Tokens of people.
 
+use std::{sync::Arc, time::Duration};
+
 use serde::Serialize;
 
 use super::{
-    KeyId, KeySet, KeyringWriter, ShortSecret, SignError, TokenError, USER_AUDIENCE, Validity,
-    claims::{self, Verified},
-    keyring::Keyring,
+    KeyError, KeyId, KeySet, KeyringWriter, SignError, TokenError, TokenFault, USER_AUDIENCE,
+    Validity, claims, keyring::Keyring,
 };
 use crate::{
     limits::{MAX_NAME_BYTES, MAX_QUEUE_GRANTS},
@@ -61,9 +62,32 @@ impl FromIterator<String> for QueueGrants {
     }
 }
 
-/// The keys of user tokens: the current one and, during a rotation, the one before.
+/// What a user token has to keep to beside its signature.
 #[derive(Debug, Clone)]
-pub struct UserKeys(Keyring);
+pub struct UserRules {
+    /// The `aud` that it must name; [`USER_AUDIENCE`] by default.
+    pub audience: Arc<str>,
+    /// How long it may live: from `iat` to `exp`, or from now without `iat`. No bound
+    /// by default. A longer life makes a stolen token worth more; a client requests
+    /// the next one by itself.
+    pub max_lifetime: Duration,
+}
+
+impl Default for UserRules {
+    fn default() -> Self {
+        Self {
+            audience: USER_AUDIENCE.into(),
+            max_lifetime: Duration::MAX,
+        }
+    }
+}
+
+/// The keys of user tokens, and the rules of what they verify.
+#[derive(Debug, Clone)]
+pub struct UserKeys {
+    keyring: Keyring,
+    rules: Arc<UserRules>,
+}
 
 #[derive(Serialize)]
 struct Signed<'a> {
@@ -73,32 +97,48 @@ struct Signed<'a> {
     exp: u64,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     queues: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
 }
 
 impl UserKeys {
+    fn of(keyring: Keyring) -> Self {
+        Self {
+            keyring,
+            rules: Arc::default(),
+        }
+    }
+
     /// Keys from secrets.
     ///
     /// # Errors
-    /// If one has less than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES).
-    pub fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, ShortSecret> {
-        KeySet::from_secrets(current, previous).map(|set| Self(Keyring::fixed(set)))
+    /// If one is too short, or anybody may know it.
+    pub fn new(current: &[u8], previous: Option<&[u8]>) -> Result<Self, KeyError> {
+        KeySet::from_secrets(current, previous).map(|set| Self::of(Keyring::fixed(set)))
     }
 
     /// Keys that the writer may replace while they are in use.
     pub fn replaceable(set: KeySet) -> (KeyringWriter, Self) {
         let (writer, keyring) = Keyring::replaceable(set);
-        (writer, Self(keyring))
+        (writer, Self::of(keyring))
+    }
+
+    /// The same keys with other rules.
+    #[must_use]
+    pub fn with_rules(mut self, rules: UserRules) -> Self {
+        self.rules = Arc::new(rules);
+        self
     }
 
     /// Whether tokens that this key verified would still be accepted.
     pub fn accepts_key(&self, key: KeyId) -> bool {
-        self.0.set().accepts(key)
+        self.keyring.set().key(key).is_some()
     }
 
     /// Waits until the keys were replaced since this clone was made, or since its last
     /// call; for ever if nobody can replace them.
     pub async fn changed(&mut self) {
-        self.0.changed().await;
+        self.keyring.changed().await;
     }
 
     /// Reads a token as of `now_unix_ms`.
@@ -106,32 +146,47 @@ impl UserKeys {
     /// # Errors
     /// One answer for every token that is not accepted, and one for an expired one.
     pub fn verify(&self, token: &str, now_unix_ms: i64) -> Result<User, TokenError> {
-        let verified = claims::verify(token, &self.0.set(), USER_AUDIENCE, now_unix_ms)?;
-        let expired = verified.is_expired(now_unix_ms);
-        let Verified {
-            claims,
-            exp_unix_ms,
-            ends_unix_ms,
-            key,
-            issued_at_unix_ms,
-        } = verified;
-        let id = UserId::parse(claims.sub).map_err(|_| TokenError::NotAccepted)?;
-        let queues = claims.queues.unwrap_or_default();
-        if queues.len() > MAX_QUEUE_GRANTS {
-            return Err(TokenError::NotAccepted);
+        self.check(token, now_unix_ms).map_err(|fault| {
+            self.keyring.count("user", fault, now_unix_ms);
+            fault.into()
+        })
+    }
+
+    /// The same without counting, and with what is wrong: for whoever holds the token.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn check(&self, token: &str, now_unix_ms: i64) -> Result<User, TokenFault> {
+        let rules = &self.rules;
+        let set = self.keyring.set();
+        let verified = claims::verify(token, &set, &rules.audience, now_unix_ms)?;
+        verified.check_lifetime(rules.max_lifetime, now_unix_ms)?;
+        let id = UserId::parse(verified.claims.sub.as_str()).map_err(|_| TokenFault::Subject)?;
+        let grants = verified.claims.queues.as_ref().map_or(0, Vec::len);
+        if grants > MAX_QUEUE_GRANTS {
+            return Err(TokenFault::Grants);
         }
-        if expired {
-            return Err(TokenError::Expired);
-        }
+        // Last: only a token that was good once is answered as expired.
+        verified.check_end(now_unix_ms)?;
         Ok(User {
             id,
-            queues: QueueGrants(queues.into()),
-            exp_unix_ms,
-            ends_unix_ms,
-            token_id: claims.jti.map(|id| id.0),
-            issued_at_unix_ms,
-            key,
+            queues: QueueGrants(verified.claims.queues.unwrap_or_default().into()),
+            exp_unix_ms: verified.exp_unix_ms,
+            ends_unix_ms: verified.ends_unix_ms,
+            token_id: verified.token_id,
+            issued_at_unix_ms: verified.issued_at_unix_ms,
+            key: verified.key,
         })
+    }
+
+    /// How many tokens were refused, by the label of their [`TokenFault`].
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.keyring.refusals()
+    }
+
+    /// Where the key with this id was read, and its algorithm.
+    pub fn describe_key(&self, key: KeyId) -> Option<String> {
+        Some(self.keyring.set().key(key)?.describe())
     }
 
     /// Signs a token with the current key. For development: products sign their own.
@@ -159,9 +214,11 @@ impl UserKeys {
                 rule: "the name of a queue, or a prefix that ends in `*`",
             });
         }
-        self.0.set().sign(&Signed {
+        let set = self.keyring.set();
+        set.sign(&Signed {
             sub: user,
-            aud: USER_AUDIENCE,
+            aud: &self.rules.audience,
+            iss: set.signing_issuer(),
             iat: validity.issued_at,
             exp: validity.expires_at()?,
             queues,

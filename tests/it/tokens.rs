@@ -10,7 +10,11 @@ use tonic::{Code, Request, metadata::MetadataValue, transport::Channel};
 use crate::world::{Browser, World};
 
 #[path = "../vectors/tokens.rs"]
-#[allow(dead_code, reason = "the table is shared with the contract crate")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the table is shared with the contract crate"
+)]
 mod table;
 
 use table::{Audience, ROWS, Verdict};

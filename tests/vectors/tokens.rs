@@ -4,8 +4,12 @@
 //! against the identity module, and against edge, notifier and processors as they
 //! ship.
 
+mod public_keys;
+
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+
+pub(crate) use public_keys::{PUBLIC_ROWS, PublicKeys};
 
 /// The current key in these tests.
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-current";
@@ -242,6 +246,9 @@ pub(crate) const ROWS: &[Row] = &[
         &[("iat", "18446744073709551615")],
         Refused,
     ),
+    claims("iss that nobody demands", &[("iss", "\"x\"")], Accepted),
+    claims("iss null", &[("iss", "null")], Refused),
+    claims("iss a list", &[("iss", "[\"x\"]")], Refused),
     claims("no aud", &[("aud", "")], Refused),
     claims("aud null", &[("aud", "null")], Refused),
     claims("another aud", &[("aud", "\"other\"")], Refused),
@@ -365,9 +372,18 @@ pub(crate) enum Audience {
     Service,
 }
 
+/// The claims of a good token.
+pub(crate) fn good_claims(audience: Audience, now_unix_s: u64) -> String {
+    GOOD.claims(audience, now_unix_s)
+}
+
 impl Row {
     /// The token as of `now_unix_s`.
     pub(crate) fn token(&self, audience: Audience, now_unix_s: u64, keys: [&[u8]; 2]) -> String {
+        self.assemble(&self.claims(audience, now_unix_s), keys)
+    }
+
+    fn claims(&self, audience: Audience, now_unix_s: u64) -> String {
         let (aud, mut good) = match audience {
             Audience::User => ("\"belfry\"", vec![("sub", "\"u1\"")]),
             Audience::Service => (
@@ -387,7 +403,7 @@ impl Row {
             .map(|(name, value)| format!("\"{name}\":{value}"))
             .collect();
         let claims = format!("{{{}{}}}", claims.join(","), self.more);
-        self.assemble(&fill(&claims, now_unix_s).replace("AUD", aud), keys)
+        fill(&claims, now_unix_s).replace("AUD", aud)
     }
 
     fn assemble(&self, claims: &str, [current, previous]: [&[u8]; 2]) -> String {

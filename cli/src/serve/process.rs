@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use belfry::watched_file::FileWatcher;
 use listener::DrainSignal;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -45,8 +46,11 @@ pub(crate) struct Signals {
     /// Given by the first SIGTERM or SIGINT.
     pub(crate) drain: DrainSignal,
     /// Given by each SIGHUP.
-    #[allow(dead_code, reason = "for whatever is read from files")]
+    #[allow(dead_code, reason = "for what is read again and is no file")]
     pub(crate) reload: Reload,
+    /// Reads files again when they change and with each SIGHUP: one task for all.
+    #[allow(dead_code, reason = "for whatever is read from files")]
+    pub(crate) files: FileWatcher,
 }
 
 /// Receives signals from now on. Between "not ready" and the drain lies `delay`.
@@ -68,7 +72,12 @@ pub(crate) fn on_signals(delay: Duration) -> Result<Signals, Failure> {
         start: CancellationToken::new(),
     };
     tokio::spawn(end(terminate, interrupt, delay, drain.clone()));
-    Ok(Signals { drain, reload })
+    let files = FileWatcher::start(reload.clone());
+    Ok(Signals {
+        drain,
+        reload,
+        files,
+    })
 }
 
 async fn end(mut terminate: Signal, mut interrupt: Signal, delay: Duration, drain: DrainSignal) {

@@ -107,8 +107,8 @@ pub(crate) async fn serve(listener: TcpListener, site: Arc<Site>, end: Cancellat
         let (site, router) = (Arc::clone(&site), router.clone());
         async move {
             // Most connections want this, and the upgrade needs no layer.
-            if request.uri().path() == "/ws" {
-                return Ok(site.handshake(request));
+            if let Some(purpose) = socket::Purpose::of(request.uri().path()) {
+                return Ok(site.handshake(request, purpose));
             }
             router.oneshot(request).await
         }

@@ -31,6 +31,8 @@ use crate::{
     shard::Shards,
 };
 
+#[cfg(feature = "echo")]
+mod echo;
 mod first;
 mod frames;
 mod reader;
@@ -71,6 +73,29 @@ pub(crate) struct Upgraded {
     pub bearer: Option<String>,
     /// Its share of the connection limit.
     pub permit: ConnectionPermit,
+    pub purpose: Purpose,
+}
+
+/// What a WebSocket is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// A client's session.
+    Session,
+    /// Messages are sent back.
+    #[cfg(feature = "echo")]
+    Echo,
+}
+
+impl Purpose {
+    /// The purpose of a path, if it is one of a WebSocket.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        match path {
+            "/ws" => Some(Self::Session),
+            #[cfg(feature = "echo")]
+            "/echo" => Some(Self::Echo),
+            _ => None,
+        }
+    }
 }
 
 /// A permit of the connection limit, counted while it is held.
@@ -122,11 +147,17 @@ impl From<Reason> for Goodbye {
 /// Waits for the first frame. A session that it opens goes on in a task of its
 /// own, which is small: what a handshake needs ends here.
 pub(crate) async fn serve(upgraded: Upgraded, context: &Context) {
+    match upgraded.purpose {
+        Purpose::Session => {}
+        #[cfg(feature = "echo")]
+        Purpose::Echo => return echo::serve(upgraded).await,
+    }
     let Upgraded {
         stream,
         leftover,
         bearer,
         permit,
+        ..
     } = upgraded;
     let stream = Arc::new(stream);
     match open(&stream, leftover, bearer, context).await {

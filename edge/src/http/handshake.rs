@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, StatusCode, Version,
     header::{self, HeaderName, HeaderValue},
@@ -15,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Answer, Site, plain, with_header};
 use crate::{
     protocol::SUBPROTOCOL,
-    socket::{self, ConnectionPermit, Stream, Upgraded},
+    socket::{self, ConnectionPermit, Purpose, Stream, Upgraded},
 };
 
 /// Why a handshake is refused.
@@ -58,8 +59,8 @@ impl Refusal {
 }
 
 impl Site {
-    /// Answers a request for `/ws`, and serves the socket if it becomes one.
-    pub(super) fn handshake(self: &Arc<Self>, mut request: Request) -> Answer {
+    /// Answers a request for a WebSocket, and serves it if it becomes one.
+    pub(super) fn handshake(self: &Arc<Self>, mut request: Request, purpose: Purpose) -> Answer {
         let accepted = match self.check(&request) {
             Ok(accepted) => accepted,
             Err(refusal) => {
@@ -74,7 +75,19 @@ impl Site {
             permit,
         } = accepted;
         let upgrading = upgrade::on(&mut request);
-        tokio::spawn(upgraded(Arc::clone(self), upgrading, bearer, permit));
+        let site = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Some((stream, leftover)) = site.take_over(upgrading).await {
+                let upgraded = Upgraded {
+                    stream,
+                    leftover,
+                    bearer,
+                    permit: ConnectionPermit::new(permit, Arc::clone(&site.metrics)),
+                    purpose,
+                };
+                socket::serve(upgraded, &site.context).await;
+            }
+        });
 
         let mut answer = Answer::default();
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -87,6 +100,22 @@ impl Site {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
         }
         answer
+    }
+
+    /// Takes the connection from hyper, with what was read past the request; `None` if
+    /// the client went away before the answer.
+    async fn take_over(&self, upgrading: upgrade::OnUpgrade) -> Option<(Stream, Bytes)> {
+        let upgraded = upgrading.await.ok()?;
+        let taken = Stream::of(upgraded);
+        let Some((stream, leftover)) = taken else {
+            tracing::error!("an upgraded connection is not the one that was accepted");
+            return None;
+        };
+        if let Some(bytes) = self.config.send_buffer {
+            // Best effort: the kernel's own limit is a limit too.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.tcp(), bytes);
+        }
+        Some((stream, leftover))
     }
 
     fn check(&self, request: &Request) -> Result<Accepted, Refusal> {
@@ -172,34 +201,6 @@ struct Accepted {
     subprotocol: bool,
     bearer: Option<String>,
     permit: OwnedSemaphorePermit,
-}
-
-/// Takes the connection from hyper and serves it.
-async fn upgraded(
-    site: Arc<Site>,
-    upgrading: upgrade::OnUpgrade,
-    bearer: Option<String>,
-    permit: OwnedSemaphorePermit,
-) {
-    // The client went away before the answer.
-    let Ok(upgraded) = upgrading.await else {
-        return;
-    };
-    let Some((stream, leftover)) = Stream::of(upgraded) else {
-        tracing::error!("an upgraded connection is not the one that was accepted");
-        return;
-    };
-    if let Some(bytes) = site.config.send_buffer {
-        // Best effort: the kernel's own limit is a limit too.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.tcp(), bytes);
-    }
-    let upgraded = Upgraded {
-        stream,
-        leftover,
-        bearer,
-        permit: ConnectionPermit::new(permit, Arc::clone(&site.metrics)),
-    };
-    socket::serve(upgraded, &site.context).await;
 }
 
 /// Whether a header that is a list has this token in it.

@@ -94,6 +94,25 @@ impl Reader {
 
     /// What these bytes hold, with those that came before.
     pub(super) fn feed(&mut self, input: &[u8]) -> Received {
+        let mut texts = VecDeque::new();
+        let received = self.feed_with(input, |message| match message {
+            Message::Text(text) => {
+                texts.push_back(text.as_str().to_owned());
+                Ok(())
+            }
+            Message::Binary(_) => Err(Reason::BinaryFrame),
+            // After a close the next read writes the answer and reports the end.
+            _ => Ok(()),
+        });
+        Received { texts, ..received }
+    }
+
+    /// The same, for whoever takes messages by itself; an error ends the connection.
+    pub(super) fn feed_with(
+        &mut self,
+        input: &[u8],
+        mut take: impl FnMut(Message) -> Result<(), Reason>,
+    ) -> Received {
         let mut received = Received {
             frames: self.scanner.scan(input),
             ..Received::default()
@@ -104,10 +123,8 @@ impl Reader {
         };
         while received.end.is_none() {
             match self.context.read(&mut memory) {
-                Ok(Message::Text(text)) => received.texts.push_back(text.as_str().to_owned()),
-                Ok(Message::Binary(_)) => received.end = Some(ReadEnd::Fault(Reason::BinaryFrame)),
-                // After a close the next read writes the answer and reports the end.
-                Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
+                Ok(message) => {
+                    received.end = take(message).err().map(ReadEnd::Fault);
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => received.end = Some(end_of(&error)),

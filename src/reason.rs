@@ -116,7 +116,7 @@ reasons! {
     /// Same key, other body.
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", AlreadyExists, 4000, Never, "the idempotency key was used with another request, choose a new key";
     /// The log cannot take it now.
-    StorageFull = "STORAGE_FULL", ResourceExhausted, 1013, AfterHint, "the disk is full, try again later with the same key";
+    StorageFull = "STORAGE_FULL", ResourceExhausted, 1013, AfterHint, "the log lacks space, descriptors or memory, try again later with the same key";
     /// The log failed; nothing more is accepted until a restart.
     StorageFailed = "STORAGE_FAILED", Unavailable, 1012, Backoff, "the log cannot be written, try again with the same key";
     /// Draining or not ready yet.

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use delivery::Limits;
-use settings::{Counts, Durations, Faults, show_duration};
+use settings::{Counts, Durations, Faults, Sizes, show_duration, show_size};
 
 use crate::log::embedded::{self, OpenError};
 
@@ -16,6 +16,7 @@ const RETAINED_AGE: Durations =
     Durations::new(Duration::from_mins(1), Duration::from_hours(87_600));
 const IDEMPOTENCY_WINDOW: Durations =
     Durations::new(Duration::from_secs(1), Duration::from_hours(30 * 24));
+const LOG_SEGMENT: Sizes = Sizes::new(4 << 10, 1 << 30);
 const STREAM_IN_FLIGHT: Counts<usize> = Counts::new(1, 65_536);
 
 /// Where events are kept.
@@ -58,6 +59,14 @@ pub struct Config {
         value_parser = RETAINED_AGE.parser()
     )]
     pub retained_age: Duration,
+    /// Size of one file of the log; space is freed by whole files
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = show_size(embedded::Options::default().segment_bytes),
+        value_parser = LOG_SEGMENT.parser()
+    )]
+    pub log_segment: u64,
     /// How long an idempotency key is kept
     #[arg(
         long,
@@ -74,7 +83,7 @@ pub struct Config {
     /// is missing. Default `data/log`.
     #[arg(skip = PathBuf::from("data/log"))]
     pub log_dir: PathBuf,
-    /// Options of the log that have no setting. `retained_age` and
+    /// Options of the log that have no setting. `retained_age`, `log_segment` and
     /// `idempotency_window` replace theirs: see [`Config::log_options`].
     #[arg(skip)]
     pub log: embedded::Options,
@@ -117,6 +126,7 @@ impl Config {
     /// The options of the log, settings included.
     pub fn log_options(&self) -> embedded::Options {
         embedded::Options {
+            segment_bytes: self.log_segment,
             max_age_ms: self.retained_age.as_millis() as u64,
             dedupe_window_ms: self.idempotency_window.as_millis() as u64,
             ..self.log.clone()
@@ -131,6 +141,7 @@ impl Config {
         let mut faults = Faults::default();
         faults.check("retained-events", &self.retained_events, &RETAINED_EVENTS);
         faults.check("retained-age", &self.retained_age, &RETAINED_AGE);
+        faults.check("log-segment", &self.log_segment, &LOG_SEGMENT);
         let window = &self.idempotency_window;
         faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);
         let in_flight = &self.stream_in_flight;
@@ -202,8 +213,8 @@ mod tests {
     #[test]
     fn options_of_the_log_and_bounds_of_delivery_are_checked_too() {
         let mut config = Config::default();
-        config.log.segment_bytes = 1;
+        config.log.max_bytes = 1;
         config.limits.request_window = 0;
-        assert_eq!(refused(&config), ["segment_bytes", "request_window"]);
+        assert_eq!(refused(&config), ["max_bytes", "request_window"]);
     }
 }

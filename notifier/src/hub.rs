@@ -28,6 +28,7 @@ pub(crate) use self::command::{Command, PublishCall};
 use self::{links::Outboxes, storage::Storage, watches::Watches};
 use crate::{
     log::{Log, LogError},
+    metrics::LogMetrics,
     watch::{PresenceUpdate, ReceiptUpdate},
 };
 
@@ -65,6 +66,10 @@ impl<L: Log> HubTask<L> {
             drained: None,
             last_number: 0,
         }
+    }
+
+    pub(crate) fn log_metrics(&self) -> LogMetrics {
+        self.storage.metrics()
     }
 
     pub(crate) fn epoch(&self) -> u64 {

@@ -8,20 +8,40 @@
 pub mod embedded;
 pub mod memory;
 
-use std::{future::Future, path::PathBuf};
+use std::{
+    fmt::{self, Display},
+    future::Future,
+    io,
+    path::PathBuf,
+};
 
 use delivery::{Record, Recovered, StoredEvent, StreamName};
+use rustix::io::Errno;
 
 /// Why a log cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Nothing was stored and nothing is lost; the same batch may be tried again.
-    #[error(
-        "the disk that holds `{path}` is full: free some space, publishes are refused until then"
-    )]
-    Full {
-        /// The data directory.
+    /// Nothing was stored and nothing is lost; the same batch may be tried again, and
+    /// so may the same read.
+    #[error("`{path}` cannot be used for now: {lack}")]
+    Lacking {
+        /// The data directory, or the file that was to be read.
         path: PathBuf,
+        /// What the system did not give.
+        lack: Lack,
+    },
+    /// Events that were stored long ago cannot be read. Only who requested them is
+    /// concerned: appends and other reads go on.
+    #[error(
+        "cannot {action} `{path}`: {source}; restore it from a backup before the next start, which refuses a damaged log"
+    )]
+    Unreadable {
+        /// What was tried.
+        action: &'static str,
+        /// The segment.
+        path: PathBuf,
+        /// What the system said, or what is damaged.
+        source: io::Error,
     },
     /// A write or sync failed: what is on disk is unknown until the log is read
     /// again. The process ends; a start re-reads it (guarantee G3).
@@ -34,8 +54,46 @@ pub enum LogError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+/// What the log needs of the system and did not get, before it wrote a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lack {
+    /// The disk is full, or the quota of this user is used up.
+    Space,
+    /// This process, or the system, has as many open files as it may.
+    Descriptors,
+    /// There is no memory left.
+    Memory,
+}
+
+impl Lack {
+    /// What an error of the system says is lacking, if that is what it says.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Self::Space),
+            io::ErrorKind::OutOfMemory => Some(Self::Memory),
+            _ => {
+                let number = Errno::from_io_error(error);
+                let full = [Some(Errno::MFILE), Some(Errno::NFILE)];
+                full.contains(&number).then_some(Self::Descriptors)
+            }
+        }
+    }
+}
+
+impl Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Space => "the disk is full, free some space",
+            Self::Descriptors => {
+                "no file descriptor is left, raise the limit of open files (`LimitNOFILE=`)"
+            }
+            Self::Memory => "no memory is left",
+        })
+    }
 }
 
 /// What one batch did.

@@ -2,13 +2,16 @@
 
 use delivery::hub::Stats;
 use prometheus_client::{
-    encoding::text::encode as encode_text,
+    encoding::{EncodeLabelSet, text::encode as encode_text},
     metrics::{
         counter::{ConstCounter, Counter},
+        family::Family,
         gauge::ConstGauge,
     },
     registry::Registry,
 };
+
+use crate::log::Lack;
 
 /// Name, help, and where it is found.
 type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
@@ -122,11 +125,56 @@ const GAUGES: [Metric; 13] = [
     }),
 ];
 
-/// What the two listeners count.
+/// What the hub counts of its log.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogMetrics {
+    refused: Family<LackLabel, Counter>,
+    /// Reads that were tried again.
+    pub(crate) reads_delayed: Counter,
+    /// Reads answered with a gap.
+    pub(crate) unreadable: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LackLabel {
+    lack: &'static str,
+}
+
+impl LogMetrics {
+    pub(crate) fn on_refused(&self, lack: Lack) {
+        let lack = match lack {
+            Lack::Space => "SPACE",
+            Lack::Descriptors => "DESCRIPTORS",
+            Lack::Memory => "MEMORY",
+        };
+        self.refused.get_or_create(&LackLabel { lack }).inc();
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "log_appends_refused",
+            "Batches that the log refused for want of space, descriptors or memory",
+            self.refused.clone(),
+        );
+        registry.register(
+            "log_reads_delayed",
+            "Reads of the log tried again for want of descriptors or memory",
+            self.reads_delayed.clone(),
+        );
+        registry.register(
+            "log_unreadable",
+            "Pages that could not be read from the log; who requested one got a gap",
+            self.unreadable.clone(),
+        );
+    }
+}
+
+/// What the two listeners and the log count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerMetrics {
     pub(crate) grpc: listener::Metrics,
     pub(crate) http: listener::Metrics,
+    pub(crate) log: LogMetrics,
     /// Calls refused because too many were in progress.
     pub(crate) calls_shed: Counter,
 }
@@ -142,6 +190,7 @@ impl ServerMetrics {
             "Calls refused because too many were in progress",
             self.calls_shed.clone(),
         );
+        self.log.register(registry);
     }
 }
 

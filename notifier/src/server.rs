@@ -30,7 +30,7 @@ use crate::{
         embedded::{Embedded, OpenError},
         memory::Memory,
     },
-    metrics::ServerMetrics,
+    metrics::{LogMetrics, ServerMetrics},
     service,
 };
 
@@ -83,6 +83,7 @@ pub struct Notifier {
     publishes: mpsc::Sender<Vec<PublishCall>>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
+    log_metrics: LogMetrics,
     hub: JoinHandle<Result<(), LogError>>,
 }
 
@@ -155,7 +156,7 @@ impl Notifier {
         let (publishes, calls) = mpsc::channel(batches);
         let (commands, inbox) = mpsc::channel(limits.waiting_commands);
         let task = HubTask::new(limits, Arc::new(log));
-        let epoch = task.epoch();
+        let (epoch, log_metrics) = (task.epoch(), task.log_metrics());
         let hub = tokio::spawn(task.run(calls, inbox));
         Self {
             config,
@@ -163,6 +164,7 @@ impl Notifier {
             publishes,
             commands,
             epoch,
+            log_metrics,
             hub,
         }
     }
@@ -250,7 +252,10 @@ impl Notifier {
         shutdown: &DrainSignal,
         drained: &CancellationToken,
     ) -> Servers {
-        let metrics = ServerMetrics::default();
+        let metrics = ServerMetrics {
+            log: self.log_metrics.clone(),
+            ..ServerMetrics::default()
+        };
         let calls = self.grpc(health, shutdown.start.clone(), metrics.calls_shed.clone());
         let grpc_config = listener::Config {
             name: "grpc",

@@ -3,9 +3,11 @@
 //! rejected.
 
 mod clocks;
+mod descriptors;
 mod disk_full;
 mod drain;
 mod edges;
 mod half_open;
 mod stopped;
 mod syncs;
+mod unreadable;

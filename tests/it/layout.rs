@@ -50,6 +50,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "delivery",
             "notifier",
             "edge",
+            "listener",
             "outbox",
             "processors",
             "settings",

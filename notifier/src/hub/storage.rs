@@ -1,15 +1,30 @@
 //! The hub's log: one append at a time, reads beside it, and fail-stop.
+//!
+//! What lacks space, descriptors or memory is refused (a publish) or waits (a read), and
+//! goes on by itself. A page that cannot be read is a gap for who requested it. Only a
+//! log that failed ends the hub.
 
-use std::{future::pending, panic::resume_unwind, pin::Pin, sync::Arc};
+use std::{future::pending, panic::resume_unwind, pin::Pin, sync::Arc, time::Duration};
 
 use delivery::{
     Limits, Lsn, Record, StoredEvent, StreamName,
     hub::{Input, ReadId},
 };
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep},
+};
 
 use super::HubTask;
-use crate::log::{Appended, Log, LogError};
+use crate::{
+    log::{Appended, Log, LogError},
+    metrics::LogMetrics,
+};
+
+/// The pause before a read that lacked descriptors or memory is tried again.
+const READ_PAUSE: Duration = Duration::from_millis(200);
+/// How long it is tried; then who requested it gets a gap.
+const READ_ATTEMPTS_FOR: Duration = Duration::from_secs(30);
 
 type Append = Pin<Box<dyn Future<Output = (Lsn, Result<Appended, LogError>)> + Send>>;
 
@@ -35,6 +50,7 @@ pub(super) struct Storage<L> {
     append: Option<Append>,
     reads: JoinSet<ReadDone>,
     pub(super) failed: Option<LogError>,
+    metrics: LogMetrics,
 }
 
 impl<L: Log> Storage<L> {
@@ -47,7 +63,13 @@ impl<L: Log> Storage<L> {
             append: None,
             reads: JoinSet::new(),
             failed: None,
+            metrics: LogMetrics::default(),
         }
+    }
+
+    /// Counts together with what is counted here.
+    pub(super) fn metrics(&self) -> LogMetrics {
+        self.metrics.clone()
     }
 
     pub(super) fn gather(&mut self, record: Record) {
@@ -86,10 +108,20 @@ impl<L: Log> Storage<L> {
     }
 
     pub(super) fn start_read(&mut self, read: ReadId, stream: StreamName, first: u64) {
-        let log = Arc::clone(&self.log);
+        let (log, metrics) = (Arc::clone(&self.log), self.metrics.clone());
         let (events, bytes) = (self.page_events, self.page_bytes);
-        self.reads
-            .spawn(async move { (read, log.read(stream, first, events, bytes).await) });
+        self.reads.spawn(async move {
+            let give_up = Instant::now() + READ_ATTEMPTS_FOR;
+            loop {
+                match log.read(stream.clone(), first, events, bytes).await {
+                    Err(LogError::Lacking { .. }) if Instant::now() < give_up => {
+                        metrics.reads_delayed.inc();
+                        sleep(READ_PAUSE).await;
+                    }
+                    done => return (read, done),
+                }
+            }
+        });
     }
 
     pub(super) fn trim(&self, stream: StreamName, first: u64) {
@@ -106,7 +138,14 @@ impl<L: Log> HubTask<L> {
                 let (read, events) = done.unwrap_or_else(|panic| resume_unwind(panic.into_panic()));
                 match events {
                     Ok(events) => self.feed(Input::Read { read, events }),
-                    Err(error) => self.fail(error),
+                    Err(error @ LogError::Failed { .. }) => self.fail(error),
+                    Err(error) => {
+                        tracing::error!(%error, "stored events cannot be read, a client gets a gap");
+                        self.storage.metrics.unreadable.inc();
+                        // An empty page where there was one is a gap to the head.
+                        let events = Vec::new();
+                        self.feed(Input::Read { read, events });
+                    }
                 }
             }
         }
@@ -116,8 +155,9 @@ impl<L: Log> HubTask<L> {
         self.storage.append = None;
         match result {
             Ok(Appended { trimmed }) => self.feed(Input::Synced { upto, trimmed }),
-            Err(error @ LogError::Full { .. }) => {
-                tracing::error!(%error, "publishes are refused");
+            Err(LogError::Lacking { path, lack }) => {
+                tracing::error!(path = %path.display(), "publishes are refused: {lack}");
+                self.storage.metrics.on_refused(lack);
                 self.storage.gathered.clear();
                 self.feed(Input::Refused);
             }

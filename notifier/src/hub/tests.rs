@@ -10,7 +10,7 @@ use delivery::{
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::log::Appended;
+use crate::log::{Appended, Lack};
 
 #[test]
 fn the_rules_and_the_contract_have_the_same_bounds() {
@@ -74,7 +74,10 @@ impl Log for Scripted {
                 self.stored.lock().unwrap().extend(stored);
                 Ok(Appended::default())
             }
-            Step::Full => Err(LogError::Full { path }),
+            Step::Full => Err(LogError::Lacking {
+                path,
+                lack: Lack::Space,
+            }),
             Step::Fail => Err(LogError::Failed {
                 action: "sync",
                 path,

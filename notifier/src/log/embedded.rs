@@ -36,7 +36,7 @@ use std::{
 };
 
 use delivery::{Record, Recovered, StoredEvent, StreamName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::OpenError;
 
@@ -47,6 +47,11 @@ use writer::{Append, Writer};
 
 /// Batches that wait for the writer's thread. The hub has one at a time.
 const WAITING_BATCHES: usize = 4;
+/// Reads that run at a time, each with one file at most; the rest waits.
+const READS_AT_ONCE: usize = 64;
+/// Files that a log has open at most: the directory, its lock, the mark, the segment
+/// that is written, the next one, one that is being replaced, and those of readers.
+pub const MAX_OPEN_FILES: usize = 6 + reader::OPEN_SEGMENTS + READS_AT_ONCE;
 
 /// How a log is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +183,7 @@ pub struct Embedded {
     shared: Arc<Shared>,
     recovered: Mutex<Option<Recovered>>,
     epoch: u64,
+    reads: Arc<Semaphore>,
     /// `None` only while it is dropped.
     batches: Option<mpsc::Sender<Append>>,
     writer: Option<JoinHandle<()>>,
@@ -211,6 +217,7 @@ impl Embedded {
             shared,
             recovered: Mutex::new(Some(recovered)),
             epoch,
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
             batches: Some(batches),
             writer: Some(writer),
         })
@@ -275,10 +282,14 @@ impl Log for Embedded {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, LogError> {
+        let permit = self.reads.clone().acquire_owned().await;
         let shared = self.shared.clone();
-        let read = move || reader::read(&shared, &stream, first, (max_events, max_bytes));
+        let read = move || {
+            let _until_it_is_done = permit;
+            reader::read(&shared, &stream, first, (max_events, max_bytes))
+        };
         match tokio::task::spawn_blocking(read).await {
-            Ok(events) => Ok(events?),
+            Ok(events) => events,
             Err(_) => Err(self.gone("read from")),
         }
     }

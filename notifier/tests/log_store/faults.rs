@@ -12,12 +12,12 @@ use std::{
 };
 
 use notifier::log::{
-    Log, LogError,
+    Lack, Log, LogError,
     embedded::{Embedded, Options},
 };
 
 use crate::{
-    power,
+    power, scarcity,
     world::{Model, check, small},
 };
 
@@ -49,6 +49,8 @@ async fn child() {
         "power" => power::cut_the_power(Path::new(dir), true).await,
         "lie" => power::cut_the_power(Path::new(dir), false).await,
         "fill" => fill_the_disk(Path::new(dir)).await,
+        "descriptors" => scarcity::run_out_of_descriptors(Path::new(dir)).await,
+        "retry" => scarcity::append_with_retries(Path::new(dir)).await,
         other => panic!("no role {other}"),
     }
 }
@@ -86,7 +88,7 @@ async fn append_until_failure(dir: &Path, options: Options) {
 }
 
 /// Runs the other process under `strace` with one injection.
-fn inject(role: &str, dir: &Path, call: &str, fault: &str, when: usize) -> Output {
+pub(crate) fn inject(role: &str, dir: &Path, call: &str, fault: &str, when: usize) -> Output {
     Command::new("strace")
         // Not with --seccomp-bpf: strace 6.1 then injects at the first call only.
         .args(["-f", "-qq", "-o", "/dev/null"])
@@ -99,7 +101,7 @@ fn inject(role: &str, dir: &Path, call: &str, fault: &str, when: usize) -> Outpu
         .unwrap()
 }
 
-fn has_strace() -> bool {
+pub(crate) fn has_strace() -> bool {
     let dir = tempfile::tempdir().unwrap();
     let works = Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=fsync", "true"])
@@ -233,12 +235,16 @@ async fn fill_and_free(dir: &Path, options: Options) {
         }
     };
     let (batch, error) = refused;
-    assert!(matches!(error, LogError::Full { .. }), "{error}");
+    let full = |error: &LogError| {
+        let lack = Lack::Space;
+        matches!(error, LogError::Lacking { lack: found, .. } if *found == lack)
+    };
+    assert!(full(&error), "{error}");
     let mut stored = model.clone();
     stored.cut_to(batch[0].lsn - 1);
     for _ in 0..3 {
         let again = log.append(batch.clone()).await;
-        assert!(matches!(again, Err(LogError::Full { .. })));
+        assert!(again.is_err_and(|error| full(&error)));
         check(&log, &stored).await.unwrap();
     }
     assert_eq!(log.stats().refused_full, 4);
@@ -261,6 +267,18 @@ fn a_full_disk_refuses_keeps_reading_and_recovers_by_itself() {
     if let Some(said) = in_mount_namespace("fill") {
         assert!(said.contains("filled"), "{said}");
     }
+}
+
+/// What the other process printed.
+pub(crate) fn in_another_process(role: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "faults::child", "--nocapture"])
+        .env(ROLE, format!("{role} {}", dir.path().display()))
+        .output()
+        .unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&printed).into_owned()
 }
 
 /// Runs the other process where it may mount what nobody else sees. Returns what

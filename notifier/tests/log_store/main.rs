@@ -9,4 +9,5 @@ mod leases;
 mod offline;
 mod power;
 mod retention;
+mod scarcity;
 mod world;

@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 
 use super::wait_for;
@@ -66,6 +66,17 @@ impl ChildGuard {
     /// SIGTERM, without waiting.
     pub(crate) fn send_sigterm(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Lets it open `count` files more than it has open now; `None`: as many as before.
+    pub(crate) fn allow_files(&self, count: Option<u64>) {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        let open = files.count() as u64;
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = count.map_or(maximum, |count| Some(open + count));
+        let limit = Rlimit { current, maximum };
+        let pid = Some(Pid::from_child(&self.0));
+        prlimit(pid, Resource::Nofile, limit).expect("limited");
     }
 
     /// SIGHUP.

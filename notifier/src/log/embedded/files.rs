@@ -14,6 +14,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::error::OpenError;
+use crate::log::Lack;
 
 pub(super) const LOCK: &str = "lock";
 pub(super) const MARK: &str = "mark";
@@ -40,15 +41,10 @@ impl Failure {
         }
     }
 
-    /// Whether there was no room, or none that this process may use, and nothing
-    /// else went wrong. A sync that fails is no such case, whatever it says: what
-    /// the disk holds is unknown then.
-    pub(super) fn is_full(&self) -> bool {
-        self.action != SYNC
-            && matches!(
-                self.source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            )
+    /// What was lacking, if nothing else went wrong. A sync that fails is no such
+    /// case, whatever it says: what the disk holds is unknown then.
+    pub(super) fn lack(&self) -> Option<Lack> {
+        Lack::of(&self.source).filter(|_| self.action != SYNC)
     }
 }
 
@@ -67,24 +63,13 @@ impl From<Failure> for OpenError {
     }
 }
 
-impl From<Failure> for crate::log::LogError {
-    fn from(failure: Failure) -> Self {
-        let Failure {
-            action,
-            path,
-            source,
-        } = failure;
-        Self::Failed {
-            action,
-            path,
-            source,
-        }
-    }
-}
-
 /// Where segment `number` is.
 pub(super) fn segment_path(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("{number:08}{SEGMENT_SUFFIX}"))
+    dir.join(segment_name(number))
+}
+
+pub(super) fn segment_name(number: u32) -> String {
+    format!("{number:08}{SEGMENT_SUFFIX}")
 }
 
 /// What a data directory holds.
@@ -159,7 +144,7 @@ pub(super) fn list(dir: &Path) -> Result<Listing, Failure> {
 fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
     let number = digits.parse().ok()?;
-    (format!("{number:08}") == digits).then_some(number)
+    (segment_name(number) == name).then_some(number)
 }
 
 /// Makes the directory if it is not there, for its owner only, durably.
@@ -175,18 +160,33 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), Failure> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    match sync_dir(parent) {
+    match OpenDir::open(parent).and_then(|parent| parent.sync()) {
         // Made by somebody else then, who may write there when this process may not.
         Err(failure) if failure.source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,
     }
 }
 
-/// Makes the names in a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
-    let failed = Failure::of(SYNC, dir);
-    let handle = File::open(dir).map_err(&failed)?;
-    handle.sync_all().map_err(&failed)
+/// A directory, kept open: its names are made durable without another descriptor.
+#[derive(Debug)]
+pub(super) struct OpenDir {
+    handle: File,
+    pub(super) path: PathBuf,
+}
+
+impl OpenDir {
+    pub(super) fn open(dir: &Path) -> Result<Self, Failure> {
+        Ok(Self {
+            handle: File::open(dir).map_err(Failure::of("open", dir))?,
+            path: dir.to_owned(),
+        })
+    }
+
+    /// Makes the names in it durable.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        let synced = self.handle.sync_all();
+        synced.map_err(Failure::of(SYNC, &self.path))
+    }
 }
 
 /// The lock of a directory, given up when this is dropped: at once, even while a
@@ -304,31 +304,71 @@ fn own_file() -> OpenOptions {
     options
 }
 
-/// Makes a file whose content is what `content` writes, durable under its name when
-/// this returns; replaces one of that name. After an error there is nothing new.
-pub(super) fn create(
-    path: &Path,
-    content: impl FnOnce(&File) -> io::Result<()>,
-) -> Result<File, Failure> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(UNFINISHED_SUFFIX);
-    let temporary = Path::new(&temporary);
-    let write = || {
+/// A file without its final name yet. Unless it gets one it goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    file: File,
+    names: Names,
+}
+
+#[derive(Debug)]
+struct Names {
+    temporary: PathBuf,
+    path: PathBuf,
+    is_final: bool,
+}
+
+impl Unfinished {
+    /// An empty file that is to be called `name`.
+    pub(super) fn create(dir: &OpenDir, name: &str) -> Result<Self, Failure> {
+        let path = dir.path.join(name);
+        let temporary = dir.path.join(format!("{name}{UNFINISHED_SUFFIX}"));
         let mut options = own_file();
-        let failed = Failure::of("create", path);
-        let file = options.create(true).truncate(true).open(temporary);
-        let file = file.map_err(&failed)?;
-        content(&file).map_err(&failed)?;
-        file.sync_all().map_err(Failure::of(SYNC, temporary))?;
-        std::fs::rename(temporary, path).map_err(failed)?;
-        Ok(file)
-    };
-    let file = write().inspect_err(|_| {
-        // If this fails too, the next start removes it.
-        let _ = std::fs::remove_file(temporary);
-    })?;
-    sync_dir(path.parent().expect("a file of the log is in a directory"))?;
-    Ok(file)
+        let file = options.create(true).truncate(true).open(&temporary);
+        let file = file.map_err(Failure::of("create", &path))?;
+        let names = Names {
+            temporary,
+            path,
+            is_final: false,
+        };
+        Ok(Self { file, names })
+    }
+
+    /// Lets `content` write to it.
+    pub(super) fn write(
+        &self,
+        content: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        content(&self.file).map_err(Failure::of("create", &self.names.path))
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        let synced = self.file.sync_all();
+        synced.map_err(Failure::of(SYNC, &self.names.temporary))
+    }
+
+    /// Durable under its name when this returns, in place of one of that name. After an
+    /// error, unless a sync failed, there is nothing new.
+    pub(super) fn finish(mut self, dir: &OpenDir) -> Result<File, Failure> {
+        self.sync()?;
+        let Names {
+            temporary, path, ..
+        } = &self.names;
+        std::fs::rename(temporary, path).map_err(Failure::of("create", path))?;
+        self.names.is_final = true;
+        dir.sync()?;
+        Ok(self.file)
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        if !self.is_final {
+            // If this fails, the next start removes it.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
 }
 
 /// Removes a file that is no longer needed; one that is gone already is fine.

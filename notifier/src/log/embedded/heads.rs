@@ -10,7 +10,7 @@ use delivery::StreamName;
 
 use super::{
     error::OpenError,
-    files::{self, Failure},
+    files::{self, Failure, OpenDir, Unfinished},
     format::Fields,
 };
 
@@ -32,9 +32,11 @@ pub(super) struct Heads {
 
 impl Heads {
     /// Makes these heads durable in place of the ones before.
-    pub(super) fn write(&self, dir: &Path) -> Result<(), Failure> {
+    pub(super) fn write(&self, dir: &OpenDir) -> Result<(), Failure> {
         let bytes = self.encode();
-        files::create(&dir.join(files::HEADS), |mut file| file.write_all(&bytes))?;
+        let file = Unfinished::create(dir, files::HEADS)?;
+        file.write(|mut file| file.write_all(&bytes))?;
+        file.finish(dir)?;
         Ok(())
     }
 
@@ -117,7 +119,7 @@ mod tests {
             first_segment: 3,
             streams: vec![("user:ada".into(), 9, 5), ("queue:x".into(), 1, 6)],
         };
-        heads.write(dir.path()).unwrap();
+        heads.write(&OpenDir::open(dir.path()).unwrap()).unwrap();
         assert_eq!(Heads::read(dir.path()).unwrap(), Some(heads.clone()));
 
         let path = dir.path().join(files::HEADS);

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     error::OpenError,
-    files::{self, Failure},
+    files::{self, Failure, OpenDir, Unfinished},
     format::Fields,
 };
 
@@ -94,12 +94,14 @@ impl MarkFile {
     }
 
     /// Writes a new file, durable, with `mark` in one slot.
-    pub(super) fn create(dir: &Path, mark: Mark) -> Result<Self, Failure> {
-        let path = dir.join(files::MARK);
-        let file = files::create(&path, |file| {
+    pub(super) fn create(dir: &OpenDir, mark: Mark) -> Result<Self, Failure> {
+        let path = dir.path.join(files::MARK);
+        let file = Unfinished::create(dir, files::MARK)?;
+        file.write(|file| {
             file.write_all_at(&[0; FILE_LEN], 0)?;
             file.write_all_at(&mark.encode(), Self::slot(mark))
         })?;
+        let file = file.finish(dir)?;
         Ok(Self { file, path })
     }
 
@@ -164,7 +166,7 @@ mod tests {
     fn the_newest_whole_half_counts() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(MarkFile::read(dir.path()).unwrap(), None);
-        let file = MarkFile::create(dir.path(), mark(0)).unwrap();
+        let file = MarkFile::create(&OpenDir::open(dir.path()).unwrap(), mark(0)).unwrap();
         for batch in 1..5 {
             file.write(mark(batch)).unwrap();
             assert_eq!(MarkFile::read(dir.path()).unwrap(), Some(mark(batch)));

@@ -1,5 +1,9 @@
 //! Reads stored events beside the writer. Every record is checked before it is
 //! handed out: damaged bytes are an error, never an event.
+//!
+//! What cannot be read is the trouble of who requested it, with one exception: in the
+//! segment that is being written it means that the disk does not keep what it was given
+//! a moment ago, and the log fails as after a failed write (G3).
 
 use std::{
     collections::VecDeque,
@@ -18,9 +22,10 @@ use super::{
     format::{RECORD_PREFIX_LEN, RecordView},
     index::Locator,
 };
+use crate::log::{Lack, LogError};
 
 /// Segments that are kept open for reading.
-const OPEN_SEGMENTS: usize = 64;
+pub(super) const OPEN_SEGMENTS: usize = 64;
 /// Bytes that are read at once if several records of a stream lie in them.
 const WINDOW_BYTES: usize = 64 << 10;
 /// Bytes that are read for the last record of a window; the rest of a longer one
@@ -41,7 +46,15 @@ impl OpenSegments {
             return Ok(file);
         }
         let path = files::segment_path(&shared.dir, number);
-        let file = Arc::new(File::open(&path).map_err(Failure::of("open", &path))?);
+        let opened = match File::open(&path) {
+            // Those that are kept open are given back first.
+            Err(error) if Lack::of(&error) == Some(Lack::Descriptors) => {
+                open.clear();
+                File::open(&path)
+            }
+            opened => opened,
+        };
+        let file = Arc::new(opened.map_err(Failure::of("open", &path))?);
         if open.len() >= OPEN_SEGMENTS {
             open.pop_front();
         }
@@ -62,7 +75,7 @@ pub(super) fn read(
     stream: &StreamName,
     first: u64,
     max: (usize, usize),
-) -> Result<Vec<StoredEvent>, Failure> {
+) -> Result<Vec<StoredEvent>, LogError> {
     let (max_events, max_bytes) = max;
     let locators = locate(shared, stream, first, max_events);
     let mut window = Window::default();
@@ -70,13 +83,19 @@ pub(super) fn read(
     let mut bytes = 0;
     for (at, locator) in locators.iter().enumerate() {
         let offset = first + at as u64;
-        if !window.covers(*locator) {
-            match window.load(shared, &locators[at..], max_bytes - bytes) {
-                Err(failure) if trimmed_meanwhile(shared, stream, offset, &failure) => break,
-                loaded => loaded?,
-            }
-        }
-        let record = window.record(*locator, stream, offset)?;
+        let loaded = if window.covers(*locator) {
+            Ok(())
+        } else {
+            window.load(shared, &locators[at..], max_bytes - bytes)
+        };
+        let record = loaded.and_then(|()| window.record(*locator, stream, offset));
+        let record = match record {
+            Ok(record) => record,
+            // Whoever reads on from here gets the error.
+            Err(_) if !events.is_empty() => break,
+            Err(failure) if trimmed_meanwhile(shared, stream, offset, &failure) => break,
+            Err(failure) => return Err(unreadable(shared, *locator, failure)),
+        };
         bytes += record.envelope.len();
         if bytes > max_bytes && !events.is_empty() {
             break;
@@ -104,6 +123,31 @@ fn locate(shared: &Shared, stream: &str, first: u64, max_events: usize) -> Vec<L
     let skip = usize::try_from(skip).unwrap_or(usize::MAX);
     let rest = stream.locators.iter().skip(skip);
     rest.take(max_events).copied().collect()
+}
+
+fn unreadable(shared: &Shared, at: Locator, failure: Failure) -> LogError {
+    let lack = failure.lack();
+    let Failure {
+        action,
+        path,
+        source,
+    } = failure;
+    if let Some(lack) = lack {
+        return LogError::Lacking { path, lack };
+    }
+    let newest = shared.index().segments.back().map(|last| last.number);
+    if newest == Some(at.segment) {
+        return LogError::Failed {
+            action,
+            path,
+            source,
+        };
+    }
+    LogError::Unreadable {
+        action,
+        path,
+        source,
+    }
 }
 
 /// Whether a segment could not be opened because retention removed it just now.
@@ -173,6 +217,9 @@ impl Window {
     }
 
     fn fill(&mut self, file: &File, len: usize) -> Result<(), Failure> {
+        self.bytes.clear();
+        let reserved = self.bytes.try_reserve_exact(len);
+        reserved.map_err(|_| Failure::of("read", &self.path)(io::ErrorKind::OutOfMemory.into()))?;
         self.bytes.resize(len, 0);
         let mut filled = 0;
         while filled < len {

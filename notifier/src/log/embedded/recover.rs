@@ -8,14 +8,14 @@ use delivery::Recovered;
 use super::{
     Options,
     error::OpenError,
-    files::{self, Failure},
+    files::{self, Failure, OpenDir},
     format::{SegmentHeader, VERSION},
     heads::Heads,
     index::{Index, Segment},
     mark::{Mark, MarkFile},
     reading::Reading,
     scan::End,
-    segment::Active,
+    segment::{Active, Spare},
 };
 
 /// A log that was opened.
@@ -30,6 +30,7 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) active: Active,
+    pub(super) dir: OpenDir,
     pub(super) mark: MarkFile,
     pub(super) next_batch: u64,
     pub(super) next_lsn: u64,
@@ -102,7 +103,8 @@ fn create(
         batch: 0,
         lsn: 0,
     };
-    let mark = MarkFile::create(dir, mark)?;
+    let dir = OpenDir::open(dir)?;
+    let mark = MarkFile::create(&dir, mark)?;
     let header = SegmentHeader {
         version: VERSION,
         epoch,
@@ -111,7 +113,8 @@ fn create(
         first_batch: 1,
         first_lsn: 1,
     };
-    let active = Active::create(dir, header, options.preallocate_bytes)?;
+    let active =
+        Spare::create(&dir, header.number, options.preallocate_bytes)?.begin(&dir, header)?;
     let mut index = Index::default();
     index.add_segment(Segment::new(&header, 0, active.allocated));
     let recovered = Recovered {
@@ -120,6 +123,7 @@ fn create(
     };
     let state = State {
         active,
+        dir,
         mark,
         next_batch: 1,
         next_lsn: 1,
@@ -159,7 +163,8 @@ fn finish(
         }
         End::Clean | End::Damaged { .. } => false,
     };
-    files::sync_dir(dir)?;
+    let open_dir = OpenDir::open(dir)?;
+    open_dir.sync()?;
     let active = Active::resume(dir, header, last.valid_len as u64, cut)?;
     let segment = reading.index.segments.back_mut();
     segment.expect("a segment was read").bytes = active.allocated;
@@ -174,12 +179,13 @@ fn finish(
         mark.sync()?;
         mark
     } else {
-        MarkFile::create(dir, at)?
+        MarkFile::create(&open_dir, at)?
     };
     reading.index.beheaded = false;
     let recovered = reading.recovered(header.epoch, at.lsn);
     let state = State {
         active,
+        dir: open_dir,
         mark,
         next_batch: last.next_batch,
         next_lsn: last.next_lsn,

@@ -1,4 +1,5 @@
-//! The segment that is written: reserve room, write, sync, and seal.
+//! The segment that is written: reserve room, write, sync, and seal. And the next one,
+//! made ahead, so that to begin it needs neither a descriptor nor space.
 //!
 //! Every byte between `end` and `allocated` is zero and already belongs to the
 //! file, on disk too. A write there is overwriting: on a file system that does so
@@ -11,13 +12,65 @@ use std::{
 };
 
 use super::{
-    files::{self, Failure},
+    files::{self, Failure, OpenDir, Unfinished},
     format::{SEGMENT_HEADER_LEN, SegmentHeader},
 };
+use crate::log::Lack;
 
 static ZEROES: [u8; 256 << 10] = [0; 256 << 10];
 /// To what reserved room is rounded up: a page.
 const PAGE: u64 = 4 << 10;
+
+/// A segment that is not begun: it has no header and not its final name.
+#[derive(Debug)]
+pub(super) struct Spare {
+    file: Unfinished,
+    number: u32,
+    allocated: u64,
+}
+
+impl Spare {
+    /// Makes segment `number`, with up to `preallocate` bytes if there is space for
+    /// them. What was written is not synced.
+    pub(super) fn create(dir: &OpenDir, number: u32, preallocate: u64) -> Result<Self, Failure> {
+        match Self::with(dir, number, preallocate) {
+            Err(failure) if failure.lack() == Some(Lack::Space) => Self::with(dir, number, 0),
+            created => created,
+        }
+    }
+
+    fn with(dir: &OpenDir, number: u32, preallocate: u64) -> Result<Self, Failure> {
+        let file = Unfinished::create(dir, &files::segment_name(number))?;
+        let allocated = preallocate.max(SEGMENT_HEADER_LEN as u64);
+        file.write(|file| write_zeroes(file, 0, allocated))?;
+        Ok(Self {
+            file,
+            number,
+            allocated,
+        })
+    }
+
+    /// Makes its space durable: to overwrite it takes no more.
+    pub(super) fn sync(&self) -> Result<(), Failure> {
+        self.file.sync()
+    }
+
+    /// Begins it. After an error, unless a sync failed, there is no such segment.
+    pub(super) fn begin(self, dir: &OpenDir, header: SegmentHeader) -> Result<Active, Failure> {
+        debug_assert_eq!(self.number, header.number);
+        let path = files::segment_path(&dir.path, header.number);
+        let encoded = header.encode();
+        self.file.write(|file| file.write_all_at(&encoded, 0))?;
+        Ok(Active {
+            file: self.file.finish(dir)?,
+            path,
+            header,
+            end: SEGMENT_HEADER_LEN as u64,
+            allocated: self.allocated,
+            syncs: 1,
+        })
+    }
+}
 
 /// The last segment of a log, open for writing.
 #[derive(Debug)]
@@ -35,29 +88,6 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// Begins a segment; after an error there is none.
-    pub(super) fn create(
-        dir: &Path,
-        header: SegmentHeader,
-        preallocate: u64,
-    ) -> Result<Self, Failure> {
-        let path = files::segment_path(dir, header.number);
-        let end = SEGMENT_HEADER_LEN as u64;
-        let allocated = end.max(preallocate);
-        let file = files::create(&path, |file| {
-            file.write_all_at(&header.encode(), 0)?;
-            write_zeroes(file, end, allocated)
-        })?;
-        Ok(Self {
-            file,
-            path,
-            header,
-            end,
-            allocated,
-            syncs: 1,
-        })
-    }
-
     /// Goes on with a segment whose valid part is `end` bytes long. What is behind
     /// that is cut if `cut`, and otherwise known to be zero.
     pub(super) fn resume(
@@ -97,7 +127,7 @@ impl Active {
             return Ok(());
         }
         match self.extend(needed.max(self.allocated + ahead)) {
-            Err(failure) if failure.is_full() => {
+            Err(failure) if failure.lack().is_some() => {
                 self.cut()?;
                 self.extend(needed)
             }

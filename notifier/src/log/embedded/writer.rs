@@ -2,14 +2,20 @@
 //!
 //! It takes one batch at a time: encode, make room, write, sync, note the mark,
 //! then show the records to readers and answer. What can wait is done after the
-//! answer: reserving room ahead and removing old segments.
+//! answer: reserving room ahead, making the next segment, and removing old ones.
+//!
+//! What always holds: for want of space, descriptors or memory a batch is refused, and
+//! the same batch succeeds later. Only a failed sync, or a write that failed for
+//! another reason, ends the log (G3).
+
+mod rotation;
 
 use std::{
     collections::HashMap,
     io,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use delivery::{JobMark, Record, StreamName};
@@ -17,23 +23,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Options, Shared,
-    files::{self, Failure},
-    format::{self, BATCH_HEADER_LEN, BatchHeader, MAX_BODY_LEN, SegmentHeader},
-    heads::Heads,
-    index::Segment,
+    files::Failure,
+    format::{self, BATCH_HEADER_LEN, BatchHeader, MAX_BODY_LEN},
     mark::Mark,
-    recover::{State, random_u64},
-    segment::Active,
+    recover::State,
+    segment::Spare,
 };
-use crate::log::{Appended, LogError};
-
-/// How long the mark may go unsynced while batches are written.
-const MARK_SYNC_EVERY: Duration = Duration::from_secs(1);
-/// Bytes that are kept to encode batches into; more is given back.
-const KEPT_BUFFER: usize = 4 << 20;
-/// A segment is closed when it spans this part of the greatest age, so that a log
-/// with little traffic ages too.
-const AGE_CHECKS: u64 = 8;
+use crate::log::{Appended, Lack, LogError};
 
 /// A batch to make durable.
 pub(super) struct Append {
@@ -43,8 +39,8 @@ pub(super) struct Append {
 
 /// Why a batch was not stored.
 enum Refused {
-    /// No space, found before the sync and undone.
-    Full,
+    /// Something was lacking, which was found before the sync and undone.
+    Lacking(Lack),
     /// Nothing is known of the end of the log any more.
     Failed(Failure),
     /// The caller broke the rules of `append`; nothing was touched.
@@ -62,6 +58,10 @@ struct Poison {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     options: Options,
+    /// The next segment, made ahead. It goes before the lock of the directory does.
+    spare: Option<Spare>,
+    /// When to try again to make it, if that failed.
+    spare_due: Instant,
     state: State,
     opened: Instant,
     opened_ms: u64,
@@ -92,11 +92,16 @@ impl Writer {
             places: Vec::new(),
             trimmed: Vec::new(),
             doomed: Vec::new(),
+            spare: None,
+            spare_due: Instant::now(),
         }
     }
 
     /// Runs until the last sender is gone.
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Append>) {
+        if let Err(failure) = self.make_spare() {
+            self.fail(failure);
+        }
         while let Some(Append { batch, done }) = inbox.blocking_recv() {
             let answer = self.append(&batch);
             // The caller may be gone: the batch is stored all the same.
@@ -113,7 +118,8 @@ impl Writer {
         {
             tracing::warn!(path = %path.display(), %source, "could not sync the mark at the end");
         }
-        // Frees the directory for another process.
+        // Frees the directory for another process, which would make a file of that name.
+        self.spare = None;
         self.state.lock.release();
     }
 
@@ -134,12 +140,14 @@ impl Writer {
                     .store(self.state.next_lsn, Ordering::Relaxed);
                 Ok(appended)
             }
-            Err(Refused::Full) => {
-                counters.refused_full.fetch_add(1, Ordering::Relaxed);
+            Err(Refused::Lacking(lack)) => {
+                if lack == Lack::Space {
+                    counters.refused_full.fetch_add(1, Ordering::Relaxed);
+                }
                 // What is too old may be what fills the disk.
                 self.expire(self.log_ms());
                 let path = self.shared.dir.clone();
-                Err(LogError::Full { path })
+                Err(LogError::Lacking { path, lack })
             }
             Err(Refused::Failed(failure)) => Err(self.fail(failure)),
             Err(Refused::Misused(why)) => Err(LogError::Failed {
@@ -179,17 +187,20 @@ impl Writer {
         let len = (BATCH_HEADER_LEN + body_len) as u64;
         let log_ms = self.log_ms();
         self.make_room(len, log_ms)?;
-        self.encode(batch, body_len, log_ms);
+        self.encode(batch, body_len, log_ms)?;
         if let Err(failure) = self.state.active.write(&self.buffer) {
             return Err(self.undo(failure));
         }
         self.state.active.commit(len).map_err(Refused::Failed)?;
         self.state.next_batch += 1;
         self.state.next_lsn += batch.len() as u64;
-        self.state
-            .mark
-            .write(self.mark())
-            .map_err(Refused::Failed)?;
+        match self.state.mark.write(self.mark()) {
+            // The batch is durable. The next one notes both.
+            Err(failure) if failure.lack().is_some() => {
+                tracing::warn!(path = %failure.path.display(), source = %failure.source, "the mark is behind");
+            }
+            noted => noted.map_err(Refused::Failed)?,
+        }
         self.publish(batch, log_ms);
         self.expire(log_ms);
         Ok(Appended {
@@ -232,90 +243,25 @@ impl Writer {
         Ok(body_len)
     }
 
-    /// Begins a segment if this one is full or old, and reserves room in it.
-    fn make_room(&mut self, len: u64, log_ms: u64) -> Result<(), Refused> {
-        let active = &self.state.active;
-        let begun_ms = self.shared.index().segments.back().map(|at| at.first_ms);
-        let age_ms = log_ms - begun_ms.expect("a log has a segment").min(log_ms);
-        let full = active.end + len > self.options.segment_bytes;
-        let old = age_ms >= self.options.max_age_ms.div_ceil(AGE_CHECKS);
-        // What an older program began it may go on reading: new records go elsewhere.
-        let outdated = active.header.version < format::VERSION;
-        if outdated || ((full || old) && !active.is_empty()) {
-            self.rotate(log_ms)?;
-        }
-        let ahead = self.ahead();
-        if let Err(failure) = self.state.active.reserve(len, ahead) {
-            return Err(self.undo(failure));
-        }
-        Ok(())
-    }
-
-    /// How much to reserve at once: not past the end of the segment, unless a
-    /// single batch is longer than that.
-    fn ahead(&self) -> u64 {
-        let left = self
-            .options
-            .segment_bytes
-            .saturating_sub(self.state.active.allocated);
-        let at_least = self.options.preallocate_bytes.min(1);
-        left.clamp(at_least, self.options.preallocate_bytes.max(at_least))
-    }
-
-    /// Closes the segment and begins the next. Everything in this one is durable
-    /// by now: that a later segment is there proves it to whoever opens the log.
-    fn rotate(&mut self, log_ms: u64) -> Result<(), Refused> {
-        let active = &mut self.state.active;
-        if active.allocated > active.end {
-            active.cut().map_err(Refused::Failed)?;
-            self.note_size();
-        }
-        self.state.mark.sync().map_err(Refused::Failed)?;
-        let header = SegmentHeader {
-            version: format::VERSION,
-            epoch: self.state.active.header.epoch,
-            salt: random_u64() as u32,
-            number: self.state.active.header.number + 1,
-            first_batch: self.state.next_batch,
-            first_lsn: self.state.next_lsn,
-        };
-        let room = self.options.preallocate_bytes;
-        let created = Active::create(
-            &self.shared.dir,
-            header,
-            room.min(self.options.segment_bytes),
-        );
-        let mut active = match created {
-            Err(failure) if failure.is_full() => {
-                Active::create(&self.shared.dir, header, 0).map_err(full_or_failed)?
-            }
-            created => created.map_err(Refused::Failed)?,
-        };
-        active.syncs += self.state.active.syncs;
-        let segment = Segment::new(&header, log_ms, active.allocated);
-        self.state.active = active;
-        self.shared.index().add_segment(segment);
-        Ok(())
-    }
-
-    /// After a failure before the sync: if only space was lacking, the segment is
+    /// After a failure before the sync: if only something was lacking, the segment is
     /// made as it was before, durably, and the log goes on.
     fn undo(&mut self, failure: Failure) -> Refused {
-        if !failure.is_full() {
+        let Some(lack) = failure.lack() else {
             return Refused::Failed(failure);
-        }
+        };
         match self.state.active.cut() {
             Ok(()) => {
                 self.note_size();
-                Refused::Full
+                Refused::Lacking(lack)
             }
             Err(failure) => Refused::Failed(failure),
         }
     }
 
-    fn encode(&mut self, batch: &[Record], body_len: usize, log_ms: u64) {
+    fn encode(&mut self, batch: &[Record], body_len: usize, log_ms: u64) -> Result<(), Refused> {
         self.buffer.clear();
-        self.buffer.reserve_exact(BATCH_HEADER_LEN + body_len);
+        let reserved = self.buffer.try_reserve_exact(BATCH_HEADER_LEN + body_len);
+        reserved.map_err(|_| Refused::Lacking(Lack::Memory))?;
         self.buffer.extend_from_slice(&[0; BATCH_HEADER_LEN]);
         self.places.clear();
         for record in batch {
@@ -337,6 +283,7 @@ impl Writer {
         };
         let header = header.encode(self.state.active.header.salt);
         self.buffer[..BATCH_HEADER_LEN].copy_from_slice(&header);
+        Ok(())
     }
 
     fn mark(&self) -> Mark {
@@ -370,74 +317,6 @@ impl Writer {
         let mut index = self.shared.index();
         let segment = index.segments.back_mut().expect("a log has a segment");
         segment.bytes = self.state.active.allocated;
-    }
-
-    /// Takes away what retention says. Readers no longer see it; its files go
-    /// after the answer.
-    fn expire(&mut self, log_ms: u64) {
-        let mut index = self.shared.index();
-        let count = index.expired(log_ms, &self.options.bounds());
-        if count > 0 {
-            let (removed, trimmed) = index.remove_oldest(count);
-            self.doomed
-                .extend(removed.iter().map(|segment| segment.number));
-            self.trimmed.extend(trimmed);
-        }
-    }
-
-    /// Removes the files of segments that retention took away, once the heads of
-    /// their streams are safe.
-    fn remove_files(&mut self) -> Result<(), Failure> {
-        let Some(last) = self.doomed.last() else {
-            return Ok(());
-        };
-        let first_segment = last + 1;
-        let heads = Heads {
-            epoch: self.state.active.header.epoch,
-            first_segment,
-            streams: self.shared.index().heads_before(first_segment),
-        };
-        match heads.write(&self.shared.dir) {
-            // Tried again after the next batch.
-            Err(failure) if failure.is_full() => return Ok(()),
-            written => written?,
-        }
-        self.shared.open.close_before(first_segment);
-        for number in self.doomed.drain(..) {
-            files::remove(&files::segment_path(&self.shared.dir, number))?;
-        }
-        files::sync_dir(&self.shared.dir)
-    }
-
-    /// What can wait until the batch is answered.
-    fn tidy(&mut self, idle: bool) -> Result<(), Failure> {
-        self.remove_files()?;
-        if self.mark_synced.elapsed() >= MARK_SYNC_EVERY {
-            self.state.mark.sync()?;
-            self.mark_synced = Instant::now();
-        }
-        if self.buffer.capacity() > KEPT_BUFFER {
-            self.buffer = Vec::new();
-        }
-        let room = self.state.active.allocated - self.state.active.end;
-        let more = self.state.active.allocated < self.options.segment_bytes;
-        if idle && more && room < self.options.preallocate_bytes / 2 {
-            let ahead = self.ahead();
-            match self.state.active.reserve(room + 1, ahead) {
-                Err(failure) if failure.is_full() => self.state.active.cut()?,
-                reserved => reserved?,
-            }
-            self.note_size();
-        }
-        Ok(())
-    }
-}
-
-fn full_or_failed(failure: Failure) -> Refused {
-    if failure.is_full() {
-        Refused::Full
-    } else {
-        Refused::Failed(failure)
     }
 }
 

@@ -4,12 +4,9 @@
 //! is wrong with one has the same answer.
 
 use axum::http::{HeaderMap, header::AUTHORIZATION};
-use belfry::identity::{KeyError, Role, ServiceKeys, UserKeys};
+use belfry::identity::{Role, ServiceKeys, UserKeys};
 
-use crate::{
-    clock::unix_ms,
-    config::{Config, Secret},
-};
+use crate::{clock::unix_ms, config::Config};
 
 /// The keys of operators' tokens; without them nobody is one.
 #[derive(Clone)]
@@ -17,10 +14,8 @@ pub(crate) struct Operators(Option<ServiceKeys>);
 
 impl Operators {
     /// The configured keys.
-    pub(crate) fn new(config: &Config) -> Result<Self, KeyError> {
-        let secret = config.service_secret.as_ref();
-        let keys = secret.map(|secret| ServiceKeys::new(secret.bytes(), None));
-        Ok(Self(keys.transpose()?))
+    pub(crate) fn new(config: &Config) -> Self {
+        Self(config.service_keys.clone())
     }
 
     /// Whether anybody could be one.
@@ -38,19 +33,19 @@ impl Operators {
     }
 }
 
+/// The keys of users' tokens.
 #[derive(Clone)]
-pub(crate) struct Users(UserKeys);
+pub(crate) struct Users(Option<UserKeys>);
 
 impl Users {
-    /// The current key and, during a rotation, the one before it.
-    pub(crate) fn new(config: &Config) -> Result<Self, KeyError> {
-        let previous = config.previous_user_secret.as_ref().map(Secret::bytes);
-        UserKeys::new(config.user_secret.bytes(), previous).map(Self)
+    /// The configured keys.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self(config.user_keys.clone())
     }
 
     /// The user of a request with `Authorization: Bearer <token>`.
     pub(crate) fn user(&self, headers: &HeaderMap) -> Option<String> {
-        let user = self.0.verify(bearer(headers)?, unix_ms()).ok()?;
+        let user = self.0.as_ref()?.verify(bearer(headers)?, unix_ms()).ok()?;
         Some(user.id.to_string())
     }
 }
@@ -73,12 +68,12 @@ mod tests {
     fn only_the_token_of_an_operator_makes_one_and_only_with_a_secret() {
         let secret = [1; 32];
         let config = Config {
-            user_secret: Secret::new(secret),
-            service_secret: Some(Secret::new(secret)),
+            user_keys: Some(UserKeys::new(&secret, None).unwrap()),
+            service_keys: Some(ServiceKeys::new(&secret, None).unwrap()),
             ..Config::default()
         };
         let without = Config {
-            service_secret: None,
+            service_keys: None,
             ..config.clone()
         };
         let validity = Validity {
@@ -97,15 +92,15 @@ mod tests {
             };
             let keys = ServiceKeys::new(&secret, None).unwrap();
             let headers = headers(keys.sign(&grant, validity).unwrap());
-            let operators = Operators::new(&config).unwrap();
+            let operators = Operators::new(&config);
             assert_eq!(operators.is_one(&headers), role == Role::Operator);
-            assert!(!Operators::new(&without).unwrap().is_one(&headers));
-            assert_eq!(Users::new(&config).unwrap().user(&headers), None);
+            assert!(!Operators::new(&without).is_one(&headers));
+            assert_eq!(Users::new(&config).user(&headers), None);
         }
         let keys = UserKeys::new(&secret, None).unwrap();
         let headers = headers(keys.sign("u1", &[], validity).unwrap());
-        let user = Users::new(&config).unwrap().user(&headers);
+        let user = Users::new(&config).user(&headers);
         assert_eq!(user.as_deref(), Some("u1"));
-        assert!(!Operators::new(&config).unwrap().is_one(&headers));
+        assert!(!Operators::new(&config).is_one(&headers));
     }
 }

@@ -11,12 +11,16 @@ mod typeform;
 
 use std::{path::PathBuf, time::Duration};
 
-use belfry::{limits::LEASE, publisher::Credential};
+use belfry::{
+    identity::{ServiceKeys, UserKeys},
+    limits::LEASE,
+    publisher::Credential,
+};
 use clap::Args;
 use settings::{Counts, Durations, Faults, Sizes};
 
 pub use ports::Ports;
-pub use secret::{DatabaseUrl, Secret};
+pub use secret::{DatabaseUrl, Secret, Secrets};
 pub use transcription::Transcription;
 pub use typeform::Typeform;
 
@@ -166,19 +170,16 @@ pub struct Config {
     /// The service token for the notifier.
     #[arg(skip = Credential::token(""))]
     pub credential: Credential,
-    /// The secret that user tokens are signed with. Required.
+    /// The keys of user tokens. Required.
     #[arg(skip)]
-    pub user_secret: Secret,
-    /// The one before it, during a rotation.
+    pub user_keys: Option<UserKeys>,
+    /// The keys of service tokens, to verify operators. Default none: nobody is an
+    /// operator.
     #[arg(skip)]
-    pub previous_user_secret: Option<Secret>,
-    /// The secret that service tokens are signed with, to verify operators. Default
-    /// none: nobody is an operator.
+    pub service_keys: Option<ServiceKeys>,
+    /// The secret that file links are signed with, and those before it. Required.
     #[arg(skip)]
-    pub service_secret: Option<Secret>,
-    /// The secret that file links are signed with. Required.
-    #[arg(skip)]
-    pub signing_secret: Secret,
+    pub signing_secrets: Secrets,
     /// The URL under which browsers reach this server; links begin with it.
     #[arg(skip = "http://127.0.0.1:8081")]
     pub public_url: String,
@@ -252,21 +253,18 @@ impl Config {
     }
 
     fn check_secrets(&self, faults: &mut Faults) {
-        let optional = [
-            ("previous_user_secret", self.previous_user_secret.as_ref()),
-            ("service_secret", self.service_secret.as_ref()),
-        ];
-        let given = optional
-            .into_iter()
-            .filter_map(|(field, s)| Some((field, s?)));
-        let required = [
-            ("user_secret", &self.user_secret),
-            ("signing_secret", &self.signing_secret),
-        ];
-        for (field, secret) in required.into_iter().chain(given) {
+        if self.user_keys.is_none() {
+            faults.push("user_keys", "are missing".to_owned());
+        }
+        let secrets = self.signing_secrets.load();
+        if secrets.is_empty() {
+            faults.push("signing_secrets", "are missing".to_owned());
+        }
+        for secret in secrets.iter() {
             let (has, min) = (secret.bytes().len(), Secret::MIN_BYTES);
             if has < min {
-                faults.push(field, format!("has {has} bytes, it needs at least {min}"));
+                let fault = format!("has {has} bytes, it needs at least {min}");
+                faults.push("signing_secrets", fault);
             }
         }
     }
@@ -332,10 +330,9 @@ mod tests {
 
     #[test]
     fn the_defaults_pass_with_two_secrets() {
-        let secret = Secret::new([1; 32]);
         let config = Config {
-            user_secret: secret.clone(),
-            signing_secret: secret,
+            user_keys: Some(UserKeys::new(&[1; 32], None).unwrap()),
+            signing_secrets: Secrets::new([Secret::new([1; 32])]),
             ..Config::default()
         };
         config.check().unwrap();
@@ -346,7 +343,7 @@ mod tests {
     #[test]
     fn every_fault_is_named_at_once_and_no_secret_is_shown() {
         let mut config = Config {
-            user_secret: Secret::new("short-and-secret"),
+            signing_secrets: Secrets::new([Secret::new("short-and-secret")]),
             database_url: Some("mysql://me:hidden@db/x".into()),
             lease: Duration::ZERO,
             workers: 0,
@@ -363,8 +360,8 @@ mod tests {
         assert_eq!(
             settings,
             [
-                "user_secret",
-                "signing_secret",
+                "user_keys",
+                "signing_secrets",
                 "database-url",
                 "document-types",
                 "image-workers",

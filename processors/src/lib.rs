@@ -27,7 +27,6 @@ use std::{sync::Arc, time::Duration};
 
 use belfry::{
     backoff::{Backoff, MAX_PAUSE},
-    identity::KeyError,
     publisher::{self, Publisher, PublisherConfig},
 };
 use listener::DrainSignal;
@@ -49,7 +48,7 @@ use crate::{
     transcription::Transcriptions,
 };
 pub use crate::{
-    config::{Config, DatabaseUrl, Ports, Secret, Storage, Transcription, Typeform},
+    config::{Config, DatabaseUrl, Ports, Secret, Secrets, Storage, Transcription, Typeform},
     database::DatabaseError,
     failure::Failure,
     image::{DecodePictureError, decode_picture},
@@ -70,9 +69,6 @@ pub enum Error {
     /// The configuration is invalid: every fault of it. Exit code 2.
     #[error(transparent)]
     Config(#[from] settings::Faults),
-    /// A secret is too short. Exit code 2.
-    #[error("the configuration is not valid: {0}")]
-    Secret(#[from] KeyError),
     /// The notifier's address is invalid. Exit code 2.
     #[error("the configuration is not valid: {0}")]
     Publisher(#[from] publisher::ConfigError),
@@ -149,7 +145,7 @@ fn assemble(
     shutdown: &DrainSignal,
     end: &CancellationToken,
 ) -> Result<(App, Publishing), Error> {
-    let signer = Signer::new(&config.signing_secret, &config.public_url);
+    let signer = Signer::new(config.signing_secrets.clone(), &config.public_url);
     let files = Files::open(config)?;
     let mut fetcher = Fetcher::new(config)?;
     if let Some(token) = &config.typeform.token {
@@ -191,8 +187,8 @@ fn assemble(
     let app = App {
         fetcher,
         config: Arc::clone(config),
-        users: Users::new(config)?,
-        operators: Operators::new(config)?,
+        users: Users::new(config),
+        operators: Operators::new(config),
         signer,
         files,
         metrics: Arc::clone(&services.metrics),

@@ -1,12 +1,13 @@
 //! What a configuration holds and never shows.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use belfry::identity::MIN_SECRET_BYTES;
 use url::Url;
 
 /// Secret bytes. `Debug` hides them.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
@@ -26,6 +27,44 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(redacted)")
+    }
+}
+
+/// Secrets that may be replaced while they are in use: the first signs, all of them
+/// verify. Clones share them. `Debug` hides them.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<ArcSwap<Vec<Secret>>>);
+
+impl Secrets {
+    /// The current one, and those that are still accepted.
+    pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(
+            secrets.into_iter().collect(),
+        )))
+    }
+
+    /// Puts these in the place of the current ones; says whether they are others.
+    pub fn replace(&self, secrets: Vec<Secret>) -> bool {
+        let same = **self.0.load() == secrets;
+        if !same {
+            self.0.store(Arc::new(secrets));
+        }
+        !same
+    }
+
+    /// To keep across an await.
+    pub(crate) fn load_full(&self) -> Arc<Vec<Secret>> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<Vec<Secret>>> {
+        self.0.load()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({} redacted)", self.load().len())
     }
 }
 

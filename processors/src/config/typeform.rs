@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use clap::Args;
 use settings::Faults;
 
-use super::Secret;
+use super::{Secret, Secrets};
 
 /// How deliveries of Typeform are verified and read.
 #[derive(Debug, Clone, Args)]
@@ -17,7 +17,7 @@ pub struct Typeform {
     pub secret_file: Option<PathBuf>,
     /// What `secret_file` holds; the host program reads it.
     #[arg(skip)]
-    pub secrets: Vec<Secret>,
+    pub secrets: Secrets,
     /// File with an access token for files that are not public [default: none is sent]
     #[arg(long = "typeform-token-file", value_name = "FILE", value_parser = settings::path)]
     pub token_file: Option<PathBuf>,

@@ -93,7 +93,7 @@ fn every_path_is_described_and_every_description_is_of_a_path() {
 fn schemas_have_the_properties_that_the_handlers_serialise_and_no_others() {
     let all = description();
     let config = Config::default();
-    let signer = Signer::new(&config.signing_secret, &config.public_url);
+    let signer = Signer::new(config.signing_secrets.clone(), &config.public_url);
     for (name, views) in views(&signer, &config) {
         let schema = &all["components"]["schemas"][name];
         let described: BTreeSet<_> = schema["properties"].as_object().unwrap().keys().collect();

@@ -86,7 +86,7 @@ struct CreatedDocument {
 
 pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
-    let secrets = &app.config.typeform.secrets;
+    let secrets = app.config.typeform.secrets.load_full();
     if secrets.is_empty() {
         let detail = "this server has no secret of the webhook: set `typeform-secret-file`";
         let status = StatusCode::NOT_IMPLEMENTED;
@@ -96,7 +96,7 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
     let body = tokio::time::timeout(limit, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
     let body = body.map_err(|_| Problem::too_slow(limit))?;
     let body = body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))?;
-    if !is_signed(&headers, &body, secrets) {
+    if !is_signed(&headers, &body, &secrets) {
         tracing::info!(
             target: "audit",
             action = "webhook.refused",
@@ -213,7 +213,7 @@ fn person_of(
     let person = if typeform.bare_ids {
         person::bare(value)
     } else {
-        person::signed(value, &typeform.secrets, submitted_s)
+        person::signed(value, &typeform.secrets.load(), submitted_s)
     };
     person.map_err(|error| {
         tracing::info!(

@@ -120,7 +120,7 @@ async fn the_same_key_twice_is_one_event() {
 #[tokio::test]
 async fn without_a_key_of_service_tokens_the_error_names_the_setting() {
     let mut world = World::new().await;
-    world.config.service_secret = None;
+    world.config.service_keys = None;
     world.start().await;
     let (status, problem) = post(&world, &World::service_token("operator"), &update()).await;
     assert_eq!(

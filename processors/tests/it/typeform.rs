@@ -9,7 +9,7 @@ use base64::{
 };
 use belfry::v1::event::Body;
 use image::ImageFormat;
-use processors::{DatabaseUrl, Secret, Typeform};
+use processors::{DatabaseUrl, Secret, Secrets, Typeform};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -78,7 +78,7 @@ fn signed_person(user: &str, expires_s: i64, secret: &str) -> String {
 fn configure(world: &mut World, secrets: &[&str]) {
     world.config.allow_private_addresses = true;
     world.config.typeform = Typeform {
-        secrets: secrets.iter().map(|secret| Secret::new(*secret)).collect(),
+        secrets: Secrets::new(secrets.iter().map(|secret| Secret::new(*secret))),
         documents: [("licence".to_owned(), "driving_license_picture".to_owned())].into(),
         token: Some(Secret::new("token-for-files")),
         files_host: "127.0.0.1".into(),

@@ -10,12 +10,13 @@ use std::{
 use belfry::{
     event::EventKind,
     fake_notifier::FakeNotifier,
+    identity::{ServiceKeys, UserKeys},
     publisher::Credential,
     v1::{PublishRequest, event::Body},
 };
 use image::{ImageFormat, Rgb, RgbImage};
 use jsonwebtoken::{EncodingKey, Header};
-use processors::{Config, Ports, Secret};
+use processors::{Config, Ports, Secret, Secrets};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -137,9 +138,9 @@ impl World {
             data_dir: data.path().to_owned(),
             notifier: notifier.url(),
             credential: Credential::token("service-token"),
-            user_secret: Secret::new(USER_SECRET),
-            signing_secret: Secret::new([2; 32]),
-            service_secret: Some(Secret::new(SERVICE_SECRET)),
+            user_keys: Some(UserKeys::new(&USER_SECRET, None).unwrap()),
+            signing_secrets: Secrets::new([Secret::new([2; 32])]),
+            service_keys: Some(ServiceKeys::new(&SERVICE_SECRET, None).unwrap()),
             fetch_ports: Ports::new(&[]),
             retry_pause: Duration::from_millis(10),
             outbox_poll: Duration::from_millis(200),

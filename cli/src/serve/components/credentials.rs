@@ -3,7 +3,11 @@
 
 use std::{path::Path, time::Duration};
 
-use belfry::{event::EventKind, publisher::Credential};
+use belfry::{
+    event::EventKind,
+    identity::{ServiceKeys, UserKeys},
+    publisher::Credential,
+};
 use edge::NotifierLink;
 use processors::Secret as ProcessorSecret;
 
@@ -122,11 +126,13 @@ impl ProcessorSecrets {
     ) -> Result<processors::Config, Failure> {
         let mut config = processors::Config {
             credential: self.credential,
-            user_secret: ProcessorSecret::new(self.users.bytes()),
-            signing_secret: ProcessorSecret::new(self.files.bytes()),
-            service_secret: self
+            user_keys: Some(UserKeys::new(self.users.bytes(), None).map_err(Failure::usage)?),
+            signing_secrets: processors::Secrets::new([ProcessorSecret::new(self.files.bytes())]),
+            service_keys: self
                 .services
-                .map(|services| ProcessorSecret::new(services.bytes())),
+                .map(|services| ServiceKeys::new(services.bytes(), None))
+                .transpose()
+                .map_err(Failure::usage)?,
             ..config
         };
         if let Some(path) = &config.transcription.key_file {
@@ -137,7 +143,7 @@ impl ProcessorSecrets {
             let secrets = read("typeform-secret-file", path)?;
             let lines = secrets.lines().map(str::trim);
             let lines = lines.filter(|line| !line.is_empty());
-            config.typeform.secrets = lines.map(ProcessorSecret::new).collect();
+            config.typeform.secrets = processors::Secrets::new(lines.map(ProcessorSecret::new));
         }
         if let Some(path) = &config.typeform.token_file {
             let token = read("typeform-token-file", path)?;

@@ -95,6 +95,8 @@ reasons! {
     Restart = "RESTART", Unavailable, 1012, AfterHint, "the server restarts, reconnect after the given time";
     /// More work than it can take.
     Overloaded = "OVERLOADED", ResourceExhausted, 1013, AfterHint, "the server is overloaded, try again after the given time";
+    /// The notifier did not verify the token in time.
+    Unverified = "UNVERIFIED", Unavailable, 1013, AfterHint, "the token could not be verified in time, try again after the given time";
     /// A message that makes no sense.
     BadRequest = "BAD_REQUEST", InvalidArgument, 4000, Never, "the request is not valid";
     /// Credential missing or not accepted.

@@ -44,7 +44,9 @@ pub(crate) fn up(serve: &Serve<Up>) -> Result<(), Failure> {
 pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
     run("the notifier", serve, async |role, announce, signals| {
         let services = components::secret(&role.services_key.path(&role.process))?;
-        let notifier = components::Notifier::bind(&role.listen, role.config(), &services).await?;
+        let users = components::secret(&role.users_key.path(&role.process))?;
+        let notifier =
+            components::Notifier::bind(&role.listen, role.config(), &services, &users).await?;
         let addresses = Addresses {
             data_dir: Some(role.process.data.data_dir.clone()),
             ..notifier.addresses()
@@ -58,9 +60,8 @@ pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
 pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
     run("the edge", serve, async |role, announce, signals| {
         let link = components::grpc_link(&role)?;
-        let users = components::secret(&role.users_key.path(&role.process))?;
         let listen = role.listen.edge_listen;
-        let edge = components::Edge::bind(listen, role.config(), &users, link).await?;
+        let edge = components::Edge::bind(listen, role.config(), link).await?;
         edge.addresses().print(announce.json);
         edge.serve(signals.drain).await
     })

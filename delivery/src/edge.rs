@@ -10,6 +10,7 @@
 
 mod messages;
 mod reconnect;
+mod refresh;
 mod requests;
 mod time;
 
@@ -122,6 +123,8 @@ struct State {
     credit_bytes: u64,
     deadlines: BTreeSet<(Millis, SessionId)>,
     wall: WallClock,
+    /// What the wall clock showed with the last message of the hub.
+    wall_ms: i64,
     drain: Option<Drain>,
     stats: Stats,
 }
@@ -141,6 +144,7 @@ impl State {
             credit_bytes: 0,
             deadlines: BTreeSet::new(),
             wall: WallClock::default(),
+            wall_ms: 0,
             drain: None,
             stats: Stats::default(),
         }
@@ -149,7 +153,14 @@ impl State {
     fn handle(&mut self, input: Input, turn: &mut Turn<'_>) {
         let now = turn.now;
         match input {
-            Input::FromHub { message, charged } => self.on_hub_message(message, charged, turn),
+            Input::FromHub {
+                message,
+                charged,
+                wall_ms,
+            } => {
+                self.wall_ms = wall_ms;
+                self.on_hub_message(message, charged, turn);
+            }
             Input::LinkDown { end, pause_ms } => self.link_down(end, pause_ms, turn),
             Input::Open {
                 session,
@@ -157,15 +168,16 @@ impl State {
                 public_id,
                 device,
                 interests,
-                ends,
+                token,
             } => {
                 let owner = Owner {
                     user,
                     public_id,
                     device,
+                    token,
                 };
-                let opened = Session::new(session, owner, interests, ends, now);
-                self.wall.note(ends);
+                let verified_by = TokenEnd::unverified(now, turn.limits);
+                let opened = Session::new(session, owner, interests, verified_by, now);
                 self.open(session, opened, turn);
             }
             Input::Closed { session } => self.forget(session),
@@ -178,11 +190,6 @@ impl State {
             }
             Input::Writable { session } => self.with(session, turn, Session::writable),
             Input::Receipts { session, receipts } => self.report(session, receipts, turn),
-            Input::Revoked { session, streams } => {
-                for stream in &streams {
-                    self.unsubscribe(session, stream, turn);
-                }
-            }
             Input::Drain { over_ms } => {
                 self.drain = Some(Drain::new(over_ms, now));
             }
@@ -286,11 +293,12 @@ impl State {
             unfollow(&mut self.watchers, stream, id);
         }
         if session.announced {
-            self.pending.push_back(PendingRequest::Close(id));
+            // Before what others want: the hub keeps the number until then.
+            self.pending.push_front(PendingRequest::Close(id));
         }
     }
 
-    fn close(
+    pub(super) fn close(
         &mut self,
         id: SessionId,
         reason: CloseReason,
@@ -373,11 +381,7 @@ impl State {
                 unfollow(&mut self.watchers, &stream, id);
             }
             ClientMessage::Ping => self.with(id, turn, Session::pong),
-            ClientMessage::Refresh { ends } => {
-                session.ends = ends;
-                self.wall.note(ends);
-                self.note_deadline(id, turn);
-            }
+            ClientMessage::Refresh { token } => self.request_refresh(id, token, turn),
             ClientMessage::Invalid => {
                 if session.bad(turn.limits, turn.now) {
                     self.close(id, CloseReason::BadRequest, None, turn);
@@ -386,7 +390,7 @@ impl State {
         }
     }
 
-    fn unsubscribe(&mut self, id: SessionId, stream: &StreamName, turn: &mut Turn<'_>) {
+    pub(super) fn unsubscribe(&mut self, id: SessionId, stream: &StreamName, turn: &mut Turn<'_>) {
         self.with(id, turn, |s, context| {
             s.unsubscribe(stream, context);
         });

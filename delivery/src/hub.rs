@@ -6,6 +6,7 @@
 //! nothing is sent to an edge without credit; a lease that lapses comes to one
 //! stored failure.
 
+mod access;
 mod backlog;
 mod commit;
 mod dedupe;
@@ -22,7 +23,7 @@ mod stream;
 mod watching;
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     vec::Vec,
 };
@@ -42,7 +43,10 @@ use self::{
     stream::Stream,
     watching::{PresenceWatch, WatchedStream},
 };
-use crate::{Limits, Lsn, Millis, Record, Recovered, StreamName, link::ToEdge};
+use crate::{
+    Limits, Lsn, Millis, Record, Recovered, StreamName,
+    link::{SessionId, ToEdge},
+};
 
 type Turn<'a> = crate::turn::Turn<'a, Output>;
 
@@ -96,6 +100,7 @@ impl Hub {
             state.leases.next_deadline(),
             state.receipts.next_deadline(),
             state.presence_deadline(),
+            state.session_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -111,7 +116,7 @@ impl Hub {
             link.sessions.iter().map(|(number, session)| SessionInfo {
                 edge: &link.name,
                 session: *number,
-                user: &session.user,
+                user: session.user(),
                 public_id: &session.public_id,
                 streams: &session.streams,
             })
@@ -150,6 +155,8 @@ struct State {
     links: BTreeMap<LinkId, Link>,
     users: Members,
     sessions: usize,
+    /// When each session's token ends.
+    ends: BTreeSet<(Millis, LinkId, SessionId)>,
     /// Presence of streams that sessions watch.
     watched: BTreeMap<StreamName, WatchedStream>,
     /// When the first of their members leaves, or before.
@@ -193,6 +200,7 @@ impl State {
             links: BTreeMap::new(),
             users: Members::default(),
             sessions: 0,
+            ends: BTreeSet::new(),
             watched: BTreeMap::new(),
             watched_due: None,
             presence_watches: BTreeMap::new(),
@@ -239,6 +247,7 @@ impl State {
 
     fn deadline(&mut self, turn: &mut Turn<'_>) {
         self.dedupe.expire(turn.now);
+        self.end_overdue_sessions(turn);
         for (stream, event) in self.latest.due(turn) {
             self.route_ephemeral(&stream, &event, turn);
         }

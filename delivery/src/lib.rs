@@ -30,6 +30,7 @@ mod limits;
 pub mod link;
 mod position;
 mod record;
+mod rights;
 pub mod session;
 mod turn;
 
@@ -39,6 +40,7 @@ pub use record::{
     DedupeKey, EventId, JobChange, JobMark, Lsn, Placement, Record, Recovered, RecoveredKey,
     RecoveredLease, RecoveredStream, StoredEvent,
 };
+pub use rights::{Credential, Refusal, Rights, StreamPattern, Verdict};
 
 use alloc::sync::Arc;
 

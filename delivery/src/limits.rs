@@ -135,6 +135,12 @@ limits! {
     sessions: usize = 200_000, 1..=100_000_000;
     /// Streams one session follows.
     session_streams: usize = 130, 2..=10_000;
+    /// How long a new session waits for the notifier to verify its token before it is
+    /// closed (1013), in milliseconds.
+    verify_ms: u64 = 10_000, 1..=YEAR_MS;
+    /// New tokens of one session that wait for the notifier. With so many waiting the
+    /// next one closes it (4029).
+    waiting_refreshes: usize = 2, 1..=100;
     /// Stored events in one page of a replay, in bytes of envelopes (one event at
     /// least).
     page_bytes: usize = 64 << 10, 1..=MAX_BYTES;

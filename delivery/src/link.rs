@@ -11,7 +11,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
-use crate::{EventId, Position, StreamName, record::StoredEvent};
+use crate::{EventId, Position, Refusal, Rights, StreamName, record::StoredEvent};
 
 /// Number of a session, chosen by its edge and never used twice by it.
 pub type SessionId = u64;
@@ -150,22 +150,31 @@ impl Presence {
     }
 }
 
-/// From an edge.
+/// From an edge. `T` is the token of a session: what the client sent, on the link;
+/// what came of verifying it ([`Verdict`](crate::Verdict)), at the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToHub {
+pub enum ToHub<T = Arc<str>> {
     /// A browser connected, or still is after the link was cut. Answered by
-    /// [`ToEdge::Opened`].
+    /// [`ToEdge::Opened`] or [`ToEdge::Refused`].
     Open {
         /// The session.
         session: SessionId,
-        /// The user that its token names.
-        user: Arc<str>,
+        /// The token of its user.
+        token: T,
         /// Its public id, for operators.
         public_id: Arc<str>,
         /// The device as its client names it, or else the public id.
         device: Arc<str>,
         /// What it follows from the start.
         interests: Vec<Interest>,
+    },
+    /// A session has a new token. Answered by [`ToEdge::Refreshed`] or
+    /// [`ToEdge::Refused`].
+    Refresh {
+        /// The session.
+        session: SessionId,
+        /// The token.
+        token: T,
     },
     /// A browser left. Answered by [`ToEdge::Done`].
     Close {
@@ -226,6 +235,74 @@ pub enum ToHub {
     },
 }
 
+impl<T> ToHub<T> {
+    /// The session that it is about; every message but [`ToHub::Credit`] has one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            ToHub::Open { session, .. }
+            | ToHub::Refresh { session, .. }
+            | ToHub::Close { session }
+            | ToHub::Join { session, .. }
+            | ToHub::Leave { session, .. }
+            | ToHub::Fetch { session, .. }
+            | ToHub::Receipts { session, .. }
+            | ToHub::WatchPresence { session, .. }
+            | ToHub::UnwatchPresence { session, .. } => Some(*session),
+            ToHub::Credit { .. } => None,
+        }
+    }
+
+    /// The stream that it would let the session read of.
+    pub fn reads(&self) -> Option<&StreamName> {
+        match self {
+            ToHub::Join { interest, .. } => Some(&interest.stream),
+            ToHub::Fetch { stream, .. } | ToHub::WatchPresence { stream, .. } => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The same message with its token verified.
+    pub fn verified<V>(self, verify: impl FnOnce(T) -> V) -> ToHub<V> {
+        match self {
+            ToHub::Open {
+                session,
+                token,
+                public_id,
+                device,
+                interests,
+            } => ToHub::Open {
+                session,
+                token: verify(token),
+                public_id,
+                device,
+                interests,
+            },
+            ToHub::Refresh { session, token } => ToHub::Refresh {
+                session,
+                token: verify(token),
+            },
+            ToHub::Close { session } => ToHub::Close { session },
+            ToHub::Join { session, interest } => ToHub::Join { session, interest },
+            ToHub::Leave { session, stream } => ToHub::Leave { session, stream },
+            ToHub::Fetch {
+                session,
+                stream,
+                after,
+            } => ToHub::Fetch {
+                session,
+                stream,
+                after,
+            },
+            ToHub::Receipts { session, receipts } => ToHub::Receipts { session, receipts },
+            ToHub::WatchPresence { session, stream } => ToHub::WatchPresence { session, stream },
+            ToHub::UnwatchPresence { session, stream } => {
+                ToHub::UnwatchPresence { session, stream }
+            }
+            ToHub::Credit { deliveries, bytes } => ToHub::Credit { deliveries, bytes },
+        }
+    }
+}
+
 /// To an edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToEdge {
@@ -240,8 +317,38 @@ pub enum ToEdge {
     Opened {
         /// The session.
         session: SessionId,
-        /// One for each interest, in order.
+        /// What its token allows.
+        rights: Rights,
+        /// One for each interest that its token allows, in order.
         joined: Vec<Joined>,
+    },
+    /// Answers [`ToHub::Refresh`].
+    Refreshed {
+        /// The session.
+        session: SessionId,
+        /// What its new token allows.
+        rights: Rights,
+    },
+    /// Answers [`ToHub::Open`] and [`ToHub::Refresh`] whose token was not accepted:
+    /// the session gets nothing more.
+    Refused {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Answers a request that the session's token does not allow, or of a session
+    /// that the hub has ended. Nothing was done.
+    Denied {
+        /// The session.
+        session: SessionId,
+    },
+    /// Answers nothing: the hub ended the session, which gets nothing more.
+    Ended {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: Refusal,
     },
     /// Answers [`ToHub::Close`], [`ToHub::Leave`] and
     /// [`ToHub::UnwatchPresence`].

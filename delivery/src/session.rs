@@ -52,6 +52,7 @@ struct Followed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PendingRequest {
     Open(SessionId),
+    Refresh(SessionId),
     Close(SessionId),
     Join(SessionId, StreamName),
     Leave(SessionId, StreamName),
@@ -74,6 +75,8 @@ pub(crate) struct Owner {
     pub(crate) user: Arc<str>,
     pub(crate) public_id: Arc<str>,
     pub(crate) device: Arc<str>,
+    /// As the client sent it: the hub verifies it, on each link.
+    pub(crate) token: Arc<str>,
 }
 
 /// One socket at the edge.
@@ -100,6 +103,10 @@ pub struct Session {
     /// A ping of the edge was not answered yet.
     pong_due: bool,
     pub(crate) ends: TokenEnd,
+    /// Newer tokens, in order, that the hub has not accepted yet.
+    pub(crate) refreshes: Vec<Arc<str>>,
+    /// Refreshes that the answer to the open will settle.
+    pub(crate) refreshes_settling: usize,
     allowance: Allowance,
     /// The deadline that the edge has noted for it.
     pub(crate) noted: Option<Millis>,
@@ -135,8 +142,23 @@ impl Session {
             pinged_at: now,
             pong_due: false,
             ends,
+            refreshes: Vec::new(),
+            refreshes_settling: 0,
             allowance: Allowance::new(now),
             noted: None,
+        }
+    }
+
+    /// Whether the hub has accepted its token.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.welcomed
+    }
+
+    /// It is opened with its newest token: earlier ones need no verifying.
+    pub(crate) fn settle_refreshes(&mut self) {
+        self.refreshes_settling += self.refreshes.len();
+        if let Some(newest) = core::mem::take(&mut self.refreshes).pop() {
+            self.owner.token = newest;
         }
     }
 
@@ -324,7 +346,11 @@ impl Session {
     /// Why it has to end now, if it has to.
     pub(crate) fn overdue(&self, limits: &Limits, now: Millis) -> Option<CloseReason> {
         if now >= self.ends.at {
-            return Some(CloseReason::TokenExpired);
+            return Some(if self.welcomed {
+                CloseReason::TokenExpired
+            } else {
+                CloseReason::Unverified
+            });
         }
         if self.stalled_at(limits).is_some_and(|at| now >= at) {
             return Some(CloseReason::SlowConsumer);

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use delivery::{
-    DedupeKey, Limits, Position, Recovered, StoredEvent, StreamName,
-    edge::{self, Edge, Notice, TokenEnd},
+    Credential, DedupeKey, Limits, Position, Recovered, Rights, StoredEvent, StreamName,
+    StreamPattern,
+    edge::{self, Edge, Notice},
     hub::{self, Hub, Kind, Publish, Reply},
     link::{GapReason, Interest, Joined, Page, ToEdge, ToHub},
 };
@@ -26,6 +27,20 @@ proptest! {
         if let Some(position) = Position::unpack(&bytes) {
             prop_assert_eq!(position.pack().to_vec(), bytes);
         }
+    }
+}
+
+fn credential() -> Credential {
+    let rights = Rights {
+        user: "u1".into(),
+        streams: [StreamPattern::Exact(STREAM.into())].into(),
+        exp_unix_ms: 0,
+        ends_in_ms: 3_600_000,
+    };
+    Credential {
+        rights,
+        token_id: None,
+        key: 1,
     }
 }
 
@@ -96,7 +111,7 @@ fn read_all(hub: &mut Hub, limits: &Limits, head: u64, from: Position) -> (Vec<P
     }];
     let open = ToHub::Open {
         session: 1,
-        user: "u1".into(),
+        token: Ok(credential()),
         public_id: "s".into(),
         device: "s".into(),
         interests,
@@ -276,6 +291,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
         edge::Input::FromHub {
             message: welcome,
             charged: 0,
+            wall_ms: 0,
         },
         0,
         out,
@@ -284,7 +300,6 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
         stream: STREAM.into(),
         from: None,
     }];
-    let ends = TokenEnd::NEVER;
     edge.handle(
         edge::Input::Open {
             session: 1,
@@ -292,7 +307,7 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
             public_id: "s".into(),
             device: "d".into(),
             interests,
-            ends,
+            token: "t".into(),
         },
         0,
         out,
@@ -308,12 +323,14 @@ fn open_session(edge: &mut Edge, out: &mut Vec<edge::Output>) {
     };
     let message = ToEdge::Opened {
         session: 1,
+        rights: credential().rights,
         joined: vec![joined],
     };
     edge.handle(
         edge::Input::FromHub {
             message,
             charged: 0,
+            wall_ms: 0,
         },
         0,
         out,
@@ -371,6 +388,7 @@ fn settle(edge: &mut Edge, out: &mut Vec<edge::Output>, head: u64, written: &mut
                         edge::Input::FromHub {
                             message,
                             charged: 0,
+                            wall_ms: 0,
                         },
                         0,
                         out,
@@ -398,7 +416,7 @@ proptest! {
                     head += 1;
                     if matches!(step, Step::Live) {
                         let message = ToEdge::Live { stream: STREAM.into(), event: frame(head) };
-                        edge.handle(edge::Input::FromHub { message, charged: 8 }, 0, &mut out);
+                        edge.handle(edge::Input::FromHub { message, charged: 8, wall_ms: 0 }, 0, &mut out);
                     }
                 }
                 Step::Blocked => edge.handle(edge::Input::Blocked { session: 1 }, 0, &mut out),
@@ -411,7 +429,7 @@ proptest! {
         edge.handle(edge::Input::Writable { session: 1 }, 0, &mut out);
         settle(&mut edge, &mut out, head, &mut written);
         let message = ToEdge::Behind { stream: STREAM.into(), head };
-        edge.handle(edge::Input::FromHub { message, charged: 0 }, 0, &mut out);
+        edge.handle(edge::Input::FromHub { message, charged: 0, wall_ms: 0 }, 0, &mut out);
         settle(&mut edge, &mut out, head, &mut written);
         prop_assert_eq!(written, (1..=head).collect::<Vec<_>>());
     }

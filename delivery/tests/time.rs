@@ -1,9 +1,9 @@
 //! What time does to a session: pings, silence, stalls, tokens, a drain.
 
 use delivery::{
-    Limits, Millis,
-    edge::{ClientMessage, CloseReason, Edge, Frames, Input, LinkEnd, Output, TokenEnd},
-    link::ToEdge,
+    Limits, Millis, Rights,
+    edge::{ClientMessage, CloseReason, Edge, Frames, Input, LinkEnd, Notice, Output},
+    link::{ToEdge, ToHub},
 };
 
 const LIMITS_PING_MS: Millis = 30_000;
@@ -19,14 +19,7 @@ fn edge_with(sessions: u64, lasts_ms: Millis) -> Edge {
         epoch: 1,
         request_window: 256,
     };
-    edge.handle(
-        Input::FromHub {
-            message,
-            charged: 0,
-        },
-        0,
-        &mut out,
-    );
+    edge.handle(from_hub(message), 0, &mut out);
     for session in 1..=sessions {
         let (user, interests) = ("u".into(), Vec::new());
         let open = Input::Open {
@@ -35,17 +28,33 @@ fn edge_with(sessions: u64, lasts_ms: Millis) -> Edge {
             device: "d".into(),
             public_id: "s".into(),
             interests,
-            ends: ends_after(lasts_ms),
+            token: "t".into(),
         };
         edge.handle(open, 0, &mut out);
+        let opened = ToEdge::Opened {
+            session,
+            rights: rights(lasts_ms),
+            joined: Vec::new(),
+        };
+        edge.handle(from_hub(opened), 0, &mut out);
     }
     edge
 }
 
-fn ends_after(lasts_ms: Millis) -> TokenEnd {
-    match i64::try_from(lasts_ms) {
-        Ok(lasts_ms) => TokenEnd::new(WALL_MS + lasts_ms, 0, WALL_MS),
-        Err(_) => TokenEnd::NEVER,
+fn from_hub(message: ToEdge) -> Input {
+    Input::FromHub {
+        message,
+        charged: 0,
+        wall_ms: WALL_MS,
+    }
+}
+
+fn rights(ends_in_ms: Millis) -> Rights {
+    Rights {
+        user: "u".into(),
+        streams: [].into(),
+        exp_unix_ms: 0,
+        ends_in_ms,
     }
 }
 
@@ -136,16 +145,29 @@ fn pings_take_from_the_messages_of_a_client_and_answers_to_the_edge_do_not() {
 #[test]
 fn a_session_ends_with_its_token_unless_it_is_refreshed() {
     let mut edge = edge_with(2, 10_000);
-    edge.handle(
-        Input::Client {
-            session: 2,
-            message: ClientMessage::Refresh {
-                ends: ends_after(25_000),
-            },
-        },
-        9_000,
-        &mut Vec::new(),
-    );
+    let mut out = Vec::new();
+    let message = ClientMessage::Refresh { token: "t2".into() };
+    let refresh = Input::Client {
+        session: 2,
+        message,
+    };
+    edge.handle(refresh, 9_000, &mut out);
+    let requested = ToHub::Refresh {
+        session: 2,
+        token: "t2".into(),
+    };
+    assert_eq!(out, [Output::ToHub(requested)]);
+    let refreshed = ToEdge::Refreshed {
+        session: 2,
+        rights: rights(16_000),
+    };
+    out.clear();
+    edge.handle(from_hub(refreshed), 9_000, &mut out);
+    let notice = Notice::Refreshed {
+        exp_unix_ms: 0,
+        expires_in_ms: 16_000,
+    };
+    assert_eq!(out, [Output::Notify { session: 2, notice }]);
     let happened = pass(&mut edge, 29_000);
     let expected = [
         (10_000, closed(1, CloseReason::TokenExpired)),

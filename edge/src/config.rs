@@ -139,6 +139,7 @@ impl Config {
             ping_every_ms: self.ping_every.as_millis() as u64,
             stale_after_ms: self.stale_after.as_millis() as u64,
             write_stall_ms: self.write_stall.as_millis() as u64,
+            verify_ms: self.first_frame.as_millis() as u64,
             ..base
         }
     }

@@ -43,10 +43,11 @@ const DRAIN_MARGIN: Duration = Duration::from_millis(500);
 /// What an edge is given beside its settings.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Keys that user tokens are checked with.
-    pub keys: UserKeys,
-    /// The way to the notifier.
+    /// The way to the notifier, which verifies the tokens of persons.
     pub notifier: NotifierLink,
+    /// Signs development tokens, if [`Config::dev_key`] gives them to anybody: only
+    /// `belfry up` has keys.
+    pub dev_tokens: Option<UserKeys>,
 }
 
 /// Why an edge did not start, or ended.
@@ -155,7 +156,7 @@ fn start_shards(
         tasks.spawn(shard.run(shutdown.clone(), drain_ms));
     }
     let context = socket::Context {
-        keys: Arc::new(access.keys),
+        dev_tokens: access.dev_tokens,
         shards: Shards::new(inboxes),
         first_frame: config.first_frame,
         first_frame_budget: Arc::new(Semaphore::new(config.first_frame_budget)),

@@ -16,14 +16,17 @@ use std::{
 use belfry::{
     address::{self, AddressError},
     limits::{MAX_EVENT_BYTES, MAX_MESSAGES_PER_REQUEST},
-    v1::{AttachRequest, EdgeMessage, Hello, edge_gateway_client::EdgeGatewayClient, edge_message},
+    v1::{
+        AttachRequest, EdgeMessage, Heartbeat, Hello, edge_gateway_client::EdgeGatewayClient,
+        edge_message,
+    },
 };
 use delivery::{
     Limits,
     edge::LinkEnd,
     link::{ToEdge, ToHub},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Code, Request, Status, Streaming,
@@ -111,6 +114,8 @@ enum Transport {
     Grpc {
         client: Box<EdgeGatewayClient<Channel>>,
         bearer: MetadataValue<Ascii>,
+        /// After this time without a message one is sent that says nothing.
+        heartbeat: Duration,
     },
     Local(LocalAttach),
 }
@@ -132,6 +137,7 @@ impl Linker {
                 bearer: format!("Bearer {token}")
                     .parse()
                     .map_err(|_| LinkError::BadToken)?,
+                heartbeat: *keepalive,
             },
             NotifierLink::Local(attach) => Transport::Local(Arc::clone(attach)),
         };
@@ -162,7 +168,11 @@ impl Linker {
             Transport::Local(attach) => {
                 attach(&self.name, self.deliveries, self.bytes).ok_or(LinkError::NotRunning)
             }
-            Transport::Grpc { client, bearer } => self.attach_grpc(client, bearer).await,
+            Transport::Grpc {
+                client,
+                bearer,
+                heartbeat,
+            } => self.attach_grpc(client, bearer, *heartbeat).await,
         }
     }
 
@@ -170,6 +180,7 @@ impl Linker {
         &self,
         client: &EdgeGatewayClient<Channel>,
         bearer: &MetadataValue<Ascii>,
+        heartbeat: Duration,
     ) -> Result<Channels, LinkError> {
         let (requests, outbound) = mpsc::channel(self.batches);
         let hello = Hello {
@@ -200,7 +211,7 @@ impl Linker {
 
         let (to_hub, from_shard) = mpsc::channel(self.batches);
         let (to_shard, from_hub) = mpsc::channel((self.request_window as usize).max(self.batches));
-        tokio::spawn(pump_up(from_shard, requests));
+        tokio::spawn(pump_up(from_shard, requests, heartbeat));
         let ended = Ended {
             name: self.name.clone(),
             replaced: Arc::clone(&self.replaced),
@@ -233,8 +244,23 @@ fn client(
 async fn pump_up(
     mut from_shard: mpsc::Receiver<Vec<ToHub>>,
     requests: mpsc::Sender<AttachRequest>,
+    heartbeat: Duration,
 ) {
-    while let Some(batch) = from_shard.recv().await {
+    loop {
+        let batch = match timeout(heartbeat, from_shard.recv()).await {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return,
+            // A proxy on the way would cut what is idle.
+            Err(_) => {
+                let messages = vec![EdgeMessage {
+                    body: Some(edge_message::Body::Heartbeat(Heartbeat {})),
+                }];
+                if requests.send(AttachRequest { messages }).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
         let mut messages = batch.into_iter().map(wire::encode_to_hub);
         loop {
             let messages: Vec<_> = messages.by_ref().take(MAX_MESSAGES_PER_REQUEST).collect();

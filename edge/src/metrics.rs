@@ -62,6 +62,7 @@ metrics! {
     aborted: Count = "sockets_aborted", "Sockets cut because their client did not go after the goodbye";
     pongs_dropped: Count = "pongs_dropped", "Pongs left out because the client did not read earlier ones";
     messages: Count = "client_messages", "Messages of clients";
+    denied: Count = "requests_denied", "Requests of sessions that the notifier denied: a stream was taken away meanwhile";
     link_losses: Count = "link_losses", "Links to the notifier lost";
 }
 

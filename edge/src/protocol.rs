@@ -41,6 +41,7 @@ pub const PUBLIC_REASONS: &[Reason] = &[
     Reason::Internal,
     Reason::Restart,
     Reason::Overloaded,
+    Reason::Unverified,
     Reason::BadRequest,
     Reason::Unauthenticated,
     Reason::TokenExpired,

@@ -29,7 +29,7 @@ mod message;
 mod outputs;
 mod sockets;
 
-pub(crate) use message::{FromSocket, Opening, Request, Shards};
+pub(crate) use message::{FromSocket, Opening, Owner, Request, Shards};
 
 use incoming::Incoming;
 use sockets::Sockets;

@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use belfry::{identity::UserKeys, reason::Reason};
+use belfry::{
+    identity::{self, UserKeys},
+    reason::Reason,
+};
 use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -25,7 +28,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock,
     metrics::{Metrics, ReasonLabel},
     protocol::{self, BadFrame, ClientFrame, ServerFrame},
     shard::Shards,
@@ -46,14 +48,15 @@ pub(crate) use writer::{Flush, Writer};
 
 use first::{First, FirstMessage};
 use reader::{ReadEnd, Received};
-use session::Session;
+use session::{Opened, Session};
 
 /// How long a client may take to answer a close that came before a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What every socket of an edge shares.
 pub(crate) struct Context {
-    pub keys: Arc<UserKeys>,
+    /// Signs development tokens, where there are any.
+    pub dev_tokens: Option<UserKeys>,
     /// Where sessions live.
     pub shards: Shards,
     /// How long the first frame may take.
@@ -212,11 +215,14 @@ async fn open(
         .as_deref()
         .or(bearer.as_deref())
         .ok_or(Reason::Unauthenticated)?;
-    let user = context
-        .keys
-        .verify(token, clock::unix_ms())
-        .map_err(Reason::from)?;
-    let session = Session::open(connect, user, reader, stream, context).await?;
+    // What cannot be a token is refused here; the notifier verifies the rest.
+    let claimed = identity::claimed(token).map_err(Reason::from)?;
+    let opened = Opened {
+        claimed,
+        token: token.into(),
+        reader,
+    };
+    let session = Session::open(&connect, opened, stream, context).await?;
     drop((text, reserved));
     Ok(Some((session, rest)))
 }

@@ -29,8 +29,8 @@ use crate::{
 const MAX_CALLS: usize = 4_096;
 /// Requests to `Notifier` and `Admin`; an event is 64 KiB at most.
 const MAX_REQUEST_BYTES: usize = 128 << 10;
-/// A batch of 256 messages from an edge.
-const MAX_LINK_REQUEST_BYTES: usize = 4 << 20;
+/// A batch of 256 messages from an edge, each with a token of 8 KiB at most.
+const MAX_LINK_REQUEST_BYTES: usize = 8 << 20;
 
 /// What answers calls.
 pub(crate) struct Services<H: Health> {

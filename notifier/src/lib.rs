@@ -23,9 +23,10 @@ mod publish;
 mod refusal;
 mod server;
 mod service;
+mod verify;
 mod watch;
 
 pub use config::{Config, Store};
 pub use link::{Channels, Gateway, NoLink};
 pub use refusal::Refusal;
-pub use server::{Listeners, Notifier, RunError, StartError, run};
+pub use server::{Keys, Listeners, Notifier, RunError, StartError, run};

@@ -1,30 +1,33 @@
 //! Links to edges: a channel in one process, `EdgeGateway.Attach` across
 //! processes, the same hub behind both.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use belfry::{
     identity::Service as Caller,
     reason::Reason,
     v1::{
-        AttachRequest, AttachResponse, EdgeMessage, Hello, edge_gateway_server::EdgeGateway,
-        edge_message,
+        AttachRequest, AttachResponse, EdgeMessage, Heartbeat, Hello, HubMessage,
+        edge_gateway_server::EdgeGateway, edge_message, hub_message,
     },
 };
 use delivery::{
-    Limits,
+    Limits, Verdict,
     hub::LinkId,
     link::{LinkFault, ToEdge, ToHub},
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use wire::DecodeError;
 
-use crate::{authenticate::caller, hub::Command, refusal::Refusal};
+use crate::{authenticate::caller, hub::Command, refusal::Refusal, verify::Verifier};
 
 /// How long a new link may take to send Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages of a batch that are verified before other tasks get a turn.
+const VERIFIED_AT_ONCE: usize = 16;
 
 /// The two directions of a link; dropping either ends it.
 pub type Channels = (mpsc::Sender<Vec<ToHub>>, mpsc::Receiver<Vec<ToEdge>>);
@@ -36,6 +39,9 @@ type Fault = oneshot::Receiver<LinkFault>;
 #[derive(Debug, Clone)]
 pub struct Gateway {
     commands: mpsc::Sender<Command>,
+    verifier: Verifier,
+    /// After this time without a message one is sent that says nothing.
+    heartbeat: Duration,
     capacity: usize,
     /// Batches that wait in each direction beside those.
     batches: usize,
@@ -47,14 +53,25 @@ pub struct Gateway {
 pub struct NoLink;
 
 impl Gateway {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        verifier: Verifier,
+        limits: &Limits,
+    ) -> Self {
         // What credit and requests allow always fits: each batch has a message.
         let capacity = limits.edge_deliveries as usize + limits.request_window as usize + 8;
         Self {
             commands,
+            verifier,
+            heartbeat: Duration::from_secs(10),
             capacity,
             batches: limits.link_batches,
         }
+    }
+
+    /// Sets the time after which an idle link says that it is there.
+    pub(crate) fn heartbeat(self, heartbeat: Duration) -> Self {
+        Self { heartbeat, ..self }
     }
 
     /// Attaches an edge of this process with its first credit. A second link of
@@ -85,24 +102,48 @@ impl Gateway {
             ended,
         };
         self.commands.try_send(attach).map_err(|_| NoLink)?;
-        tokio::spawn(forward(link, from_edge, self.commands.clone()));
+        let forward = Forward {
+            edge: name.into(),
+            verifier: self.verifier.clone(),
+            commands: self.commands.clone(),
+        };
+        tokio::spawn(forward.run(link, from_edge));
         Ok(((to_hub, from_hub), fault))
     }
 }
 
 /// Forwards an edge's batches to the hub, and notifies it when the edge has gone.
-async fn forward(
-    link: oneshot::Receiver<LinkId>,
-    mut from_edge: mpsc::Receiver<Vec<ToHub>>,
+struct Forward {
+    edge: Arc<str>,
+    verifier: Verifier,
     commands: mpsc::Sender<Command>,
-) {
-    let Ok(link) = link.await else { return };
-    while let Some(batch) = from_edge.recv().await {
-        if commands.send(Command::FromEdge(link, batch)).await.is_err() {
-            return;
+}
+
+impl Forward {
+    async fn run(self, link: oneshot::Receiver<LinkId>, mut from_edge: mpsc::Receiver<Vec<ToHub>>) {
+        let Ok(link) = link.await else { return };
+        while let Some(batch) = from_edge.recv().await {
+            // Here and not in the hub's task: a signature may cost more than all else
+            // that is done for a session.
+            let batch = self.verified(batch).await;
+            let forwarded = Command::FromEdge(link, batch);
+            if self.commands.send(forwarded).await.is_err() {
+                return;
+            }
         }
+        let _ = self.commands.send(Command::Detach(link)).await;
     }
-    let _ = commands.send(Command::Detach(link)).await;
+
+    async fn verified(&self, batch: Vec<ToHub>) -> Vec<ToHub<Verdict>> {
+        let mut verified = Vec::with_capacity(batch.len());
+        for (count, message) in (1..).zip(batch) {
+            verified.push(message.verified(|token| self.verifier.verify(&token, &self.edge)));
+            if count % VERIFIED_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        verified
+    }
 }
 
 /// `EdgeGateway` over gRPC.
@@ -133,13 +174,14 @@ impl EdgeGateway for Service {
             .link(&name, credit.deliveries, credit.bytes)
             .map_err(|_| Refusal::of(Reason::Unavailable))?;
         tracing::info!(edge = %name, "edge attached");
+        let heartbeat = self.gateway.heartbeat;
         let (answers, responses) = mpsc::channel(self.gateway.batches);
         tokio::spawn(async move {
             let failures = answers.clone();
             // Whichever direction ends first ends the link.
             let ended = tokio::select! {
                 ended = tokio::time::timeout(ends_in, pump_in(rest, requests, to_hub)) => ended,
-                () = send_out(from_hub, answers, fault) => Ok(Ok(())),
+                () = send_out(from_hub, answers, fault, heartbeat) => Ok(Ok(())),
             };
             // A cut connection is an edge that went away; a status of ours is a
             // fault that the edge needs to know.
@@ -190,7 +232,7 @@ fn own_name(caller: &Caller, name: &str) -> Result<(), Refusal> {
 }
 
 fn read(messages: impl Iterator<Item = EdgeMessage>) -> Result<Vec<ToHub>, Refusal> {
-    let messages = messages.map(wire::decode_to_hub);
+    let messages = messages.filter_map(|message| wire::decode_to_hub(message).transpose());
     Ok(messages.collect::<Result<_, _>>()?)
 }
 
@@ -245,13 +287,20 @@ async fn pump_in(
 
 /// Waits where the network is slow; the hub does not, as credit runs out first.
 async fn send_out(
-    from_hub: mpsc::Receiver<Vec<ToEdge>>,
+    mut from_hub: mpsc::Receiver<Vec<ToEdge>>,
     answers: mpsc::Sender<Result<AttachResponse, Status>>,
     fault: Fault,
+    heartbeat: Duration,
 ) {
-    let mut batches = ReceiverStream::new(from_hub);
-    while let Some(batch) = batches.next().await {
-        let messages = batch.into_iter().map(wire::encode_to_edge).collect();
+    loop {
+        let messages = match tokio::time::timeout(heartbeat, from_hub.recv()).await {
+            Ok(Some(batch)) => batch.into_iter().map(wire::encode_to_edge).collect(),
+            Ok(None) => break,
+            // A proxy on the way would cut what is idle.
+            Err(_) => vec![HubMessage {
+                body: Some(hub_message::Body::Heartbeat(Heartbeat {})),
+            }],
+        };
         if answers.send(Ok(AttachResponse { messages })).await.is_err() {
             return;
         }

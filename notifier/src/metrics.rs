@@ -16,7 +16,7 @@ use crate::log::Lack;
 /// Name, help, and where it is found.
 type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTERS: [Metric; 14] = [
+const COUNTERS: [Metric; 16] = [
     (
         "published_stored",
         "Publishes that were made durable",
@@ -74,6 +74,16 @@ const COUNTERS: [Metric; 14] = [
         "receipts_ignored",
         "Receipts of unknown events or foreign streams, or without room for them",
         |stats| stats.receipts_ignored,
+    ),
+    (
+        "denied",
+        "Requests of edges that the token of their session does not allow",
+        |stats| stats.denied,
+    ),
+    (
+        "sessions_ended",
+        "Sessions whose token ended or was taken back",
+        |stats| stats.sessions_ended,
     ),
 ];
 
@@ -177,6 +187,22 @@ pub(crate) struct ServerMetrics {
     pub(crate) log: LogMetrics,
     /// Calls refused because too many were in progress.
     pub(crate) calls_shed: Counter,
+    /// Tokens of persons.
+    pub(crate) tokens: TokenMetrics,
+}
+
+/// What the verifier of persons' tokens counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TokenMetrics {
+    pub(crate) verified: Counter,
+    pub(crate) cached: Counter,
+    pub(crate) refused: Family<RefusedLabel, Counter>,
+}
+
+/// Why a token was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefusedLabel {
+    pub(crate) reason: &'static str,
 }
 
 impl ServerMetrics {
@@ -189,6 +215,21 @@ impl ServerMetrics {
             "calls_shed",
             "Calls refused because too many were in progress",
             self.calls_shed.clone(),
+        );
+        registry.register(
+            "user_tokens_verified",
+            "Tokens of persons whose signature was verified",
+            self.tokens.verified.clone(),
+        );
+        registry.register(
+            "user_tokens_cached",
+            "Tokens of persons accepted because they were verified before",
+            self.tokens.cached.clone(),
+        );
+        registry.register(
+            "user_tokens_refused",
+            "Tokens of persons refused, by reason",
+            self.tokens.refused.clone(),
         );
         self.log.register(registry);
     }

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use belfry::{identity::ServiceKeys, v1::notifier_server::NotifierServer};
+use belfry::{
+    identity::{ServiceKeys, UserKeys},
+    v1::notifier_server::NotifierServer,
+};
 use listener::DrainSignal;
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
@@ -32,6 +35,7 @@ use crate::{
     },
     metrics::{LogMetrics, ServerMetrics},
     service,
+    verify::Verifier,
 };
 
 /// Connections of publishers, edges and operators; each needs one.
@@ -75,11 +79,21 @@ pub struct Listeners {
     pub http: TcpListener,
 }
 
+/// What a notifier verifies tokens with.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Of services: publishers, edges and operators.
+    pub services: ServiceKeys,
+    /// Of persons, whose tokens edges hand on.
+    pub users: UserKeys,
+}
+
 /// A notifier whose log is open and whose hub runs.
 #[derive(Debug)]
 pub struct Notifier {
     config: Config,
     keys: ServiceKeys,
+    verifier: Verifier,
     publishes: mpsc::Sender<Vec<PublishCall>>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
@@ -99,7 +113,7 @@ struct Servers {
 /// See [`RunError`].
 pub async fn run(
     config: Config,
-    keys: ServiceKeys,
+    keys: Keys,
     listeners: Listeners,
     shutdown: impl Into<DrainSignal>,
 ) -> Result<(), RunError> {
@@ -131,7 +145,7 @@ impl Notifier {
     ///
     /// # Errors
     /// If the data directory cannot be used, or a limit cannot work.
-    pub async fn start(config: Config, keys: ServiceKeys) -> Result<Self, StartError> {
+    pub async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         config.check()?;
         match config.store {
             Store::Memory => {
@@ -150,7 +164,7 @@ impl Notifier {
         }
     }
 
-    fn start_on<L: Log>(config: Config, keys: ServiceKeys, log: L) -> Self {
+    fn start_on<L: Log>(config: Config, keys: Keys, log: L) -> Self {
         let limits = config.limits();
         let batches = limits.waiting_batches.min(limits.unsynced_records);
         let (publishes, calls) = mpsc::channel(batches);
@@ -160,7 +174,8 @@ impl Notifier {
         let hub = tokio::spawn(task.run(calls, inbox));
         Self {
             config,
-            keys,
+            keys: keys.services,
+            verifier: Verifier::new(keys.users),
             publishes,
             commands,
             epoch,
@@ -171,7 +186,9 @@ impl Notifier {
 
     /// Where edges of this process attach.
     pub fn gateway(&self) -> Gateway {
-        Gateway::new(self.commands.clone(), &self.config.limits())
+        let heartbeat = self.config.keepalive;
+        let limits = self.config.limits();
+        Gateway::new(self.commands.clone(), self.verifier.clone(), &limits).heartbeat(heartbeat)
     }
 
     /// Serves until `shutdown`, then drains: not ready, later no new work, what is in
@@ -253,6 +270,7 @@ impl Notifier {
         drained: &CancellationToken,
     ) -> Servers {
         let metrics = ServerMetrics {
+            tokens: self.verifier.metrics().clone(),
             log: self.log_metrics.clone(),
             ..ServerMetrics::default()
         };

@@ -97,7 +97,11 @@ struct Socket {
     opened_at: u64,
     /// Frames of receipts that the edge accepted.
     receipt_frames: u64,
-    ends: TokenEnd,
+    /// When its token ends, by the wall clock.
+    token_ends_unix_ms: i64,
+    /// When the session ends, as far as its edge knows; none: its token is not
+    /// verified yet.
+    ends: Option<TokenEnd>,
     /// The furthest forward that the wall clock was while it was open.
     furthest_set_ms: i64,
     /// Since when the wall clock says that its token has ended.

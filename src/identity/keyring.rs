@@ -16,6 +16,18 @@ use super::{TokenFault, fault::Refusals, keys::KeySet};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub(super) u64);
 
+impl KeyId {
+    /// The key as a number, for those who only keep and compare it.
+    pub const fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The key of such a number.
+    pub const fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyId({:016x})", self.0)

@@ -43,6 +43,11 @@ impl QueueGrants {
         self.0.is_empty()
     }
 
+    /// The grants: names, or prefixes that end in `*`.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// The queue, if it is granted. What is no queue's name is granted by nothing:
     /// there is one answer for all.
     pub fn allow(&self, queue: &str) -> Option<QueueId> {

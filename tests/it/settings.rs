@@ -90,8 +90,6 @@ fn a_check_and_a_start_refuse_the_same() {
     let (empty, below_a_file) = (path("empty"), path("file/data"));
     let cases: &[(&str, &[&str], &str)] = &[
         ("edge", &["--origins", "https://*.example.com"], "--origins"),
-        ("edge", &["--users-key-file", &short], "short.key"),
-        ("edge", &["--users-key-file", &missing], "none"),
         ("edge", &["--services-key-file", &missing], "none"),
         (
             "edge",

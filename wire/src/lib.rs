@@ -15,14 +15,16 @@ use belfry::{
 };
 use delivery::{EventId, Position, StreamName, link::ReceiptState};
 
+mod rights;
 mod to_edge;
 mod to_hub;
 
+pub use rights::rights;
 pub use to_edge::{decode_to_edge, encode_to_edge};
 pub use to_hub::{decode_to_hub, encode_to_hub};
 
 /// The version of the link that this crate writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Why a message was not decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +32,7 @@ pub enum DecodeError {
     /// The message is invalid whenever it comes: `INVALID_ARGUMENT`.
     #[error("field `{field}` {problem}")]
     Malformed {
-        /// The field, by its name in `belfry.v1`: `open.user_id`.
+        /// The field, by its name in `belfry.v1`: `open.device`.
         field: &'static str,
         /// What is wrong and what is allowed: `is missing`.
         problem: String,

@@ -13,6 +13,7 @@ use delivery::{
 
 use crate::{
     DecodeError, VERSION, decode_position, encode_position, malformed, missing, required_position,
+    rights::{decode_refusal, decode_rights, encode_refusal, encode_rights},
 };
 
 /// One message to an edge, as it crosses the wire.
@@ -26,13 +27,31 @@ pub fn encode_to_edge(message: ToEdge) -> HubMessage {
             epoch,
             request_window,
         }),
-        ToEdge::Opened { session, joined } => {
+        ToEdge::Opened {
+            session,
+            rights,
+            joined,
+        } => {
             let joined = joined.into_iter();
             Body::Opened(v1::SessionOpened {
                 session,
                 joined: joined.map(|one| encode_joined(session, one)).collect(),
+                rights: Some(encode_rights(&rights)),
             })
         }
+        ToEdge::Refreshed { session, rights } => Body::Refreshed(v1::SessionRefreshed {
+            session,
+            rights: Some(encode_rights(&rights)),
+        }),
+        ToEdge::Refused { session, reason } => Body::Refused(v1::SessionRefused {
+            session,
+            reason: encode_refusal(reason),
+        }),
+        ToEdge::Ended { session, reason } => Body::Ended(v1::SessionEnded {
+            session,
+            reason: encode_refusal(reason),
+        }),
+        ToEdge::Denied { session } => Body::Denied(v1::Denied { session }),
         ToEdge::Done { session } => Body::Done(v1::Done { session }),
         ToEdge::Joined { session, joined } => Body::Joined(encode_joined(session, joined)),
         ToEdge::Page(page) => Body::Page(encode_page(page)),
@@ -58,7 +77,7 @@ pub fn encode_to_edge(message: ToEdge) -> HubMessage {
     HubMessage { body: Some(body) }
 }
 
-/// One message from the hub; `None`: it is of a newer contract, skip it.
+/// One message from the hub; `None`: skip it, it is a heartbeat or of a newer contract.
 pub fn decode_to_edge(message: HubMessage) -> Result<Option<ToEdge>, DecodeError> {
     let Some(body) = message.body else {
         return Ok(None);
@@ -72,9 +91,26 @@ pub fn decode_to_edge(message: HubMessage) -> Result<Option<ToEdge>, DecodeError
             let joined = opened.joined.into_iter();
             ToEdge::Opened {
                 session: opened.session,
+                rights: decode_rights("opened.rights", opened.rights)?,
                 joined: joined.map(decode_joined).collect::<Result<_, _>>()?,
             }
         }
+        Body::Refreshed(refreshed) => ToEdge::Refreshed {
+            session: refreshed.session,
+            rights: decode_rights("refreshed.rights", refreshed.rights)?,
+        },
+        Body::Refused(refused) => ToEdge::Refused {
+            session: refused.session,
+            reason: decode_refusal("refused.reason", refused.reason)?,
+        },
+        Body::Ended(ended) => ToEdge::Ended {
+            session: ended.session,
+            reason: decode_refusal("ended.reason", ended.reason)?,
+        },
+        Body::Denied(denied) => ToEdge::Denied {
+            session: denied.session,
+        },
+        Body::Heartbeat(v1::Heartbeat {}) => return Ok(None),
         Body::Done(done) => ToEdge::Done {
             session: done.session,
         },

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use belfry::{
-    limits::MAX_RECEIPTS_PER_MESSAGE,
+    limits::{MAX_RECEIPTS_PER_MESSAGE, MAX_TOKEN_BYTES},
     v1::{self, EdgeMessage, edge_message::Body},
 };
 use delivery::{
@@ -24,13 +24,13 @@ pub fn encode_to_hub(message: ToHub) -> EdgeMessage {
     let body = match message {
         ToHub::Open {
             session,
-            user,
+            token,
             public_id,
             device,
             interests,
         } => Body::Open(v1::OpenSession {
             session,
-            user_id: user.to_string(),
+            token: token.to_string(),
             interests: interests.iter().map(encode_interest).collect(),
             // Absent is the public id.
             device: if device == public_id {
@@ -39,6 +39,10 @@ pub fn encode_to_hub(message: ToHub) -> EdgeMessage {
                 device.to_string()
             },
             session_id: public_id.to_string(),
+        }),
+        ToHub::Refresh { session, token } => Body::Refresh(v1::RefreshSession {
+            session,
+            token: token.to_string(),
         }),
         ToHub::Close { session } => Body::Close(v1::CloseSession { session }),
         ToHub::Join { session, interest } => Body::Join(v1::JoinStream {
@@ -83,9 +87,9 @@ pub fn encode_to_hub(message: ToHub) -> EdgeMessage {
     EdgeMessage { body: Some(body) }
 }
 
-/// One message from an edge, after its `Hello`.
-pub fn decode_to_hub(message: EdgeMessage) -> Result<ToHub, DecodeError> {
-    Ok(match message.body.ok_or_else(|| missing("body"))? {
+/// One message from an edge, after its `Hello`; `None`: a heartbeat, skip it.
+pub fn decode_to_hub(message: EdgeMessage) -> Result<Option<ToHub>, DecodeError> {
+    Ok(Some(match message.body.ok_or_else(|| missing("body"))? {
         Body::Hello(_) => {
             return Err(DecodeError::OutOfTurn {
                 message: "hello",
@@ -93,6 +97,11 @@ pub fn decode_to_hub(message: EdgeMessage) -> Result<ToHub, DecodeError> {
             });
         }
         Body::Open(open) => decode_open(&open)?,
+        Body::Heartbeat(v1::Heartbeat {}) => return Ok(None),
+        Body::Refresh(refresh) => ToHub::Refresh {
+            session: refresh.session,
+            token: decode_token("refresh.token", &refresh.token)?,
+        },
         Body::Close(close) => ToHub::Close {
             session: close.session,
         },
@@ -130,7 +139,7 @@ pub fn decode_to_hub(message: EdgeMessage) -> Result<ToHub, DecodeError> {
             deliveries: credit.deliveries,
             bytes: credit.bytes,
         },
-    })
+    }))
 }
 
 fn decode_open(open: &v1::OpenSession) -> Result<ToHub, DecodeError> {
@@ -138,7 +147,7 @@ fn decode_open(open: &v1::OpenSession) -> Result<ToHub, DecodeError> {
     let interests = open.interests.iter();
     Ok(ToHub::Open {
         session: open.session,
-        user: decode_name("open.user_id", &open.user_id)?,
+        token: decode_token("open.token", &open.token)?,
         device: match &*open.device {
             "" => Arc::clone(&public_id),
             device => decode_name("open.device", device)?,
@@ -148,6 +157,18 @@ fn decode_open(open: &v1::OpenSession) -> Result<ToHub, DecodeError> {
             .map(|interest| decode_interest("open.interests.stream", interest))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// A token that may be one; the notifier verifies it.
+fn decode_token(field: &'static str, token: &str) -> Result<Arc<str>, DecodeError> {
+    match token.len() {
+        0 => Err(missing(field)),
+        1..=MAX_TOKEN_BYTES => Ok(token.into()),
+        length => Err(malformed(
+            field,
+            format!("has {length} bytes, it must have {MAX_TOKEN_BYTES} at most"),
+        )),
+    }
 }
 
 fn encode_interest(interest: &Interest) -> v1::Interest {

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use belfry::{
-    limits::{MAX_MESSAGES_PER_REQUEST, MAX_NAME_BYTES, MAX_RECEIPTS_PER_MESSAGE},
+    limits::{MAX_MESSAGES_PER_REQUEST, MAX_NAME_BYTES, MAX_RECEIPTS_PER_MESSAGE, MAX_TOKEN_BYTES},
     v1::{self, EdgeMessage, HubMessage, edge_message, hub_message},
 };
 use bytes::Bytes;
 use delivery::{
-    Position, StoredEvent,
+    Position, Refusal, Rights, StoredEvent, StreamPattern,
     link::{
         Ephemeral, Gap, GapReason, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge,
         ToHub,
@@ -132,25 +132,56 @@ fn receipt_state() -> impl Strategy<Value = ReceiptState> {
     ]
 }
 
+fn token() -> impl Strategy<Value = Arc<str>> {
+    "[A-Za-z0-9_.-]{1,60}".prop_map(Arc::from)
+}
+
+fn rights() -> impl Strategy<Value = Rights> {
+    let exact = vec(stream().prop_map(StreamPattern::Exact), 0..3);
+    let prefixes = vec(
+        "queue:[a-z]{0,5}".prop_map(|p| StreamPattern::Prefix(p.into())),
+        0..3,
+    );
+    (name(), exact, prefixes, any::<i64>(), any::<u64>()).prop_map(
+        |(user, exact, prefixes, exp_unix_ms, ends_in_ms)| Rights {
+            user,
+            streams: exact.into_iter().chain(prefixes).collect(),
+            exp_unix_ms,
+            ends_in_ms,
+        },
+    )
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        Just(Refusal::NotAccepted),
+        Just(Refusal::Expired),
+        Just(Refusal::Revoked),
+        Just(Refusal::Limit),
+        Just(Refusal::Disconnected),
+    ]
+}
+
 fn to_hub() -> impl Strategy<Value = ToHub> {
     let session = any::<u64>;
     let open = (
         session(),
-        name(),
+        token(),
         name(),
         option::of(name()),
         vec(interest(), 0..4),
     );
     prop_oneof![
         open.prop_map(
-            |(session, user, public_id, device, interests)| ToHub::Open {
+            |(session, token, public_id, device, interests)| ToHub::Open {
                 session,
-                user,
+                token,
                 device: device.unwrap_or_else(|| Arc::clone(&public_id)),
                 public_id,
                 interests,
             }
         ),
+        (session(), token()).prop_map(|(session, token)| ToHub::Refresh { session, token }),
         session().prop_map(|session| ToHub::Close { session }),
         (session(), interest()).prop_map(|(session, interest)| ToHub::Join { session, interest }),
         (session(), stream()).prop_map(|(session, stream)| ToHub::Leave { session, stream }),
@@ -177,8 +208,17 @@ fn to_edge() -> impl Strategy<Value = ToEdge> {
             epoch,
             request_window
         }),
-        (session(), vec(joined(), 0..3))
-            .prop_map(|(session, joined)| ToEdge::Opened { session, joined }),
+        (session(), rights(), vec(joined(), 0..3)).prop_map(|(session, rights, joined)| {
+            ToEdge::Opened {
+                session,
+                rights,
+                joined,
+            }
+        }),
+        (session(), rights()).prop_map(|(session, rights)| ToEdge::Refreshed { session, rights }),
+        (session(), refusal()).prop_map(|(session, reason)| ToEdge::Refused { session, reason }),
+        (session(), refusal()).prop_map(|(session, reason)| ToEdge::Ended { session, reason }),
+        session().prop_map(|session| ToEdge::Denied { session }),
         session().prop_map(|session| ToEdge::Done { session }),
         session().prop_map(|session| ToEdge::ReceiptsAcked { session }),
         (session(), joined()).prop_map(|(session, joined)| ToEdge::Joined { session, joined }),
@@ -199,7 +239,7 @@ proptest! {
     fn every_message_to_the_hub_arrives_as_it_was_sent(message in to_hub()) {
         let sent = encode_to_hub(message.clone()).encode_to_vec();
         let received = EdgeMessage::decode(&sent[..]).unwrap();
-        prop_assert_eq!(decode_to_hub(received), Ok(message));
+        prop_assert_eq!(decode_to_hub(received), Ok(Some(message)));
     }
 
     #[test]
@@ -237,12 +277,20 @@ fn refused(table: Vec<(&str, edge_message::Body)>) {
 }
 
 #[test]
+fn a_heartbeat_is_no_message() {
+    let to_hub = Some(edge_message::Body::Heartbeat(v1::Heartbeat {}));
+    assert_eq!(decode_to_hub(EdgeMessage { body: to_hub }), Ok(None));
+    let to_edge = Some(hub_message::Body::Heartbeat(v1::Heartbeat {}));
+    assert_eq!(decode_to_edge(HubMessage { body: to_edge }), Ok(None));
+}
+
+#[test]
 fn a_bad_open_is_refused_by_its_field() {
     let long = || "x".repeat(MAX_NAME_BYTES + 1);
     let open = |change: &dyn Fn(&mut v1::OpenSession)| {
         let mut open = v1::OpenSession {
             session: 1,
-            user_id: "u".into(),
+            token: "t".into(),
             session_id: "s".into(),
             ..Default::default()
         };
@@ -258,11 +306,15 @@ fn a_bad_open_is_refused_by_its_field() {
             "open.session_id",
             open(&|open| open.session_id = String::new()),
         ),
-        ("open.user_id", open(&|open| open.user_id = long())),
+        ("open.token", open(&|open| open.token = String::new())),
+        (
+            "open.token",
+            open(&|open| open.token = "x".repeat(MAX_TOKEN_BYTES + 1)),
+        ),
         ("open.device", open(&|open| open.device = long())),
         (
-            "open.user_id",
-            open(&|open| open.user_id = "a\u{2028}b".into()),
+            "open.device",
+            open(&|open| open.device = "a\u{2028}b".into()),
         ),
         (
             "open.interests.stream",

@@ -180,6 +180,8 @@ pub(crate) struct Notifier {
     #[command(flatten)]
     pub(crate) listen: NotifierListen,
     #[command(flatten)]
+    pub(crate) users_key: UsersKey,
+    #[command(flatten)]
     pub(crate) services_key: ServicesKey,
     #[command(flatten)]
     link: Link,
@@ -203,7 +205,10 @@ impl Role for Notifier {
     fn needs(&self) -> Needs {
         let on_disk = self.own.store == notifier::Store::Embedded;
         Needs {
-            secrets: vec![self.services_key.path(&self.process)],
+            secrets: vec![
+                self.users_key.path(&self.process),
+                self.services_key.path(&self.process),
+            ],
             data_dir: on_disk.then(|| self.process.data.data_dir.clone()),
             listeners: vec![
                 ("grpc-listen", self.listen.grpc_listen),
@@ -230,8 +235,6 @@ pub(crate) struct Edge {
     #[command(flatten)]
     pub(crate) service_token: ServiceToken,
     #[command(flatten)]
-    pub(crate) users_key: UsersKey,
-    #[command(flatten)]
     pub(crate) services_key: ServicesKey,
     #[command(flatten)]
     pub(crate) link: Link,
@@ -255,7 +258,7 @@ impl Role for Edge {
     }
 
     fn needs(&self) -> Needs {
-        let mut secrets = vec![self.users_key.path(&self.process)];
+        let mut secrets = Vec::new();
         let token = self.service_token.service_token_file.clone();
         if token.is_none() {
             secrets.push(self.services_key.path(&self.process));

@@ -45,10 +45,14 @@ impl Notifier {
         listen: &NotifierListen,
         config: notifier::Config,
         services: &Secret,
+        users: &Secret,
     ) -> Result<Self, Failure> {
         let (grpc, grpc_at) = bind("grpc-listen", listen.grpc_listen).await?;
         let (http, http_at) = bind("notifier-http-listen", listen.notifier_http_listen).await?;
-        let keys = ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?;
+        let keys = notifier::Keys {
+            services: ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?,
+            users: UserKeys::new(users.bytes(), None).map_err(Failure::usage)?,
+        };
         let hub = notifier::Notifier::start(config, keys)
             .await
             .map_err(|error| match error {
@@ -105,23 +109,27 @@ impl Edge {
     pub(super) async fn bind(
         listen: SocketAddr,
         config: edge::Config,
-        users: &Secret,
         notifier: NotifierLink,
     ) -> Result<Self, Failure> {
         let (listener, address) = bind("edge-listen", listen).await?;
-        let keys = UserKeys::new(users.bytes(), None).map_err(Failure::usage)?;
         config.check(address).map_err(Failure::usage)?;
         Ok(Self {
             config,
-            access: edge::Access { keys, notifier },
+            access: edge::Access {
+                notifier,
+                dev_tokens: None,
+            },
             listener,
             address,
         })
     }
 
-    /// Gives development tokens to those who present `key`.
-    pub(super) fn give_dev_tokens(&mut self, key: DevKey) {
+    /// Gives development tokens, signed with `users`, to those who present `key`.
+    pub(super) fn give_dev_tokens(&mut self, key: DevKey, users: &Secret) -> Result<(), Failure> {
+        let keys = UserKeys::new(users.bytes(), None).map_err(Failure::usage)?;
         self.config.dev_key = Some(key);
+        self.access.dev_tokens = Some(keys);
+        Ok(())
     }
 
     pub(super) fn addresses(&self) -> Addresses {

@@ -32,7 +32,7 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     let files = load_or_make(&role.files_key.path(process))?;
     let mut config = role.notifier();
     config.drain = process.drain.mul_f64(1.0 - FIRST_PART);
-    let notifier = Notifier::bind(&role.notifier_listen, config, &services).await?;
+    let notifier = Notifier::bind(&role.notifier_listen, config, &services, &users).await?;
 
     let secrets = ProcessorSecrets {
         users: users.clone(),
@@ -49,10 +49,10 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     config.drain = process.drain.mul_f64(FIRST_PART);
     config.processors_url = Some(processors.public_url());
     let listen = role.edge_listen.edge_listen;
-    let mut edge = Edge::bind(listen, config, &users, notifier.link()).await?;
+    let mut edge = Edge::bind(listen, config, notifier.link()).await?;
     if role.gives_dev_tokens() {
         let key = DevKey::random().map_err(Failure::failed)?;
-        edge.give_dev_tokens(key);
+        edge.give_dev_tokens(key, &users)?;
     }
     processors.belong_to(notifier.grpc, edge.own_origins());
 

@@ -4,9 +4,8 @@ use alloc::{sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 
-use super::TokenEnd;
 use crate::{
-    EventId, Millis, Position, StreamName,
+    EventId, Millis, Position, Refusal, StreamName,
     link::{Gap, Interest, Presence, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
@@ -20,6 +19,8 @@ pub enum Input {
         /// Bytes of the envelope that a live delivery was charged for; 0 for
         /// every other message.
         charged: u64,
+        /// What the wall clock shows, in Unix milliseconds.
+        wall_ms: i64,
     },
     /// The link is cut, or could not be made.
     LinkDown {
@@ -29,11 +30,12 @@ pub enum Input {
         /// backoff, which begins again with each [`ToEdge::Welcome`].
         pause_ms: Millis,
     },
-    /// A client was authenticated.
+    /// A client sent its first frame. It gets nothing before the hub has verified
+    /// its token.
     Open {
         /// Chosen by the driver, never used twice.
         session: SessionId,
-        /// The user that the token names.
+        /// The user that the token names, if it is accepted.
         user: Arc<str>,
         /// Its public id.
         public_id: Arc<str>,
@@ -41,8 +43,8 @@ pub enum Input {
         device: Arc<str>,
         /// What it follows from the start, each allowed by its token.
         interests: Vec<Interest>,
-        /// When its token ends.
-        ends: TokenEnd,
+        /// Its token.
+        token: Arc<str>,
     },
     /// The socket is closed.
     Closed {
@@ -70,14 +72,6 @@ pub enum Input {
         session: SessionId,
         /// Event and state.
         receipts: Vec<(EventId, ReceiptState)>,
-    },
-    /// The client's token allows these streams no longer. Nothing that it said,
-    /// so not counted against its messages.
-    Revoked {
-        /// The session.
-        session: SessionId,
-        /// The streams.
-        streams: Vec<StreamName>,
     },
     /// The socket took something, but not everything, or nothing for the first
     /// time.
@@ -150,8 +144,8 @@ pub enum ClientMessage {
     Ping,
     /// The client has a new token.
     Refresh {
-        /// When the new token ends.
-        ends: TokenEnd,
+        /// The token. The hub verifies it.
+        token: Arc<str>,
     },
     /// The client sent something that was refused.
     Invalid,
@@ -240,6 +234,13 @@ pub enum Notice {
     Recovered,
     /// Answers the client's ping.
     Pong,
+    /// The new token was accepted.
+    Refreshed {
+        /// Its `exp`, in Unix milliseconds: for people.
+        exp_unix_ms: i64,
+        /// How much longer the session may live.
+        expires_in_ms: Millis,
+    },
     /// The stream was not added: there are as many as there may be.
     TooManySubscriptions {
         /// The stream.
@@ -256,12 +257,29 @@ pub enum CloseReason {
     SlowConsumer,
     /// The token has ended.
     TokenExpired,
+    /// The token was not accepted, or taken back.
+    NotAccepted,
+    /// The hub did not verify the token in time.
+    Unverified,
+    /// The hub has too many sessions.
+    Overloaded,
     /// Too many messages.
     RateLimited,
     /// Too many bad messages.
     BadRequest,
-    /// The edge is about to end.
+    /// The edge is about to end, or an operator asked for it.
     Restart,
+}
+
+impl From<Refusal> for CloseReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotAccepted | Refusal::Revoked => CloseReason::NotAccepted,
+            Refusal::Expired => CloseReason::TokenExpired,
+            Refusal::Limit => CloseReason::Overloaded,
+            Refusal::Disconnected => CloseReason::Restart,
+        }
+    }
 }
 
 /// Counters (ever rising) and gauges of an edge.
@@ -290,6 +308,8 @@ pub struct Stats {
     pub streams: u64,
     /// Gauge: requests that wait for their turn.
     pub pending: u64,
+    /// Requests that the hub denied: a stream was taken away meanwhile.
+    pub denied: u64,
     /// Gauge: 1 while the link is up.
     pub link_up: u64,
 }

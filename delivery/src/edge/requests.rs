@@ -10,9 +10,26 @@ impl State {
     pub(super) fn on_hub_message(&mut self, message: ToEdge, charged: u64, turn: &mut Turn<'_>) {
         match message {
             ToEdge::Welcome { request_window, .. } => self.link_up(request_window, turn),
-            ToEdge::Opened { session, joined } => {
+            ToEdge::Opened {
+                session,
+                rights,
+                joined,
+            } => {
                 self.answered();
-                self.with(session, turn, |s, context| s.opened(joined, context));
+                self.opened(session, &rights, joined, turn);
+            }
+            ToEdge::Refreshed { session, rights } => {
+                self.answered();
+                self.refreshed(session, &rights, turn);
+            }
+            ToEdge::Refused { session, reason } => {
+                self.answered();
+                self.ended(session, reason, turn);
+            }
+            ToEdge::Ended { session, reason } => self.ended(session, reason, turn),
+            ToEdge::Denied { .. } => {
+                self.answered();
+                self.stats.denied += 1;
             }
             ToEdge::Joined { session, joined } => {
                 self.answered();
@@ -102,13 +119,19 @@ impl State {
                     .get_mut(&id)
                     .filter(|session| !session.announced)?;
                 session.announced = true;
+                session.settle_refreshes();
                 Some(ToHub::Open {
                     session: id,
-                    user: session.owner.user.clone(),
+                    token: session.owner.token.clone(),
                     public_id: session.owner.public_id.clone(),
                     device: session.owner.device.clone(),
                     interests: session.interests(),
                 })
+            }
+            PendingRequest::Refresh(id) => {
+                let session = self.sessions.get(&id).filter(|session| session.announced)?;
+                let token = session.refreshes.first()?.clone();
+                Some(ToHub::Refresh { session: id, token })
             }
             PendingRequest::Close(id) => Some(ToHub::Close { session: id }),
             PendingRequest::Join(id, stream) => {

@@ -26,6 +26,30 @@ impl TokenEnd {
         unix_ms: i64::MAX,
     };
 
+    /// A session whose token is not verified yet: when that has to be done.
+    pub(super) fn unverified(now: Millis, limits: &Limits) -> Self {
+        Self {
+            at: now.saturating_add(limits.verify_ms),
+            unix_ms: i64::MAX,
+        }
+    }
+
+    /// A token that ends so much later.
+    pub(super) fn after(ends_in_ms: Millis, now: Millis, wall_ms: i64) -> Self {
+        Self {
+            at: now.saturating_add(ends_in_ms),
+            unix_ms: wall_ms.saturating_add_unsigned(ends_in_ms),
+        }
+    }
+
+    /// The earlier of both, on each clock.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self {
+            at: self.at.min(other.at),
+            unix_ms: self.unix_ms.min(other.unix_ms),
+        }
+    }
+
     /// A token that ends at `unix_ms`, as the wall clock shows `wall_ms` now.
     pub fn new(unix_ms: i64, now: Millis, wall_ms: i64) -> Self {
         let left_ms = u64::try_from(unix_ms.saturating_sub(wall_ms)).unwrap_or(0);
@@ -137,7 +161,11 @@ impl State {
                 continue;
             };
             if let Some(reason) = session.overdue(turn.limits, turn.now) {
-                self.close(id, reason, None, turn);
+                let retry_after_ms = match reason {
+                    CloseReason::Unverified => Some(reconnect_after(id, turn.limits)),
+                    _ => None,
+                };
+                self.close(id, reason, retry_after_ms, turn);
                 continue;
             }
             if session.ping_due(turn.limits, turn.now) {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     DedupeKey, EventId, JobChange, Lsn, Millis, Placement, Record, StoredEvent, StreamName,
+    Verdict,
     link::{LinkFault, Member, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
@@ -106,8 +107,8 @@ pub enum Input {
     FromEdge {
         /// The link.
         link: LinkId,
-        /// The message.
-        message: ToHub,
+        /// The message, its token verified.
+        message: ToHub<Verdict>,
     },
     /// A publisher watches receipts. Answered by [`Output::Receipts`],
     /// or by [`Output::EndWatch`] if there are too many watches.
@@ -216,6 +217,18 @@ pub enum Output {
         watch: WatchId,
         /// Why.
         reason: WatchEnd,
+    },
+    /// An edge requested what the token of a session does not allow: for the audit
+    /// log. It was answered by [`ToEdge::Denied`], or left out.
+    Denied {
+        /// The link.
+        link: LinkId,
+        /// Name of the edge.
+        edge: Arc<str>,
+        /// The session's user.
+        user: Arc<str>,
+        /// The stream; none: the session was to become another user's.
+        stream: Option<StreamName>,
     },
     /// End a link; the hub has forgotten it.
     End {
@@ -383,6 +396,10 @@ pub struct Stats {
     pub receipts_ignored: u64,
     /// Gauge: watches of receipts and of presence.
     pub watches: u64,
+    /// Requests of edges that the token of their session does not allow.
+    pub denied: u64,
+    /// Sessions that the hub ended: their token ended or was taken back.
+    pub sessions_ended: u64,
 }
 
 /// A session, for operators.

@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 
 use super::{
     LinkId, Output, ReadId, State, Turn,
+    access::answer_denied,
+    route::session_of,
     stream::{ResumePoint, Room, Stream},
 };
 use crate::{
@@ -46,6 +48,7 @@ impl State {
         gap: Option<Gap>,
         turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
+        session_of(&mut self.links, link, request.session)?;
         let Some(stream) = self.streams.get(&request.stream) else {
             // Nothing was ever stored, or the session left: nothing to read.
             self.answer(link, request, Vec::new(), gap, turn);
@@ -120,6 +123,13 @@ impl State {
         };
         state.reading -= 1;
         let link = pending.link;
+        let number = pending.request.session;
+        let session = state.sessions.get(&number);
+        if !session.is_some_and(|s| s.credential.rights.allow(&pending.request.stream)) {
+            // Its token ended, or grants less, since it requested the page.
+            answer_denied(link, number, turn);
+            return;
+        }
         if let Err(fault) = self.page(pending, events, turn) {
             self.end(link, fault, turn);
         }

@@ -8,7 +8,7 @@ use alloc::{
 
 use super::{LinkId, Output, Turn, stream::Stream};
 use crate::{
-    Limits, StreamName,
+    Credential, Limits, Millis, Refusal, StreamName, StreamPattern,
     link::{Ephemeral, LinkFault, SessionId, ToEdge},
     record::StoredEvent,
 };
@@ -16,12 +16,23 @@ use crate::{
 /// A session as the hub knows it.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) user: Arc<str>,
+    pub(super) credential: Credential,
+    /// What its token before the last one allowed: a request that was on the way
+    /// when it was refreshed is no attack.
+    pub(super) allowed_before: Option<Arc<[StreamPattern]>>,
+    /// When its token ends.
+    pub(super) ends: Millis,
     pub(super) public_id: Arc<str>,
     pub(super) device: Arc<str>,
     pub(super) streams: Vec<StreamName>,
     /// Streams whose presence it watches.
     pub(super) watching: Vec<StreamName>,
+}
+
+impl Session {
+    pub(super) fn user(&self) -> &Arc<str> {
+        &self.credential.rights.user
+    }
 }
 
 /// Live deliveries that may still be sent to an edge.
@@ -69,6 +80,10 @@ pub(super) struct Link {
     /// Streams of whose presence changes were left out for want of credit.
     pub(super) presence_behind: BTreeSet<StreamName>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
+    /// Sessions that were refused or ended here, and that the edge has not closed.
+    pub(super) ended: BTreeMap<SessionId, Refusal>,
+    /// Requests that were denied.
+    pub(super) denied: u32,
     /// Fetches that wait for the log.
     pub(super) reading: u32,
 }

@@ -10,7 +10,7 @@ use super::{
     stream::{ResumePoint, Stream},
 };
 use crate::{
-    EventId, StreamName,
+    EventId, Refusal, StreamName, Verdict,
     link::{Interest, Joined, LinkFault, ReceiptState, SessionId, ToEdge, ToHub},
 };
 
@@ -32,6 +32,8 @@ impl State {
             behind: BTreeSet::new(),
             presence_behind: BTreeSet::new(),
             sessions: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            denied: 0,
             reading: 0,
         };
         self.links.insert(link, state);
@@ -49,8 +51,8 @@ impl State {
         let Some(state) = self.links.remove(&link) else {
             return;
         };
-        for session in state.sessions.into_values() {
-            self.forget_session(link, &session, turn);
+        for (number, session) in &state.sessions {
+            self.forget_session(link, *number, session, turn);
         }
         self.reads.retain(|_, read| read.link != link);
     }
@@ -60,28 +62,40 @@ impl State {
         turn.push(Output::End { link, fault });
     }
 
-    pub(super) fn on_edge_message(&mut self, link: LinkId, message: ToHub, turn: &mut Turn<'_>) {
-        if !self.links.contains_key(&link) {
+    pub(super) fn on_edge_message(
+        &mut self,
+        link: LinkId,
+        message: ToHub<Verdict>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(message) = self.authorize(link, message, turn) else {
             return;
-        }
+        };
         let handled = match message {
             ToHub::Open {
                 session,
-                user,
+                token: Ok(credential),
                 public_id,
                 device,
                 interests,
             } => {
                 let opened = Session {
-                    user,
+                    ends: turn.now.saturating_add(credential.rights.ends_in_ms),
+                    credential,
+                    allowed_before: None,
                     public_id,
                     device,
                     streams: Vec::new(),
                     watching: Vec::new(),
                 };
-                self.insert_session(link, session, opened, turn)
-                    .and_then(|()| self.open(link, session, interests, turn))
+                self.open(link, (session, opened), interests, turn)
             }
+            ToHub::Open {
+                session,
+                token: Err(reason),
+                ..
+            } => self.refuse(link, session, reason, turn),
+            ToHub::Refresh { session, token } => self.refresh(link, session, token, turn),
             ToHub::Close { session } => self.close(link, session, turn),
             ToHub::Join { session, interest } => self.join(link, session, interest, turn),
             ToHub::Leave { session, stream } => self.leave(link, session, &stream, turn),
@@ -115,11 +129,11 @@ impl State {
         }
     }
 
-    fn insert_session(
+    fn open(
         &mut self,
         link: LinkId,
-        number: SessionId,
-        session: Session,
+        (number, session): (SessionId, Session),
+        interests: Vec<Interest>,
         turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
         let state = self.links.get_mut(&link).ok_or(LinkFault::UnknownSession)?;
@@ -127,29 +141,28 @@ impl State {
             return Err(LinkFault::UnknownSession);
         }
         if self.sessions >= turn.limits.sessions {
-            return Err(LinkFault::Overflow);
+            return self.refuse(link, number, Refusal::Limit, turn);
         }
         self.sessions += 1;
-        let user = session.user.clone();
+        self.ends.insert((session.ends, link, number));
+        let rights = session.credential.rights.clone();
         state.sessions.insert(number, session);
-        if let Some(came) = self.users.add(&user, &mut self.generation) {
+        if let Some(came) = self.users.add(&rights.user, &mut self.generation) {
             self.notify_presence(&[came], turn);
         }
-        Ok(())
-    }
-
-    fn open(
-        &mut self,
-        link: LinkId,
-        session: SessionId,
-        interests: Vec<Interest>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), LinkFault> {
-        let joined = interests
-            .into_iter()
-            .map(|interest| self.follow(link, session, interest, turn));
-        let joined = joined.collect::<Result<Vec<_>, _>>()?;
-        let message = ToEdge::Opened { session, joined };
+        let mut joined = Vec::with_capacity(interests.len());
+        for interest in interests {
+            if rights.allow(&interest.stream) {
+                joined.push(self.follow(link, number, interest, turn)?);
+            } else {
+                self.note_denial(link, number, Some(&interest.stream), turn);
+            }
+        }
+        let message = ToEdge::Opened {
+            session: number,
+            rights,
+            joined,
+        };
         turn.push(Output::Send { link, message });
         Ok(())
     }
@@ -165,7 +178,7 @@ impl State {
             .sessions
             .remove(&number)
             .ok_or(LinkFault::UnknownSession)?;
-        self.forget_session(link, &session, turn);
+        self.forget_session(link, number, &session, turn);
         turn.push(Output::Send {
             link,
             message: ToEdge::Done { session: number },
@@ -173,17 +186,24 @@ impl State {
         Ok(())
     }
 
-    fn forget_session(&mut self, link: LinkId, session: &Session, turn: &mut Turn<'_>) {
+    pub(super) fn forget_session(
+        &mut self,
+        link: LinkId,
+        number: SessionId,
+        session: &Session,
+        turn: &mut Turn<'_>,
+    ) {
+        self.ends.remove(&(session.ends, link, number));
         for stream in &session.watching {
             self.stop_watching(link, stream);
         }
         let leaves = turn.now + turn.limits.presence_grace_ms;
         for stream in &session.streams {
-            self.leave_watched(stream, &session.user, leaves);
+            self.leave_watched(stream, session.user(), leaves);
             self.unfollow(link, stream);
         }
         self.sessions -= 1;
-        self.users.remove(&session.user, leaves);
+        self.users.remove(session.user(), leaves);
     }
 
     fn join(
@@ -223,7 +243,7 @@ impl State {
             session.streams.push(name.clone());
             *stream.links.entry(link).or_insert(0) += 1;
             if let Some(watched) = self.watched.get_mut(&name)
-                && let Some(came) = watched.members.add(&session.user, &mut self.generation)
+                && let Some(came) = watched.members.add(session.user(), &mut self.generation)
             {
                 watched.notify(&mut self.links, &name, Arc::new([came]), turn);
             }
@@ -259,10 +279,26 @@ impl State {
         name: &StreamName,
         turn: &mut Turn<'_>,
     ) -> Result<(), LinkFault> {
+        self.stop_following(link, number, name, turn)?;
+        turn.push(Output::Send {
+            link,
+            message: ToEdge::Done { session: number },
+        });
+        Ok(())
+    }
+
+    /// Ends the stream's live events for the session; says nothing.
+    pub(super) fn stop_following(
+        &mut self,
+        link: LinkId,
+        number: SessionId,
+        name: &StreamName,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), LinkFault> {
         let session = session_of(&mut self.links, link, number)?;
         if let Some(index) = session.streams.iter().position(|stream| stream == name) {
             session.streams.swap_remove(index);
-            let user = session.user.clone();
+            let user = session.user().clone();
             let watching = session.watching.iter().position(|stream| stream == name);
             if let Some(index) = watching {
                 session.watching.swap_remove(index);
@@ -271,10 +307,6 @@ impl State {
             self.leave_watched(name, &user, turn.now + turn.limits.presence_grace_ms);
             self.unfollow(link, name);
         }
-        turn.push(Output::Send {
-            link,
-            message: ToEdge::Done { session: number },
-        });
         Ok(())
     }
 
@@ -318,7 +350,7 @@ impl State {
             .get(&number)
             .ok_or(LinkFault::UnknownSession)?;
         let by = Reporter {
-            user: &session.user,
+            user: session.user(),
             device: &session.device,
             streams: &session.streams,
         };

@@ -238,7 +238,7 @@ impl State {
         let links = stream.links.keys().filter_map(|link| self.links.get(link));
         for session in links.flat_map(|state| state.sessions.values()) {
             if session.streams.contains(name) {
-                found.members.add(&session.user, &mut self.generation);
+                found.members.add(session.user(), &mut self.generation);
             }
         }
         found

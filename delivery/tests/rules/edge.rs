@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use delivery::{
     Limits, Position, StoredEvent,
-    edge::{ClientMessage, Edge, Input, LinkEnd, Notice, Output, TokenEnd},
+    edge::{ClientMessage, Edge, Input, LinkEnd, Notice, Output},
     link::{
         Ephemeral, Gap, GapReason, Interest, Joined, Member, Page, Presence, ReceiptState, ToEdge,
         ToHub,
@@ -12,7 +12,7 @@ use delivery::{
     session::Session,
 };
 
-use crate::world::queue;
+use crate::world::{queue, rights};
 
 struct Driver {
     edge: Edge,
@@ -40,7 +40,7 @@ impl Driver {
                 stream: queue(),
                 from: None,
             }],
-            ends: TokenEnd::NEVER,
+            token: "t1".into(),
         });
         driver.opened(None);
         driver
@@ -68,7 +68,11 @@ impl Driver {
 
     fn receive(&mut self, message: ToEdge) {
         let charged = 0;
-        self.feed(Input::FromHub { message, charged });
+        self.feed(Input::FromHub {
+            message,
+            charged,
+            wall_ms: 0,
+        });
     }
 
     fn welcome(&mut self) {
@@ -90,6 +94,7 @@ impl Driver {
         };
         self.receive(ToEdge::Opened {
             session: 1,
+            rights: rights("u1"),
             joined: vec![joined],
         });
     }
@@ -433,6 +438,7 @@ fn a_gap_that_waits_goes_with_the_events_before_it_when_its_stream_is_left() {
     };
     driver.receive(ToEdge::Opened {
         session: 1,
+        rights: rights("u1"),
         joined: vec![Joined {
             stream: queue(),
             requested_from: Some(stands),

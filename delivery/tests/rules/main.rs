@@ -1,6 +1,7 @@
 //! What single rules promise, without faults: leases, collapse windows, receipts,
 //! presence. The simulator attacks them together.
 
+mod access;
 mod client;
 mod collapse;
 mod edge;

@@ -181,7 +181,7 @@ fn presence_of_a_stream_that_is_not_followed_says_nothing() {
     world.open(OTHER_EDGE, 2, "b");
     let watch = ToHub::WatchPresence {
         session: 1,
-        stream: "user:b".into(),
+        stream: "queue:other".into(),
     };
     let reported = world.edge_sends(EDGE, watch).stream_presence();
     assert_eq!(

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use delivery::{
-    JobChange, JobMark, Limits, Millis, Record, Recovered, RecoveredLease, StreamName,
+    Credential, JobChange, JobMark, Limits, Millis, Record, Recovered, RecoveredLease, Rights,
+    StreamName, StreamPattern, Verdict,
     hub::{
         Announcement, Hub, Input, Kind, Output, Publish, Receipt, Reply, Subject, Ticket, WatchEnd,
         WatchId,
@@ -25,6 +26,7 @@ pub(crate) struct Outcome {
     pub(crate) receipts: Vec<(WatchId, Vec<Receipt>, Vec<u128>)>,
     pub(crate) presence: Vec<(WatchId, Vec<Member>, bool)>,
     pub(crate) ended_watches: Vec<(WatchId, WatchEnd)>,
+    pub(crate) denied: Vec<Option<StreamName>>,
 }
 
 impl Outcome {
@@ -172,6 +174,7 @@ impl World {
                 }
             }
             Output::EndWatch { watch, reason } => outcome.ended_watches.push((watch, reason)),
+            Output::Denied { stream, .. } => outcome.denied.push(stream),
             Output::Read { .. } | Output::Trim { .. } => {}
             Output::End { link, fault } => panic!("link {link} ended: {fault:?}"),
         }
@@ -275,7 +278,7 @@ impl World {
             link,
             ToHub::Open {
                 session,
-                user: user.into(),
+                token: Ok(credential(user)),
                 public_id: format!("session-{session}").into(),
                 device: format!("device-{session}").into(),
                 interests: interests.into(),
@@ -283,7 +286,7 @@ impl World {
         )
     }
 
-    pub(crate) fn edge_sends(&mut self, link: u64, message: ToHub) -> Outcome {
+    pub(crate) fn edge_sends(&mut self, link: u64, message: ToHub<Verdict>) -> Outcome {
         self.feed(Input::FromEdge { link, message })
     }
 
@@ -298,6 +301,29 @@ impl World {
             publisher: publisher.into(),
             subject,
         })
+    }
+}
+
+/// What a token allows that grants every queue for an hour.
+pub(crate) fn rights(user: &str) -> Rights {
+    let streams = [
+        StreamPattern::Exact(format!("user:{user}").into()),
+        StreamPattern::Exact("everyone".into()),
+        StreamPattern::Prefix("queue:".into()),
+    ];
+    Rights {
+        user: user.into(),
+        streams: streams.into(),
+        exp_unix_ms: 0,
+        ends_in_ms: 3_600_000,
+    }
+}
+
+pub(crate) fn credential(user: &str) -> Credential {
+    Credential {
+        rights: rights(user),
+        token_id: None,
+        key: 1,
     }
 }
 

@@ -25,7 +25,11 @@ impl Shard {
                         self.metrics.links_up.inc();
                     }
                     let charged = self.encode(&mut message, unix_ms);
-                    let input = Input::FromHub { message, charged };
+                    let input = Input::FromHub {
+                        message,
+                        charged,
+                        wall_ms: unix_ms,
+                    };
                     self.edge.handle(input, now, &mut self.outputs);
                 }
             }

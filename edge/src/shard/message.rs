@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use belfry::{identity::User, name, reason::Reason};
+use belfry::{
+    name::{self, UserId},
+    reason::Reason,
+};
 use bytes::Bytes;
 use delivery::{
     EventId, Position, StreamName,
@@ -26,7 +29,7 @@ const MAX_QUEUE_BYTES: usize = 128;
 
 /// A message of a socket.
 pub(crate) enum FromSocket {
-    /// A client was authenticated; the write side is the shard's from here on.
+    /// A client sent its first frame; the write side is the shard's from here on.
     Open(Box<Opening>),
     /// Frames came, and no message among them.
     Received(SessionId, Frames),
@@ -60,15 +63,8 @@ pub(crate) enum Request {
     Unsubscribe(StreamName),
     /// Answer.
     Ping,
-    /// A new token was accepted.
-    Refresh {
-        /// Its `exp`.
-        exp_unix_ms: i64,
-        /// When the session ends.
-        ends_unix_ms: i64,
-        /// Streams that it does not grant any more.
-        revoked: Vec<StreamName>,
-    },
+    /// The client has a new token.
+    Refresh(Arc<str>),
     /// Receipts of events on the device.
     Receipts(Vec<(EventId, ReceiptState)>),
     /// Start or stop watching who follows a stream.
@@ -115,6 +111,16 @@ impl Request {
     }
 }
 
+/// A session, and whom its token names.
+pub(crate) struct Owner {
+    /// The session.
+    pub session: SessionId,
+    /// The user.
+    pub id: UserId,
+    /// The token.
+    pub token: Arc<str>,
+}
+
 /// A session to open.
 pub(crate) struct Opening {
     /// The session.
@@ -127,8 +133,8 @@ pub(crate) struct Opening {
     pub device: Arc<str>,
     /// Streams that it follows, each with its position.
     pub interests: Vec<Interest>,
-    /// When it ends, in Unix milliseconds.
-    pub ends_unix_ms: i64,
+    /// Its token.
+    pub token: Arc<str>,
     /// Its socket.
     pub stream: Arc<Stream>,
 }
@@ -136,11 +142,10 @@ pub(crate) struct Opening {
 static EVERYONE: LazyLock<StreamName> = LazyLock::new(|| "everyone".into());
 
 impl Opening {
-    /// A session of `user` that follows their own stream, everyone's, and these
+    /// A session of its owner that follows their own stream, everyone's, and these
     /// queues; each from its position, if there is one.
     pub(crate) fn new(
-        session: SessionId,
-        user: &User,
+        owner: Owner,
         queues: &[StreamName],
         connect: &Connect,
         stream: &Arc<Stream>,
@@ -151,7 +156,9 @@ impl Opening {
             events.map(|(_, position)| *position)
         };
         let mut interests = Vec::with_capacity(2 + queues.len());
-        let own = name::StreamName::User(user.id.clone()).to_arc();
+        let Owner { session, id, token } = owner;
+        let user = id.to_arc();
+        let own = name::StreamName::User(id).to_arc();
         interests.push(Interest {
             stream: own,
             from: from("user"),
@@ -169,14 +176,14 @@ impl Opening {
         let public_id: Arc<str> = Uuid::now_v7().to_string().into();
         Self {
             session,
-            user: user.id.to_arc(),
+            user,
             device: match &connect.device {
                 Some(device) => device.as_str().into(),
                 None => Arc::clone(&public_id),
             },
             public_id,
             interests,
-            ends_unix_ms: user.ends_unix_ms,
+            token,
             stream: Arc::clone(stream),
         }
     }

@@ -7,7 +7,7 @@ use belfry::reason::Reason;
 use bytes::Bytes;
 use delivery::{
     Position, StoredEvent, StreamName,
-    edge::{ClientMessage, CloseReason, Input, Notice, Output, TokenEnd},
+    edge::{ClientMessage, CloseReason, Input, Notice, Output},
     link::{Ephemeral, SessionId, ToEdge},
 };
 
@@ -79,6 +79,10 @@ impl Shard {
             ToEdge::Welcome { .. }
             | ToEdge::Done { .. }
             | ToEdge::ReceiptsAcked { .. }
+            | ToEdge::Refreshed { .. }
+            | ToEdge::Refused { .. }
+            | ToEdge::Ended { .. }
+            | ToEdge::Denied { .. }
             | ToEdge::PresenceSnapshot { .. }
             | ToEdge::Behind { .. }
             | ToEdge::Drain => 0,
@@ -112,14 +116,13 @@ impl Shard {
         match message {
             FromSocket::Open(opening) => {
                 self.sockets.insert(&opening);
-                let ends = self.token_end(opening.ends_unix_ms);
                 self.feed(Input::Open {
                     session: opening.session,
                     user: opening.user,
                     device: opening.device,
                     public_id: opening.public_id,
                     interests: opening.interests,
-                    ends,
+                    token: opening.token,
                 });
             }
             FromSocket::Received(session, frames) => {
@@ -154,11 +157,6 @@ impl Shard {
         }
     }
 
-    /// The end of a token on both clocks.
-    fn token_end(&self, unix_ms: i64) -> TokenEnd {
-        TokenEnd::new(unix_ms, self.clock.now(), clock::unix_ms())
-    }
-
     fn on_request(&mut self, session: SessionId, request: Request) {
         let message = match request {
             Request::Subscribe { stream, from } => ClientMessage::Subscribe { stream, from },
@@ -175,24 +173,7 @@ impl Shard {
             Request::Receipts(receipts) => {
                 return self.feed(Input::Receipts { session, receipts });
             }
-            Request::Refresh {
-                exp_unix_ms,
-                ends_unix_ms,
-                revoked: streams,
-            } => {
-                let ends = self.token_end(ends_unix_ms);
-                let message = ClientMessage::Refresh { ends };
-                self.feed(Input::Client { session, message });
-                // Frames leave in the order of decisions: carry those out first.
-                self.apply();
-                let refreshed = ServerFrame::Refreshed {
-                    expires_at: clock::rfc3339(exp_unix_ms),
-                    expires_in_ms: ends.at.saturating_sub(self.clock.now()),
-                };
-                self.sockets.push(session, frame::text(&refreshed));
-                // In one step with it, so that nothing of those streams follows.
-                return self.feed(Input::Revoked { session, streams });
-            }
+            Request::Refresh(token) => ClientMessage::Refresh { token },
             Request::Bad {
                 reason,
                 field,
@@ -303,6 +284,13 @@ impl Shard {
             },
             Notice::Recovered => ServerFrame::Recovered,
             Notice::Pong => ServerFrame::Pong,
+            Notice::Refreshed {
+                exp_unix_ms,
+                expires_in_ms,
+            } => ServerFrame::Refreshed {
+                expires_at: clock::rfc3339(*exp_unix_ms),
+                expires_in_ms: *expires_in_ms,
+            },
             Notice::TooManySubscriptions { stream } => ServerFrame::Error {
                 code: protocol::code(Reason::TooManySubscriptions),
                 message: Reason::TooManySubscriptions.sentence().into(),
@@ -340,6 +328,7 @@ impl Shard {
         metrics
             .receipts_dropped
             .inc_by(new.receipts_dropped - old.receipts_dropped);
+        metrics.denied.inc_by(new.denied - old.denied);
         metrics
             .encoded
             .inc_by(self.encoder.encoded - self.counted.encoded);
@@ -378,6 +367,9 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::Timeout => Reason::Timeout,
         CloseReason::SlowConsumer => Reason::SlowConsumer,
         CloseReason::TokenExpired => Reason::TokenExpired,
+        CloseReason::NotAccepted => Reason::Unauthenticated,
+        CloseReason::Unverified => Reason::Unverified,
+        CloseReason::Overloaded => Reason::Overloaded,
         CloseReason::RateLimited => Reason::RateLimited,
         CloseReason::BadRequest => Reason::BadRequest,
         CloseReason::Restart => Reason::Restart,

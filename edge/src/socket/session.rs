@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use belfry::{
-    identity::{QueueGrants, User, UserKeys},
+    identity::{self, Claimed, QueueGrants},
     name::{self, StreamRef},
     reason::Reason,
 };
@@ -16,19 +16,29 @@ use super::{
     reader::{self, ReadEnd, Reader, Received},
 };
 use crate::{
-    clock,
     protocol::{self, BadFrame, ClientFrame, Connect},
-    shard::{FromSocket, Opening, Request},
+    shard::{FromSocket, Opening, Owner, Request},
 };
+
+/// What a first frame came to.
+pub(super) struct Opened {
+    /// What its token claims.
+    pub(super) claimed: Claimed,
+    /// The token.
+    pub(super) token: Arc<str>,
+    /// Reads what comes next.
+    pub(super) reader: Reader,
+}
 
 /// The reading half of a session.
 pub(super) struct Session {
     id: SessionId,
     user: Arc<str>,
+    /// What the token claims. Nothing of a queue comes here before the notifier has
+    /// verified it.
     grants: QueueGrants,
-    /// Queues subscribed to, so that a narrower token can take them away.
+    /// Queues subscribed to.
     queues: Vec<StreamName>,
-    keys: Arc<UserKeys>,
     shard: mpsc::Sender<FromSocket>,
     reader: Reader,
 }
@@ -36,19 +46,22 @@ pub(super) struct Session {
 impl Session {
     /// Opens the session at its shard, with what the first frame subscribes to.
     pub(super) async fn open(
-        connect: Connect,
-        user: User,
-        reader: Reader,
+        connect: &Connect,
+        opened: Opened,
         stream: &Arc<Stream>,
         context: &Context,
     ) -> Result<Box<Self>, Goodbye> {
-        let (id, shard) = context.shards.place(&user.id);
+        let Opened {
+            claimed,
+            token,
+            reader,
+        } = opened;
+        let (id, shard) = context.shards.place(&claimed.id);
         let mut session = Box::new(Self {
             id,
-            user: user.id.to_arc(),
-            grants: user.queues.clone(),
+            user: claimed.id.to_arc(),
+            grants: claimed.queues,
             queues: Vec::new(),
-            keys: Arc::clone(&context.keys),
             shard,
             reader,
         });
@@ -62,7 +75,12 @@ impl Session {
             }
         }
         session.queues.shrink_to_fit();
-        let opening = Opening::new(id, &user, &session.queues, &connect, stream);
+        let owner = Owner {
+            session: id,
+            id: claimed.id,
+            token,
+        };
+        let opening = Opening::new(owner, &session.queues, connect, stream);
         let mut first = VecDeque::from([FromSocket::Open(Box::new(opening))]);
         if refused > 0 {
             let message = format!("{refused} of the queues are not granted by the token");
@@ -202,31 +220,20 @@ impl Session {
         Request::Subscribe { stream, from }
     }
 
-    /// A new token of the same user takes the place of the old one; queues that
-    /// it does not grant are left (guarantee G16).
+    /// A new token of the same user takes the place of the old one once the notifier
+    /// has verified it; queues that it does not grant are left then (guarantee G16).
     fn refresh(&mut self, token: &str) -> Result<Request, Reason> {
-        let user = self.keys.verify(token, clock::unix_ms())?;
-        if *user.id != *self.user {
+        let claimed = identity::claimed(token)?;
+        if *claimed.id != *self.user {
             return Err(Reason::Unauthenticated);
         }
-        self.grants = user.queues;
-        let mut revoked = Vec::new();
+        self.grants = claimed.queues;
         let grants = &self.grants;
-        self.queues.retain(|stream| {
-            let keep = match StreamRef::split(stream) {
-                Some(StreamRef::Queue(queue)) => grants.allow(queue).is_some(),
-                _ => false,
-            };
-            if !keep {
-                revoked.push(StreamName::clone(stream));
-            }
-            keep
+        self.queues.retain(|stream| match StreamRef::split(stream) {
+            Some(StreamRef::Queue(queue)) => grants.allow(queue).is_some(),
+            _ => false,
         });
-        Ok(Request::Refresh {
-            exp_unix_ms: user.exp_unix_ms,
-            ends_unix_ms: user.ends_unix_ms,
-            revoked,
-        })
+        Ok(Request::Refresh(token.into()))
     }
 
     fn granted(&self, queue: &str) -> Option<StreamName> {

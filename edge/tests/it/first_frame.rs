@@ -7,7 +7,7 @@ use delivery::link::{Interest, ToHub};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::world::{Link, World, connect, position, token, token_until};
+use crate::world::{Link, World, connect, ephemeral, live, position, token, token_until};
 
 async fn refused(world: &World, first: Message) -> u16 {
     let mut client = world.client().await;
@@ -34,7 +34,6 @@ async fn a_bad_first_frame_is_closed_with_its_code() {
             connect("eyJhbGciOiJub25lIn0.e30."),
             4001,
         ),
-        ("an old token", connect(&token_until("u1", &[], -60)), 4002),
         (
             "a token of 8 KiB and more",
             connect(&"x".repeat(8_193)),
@@ -67,6 +66,55 @@ async fn a_bad_first_frame_is_closed_with_its_code() {
         assert_eq!(refused(&world, Message::text(first)).await, code, "{what}");
     }
     assert_eq!(refused(&world, Message::binary(vec![1])).await, 1003);
+}
+
+#[tokio::test]
+async fn a_token_that_the_notifier_refuses_is_closed_with_its_code() {
+    let mut world = World::start(|_| ()).await;
+    let mut link = world.linked().await;
+    let good = token("u1", &[]);
+    let forged = format!("{}AAAA", &good[..good.len() - 4]);
+    for (bad, code) in [(token_until("u1", &[], -60), 4002), (forged, 4001)] {
+        let mut client = world.client().await;
+        client.say(&connect(&bad)).await;
+        link.open(0).await;
+        let (received, close) = client.end().await;
+        assert_eq!(u16::from(close.unwrap().code), code);
+        assert_eq!(received.len(), 1, "nothing but the goodbye: {received:?}");
+        assert!(matches!(link.next().await, ToHub::Close { .. }));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_before_the_notifier_has_verified_the_token() {
+    let mut world = World::start(|_| ()).await;
+    let mut link = world.linked().await;
+    let mut client = world.client().await;
+    client.say(&connect(&token("u1", &[]))).await;
+    let open = link.next().await;
+    let early = [live("user:u1", 7, "early"), ephemeral("user:u1", "early")];
+    link.send_all(early.into()).await;
+    link.answer(open, 7).await;
+    link.send(live("user:u1", 8, "late")).await;
+    assert_eq!(client.receive().await["type"], "connected");
+    assert_eq!(client.receive().await["offset"], 8);
+}
+
+#[tokio::test]
+async fn a_client_that_nobody_verifies_in_time_is_sent_away() {
+    let mut world = World::start(|config| config.first_frame = Duration::from_millis(300)).await;
+    let link = world.linked().await;
+    let mut client = world.client().await;
+    client.say(&connect(&token("u1", &[]))).await;
+    let (received, close) = client.end().await;
+    assert_eq!(u16::from(close.unwrap().code), 1013);
+    let bye = received.last().unwrap();
+    assert_eq!(
+        (&bye["reason"], &bye["reconnect"]),
+        (&"unverified".into(), &true.into())
+    );
+    assert!(bye["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0));
+    drop(link);
 }
 
 /// A name of 128 bytes, as JSON text: plain, not ASCII, or with every byte escaped.
@@ -210,7 +258,7 @@ async fn a_session_is_announced_with_what_the_client_has() {
     );
     client.say(&first).await;
     let ToHub::Open {
-        user,
+        token: announced,
         interests,
         public_id,
         ..
@@ -218,7 +266,7 @@ async fn a_session_is_announced_with_what_the_client_has() {
     else {
         panic!()
     };
-    assert_eq!(&*user, "u1");
+    assert_eq!(*announced, *token);
     assert_eq!(public_id.len(), 36);
     let wanted = |stream: &str, from| Interest {
         stream: stream.into(),

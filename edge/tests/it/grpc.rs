@@ -86,10 +86,10 @@ impl Attached {
         let edge_message::Body::Hello(hello) = self.next().await else {
             panic!("no hello")
         };
-        assert_eq!((&*hello.edge, hello.protocol_version), ("edge-1", 1));
+        assert_eq!((&*hello.edge, hello.protocol_version), ("edge-1", 2));
         assert!(hello.credit.unwrap().bytes > 0);
         let welcome = v1::Welcome {
-            protocol_version: 1,
+            protocol_version: 2,
             epoch: EPOCH,
             request_window: 16,
         };
@@ -116,7 +116,14 @@ impl Attached {
                 ..Default::default()
             }
         });
+        let rights = v1::SessionRights {
+            user_id: "u1".into(),
+            streams: vec!["user:u1".into(), "everyone".into()],
+            ends_in_ms: 3_600_000,
+            ..Default::default()
+        };
         let opened = v1::SessionOpened {
+            rights: Some(rights),
             session: open.session,
             joined: joined.collect(),
         };

@@ -145,11 +145,10 @@ async fn a_request_for_a_development_token_names_one_user() {
 #[tokio::test]
 async fn an_edge_that_could_sign_for_strangers_does_not_start() {
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let keys = belfry::identity::UserKeys::new(&[1; 32], None).unwrap();
     let nobody = edge::NotifierLink::Local(std::sync::Arc::new(|_, _, _| None));
     let access = edge::Access {
-        keys,
         notifier: nobody,
+        dev_tokens: None,
     };
     let config = edge::Config {
         dev_key: Some(DevKey::random().unwrap()),

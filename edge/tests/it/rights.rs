@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::world::{
-    Client, EPOCH, Link, World, joined, live, position, position_text, stored, token, token_until,
+    Client, EPOCH, Link, World, joined, live, position, position_text, rights, stored, token,
+    token_until,
 };
 
 const QUEUE: &str = "queue:eu-1";
@@ -45,7 +46,10 @@ fn page(session: u64, after: u64, last: u64, text: &str) -> ToEdge {
 /// Answers the open: the queue is at `head`, the rest at its start.
 async fn open(link: &mut Link, head: u64) -> u64 {
     let ToHub::Open {
-        session, interests, ..
+        session,
+        interests,
+        token,
+        ..
     } = link.next().await
     else {
         panic!()
@@ -56,7 +60,12 @@ async fn open(link: &mut Link, head: u64) -> u64 {
         joined((&interest.stream, interest.from), at, head)
     });
     let joined = joined.collect();
-    link.send(ToEdge::Opened { session, joined }).await;
+    link.send(ToEdge::Opened {
+        session,
+        rights: rights(&token),
+        joined,
+    })
+    .await;
     session
 }
 
@@ -119,6 +128,7 @@ async fn a_narrower_token_ends_a_replay_in_its_middle() {
     assert!(matches!(link.next().await, ToHub::Fetch { .. }));
     // The next page is requested, and on its way when the rights end.
     refresh(&mut client, &["us-*"]).await;
+    link.refresh().await;
     assert!(matches!(link.next().await, ToHub::Leave { .. }));
     link.send_all(vec![
         page(session, 5, 10, "too late"),
@@ -147,6 +157,7 @@ async fn a_narrower_token_takes_away_what_waits_for_a_slow_client() {
         }
     }
     refresh(&mut client, &[]).await;
+    link.refresh().await;
     assert!(matches!(next_change(&mut link).await, ToHub::Leave { .. }));
     link.send_all(vec![live(QUEUE, 21, "too late"), ToEdge::Done { session }])
         .await;
@@ -167,6 +178,7 @@ async fn a_token_that_loses_every_queue_costs_one_message() {
     link.open(0).await;
     assert_eq!(client.receive().await["type"], "connected");
     refresh(&mut client, &[]).await;
+    link.refresh().await;
     assert_eq!(client.receive().await["type"], "refreshed");
     for _ in 0..128 {
         assert_eq!(client.receive().await["type"], "unsubscribed");

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::world::{
-    World, connect, ephemeral, joined, live, position, soon, stored, token, token_until,
+    World, connect, ephemeral, joined, live, position, rights, soon, stored, token, token_until,
 };
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
     let mut link = world.linked().await;
     let mut client = world.client().await;
     client.say(&connect(&token("u1", &[]))).await;
-    let ToHub::Open { session, .. } = link.next().await else {
+    let ToHub::Open { session, token, .. } = link.next().await else {
         panic!()
     };
     let gap = Gap {
@@ -84,6 +84,7 @@ async fn a_client_that_was_away_gets_what_it_missed_then_what_is_new() {
     link.send_all(vec![
         ToEdge::Opened {
             session,
+            rights: rights(&token),
             joined: vec![own, joined(("everyone", None), position(0), 0)],
         },
         live("user:u1", 8, "live"),
@@ -132,7 +133,10 @@ async fn when_the_notifier_goes_sockets_stay_and_are_notified() {
 
     let mut link = world.linked().await;
     let ToHub::Open {
-        session, interests, ..
+        session,
+        interests,
+        token,
+        ..
     } = link.next().await
     else {
         panic!()
@@ -146,6 +150,7 @@ async fn when_the_notifier_goes_sockets_stay_and_are_notified() {
     let all = joined(("everyone", Some(position(0))), position(0), 0);
     link.send(ToEdge::Opened {
         session,
+        rights: rights(&token),
         joined: vec![own, all],
     })
     .await;
@@ -206,6 +211,7 @@ async fn queues_are_followed_and_left_by_grant() {
             token("u1", &["us"])
         ))
         .await;
+    link.refresh().await;
     let refreshed = client.receive().await;
     assert_eq!(refreshed["type"], "refreshed");
     assert!(refreshed["expiresInMs"].as_u64().is_some_and(|ms| ms > 0));
@@ -233,15 +239,21 @@ async fn a_queue_without_any_grant_ends_the_session() {
 async fn a_token_of_somebody_else_ends_the_session() {
     let mut world = World::start(|_| ()).await;
     let mut link = world.linked().await;
-    for (bad, code) in [
-        (token("u2", &[]), 4001),
-        ("x".to_owned(), 4001),
-        (token_until("u1", &[], -60), 4002),
+    let forged = token("u1", &[]);
+    let forged = format!("{}AAAA", &forged[..forged.len() - 4]);
+    for (bad, code, reaches_notifier) in [
+        (token("u2", &[]), 4001, false),
+        ("x".to_owned(), 4001, false),
+        (forged, 4001, true),
+        (token_until("u1", &[], -60), 4002, true),
     ] {
         let mut client = world.connected(&mut link, "u1").await;
         client
             .say(&format!(r#"{{"type":"refresh","token":"{bad}"}}"#))
             .await;
+        if reaches_notifier {
+            link.refresh().await;
+        }
         assert_eq!(client.closed().await, code);
         assert!(matches!(link.next().await, ToHub::Close { .. }));
     }

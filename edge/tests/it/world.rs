@@ -3,11 +3,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use belfry::identity::{UserKeys, Validity};
+use belfry::identity::{TokenError, UserKeys, Validity};
 use belfry::v1;
 use bytes::Bytes;
 use delivery::{
-    Position, StoredEvent,
+    Position, Refusal, Rights, StoredEvent,
     link::{Ephemeral, Joined, ToEdge, ToHub},
 };
 pub(crate) use edge::protocol::position_text;
@@ -76,7 +76,10 @@ impl World {
         links: mpsc::Receiver<NotifierEnd>,
     ) -> Self {
         let keys = UserKeys::new(SECRET, None).unwrap();
-        let access = Access { keys, notifier };
+        let access = Access {
+            notifier,
+            dev_tokens: Some(keys),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -178,7 +181,10 @@ impl Link {
     /// Answers this open.
     pub(crate) async fn answer(&mut self, open: ToHub, head: u64) -> u64 {
         let ToHub::Open {
-            session, interests, ..
+            session,
+            interests,
+            token,
+            ..
         } = open
         else {
             panic!("not an open: {open:?}");
@@ -188,9 +194,57 @@ impl Link {
             joined((&interest.stream, interest.from), at, head)
         });
         let joined = joined.collect();
-        self.send(ToEdge::Opened { session, joined }).await;
+        let answer = match verdict(&token) {
+            Ok(rights) => ToEdge::Opened {
+                session,
+                rights,
+                joined,
+            },
+            Err(reason) => ToEdge::Refused { session, reason },
+        };
+        self.send(answer).await;
         session
     }
+
+    /// Answers the refresh of a token, which may come after page requests.
+    pub(crate) async fn refresh(&mut self) {
+        let (session, token) = loop {
+            match self.next().await {
+                ToHub::Refresh { session, token } => break (session, token),
+                ToHub::Credit { .. } | ToHub::Fetch { .. } => {}
+                other => panic!("not a refresh: {other:?}"),
+            }
+        };
+        let answer = match verdict(&token) {
+            Ok(rights) => ToEdge::Refreshed { session, rights },
+            Err(reason) => ToEdge::Refused { session, reason },
+        };
+        self.send(answer).await;
+    }
+}
+
+/// What the notifier finds in a token: these tests sign all of theirs.
+pub(crate) fn rights(token: &str) -> Rights {
+    verdict(token).expect("a token that is accepted")
+}
+
+fn verdict(token: &str) -> Result<Rights, Refusal> {
+    let now_unix_ms = unix_now().as_millis() as i64;
+    let keys = UserKeys::new(SECRET, None).unwrap();
+    let user = keys
+        .verify(token, now_unix_ms)
+        .map_err(|error| match error {
+            TokenError::Expired => Refusal::Expired,
+            TokenError::NotAccepted => Refusal::NotAccepted,
+        })?;
+    let left_ms = u64::try_from(user.ends_unix_ms - now_unix_ms).unwrap();
+    Ok(wire::rights(&user, left_ms))
+}
+
+fn unix_now() -> Duration {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
 }
 
 /// The answer to a join: stream and position that were requested, and the result.
@@ -272,9 +326,7 @@ pub(crate) fn token(user: &str, queues: &[&str]) -> String {
 
 /// A token that ends so many seconds from now.
 pub(crate) fn token_until(user: &str, queues: &[&str], seconds: i64) -> String {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+    let now = unix_now();
     let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
     // A token lives for a second at least: one that has ended was made before that.
     let validity = Validity {

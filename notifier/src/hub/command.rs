@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use delivery::{
+    Verdict,
     hub::{Input, LinkId, Publish, Reply, Stats, Subject, WatchId},
     link::{LinkFault, ToEdge, ToHub},
 };
@@ -43,7 +44,7 @@ pub(crate) enum Command {
         /// Receives why the hub ended the link, if it did.
         ended: oneshot::Sender<LinkFault>,
     },
-    FromEdge(LinkId, Vec<ToHub>),
+    FromEdge(LinkId, Vec<ToHub<Verdict>>),
     Detach(LinkId),
     Sessions {
         user: String,

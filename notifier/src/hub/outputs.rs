@@ -57,6 +57,23 @@ impl<L: Log> HubTask<L> {
                 self.receipt_watches.end(watch, reason);
                 self.presence_watches.end(watch, reason);
             }
+            Output::Denied {
+                link,
+                edge,
+                user,
+                stream,
+            } => {
+                tracing::info!(
+                    target: "audit",
+                    action = "stream.denied",
+                    actor = %edge,
+                    subject = %user,
+                    stream = stream.as_deref().unwrap_or_default(),
+                    link,
+                    reason = "not granted",
+                    "an edge requested what its session's token does not allow"
+                );
+            }
             Output::End { link, fault } => {
                 tracing::warn!(link, ?fault, "link ended");
                 self.outboxes.end(link, fault);

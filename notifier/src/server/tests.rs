@@ -16,8 +16,11 @@ use crate::hub::tests::{Scripted, Step};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
 
-fn keys() -> ServiceKeys {
-    ServiceKeys::new(SECRET, None).unwrap()
+fn keys() -> Keys {
+    Keys {
+        services: ServiceKeys::new(SECRET, None).unwrap(),
+        users: UserKeys::new(&[5; 32], None).unwrap(),
+    }
 }
 
 fn request() -> Request<PublishRequest> {
@@ -63,7 +66,7 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
         draining: CancellationToken::new(),
     };
     let mut request = request();
-    let caller = crate::auth::authenticate(&keys(), request.metadata());
+    let caller = crate::auth::authenticate(&keys().services, request.metadata());
     request.extensions_mut().insert(caller.unwrap());
     let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);

@@ -12,7 +12,7 @@ use notifier::Channels;
 use prost::Message;
 use tokio::time::timeout;
 
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, user_token};
 
 pub(crate) struct Edge {
     channels: Channels,
@@ -97,7 +97,7 @@ impl Edge {
         });
         let open = ToHub::Open {
             session,
-            user: user.into(),
+            token: user_token(user),
             public_id: Arc::from(format!("session-{session}")),
             device: device.into(),
             interests: interests.collect(),
@@ -107,6 +107,7 @@ impl Edge {
             ToEdge::Opened {
                 session: opened,
                 joined,
+                ..
             } if *opened == session => Some(joined.clone()),
             _ => None,
         })

@@ -132,7 +132,8 @@ async fn a_lease_outlives_a_restart_and_lapses_once_for_all_restarts() {
 
     let world = start().await;
     let mut edge = Edge::attach(&world, "edge-1").await;
-    let joined = edge.open(1, ("u1", "a"), &["user:u1", "user:u2"]).await;
+    edge.open(2, ("u2", "b"), &["user:u2"]).await;
+    let joined = edge.open(1, ("u1", "a"), &["user:u1"]).await;
     // On a very slow machine it came before the session.
     if joined[0].head == 1 {
         let failed = edge.event().await;
@@ -144,7 +145,8 @@ async fn a_lease_outlives_a_restart_and_lapses_once_for_all_restarts() {
 
     let world = start().await;
     let mut edge = Edge::attach(&world, "edge-1").await;
-    edge.open(1, ("u1", "a"), &["user:u1", "user:u2"]).await;
+    edge.open(1, ("u1", "a"), &["user:u1"]).await;
+    edge.open(2, ("u2", "b"), &["user:u2"]).await;
     a_while(&world).await;
     let mut publisher = world.publisher().await;
     publish(&mut publisher, processed("u1", "j1")).await;

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::world::{SOON, World, bearer, config, status};
+use crate::world::{SOON, World, bearer, config, status, user_token};
 
 /// What both kinds of link can do, as the contract names it.
 #[allow(clippy::large_enum_variant)] // One of each test.
@@ -38,7 +38,7 @@ impl Link {
     }
 
     async fn grpc(world: &World) -> Self {
-        let (requests, responses) = attach(world, hello(1)).await.unwrap();
+        let (requests, responses) = attach(world, hello(2)).await.unwrap();
         Link::Grpc(requests, responses, Vec::new())
     }
 
@@ -49,10 +49,10 @@ impl Link {
                     stream: "user:u1".into(),
                     from,
                 }];
-                let (user, public_id): (Arc<str>, Arc<str>) = ("u1".into(), "s-1".into());
+                let public_id: Arc<str> = "s-1".into();
                 let open = ToHub::Open {
                     session,
-                    user,
+                    token: user_token("u1"),
                     device: Arc::clone(&public_id),
                     public_id,
                     interests,
@@ -69,12 +69,11 @@ impl Link {
                     stream: "user:u1".into(),
                     from,
                 }];
-                let (user_id, session_id) = ("u1".into(), "s-1".into());
                 let open = OpenSession {
                     session,
-                    user_id,
+                    token: user_token("u1").to_string(),
                     interests,
-                    session_id,
+                    session_id: "s-1".into(),
                     device: String::new(),
                 };
                 requests
@@ -150,7 +149,9 @@ impl Link {
 fn local_summary(message: &ToEdge) -> String {
     match message {
         ToEdge::Welcome { .. } => "welcome".into(),
-        ToEdge::Opened { session, joined } => {
+        ToEdge::Opened {
+            session, joined, ..
+        } => {
             format!(
                 "opened {session} at {} of {}",
                 joined[0].at.offset, joined[0].head
@@ -209,7 +210,7 @@ fn hello(protocol_version: u32) -> AttachRequest {
 
 /// A first batch under another name.
 fn hello_as(edge: &str) -> AttachRequest {
-    let mut first = hello(1);
+    let mut first = hello(2);
     if let Some(edge_message::Body::Hello(hello)) = &mut first.messages[0].body {
         hello.edge = edge.into();
     }
@@ -273,7 +274,8 @@ async fn a_link_that_breaks_the_protocol_ends_alone() {
     assert_eq!(healthy.next().await, "welcome");
     let close = edge_message::Body::Close(v1::CloseSession { session: 9 });
     for (first, code) in [
-        (hello(2), Code::FailedPrecondition),
+        (hello(1), Code::FailedPrecondition),
+        (hello(3), Code::FailedPrecondition),
         (batch(close.clone()), Code::FailedPrecondition),
         (AttachRequest::default(), Code::InvalidArgument),
         (hello_as(""), Code::InvalidArgument),
@@ -319,7 +321,7 @@ async fn a_message_that_is_invalid_whenever_it_comes_is_an_invalid_argument() {
     let open = |change: &dyn Fn(&mut OpenSession)| {
         let mut open = OpenSession {
             session: 1,
-            user_id: "u1".into(),
+            token: "a.b.c".into(),
             session_id: "s-1".into(),
             interests: vec![interest("user:u1")],
             device: String::new(),
@@ -345,7 +347,8 @@ async fn a_message_that_is_invalid_whenever_it_comes_is_an_invalid_argument() {
                 messages: vec![EdgeMessage { body: None }],
             },
         ),
-        ("open.user_id", open(&|open| open.user_id.clear())),
+        ("open.token", open(&|open| open.token.clear())),
+        ("open.token", open(&|open| open.token = "x".repeat(8_193))),
         ("open.session_id", open(&|open| open.session_id.clear())),
         ("open.device", open(&|open| open.device = "d".repeat(129))),
         (
@@ -378,7 +381,7 @@ async fn a_message_that_is_invalid_whenever_it_comes_is_an_invalid_argument() {
         let named = details.bad_request().expect("fields");
         assert_eq!(named.field_violations[0].field, field);
     }
-    let refused = refusal_after_hello(&world, hello(1)).await;
+    let refused = refusal_after_hello(&world, hello(2)).await;
     assert_eq!(refused.code(), Code::FailedPrecondition);
     world.end().await;
 }
@@ -400,7 +403,7 @@ async fn a_second_link_of_the_same_name_replaces_the_first() {
 #[tokio::test]
 async fn a_replaced_link_over_grpc_is_notified_why_it_ended() {
     let world = World::start(config(Store::Memory)).await;
-    let (_requests, mut responses) = attach(&world, hello(1)).await.unwrap();
+    let (_requests, mut responses) = attach(&world, hello(2)).await.unwrap();
     assert!(responses.message().await.unwrap().is_some());
     let mut second = Link::local(&world);
     assert_eq!(second.next().await, "welcome");
@@ -438,7 +441,7 @@ async fn what_comes_with_hello_is_no_longer_than_any_other_batch() {
         body: Some(edge_message::Body::Credit(v1::Credit::default())),
     };
     let with = |count| {
-        let mut first = hello(1);
+        let mut first = hello(2);
         first.messages.extend(vec![credit.clone(); count]);
         first
     };

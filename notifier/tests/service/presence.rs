@@ -7,7 +7,7 @@ use tonic::{Code, Streaming};
 
 use crate::{
     edge::Edge,
-    world::{SOON, World, bearer, config},
+    world::{SOON, World, bearer, config, user_token},
 };
 
 struct Watch {
@@ -165,7 +165,7 @@ async fn many_who_come_at_once_do_not_end_a_watch_that_reads() {
     let (mut watch, _) = Watch::start(&world, &[]).await;
     let opens = (0..200).map(|session| delivery::link::ToHub::Open {
         session,
-        user: format!("u{session}").into(),
+        token: user_token(&format!("u{session}")),
         public_id: "s".into(),
         device: "d".into(),
         interests: Vec::new(),

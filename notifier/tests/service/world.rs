@@ -3,16 +3,17 @@
 use std::{
     net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use belfry::identity::ServiceKeys;
+use belfry::identity::{ServiceKeys, UserKeys, Validity};
 use belfry::v1::{
     Event, PublishRequest, StatusUpdate, event::Body, notifier_client::NotifierClient,
     publish_request::Target,
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
-use notifier::{Config, Gateway, Listeners, Notifier, RunError, Store};
+use notifier::{Config, Gateway, Keys, Listeners, Notifier, RunError, Store};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -68,6 +69,27 @@ pub(crate) fn bearer(name: &str, role: &str) -> Bearer {
     Bearer(format!("Bearer {token}").parse().unwrap())
 }
 
+fn user_keys() -> UserKeys {
+    UserKeys::new(&[5; 32], None).unwrap()
+}
+
+/// A token of a person that lasts so many seconds, and the leeway.
+pub(crate) fn token_for(user: &str, queues: &[&str], seconds: i64) -> Arc<str> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let queues: Vec<String> = queues.iter().map(ToString::to_string).collect();
+    // A token lives for a second at least: one that has ended was made before that.
+    let validity = Validity {
+        issued_at: now.as_secs().checked_add_signed(seconds - 3_600).unwrap(),
+        lifetime: Duration::from_hours(1),
+    };
+    user_keys().sign(user, &queues, validity).unwrap().into()
+}
+
+/// A token of a person who may follow every queue.
+pub(crate) fn user_token(user: &str) -> Arc<str> {
+    token_for(user, &["*"], 3_600)
+}
+
 pub(crate) fn config(store: Store) -> Config {
     Config {
         store,
@@ -90,7 +112,10 @@ impl World {
         let url = format!("http://{}", grpc.local_addr().unwrap());
         let address = http.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let keys = ServiceKeys::new(SECRET, None).unwrap();
+        let keys = Keys {
+            services: ServiceKeys::new(SECRET, None).unwrap(),
+            users: user_keys(),
+        };
         let notifier = Notifier::start(config, keys).await.unwrap();
         let gateway = notifier.gateway();
         let listeners = Listeners { grpc, http };

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 use delivery::{
     EventId, Position, StreamName,
     client::{Input, Output},
-    edge::{self, Notice, TokenEnd},
+    edge::{self, Notice},
     link::{GapReason, Interest, ReceiptState},
 };
 
@@ -110,7 +110,8 @@ impl World {
             Interest { stream, from }
         });
         self.clients[client].session = Some((edge, session));
-        let ends = self.new_token();
+        let ends_unix_ms = self.new_token();
+        let token = Arc::from(format!("{user} {ends_unix_ms}"));
         let socket = Socket {
             client,
             kernel: VecDeque::new(),
@@ -118,7 +119,8 @@ impl World {
             blocked: false,
             opened_at: self.now,
             receipt_frames: 0,
-            ends,
+            token_ends_unix_ms: ends_unix_ms,
+            ends: None,
             furthest_set_ms: self.wall_set_ms,
             overdue_since: None,
         };
@@ -131,22 +133,21 @@ impl World {
                 public_id: Arc::from(format!("session-{session}")),
                 device: Arc::from(format!("device-{client}")),
                 interests: interests.collect(),
-                ends,
+                token,
             },
         );
         let connection = self.clients[client].connection;
         self.after(2, Due::Read(client, connection));
     }
 
-    /// Some tokens end soon.
-    fn new_token(&mut self) -> TokenEnd {
+    /// When a new token ends, by the wall clock: some end soon.
+    fn new_token(&mut self) -> i64 {
         let lasts_ms = if self.chaos() && self.random.chance(40) {
             self.random.between(300, 3_000)
         } else {
             1_000_000_000
         };
-        let wall_ms = self.wall_ms();
-        TokenEnd::new(wall_ms + lasts_ms.cast_signed(), self.now, wall_ms)
+        self.wall_ms() + lasts_ms.cast_signed()
     }
 
     pub(super) fn read(&mut self, client: usize, connection: u64) {

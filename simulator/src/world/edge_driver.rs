@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use delivery::{
-    Position, StoredEvent, StreamName, edge,
+    Position, Rights, StoredEvent, StreamName,
+    edge::{self, TokenEnd},
     link::{SessionId, ToEdge},
 };
 
@@ -37,7 +38,9 @@ impl World {
         let (now, wall_ms) = (self.now, self.wall_ms());
         let step_ms = self.limits.wall_step_ms.cast_signed();
         for (session, socket) in &mut self.edges[edge].sockets {
-            let ends = socket.ends;
+            let Some(ends) = socket.ends else {
+                continue;
+            };
             assert!(now <= ends.at + TICK_MS, "{session} outlives its token");
             if wall_ms <= ends.unix_ms + step_ms {
                 socket.overdue_since = None;
@@ -55,10 +58,13 @@ impl World {
     /// A session may end with its token, and not before.
     fn token_ended(&mut self, socket: &Socket) {
         self.report.expired_tokens += 1;
-        let (now, ends) = (self.now, socket.ends);
+        let now = self.now;
         let wall_ms = WALL_MS + socket.furthest_set_ms + now.cast_signed();
+        let ends = socket.ends;
         assert!(
-            now >= ends.at || wall_ms >= ends.unix_ms,
+            // The hub may have refused it at once.
+            wall_ms >= socket.token_ends_unix_ms
+                || ends.is_some_and(|ends| now >= ends.at || wall_ms >= ends.unix_ms),
             "a session ended at {now} ({wall_ms}), its token is good until {ends:?}"
         );
     }
@@ -91,7 +97,12 @@ impl World {
                     event.payload = self.frame(stream.clone(), None, &event.payload);
                 }
             }
-            ToEdge::Opened { joined, .. } => {
+            ToEdge::Opened {
+                session,
+                rights,
+                joined,
+            } => {
+                self.note_verified(edge, *session, rights);
                 for joined in joined {
                     for event in &mut joined.latest {
                         event.payload = self.frame(joined.stream.clone(), None, &event.payload);
@@ -100,7 +111,30 @@ impl World {
             }
             _ => {}
         }
-        self.edge(edge, edge::Input::FromHub { message, charged });
+        let wall_ms = self.wall_ms();
+        let input = edge::Input::FromHub {
+            message,
+            charged,
+            wall_ms,
+        };
+        self.edge(edge, input);
+    }
+
+    /// The edge learns how long a session may live: never longer than before.
+    fn note_verified(&mut self, edge: usize, session: SessionId, rights: &Rights) {
+        let (now, wall_ms) = (self.now, self.wall_ms());
+        if let Some(socket) = self.edges[edge].sockets.get_mut(&session) {
+            let ends = TokenEnd::new(
+                wall_ms.saturating_add_unsigned(rights.ends_in_ms),
+                now,
+                wall_ms,
+            );
+            let before = socket.ends.unwrap_or(ends);
+            socket.ends = Some(TokenEnd {
+                at: before.at.min(ends.at),
+                unix_ms: before.unix_ms.min(ends.unix_ms),
+            });
+        }
     }
 
     fn translate(&mut self, edge: usize, stream: &StreamName, event: &mut StoredEvent) {

@@ -3,13 +3,40 @@
 use std::sync::Arc;
 
 use delivery::{
-    Record, StreamName,
+    Credential, Record, Refusal, Rights, StreamName, StreamPattern, Verdict,
     edge::LinkEnd,
     hub::{Announcement, Hub, Input, Output, ReadId},
     link::{LinkFault, ToEdge, ToHub},
 };
 
 use super::{Due, HubProcess, World};
+
+/// What the driver of a hub does with a token: here it holds the user and, in Unix
+/// milliseconds, its end.
+fn verify(token: &str, wall_ms: i64) -> Verdict {
+    let (user, ends) = token.split_once(' ').expect("a token of a client");
+    let ends_unix_ms: i64 = ends.parse().expect("a time");
+    let ends_in_ms = match u64::try_from(ends_unix_ms - wall_ms) {
+        Ok(0) | Err(_) => return Err(Refusal::Expired),
+        Ok(left_ms) => left_ms,
+    };
+    let streams = [
+        StreamPattern::Exact(format!("user:{user}").into()),
+        StreamPattern::Exact("everyone".into()),
+        StreamPattern::Prefix("queue:".into()),
+    ];
+    let rights = Rights {
+        user: user.into(),
+        streams: streams.into(),
+        exp_unix_ms: ends_unix_ms,
+        ends_in_ms,
+    };
+    Ok(Credential {
+        rights,
+        token_id: None,
+        key: 1,
+    })
+}
 
 impl World {
     pub(super) fn hub_start(&mut self) {
@@ -109,6 +136,8 @@ impl World {
 
     pub(super) fn deliver_to_hub(&mut self, link: u64, message: ToHub) {
         if !self.links[&link].cut {
+            let wall_ms = self.wall_ms();
+            let message = message.verified(|token| verify(&token, wall_ms));
             self.hub(Input::FromEdge { link, message });
         }
     }
@@ -191,6 +220,9 @@ impl World {
                 self.presence_for(watch, &members, snapshot);
             }
             Output::EndWatch { watch, reason } => self.watch_ended(watch, reason),
+            Output::Denied { user, stream, .. } => {
+                panic!("an honest edge was denied {stream:?} for {user}")
+            }
             Output::End { link, fault } => {
                 // Only a second link of one name may end the first.
                 assert_eq!(fault, LinkFault::Replaced);

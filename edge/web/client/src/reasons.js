@@ -8,6 +8,7 @@ export const REASONS = [
   { name: "internal", closeCode: 1011, advice: "backoff", sentence: "an internal error, please report it" },
   { name: "restart", closeCode: 1012, advice: "after_hint", sentence: "the server restarts, reconnect after the given time" },
   { name: "overloaded", closeCode: 1013, advice: "after_hint", sentence: "the server is overloaded, try again after the given time" },
+  { name: "unverified", closeCode: 1013, advice: "after_hint", sentence: "the token could not be verified in time, try again after the given time" },
   { name: "bad_request", closeCode: 4000, advice: "never", sentence: "the request is not valid" },
   { name: "unauthenticated", closeCode: 4001, advice: "fresh_token", sentence: "the credential is missing or not accepted" },
   { name: "token_expired", closeCode: 4002, advice: "fresh_token", sentence: "the token has expired, come back with a fresh one" },

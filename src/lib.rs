@@ -17,6 +17,8 @@ pub mod name;
 #[cfg(feature = "client")]
 pub mod publisher;
 pub mod reason;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "watched-file")]
 pub mod watched_file;
 

@@ -26,7 +26,7 @@ pub use self::{
     request::{Publish, Published},
 };
 use crate::v1::{PublishRequest, notifier_client::NotifierClient};
-use crate::{address, backoff::Backoff};
+use crate::{address, backoff::Backoff, tls::ClientTls};
 
 /// A thousand receipts of the longest names; what is larger is not a notifier.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -34,8 +34,11 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// The notifier's address, the credential, and how long to try.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
-    /// The notifier's gRPC address, `http://host:port`; see [`address::endpoint`].
+    /// The notifier's gRPC address, `https://host:port`; see [`address::endpoint`].
     pub endpoint: String,
+    /// Whom to trust, and what to show. Default: the system's authorities, no
+    /// certificate, clear text on this machine alone.
+    pub tls: ClientTls,
     /// The service token: who publishes, and what it may.
     pub credential: Credential,
     /// How long one logical publish is tried, all attempts together. Default 30 s.
@@ -58,6 +61,7 @@ impl PublisherConfig {
     pub fn new(endpoint: impl Into<String>, credential: Credential) -> Self {
         Self {
             endpoint: endpoint.into(),
+            tls: ClientTls::default(),
             credential,
             deadline: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(5),
@@ -90,7 +94,8 @@ impl Publisher {
             return Err(ConfigError::InFlight(config.in_flight));
         }
         let backoff = Backoff::new(config.first_pause, config.longest_pause)?;
-        let endpoint = address::endpoint(&config.endpoint)?.connect_timeout(config.attempt_timeout);
+        let endpoint = address::endpoint(&config.endpoint, &config.tls)?;
+        let endpoint = endpoint.with(|endpoint| endpoint.connect_timeout(config.attempt_timeout));
         let client = NotifierClient::new(endpoint.connect_lazy())
             .max_decoding_message_size(MAX_ANSWER_BYTES);
         Ok(Self {

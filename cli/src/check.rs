@@ -13,7 +13,7 @@ use settings::any_duration;
 use uuid::Uuid;
 
 use crate::{
-    client::{ClientError, Connection, Frame, Hello},
+    client::{ClientError, Connection, EdgeAddress, Frame, Hello},
     exit::Failure,
     listen::Who,
     publish::At,
@@ -45,12 +45,16 @@ pub(crate) async fn run(check: Check) -> Result<(), Failure> {
     let token = credential.token().map_err(Failure::usage)?;
     let mut steps = Steps::new();
 
-    let (url, hello) = (&check.url, hello(&token, BTreeMap::new()));
+    let edge = EdgeAddress {
+        url: check.url.clone(),
+        tls: check.at.tls(),
+    };
+    let (edge, hello) = (&edge, hello(&token, BTreeMap::new()));
     let mut connection = steps
         .step(
             "connect and authenticate",
             check.step,
-            Connection::open(url, &hello),
+            Connection::open(edge, &hello),
         )
         .await?;
 
@@ -93,7 +97,7 @@ pub(crate) async fn run(check: Check) -> Result<(), Failure> {
         .map(|(stream, at)| (stream.as_str(), at.as_str()))
         .collect();
     let hello = self::hello(&token, from);
-    let opened = Connection::open(url, &hello);
+    let opened = Connection::open(edge, &hello);
     let mut connection = steps
         .step("reconnect with positions", check.step, opened)
         .await?;

@@ -7,11 +7,18 @@ mod frame;
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
 
+use belfry::{
+    address::{PlaintextError, check_plaintext},
+    tls::{ClientTls, TlsError},
+};
 pub(crate) use frame::Frame;
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -33,8 +40,12 @@ const SIGNED_TTL: Duration = Duration::from_hours(1);
 /// Why a connection is not there, or no longer.
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
-    #[error("`{0}` is not a ws:// URL (TLS ends at a proxy in front of the edge)")]
+    #[error("`{0}` is not the address of an edge, write it as `wss://host/ws`")]
     BadUrl(String),
+    #[error(transparent)]
+    Plaintext(#[from] PlaintextError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("`{url}` cannot be reached: {cause}")]
     Unreachable { url: String, cause: io::Error },
     #[error("`{url}` did not become a WebSocket: {cause}")]
@@ -62,7 +73,7 @@ impl ClientError {
     /// `Some`: coming back can help, after at least this long.
     pub(crate) fn comes_back_after(&self) -> Option<Duration> {
         match self {
-            ClientError::BadUrl(_) => None,
+            ClientError::BadUrl(_) | ClientError::Plaintext(_) | ClientError::Tls(_) => None,
             ClientError::Bye {
                 reconnect,
                 retry_after,
@@ -143,9 +154,23 @@ pub(crate) struct Hello<'a> {
     pub(crate) queues: &'a [String],
 }
 
+/// Where an edge is, and how to get there.
+#[derive(Debug, Clone)]
+pub(crate) struct EdgeAddress {
+    /// `wss://host/ws`, or `ws` for clear text.
+    pub(crate) url: String,
+    /// Whom to trust.
+    pub(crate) tls: ClientTls,
+}
+
+/// What a WebSocket is spoken over.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
 /// An open connection that the edge has answered with `connected`.
 pub(crate) struct Connection {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Socket>>,
     /// Where the streams stand, as `connected` said.
     pub(crate) connected: BTreeMap<String, String>,
     /// The public id of the session.
@@ -154,21 +179,21 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects and waits for `connected`.
-    pub(crate) async fn open(url: &str, hello: &Hello<'_>) -> Result<Self, ClientError> {
-        match tokio::time::timeout(CONNECT_WITHIN, Self::try_open(url, hello)).await {
+    pub(crate) async fn open(edge: &EdgeAddress, hello: &Hello<'_>) -> Result<Self, ClientError> {
+        match tokio::time::timeout(CONNECT_WITHIN, Self::try_open(edge, hello)).await {
             Ok(opened) => opened,
             Err(_) => Err(ClientError::Silent(CONNECT_WITHIN)),
         }
     }
 
-    async fn try_open(url: &str, hello: &Hello<'_>) -> Result<Self, ClientError> {
+    async fn try_open(edge: &EdgeAddress, hello: &Hello<'_>) -> Result<Self, ClientError> {
         #[derive(Serialize)]
         struct Connect<'a> {
             r#type: &'static str,
             #[serde(flatten)]
             hello: &'a Hello<'a>,
         }
-        let socket = dial(url).await?;
+        let socket = dial(edge).await?;
         let mut connection = Self {
             socket,
             connected: BTreeMap::new(),
@@ -270,23 +295,32 @@ impl Connection {
     }
 }
 
-async fn dial(url: &str) -> Result<WebSocketStream<TcpStream>, ClientError> {
-    let bad = || ClientError::BadUrl(url.to_owned());
+/// Connects, in TLS for `wss`.
+async fn dial(edge: &EdgeAddress) -> Result<WebSocketStream<Box<dyn Socket>>, ClientError> {
+    let url = &edge.url;
+    let bad = || ClientError::BadUrl(url.clone());
     let parsed = Url::parse(url).map_err(|_| bad())?;
-    let host = parsed
-        .host_str()
-        .filter(|_| parsed.scheme() == "ws")
-        .ok_or_else(bad)?;
+    let secure = match parsed.scheme() {
+        "wss" => Some(edge.tls.load("http/1.1")?),
+        "ws" => None,
+        _ => return Err(bad()),
+    };
+    check_plaintext(url, &edge.tls)?;
+    let host = parsed.host_str().ok_or_else(bad)?;
     let port = parsed.port_or_known_default().ok_or_else(bad)?;
     let unreachable = |cause| ClientError::Unreachable {
-        url: url.to_owned(),
+        url: url.clone(),
         cause,
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, port))
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let tcp = TcpStream::connect((bare, port))
         .await
         .map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    let stream: Box<dyn Socket> = match secure {
+        None => Box::new(tcp),
+        Some(tls) => Box::new(tls.connect(host, tcp).await.map_err(unreachable)?),
+    };
     let mut request = url.into_client_request().map_err(|_| bad())?;
     let protocol = tungstenite::http::HeaderValue::from_static("belfry.v1");
     request
@@ -296,7 +330,7 @@ async fn dial(url: &str) -> Result<WebSocketStream<TcpStream>, ClientError> {
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let refused = |cause| ClientError::Refused {
-        url: url.to_owned(),
+        url: url.clone(),
         cause: Box::new(cause),
     };
     let (socket, _) = client_async_with_config(request, stream, Some(limits))

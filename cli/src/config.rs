@@ -13,6 +13,7 @@ pub(crate) mod preflight;
 pub(crate) mod process;
 pub(crate) mod reference;
 pub(crate) mod roles;
+pub(crate) mod transport;
 
 mod file;
 

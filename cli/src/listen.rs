@@ -20,8 +20,11 @@ use settings::any_duration;
 
 use crate::{
     args::Format,
-    client::{ClientError, Connection, Credential, Frame, Hello},
-    config::process::Data,
+    client::{ClientError, Connection, Credential, EdgeAddress, Frame, Hello},
+    config::{
+        process::Data,
+        transport::{Plaintext, Trust},
+    },
     exit::Failure,
 };
 
@@ -36,6 +39,10 @@ pub(crate) struct Listen {
     /// The edge
     #[arg(long, default_value = "ws://127.0.0.1:8080/ws", env = "BELFRY_WS_URL")]
     pub(crate) url: String,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    plaintext: Plaintext,
     /// Whom to listen as.
     #[command(flatten)]
     pub(crate) who: Who,
@@ -150,7 +157,11 @@ impl Listener {
             positions: self.positions.by_stream(),
             queues: &self.listen.queues,
         };
-        let mut connection = match Connection::open(&self.listen.url, &hello).await {
+        let edge = EdgeAddress {
+            url: self.listen.url.clone(),
+            tls: self.listen.trust.tls(&self.listen.plaintext),
+        };
+        let mut connection = match Connection::open(&edge, &hello).await {
             Ok(connection) => connection,
             Err(error) => return lost(error),
         };

@@ -127,7 +127,7 @@ async fn connect(options: &Presence) -> Result<Streaming<WatchPresenceResponse>,
         bearer.map_err(|_| Failure::usage("the service token has characters that no token has"))
     });
     let bearer = bearer.map_err(Lost::ForGood)?;
-    let endpoint = address::endpoint(&options.at.notifier.notifier_url)
+    let endpoint = address::endpoint(&options.at.notifier.notifier_url, &options.at.tls())
         .map_err(|error| Lost::ForGood(Failure::usage(error)))?;
     let channel = endpoint.connect().await.map_err(|_| {
         let url = &options.at.notifier.notifier_url;

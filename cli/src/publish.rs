@@ -6,13 +6,17 @@ use std::time::Duration;
 use belfry::{
     event::EventKind,
     publisher::{Credential, Publish as Request, Publisher, PublisherConfig, event},
+    tls::ClientTls,
     v1::{Event, ImageProcessed},
 };
 use clap::{Args, Subcommand};
 use settings::any_duration;
 
 use crate::{
-    config::process::{Data, NotifierUrl, ServiceToken},
+    config::{
+        process::{Data, NotifierUrl, ServiceToken},
+        transport::Plaintext,
+    },
     exit::Failure,
     secrets,
     token::{self, ServiceRole, Subject},
@@ -53,6 +57,8 @@ pub(crate) struct At {
     #[command(flatten)]
     pub(crate) notifier: NotifierUrl,
     #[command(flatten)]
+    plaintext: Plaintext,
+    #[command(flatten)]
     token: ServiceToken,
     /// How long to try
     #[arg(long, default_value = "10s", value_parser = any_duration)]
@@ -70,9 +76,15 @@ impl At {
     pub(crate) fn publisher_as(&self, secrets: &Data, service: &str) -> Result<Publisher, Failure> {
         let credential = self.credential(secrets, service)?;
         let mut config = PublisherConfig::new(&self.notifier.notifier_url, credential);
+        config.tls = self.tls();
         config.deadline = self.within;
         config.attempt_timeout = config.attempt_timeout.min(self.within);
         Publisher::connect(config).map_err(Failure::usage)
+    }
+
+    /// How to connect to the notifier.
+    pub(crate) fn tls(&self) -> ClientTls {
+        self.notifier.tls(&self.plaintext)
     }
 
     fn credential(&self, secrets: &Data, service: &str) -> Result<Credential, Failure> {

@@ -11,7 +11,10 @@ use outbox::{DatabaseError, POSTGRES_TABLE, RelayConfig, RelayError, SQLITE_TABL
 use settings::any_duration;
 
 use crate::{
-    config::process::{Log, LogFormat, NotifierUrl},
+    config::{
+        process::{Log, LogFormat, NotifierUrl},
+        transport::Plaintext,
+    },
     exit::Failure,
     serve::{on_signals, start_log},
 };
@@ -31,6 +34,8 @@ pub(crate) struct Relay {
     database_url: Option<String>,
     #[command(flatten)]
     notifier: NotifierUrl,
+    #[command(flatten)]
+    plaintext: Plaintext,
     /// File with the service's token; read again for each use, so that it can be replaced
     #[arg(
         long,
@@ -83,6 +88,7 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
     let end = on_signals(Duration::ZERO)?.drain.start;
     let config = RelayConfig {
         database_url,
+        tls: relay.notifier.tls(&relay.plaintext),
         notifier: relay.notifier.notifier_url,
         credential: Credential::file(token),
         poll: relay.poll.max(Duration::from_millis(10)),

@@ -45,8 +45,9 @@ pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
     run("the notifier", serve, async |role, announce, signals| {
         let services = components::secret(&role.services_key.path(&role.process))?;
         let users = components::secret(&role.users_key.path(&role.process))?;
-        let notifier =
-            components::Notifier::bind(&role.listen, role.config(), &services, &users).await?;
+        let mut config = role.config();
+        config.tls = components::serve_tls(&role.tls, Some(&role.clients), &signals.files)?;
+        let notifier = components::Notifier::bind(&role.listen, config, &services, &users).await?;
         let addresses = Addresses {
             data_dir: Some(role.process.data.data_dir.clone()),
             ..notifier.addresses()
@@ -61,7 +62,9 @@ pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
     run("the edge", serve, async |role, announce, signals| {
         let link = components::grpc_link(&role)?;
         let listen = role.listen.edge_listen;
-        let edge = components::Edge::bind(listen, role.config(), link).await?;
+        let mut config = role.config();
+        config.tls = components::serve_tls(&role.tls, None, &signals.files)?;
+        let edge = components::Edge::bind(listen, config, link).await?;
         edge.addresses().print(announce.json);
         edge.serve(signals.drain).await
     })
@@ -79,8 +82,9 @@ pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
         };
         let listen = role.listen.processors_listen;
         let public_url = role.pages.processors_url.as_ref();
-        let processors =
-            components::Processors::bind(listen, role.config(), secrets, public_url).await?;
+        let mut config = role.config();
+        config.tls = components::serve_tls(&role.tls, None, &signals.files)?;
+        let processors = components::Processors::bind(listen, config, secrets, public_url).await?;
         let addresses = Addresses {
             data_dir: Some(process.data.data_dir.clone()),
             ..processors.addresses()

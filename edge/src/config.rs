@@ -109,6 +109,9 @@ pub struct Config {
     /// present it. Only on a loopback listener and without `origins`. Default: none.
     #[arg(skip)]
     pub dev_key: Option<DevKey>,
+    /// The certificates to serve TLS with. Default none: clear text.
+    #[arg(skip)]
+    pub tls: Option<listener::Tls>,
     /// Address at which browsers reach the WebSocket, for the dashboard [default: `ws`
     /// beside the page, whatever proxy it came through]
     #[arg(long, value_name = "URL", value_parser = settings::ws_url)]

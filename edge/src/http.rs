@@ -74,7 +74,7 @@ impl Site {
     ) -> Self {
         Self {
             address,
-            origins: Origins::new(&config.origins, address),
+            origins: Origins::new(&config.origins, address, config.tls.is_some()),
             page: Page::new(&page_config(&config)),
             sockets: Arc::new(Semaphore::new(config.max_connections)),
             registry: metrics.register(),
@@ -94,6 +94,7 @@ pub(crate) async fn serve(listener: TcpListener, site: Arc<Site>, end: Cancellat
         max_per_address: site.config.max_http_connections.div_ceil(2),
         head_timeout: site.config.first_frame,
         grace: GRACE,
+        tls: site.config.tls.clone(),
         metrics: site.metrics.listener.clone(),
         ..listener::Config::default()
     };

@@ -14,8 +14,9 @@ use std::{
 };
 
 use belfry::{
-    address::{self, AddressError},
+    address::{self, AddressError, NotifierEndpoint},
     limits::{MAX_EVENT_BYTES, MAX_MESSAGES_PER_REQUEST},
+    tls::ClientTls,
     v1::{
         AttachRequest, EdgeMessage, Heartbeat, Hello, edge_gateway_client::EdgeGatewayClient,
         edge_message,
@@ -44,8 +45,10 @@ pub type LocalAttach = Arc<dyn Fn(&str, u32, u64) -> Option<Channels> + Send + S
 pub enum NotifierLink {
     /// Behind gRPC.
     Grpc {
-        /// `http://host:port`.
+        /// `https://host:port`, see [`address::endpoint`].
         endpoint: String,
+        /// Whom to trust, and what to show.
+        tls: ClientTls,
         /// Service token with the role `edge`.
         token: String,
         /// Silence after which the notifier is pinged; the link
@@ -130,10 +133,15 @@ impl Linker {
         let transport = match link {
             NotifierLink::Grpc {
                 endpoint,
+                tls,
                 token,
                 keepalive,
             } => Transport::Grpc {
-                client: Box::new(client(endpoint, *keepalive, limits)?),
+                client: Box::new(client(
+                    address::endpoint(endpoint, tls)?,
+                    *keepalive,
+                    limits,
+                )),
                 bearer: format!("Bearer {token}")
                     .parse()
                     .map_err(|_| LinkError::BadToken)?,
@@ -223,21 +231,22 @@ impl Linker {
 
 /// A client with buffers that are bounded by what the link may carry.
 fn client(
-    endpoint: &str,
+    endpoint: NotifierEndpoint,
     keepalive: Duration,
     limits: &Limits,
-) -> Result<EdgeGatewayClient<Channel>, LinkError> {
+) -> EdgeGatewayClient<Channel> {
     // All credit and all pages of a full window in one batch, and their framing.
     let pages = limits.request_window as usize * (limits.page_bytes + MAX_EVENT_BYTES);
     let at_most = limits.edge_bytes as usize + pages + (4 << 20);
-    let channel = address::endpoint(endpoint)?
-        .http2_keep_alive_interval(keepalive)
-        .keep_alive_timeout(keepalive / 2)
-        // Credit bounds what is in flight; the transport must not do it sooner.
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(4 << 20)
-        .connect_lazy();
-    Ok(EdgeGatewayClient::new(channel).max_decoding_message_size(at_most))
+    let endpoint = endpoint.with(|endpoint| {
+        endpoint
+            .http2_keep_alive_interval(keepalive)
+            .keep_alive_timeout(keepalive / 2)
+            // Credit bounds what is in flight; the transport must not do it sooner.
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(4 << 20)
+    });
+    EdgeGatewayClient::new(endpoint.connect_lazy()).max_decoding_message_size(at_most)
 }
 
 /// Carries the shard's batches to the wire until either side ends.

@@ -26,13 +26,15 @@ const HTTP1: &[u8] = b"http/1.1";
 /// That of HTTP/2.
 const HTTP2: &[u8] = b"h2";
 
-/// Why a certificate cannot be served with.
-#[derive(Debug)]
+/// Why certificates cannot be served with.
+#[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// Of the server's own.
-    Own(rustls::Error),
-    /// Of those that clients' certificates are checked with.
-    Clients(VerifierBuilderError),
+    /// The cryptography does not start.
+    #[error("TLS cannot be served: {0}")]
+    Own(#[from] rustls::Error),
+    /// There is no authority of clients.
+    #[error("clients' certificates cannot be verified: {0}")]
+    Clients(#[from] VerifierBuilderError),
 }
 
 /// What connections are accepted with from now on.
@@ -60,19 +62,17 @@ impl Certificates {
                 let roots = Arc::new(roots);
                 WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
                     .allow_unauthenticated()
-                    .build()
-                    .map_err(CertificateError::Clients)?
+                    .build()?
             }
         };
         let no_client = WebPkiClientVerifier::no_client_auth();
         let config = |verifier, protocol: &[u8]| {
-            let builder = builder(&provider).map_err(CertificateError::Own)?;
-            let mut config = builder
+            let mut config = builder(&provider)?
                 .with_client_cert_verifier(verifier)
                 .with_cert_resolver(Arc::<SingleCertAndKey>::clone(&own));
             config.alpn_protocols = vec![protocol.to_vec()];
-            config.ticketer = aws_lc_rs::Ticketer::new().map_err(CertificateError::Own)?;
-            Ok(Arc::new(config))
+            config.ticketer = aws_lc_rs::Ticketer::new()?;
+            Ok::<_, CertificateError>(Arc::new(config))
         };
         Ok(Self {
             http1: config(no_client, HTTP1)?,

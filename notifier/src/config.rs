@@ -100,6 +100,12 @@ pub struct Config {
     /// known within 15 s (guarantee G14).
     #[arg(skip = Duration::from_secs(10))]
     pub keepalive: Duration,
+    /// The certificates to serve gRPC in TLS with. Default none: clear text.
+    #[arg(skip)]
+    pub tls: Option<listener::Tls>,
+    /// The same for health and metrics.
+    #[arg(skip)]
+    pub http_tls: Option<listener::Tls>,
 }
 
 /// A default in milliseconds, as it is written.

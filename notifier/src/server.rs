@@ -77,6 +77,8 @@ pub struct Listeners {
     pub grpc: TcpListener,
     /// For health and metrics.
     pub http: TcpListener,
+    /// For services of the same process: gRPC in clear text, on a loopback address.
+    pub local: Option<TcpListener>,
 }
 
 /// What a notifier verifies tokens with.
@@ -284,10 +286,25 @@ impl Notifier {
                 keepalive: self.config.keepalive,
                 ..listener::Http2::default()
             }),
+            tls: self.config.tls.clone(),
             metrics: metrics.grpc.clone(),
             ..listener::Config::default()
         };
+        let local = listeners.local.map(|local| {
+            let config = listener::Config {
+                tls: None,
+                ..grpc_config.clone()
+            };
+            listener::serve(local, calls.clone(), config, drained.clone())
+        });
         let grpc = listener::serve(listeners.grpc, calls, grpc_config, drained.clone());
+        let grpc = async move {
+            tokio::join!(grpc, async {
+                if let Some(local) = local {
+                    local.await;
+                }
+            });
+        };
         let sources = http::Sources {
             commands: self.commands.clone(),
             unready: shutdown.unready.clone(),
@@ -302,6 +319,7 @@ impl Notifier {
             max_connections: MAX_HTTP_CONNECTIONS,
             max_per_address: MAX_HTTP_CONNECTIONS / 2,
             grace: self.config.drain,
+            tls: self.config.http_tls.clone(),
             metrics: metrics.http,
             ..listener::Config::default()
         };

@@ -20,6 +20,7 @@ use belfry::{
         ConfigError, Credential, Pipeline, Publish, PublishError, Published, Publisher,
         PublisherConfig,
     },
+    tls::ClientTls,
     v1::PublishRequest,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -111,9 +112,14 @@ pub type OnPublished = Box<dyn Fn(&str) + Send>;
 /// for ever.
 ///
 /// # Errors
-/// An endpoint that is no URL.
-pub fn publisher(endpoint: &str, credential: Credential) -> Result<Publisher, ConfigError> {
+/// An endpoint that is no URL, or certificates that cannot be used.
+pub fn publisher(
+    endpoint: &str,
+    tls: ClientTls,
+    credential: Credential,
+) -> Result<Publisher, ConfigError> {
     Publisher::connect(PublisherConfig {
+        tls,
         deadline: PUBLISH_DEADLINE,
         attempt_timeout: PUBLISH_ATTEMPT_TIMEOUT,
         longest_pause: PUBLISH_MAX_PAUSE,

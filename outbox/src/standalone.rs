@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use belfry::publisher::{ConfigError, Credential};
+use belfry::{
+    publisher::{ConfigError, Credential},
+    tls::ClientTls,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Database, DatabaseError, Outbox, Relay, publisher};
@@ -15,6 +18,8 @@ pub struct RelayConfig {
     pub database_url: String,
     /// The notifier's gRPC address.
     pub notifier: String,
+    /// Whom to trust there, and what to show.
+    pub tls: ClientTls,
     /// The service's token for the notifier.
     pub credential: Credential,
     /// How often the table is polled. A poll costs one indexed read.
@@ -43,7 +48,7 @@ pub enum RelayError {
 /// # Errors
 /// A configuration or a database that does not work at the start.
 pub async fn relay(config: RelayConfig, shutdown: CancellationToken) -> Result<(), RelayError> {
-    let publisher = publisher(&config.notifier, config.credential)?;
+    let publisher = publisher(&config.notifier, config.tls, config.credential)?;
     let database = Database::connect(&config.database_url).await?;
     sqlx::query("SELECT seq FROM belfry_outbox LIMIT 1")
         .execute(database.pool())

@@ -15,6 +15,7 @@ use belfry::{
     identity::{ServiceKeys, UserKeys},
     limits::LEASE,
     publisher::Credential,
+    tls::ClientTls,
 };
 use clap::Args;
 use settings::{Counts, Durations, Faults, Sizes};
@@ -167,6 +168,12 @@ pub struct Config {
     /// The notifier's gRPC address.
     #[arg(skip = settings::NOTIFIER_URL)]
     pub notifier: String,
+    /// Whom to trust there, and what to show.
+    #[arg(skip)]
+    pub notifier_tls: ClientTls,
+    /// The certificates to serve TLS with. Default none: clear text.
+    #[arg(skip)]
+    pub tls: Option<listener::Tls>,
     /// The service token for the notifier.
     #[arg(skip = Credential::token(""))]
     pub credential: Credential,

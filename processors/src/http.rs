@@ -104,6 +104,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App) {
         max_per_address: app.config.max_connections.div_ceil(2),
         head_timeout: app.config.header_timeout,
         grace: app.config.shutdown_grace,
+        tls: app.config.tls.clone(),
         metrics: app.metrics.listener.clone(),
         ..listener::Config::default()
     };

@@ -213,9 +213,14 @@ impl Publishing {
         } = services;
         let for_progress = Publisher::connect(PublisherConfig {
             deadline: PROGRESS_DEADLINE,
+            tls: config.notifier_tls.clone(),
             ..PublisherConfig::new(&config.notifier, config.credential.clone())
         })?;
-        let for_relay = outbox::publisher(&config.notifier, config.credential.clone())?;
+        let for_relay = outbox::publisher(
+            &config.notifier,
+            config.notifier_tls.clone(),
+            config.credential.clone(),
+        )?;
         let confirmed = progress.clone();
         let relay = Relay::new(
             records.database.clone(),

@@ -15,7 +15,7 @@ mod text;
 pub use bounds::{Counts, Durations, Rule, Sizes, any_duration, show_duration, show_size};
 pub use fault::{Fault, Faults};
 pub use origin::{is_loopback_origin, origin};
-pub use text::{address, http_url, name, pairs, path, plain_http_url, ws_url};
+pub use text::{address, http_url, name, pairs, path, ws_url};
 
 use std::time::Duration;
 

@@ -54,14 +54,6 @@ pub fn http_url(text: &str) -> Result<String, String> {
     url(text, &["http", "https"])
 }
 
-/// An absolute `http` URL, for what has no TLS.
-///
-/// # Errors
-/// With the rule.
-pub fn plain_http_url(text: &str) -> Result<String, String> {
-    url(text, &["http"])
-}
-
 /// The address of a WebSocket as browsers reach it.
 ///
 /// # Errors
@@ -121,12 +113,12 @@ mod tests {
         assert_eq!(ws_url("wss://p.test/ws").as_deref(), Ok("wss://p.test/ws"));
         assert!(ws_url("https://p.test/ws").is_err());
         for bad in [
-            "https://n.test",
+            "ws://n.test",
             "http://me:secret@n.test",
             "n.test",
             "http://",
         ] {
-            assert!(plain_http_url(bad).is_err(), "{bad}");
+            assert!(http_url(bad).is_err(), "{bad}");
         }
     }
 

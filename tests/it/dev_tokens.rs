@@ -134,13 +134,13 @@ fn check_config(more: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn development_tokens_are_off_with_a_public_listener_or_origins() {
-    let open = ["--edge-listen", "0.0.0.0:8080"];
+    let open = ["--edge-listen", "0.0.0.0:8080", "--insecure-plaintext"];
     let origins = ["--origins", "https://app.example.com"];
-    for (reason, name) in [(&open, "--edge-listen"), (&origins, "--origins")] {
-        let (code, printed) = check_config(&reason[..]);
+    for (reason, name) in [(&open[..], "--edge-listen"), (&origins[..], "--origins")] {
+        let (code, printed) = check_config(reason);
         assert_eq!(code, Some(0), "{printed}");
         assert!(printed.contains("development tokens: off"), "{printed}");
-        let (code, printed) = check_config(&[&reason[..], &["--dev-tokens", "true"]].concat());
+        let (code, printed) = check_config(&[reason, &["--dev-tokens", "true"]].concat());
         assert_eq!(code, Some(2), "{printed}");
         assert!(
             printed.contains("--dev-tokens") && printed.contains(name),

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use belfry::tls::{CertificateFiles, ClientTls, authorities};
 use rustix::{
     fs::{Access, access},
     net::{AddressFamily, SocketType, bind, socket},
@@ -37,6 +38,12 @@ pub(crate) struct Needs {
     pub(crate) data_dir: Option<PathBuf>,
     /// Where it listens, by setting.
     pub(crate) listeners: Vec<(&'static str, SocketAddr)>,
+    /// What TLS is served with.
+    pub(crate) certificates: Option<CertificateFiles>,
+    /// Files with certificates of authorities, by setting.
+    pub(crate) authorities: Vec<(&'static str, PathBuf)>,
+    /// How a notifier is connected to.
+    pub(crate) connects: Option<ClientTls>,
 }
 
 /// A sentence for everything that a start would refuse.
@@ -69,6 +76,7 @@ pub(crate) fn check<R: Role>(loaded: &mut Loaded<R>) -> Vec<String> {
         faults.push(format!("`--data-dir` is `{dir}`, but {cause}"));
     }
     check_listeners(&needs.listeners, &mut faults);
+    check_certificates(&needs, &mut faults);
     faults.extend(fit_open_files(loaded, file_limit()).err());
     faults
 }
@@ -124,6 +132,26 @@ fn check_listeners(listeners: &[(&'static str, SocketAddr)], faults: &mut Vec<St
             faults.push(format!(
                 "`--{setting}` is `{address}`, but it cannot be bound: {cause}"
             ));
+        }
+    }
+}
+
+fn check_certificates(needs: &Needs, faults: &mut Vec<String>) {
+    let own = needs.certificates.as_ref();
+    let shown = needs.connects.as_ref().and_then(|tls| tls.own.as_ref());
+    for (setting, files) in [("tls-cert", own), ("tls-client-cert", shown)] {
+        if let Some(Err(error)) = files.map(CertificateFiles::load) {
+            faults.push(format!("`--{setting}`: {error}"));
+        }
+    }
+    let trusted = needs
+        .connects
+        .as_ref()
+        .and_then(|tls| tls.authorities.clone());
+    let files = needs.authorities.iter().cloned();
+    for (setting, path) in files.chain(trusted.map(|path| ("tls-ca", path))) {
+        if let Err(error) = authorities(&path) {
+            faults.push(format!("`--{setting}`: {error}"));
         }
     }
 }

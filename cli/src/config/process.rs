@@ -3,8 +3,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use belfry::{address::check_plaintext, tls::ClientTls};
 use clap::{Args, ValueEnum};
-use settings::show_duration;
+use settings::{Faults, show_duration};
+
+use super::transport::{ClientCertificate, Plaintext, Trust};
 
 /// Where a process keeps its files.
 #[derive(Debug, Clone, Args)]
@@ -182,6 +185,10 @@ impl FilesKey {
 
 /// The way to a notifier in another process.
 #[derive(Debug, Clone, Args)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "a field has the name of its setting"
+)]
 #[command(next_help_heading = "Notifier of another process")]
 pub(crate) struct NotifierUrl {
     /// The notifier's gRPC address
@@ -190,9 +197,38 @@ pub(crate) struct NotifierUrl {
         value_name = "URL",
         env = "BELFRY_NOTIFIER_URL",
         default_value = settings::NOTIFIER_URL,
-        value_parser = settings::plain_http_url
+        value_parser = settings::http_url
     )]
     pub(crate) notifier_url: String,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    certificate: ClientCertificate,
+}
+
+impl NotifierUrl {
+    /// How to connect to it.
+    pub(crate) fn tls(&self, plaintext: &Plaintext) -> ClientTls {
+        ClientTls {
+            own: self.certificate.files(),
+            ..self.trust.tls(plaintext)
+        }
+    }
+
+    /// Checks that it may be connected to as configured.
+    pub(crate) fn check(&self, plaintext: &Plaintext, faults: &mut Faults) {
+        self.certificate.check(faults);
+        let url = &self.notifier_url;
+        if check_plaintext(url, &self.tls(plaintext)).is_err() {
+            faults.push(
+                "notifier-url",
+                format!(
+                    "is `{url}`, but that is beyond this machine and in clear text: write `https`, \
+                     or allow it with `--insecure-plaintext`"
+                ),
+            );
+        }
+    }
 }
 
 /// What is presented to the notifier.

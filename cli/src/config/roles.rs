@@ -1,7 +1,7 @@
 //! What a command runs, and so which settings it reads: each role is made of the
 //! settings of its crates and of those that it shares.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use settings::Faults;
@@ -11,6 +11,7 @@ use super::process::{
     EdgeListen, FilesKey, Link, NotifierListen, NotifierUrl, Pages, Process, ProcessorsListen,
     ServiceToken, ServicesKey, UsersKey,
 };
+use super::transport::{ClientAuthorities, Plaintext, ServerTls};
 
 /// Files that a process has open beside its connections, at most: the log's, the
 /// database's, those of links and publishers.
@@ -58,6 +59,12 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) processors_listen: ProcessorsListen,
     #[command(flatten)]
+    pub(crate) tls: ServerTls,
+    #[command(flatten)]
+    pub(crate) clients: ClientAuthorities,
+    #[command(flatten)]
+    plaintext: Plaintext,
+    #[command(flatten)]
     pub(crate) users_key: UsersKey,
     #[command(flatten)]
     pub(crate) services_key: ServicesKey,
@@ -96,6 +103,16 @@ impl Up {
         self.dev_tokens.dev_tokens.unwrap_or(true) && private.is_ok()
     }
 
+    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        let (notifier, processors) = (&self.notifier_listen, &self.processors_listen);
+        vec![
+            ("edge-listen", self.edge_listen.edge_listen),
+            ("grpc-listen", notifier.grpc_listen),
+            ("notifier-http-listen", notifier.notifier_http_listen),
+            ("processors-listen", processors.processors_listen),
+        ]
+    }
+
     pub(crate) fn edge(&self) -> edge::Config {
         edge_config(&self.edge, &self.process, &self.pages)
     }
@@ -128,18 +145,9 @@ impl Role for Up {
             ],
             tokens: token_files(&self.processors),
             data_dir: Some(process.data.data_dir.clone()),
-            listeners: vec![
-                ("edge-listen", self.edge_listen.edge_listen),
-                ("grpc-listen", self.notifier_listen.grpc_listen),
-                (
-                    "notifier-http-listen",
-                    self.notifier_listen.notifier_http_listen,
-                ),
-                (
-                    "processors-listen",
-                    self.processors_listen.processors_listen,
-                ),
-            ],
+            listeners: self.listeners(),
+            certificates: self.tls.files(),
+            authorities: authorities(&self.clients),
             ..Needs::default()
         }
     }
@@ -154,6 +162,8 @@ impl Role for Up {
 
     fn check(&self, faults: &mut Faults) {
         let address = self.edge_listen.edge_listen;
+        self.tls.check(&self.plaintext, &self.listeners(), faults);
+        self.clients.check(&self.tls, faults);
         faults.append(self.edge().check(address));
         faults.append(self.notifier().check());
         faults.append(self.processors().check_settings());
@@ -180,6 +190,12 @@ pub(crate) struct Notifier {
     #[command(flatten)]
     pub(crate) listen: NotifierListen,
     #[command(flatten)]
+    pub(crate) tls: ServerTls,
+    #[command(flatten)]
+    pub(crate) clients: ClientAuthorities,
+    #[command(flatten)]
+    plaintext: Plaintext,
+    #[command(flatten)]
     pub(crate) users_key: UsersKey,
     #[command(flatten)]
     pub(crate) services_key: ServicesKey,
@@ -190,6 +206,13 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
+    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![
+            ("grpc-listen", self.listen.grpc_listen),
+            ("notifier-http-listen", self.listen.notifier_http_listen),
+        ]
+    }
+
     pub(crate) fn config(&self) -> notifier::Config {
         notifier_config(&self.own, &self.process, &self.link)
     }
@@ -210,15 +233,16 @@ impl Role for Notifier {
                 self.services_key.path(&self.process),
             ],
             data_dir: on_disk.then(|| self.process.data.data_dir.clone()),
-            listeners: vec![
-                ("grpc-listen", self.listen.grpc_listen),
-                ("notifier-http-listen", self.listen.notifier_http_listen),
-            ],
+            listeners: self.listeners(),
+            certificates: self.tls.files(),
+            authorities: authorities(&self.clients),
             ..Needs::default()
         }
     }
 
     fn check(&self, faults: &mut Faults) {
+        self.tls.check(&self.plaintext, &self.listeners(), faults);
+        self.clients.check(&self.tls, faults);
         faults.append(self.config().check());
     }
 }
@@ -230,6 +254,10 @@ pub(crate) struct Edge {
     pub(crate) process: Process,
     #[command(flatten)]
     pub(crate) listen: EdgeListen,
+    #[command(flatten)]
+    pub(crate) tls: ServerTls,
+    #[command(flatten)]
+    pub(crate) plaintext: Plaintext,
     #[command(flatten)]
     pub(crate) notifier_url: NotifierUrl,
     #[command(flatten)]
@@ -245,6 +273,10 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
+    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![("edge-listen", self.listen.edge_listen)]
+    }
+
     pub(crate) fn config(&self) -> edge::Config {
         edge_config(&self.own, &self.process, &self.pages)
     }
@@ -269,7 +301,9 @@ impl Role for Edge {
                 .into_iter()
                 .map(|path| ("service-token-file", path))
                 .collect(),
-            listeners: vec![("edge-listen", self.listen.edge_listen)],
+            listeners: self.listeners(),
+            certificates: self.tls.files(),
+            connects: Some(self.notifier_url.tls(&self.plaintext)),
             ..Needs::default()
         }
     }
@@ -283,6 +317,8 @@ impl Role for Edge {
     }
 
     fn check(&self, faults: &mut Faults) {
+        self.tls.check(&self.plaintext, &self.listeners(), faults);
+        self.notifier_url.check(&self.plaintext, faults);
         faults.append(self.config().check(self.listen.edge_listen));
     }
 }
@@ -294,6 +330,10 @@ pub(crate) struct Processors {
     pub(crate) process: Process,
     #[command(flatten)]
     pub(crate) listen: ProcessorsListen,
+    #[command(flatten)]
+    pub(crate) tls: ServerTls,
+    #[command(flatten)]
+    pub(crate) plaintext: Plaintext,
     #[command(flatten)]
     pub(crate) notifier_url: NotifierUrl,
     #[command(flatten)]
@@ -311,9 +351,14 @@ pub(crate) struct Processors {
 }
 
 impl Processors {
+    fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![("processors-listen", self.listen.processors_listen)]
+    }
+
     pub(crate) fn config(&self) -> processors::Config {
         processors::Config {
             notifier: self.notifier_url.notifier_url.clone(),
+            notifier_tls: self.notifier_url.tls(&self.plaintext),
             ..processors_config(&self.own, &self.process, &self.pages)
         }
     }
@@ -341,12 +386,16 @@ impl Role for Processors {
             secrets,
             tokens,
             data_dir: Some(process.data.data_dir.clone()),
-            listeners: vec![("processors-listen", self.listen.processors_listen)],
+            listeners: self.listeners(),
+            certificates: self.tls.files(),
+            connects: Some(self.notifier_url.tls(&self.plaintext)),
             ..Needs::default()
         }
     }
 
     fn check(&self, faults: &mut Faults) {
+        self.tls.check(&self.plaintext, &self.listeners(), faults);
+        self.notifier_url.check(&self.plaintext, faults);
         faults.append(self.config().check_settings());
     }
 }
@@ -375,6 +424,7 @@ impl Role for Everything {
 
     fn check(&self, faults: &mut Faults) {
         self.up.check(faults);
+        self.notifier_url.check(&self.up.plaintext, faults);
     }
 }
 
@@ -413,6 +463,13 @@ fn processors_config(
         shutdown_grace: process.drain.mul_f64(0.8),
         ..processors.clone()
     }
+}
+
+fn authorities(clients: &ClientAuthorities) -> Vec<(&'static str, PathBuf)> {
+    let file = clients.tls_client_ca.clone();
+    file.map(|path| ("tls-client-ca", path))
+        .into_iter()
+        .collect()
 }
 
 /// Files of the processors with a token, a key or a secret of somebody else.

@@ -167,7 +167,13 @@ fn each_bad_value_is_one_sentence_with_name_value_and_rule() {
         ("retained-events", "0", "from 1 to"),
         ("edge-shards", "65", "from 1 to 64"),
         ("max-connections", "-1", "whole number"),
-        ("notifier-url", "https://n.test", "http URL"),
+        ("notifier-url", "ws://n.test", "http or https"),
+        ("notifier-url", "http://n.test", "write `https`, or allow"),
+        ("grpc-listen", "10.0.0.1:1", "set `--tls-cert` and"),
+        ("edge-listen", "[::]:8080", "set `--tls-cert` and"),
+        ("tls-cert", "/c.pem", "needs `--tls-key`"),
+        ("tls-client-key", "/k.pem", "needs `--tls-client-cert`"),
+        ("tls-client-ca", "/ca.pem", "set `--tls-cert`"),
         (
             "notifier-url",
             "http://me:secret@n.test",
@@ -248,7 +254,7 @@ fn development_tokens_are_refused_where_others_could_request_them() {
     let file = File::with("dev_tokens = true\norigins = ['https://a.test']");
     let text = file.load::<Up>(&Given::new()).unwrap_err();
     assert!(text.contains("`origins` in `"), "{text}");
-    let off = File::with("edge_listen = '0.0.0.0:0'");
+    let off = File::with("edge_listen = '0.0.0.0:0'\ninsecure_plaintext = true");
     let up: Up = off.load(&Given::new()).unwrap();
     assert!(!up.gives_dev_tokens());
 }

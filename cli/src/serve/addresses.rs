@@ -35,6 +35,9 @@ pub(super) struct Addresses {
     /// Where everything is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data_dir: Option<PathBuf>,
+    /// The notifier's gRPC is in TLS.
+    #[serde(skip)]
+    pub(super) secure: bool,
 }
 
 impl Addresses {
@@ -83,9 +86,15 @@ impl Addresses {
         {
             let belfry = called();
             writeln!(out, "\n  {dim}notify the user `demo`:{end}")?;
-            writeln!(out, "  {}", publish_line(&belfry, grpc, dir))?;
+            let scheme = if self.secure { "https" } else { "http" };
+            writeln!(
+                out,
+                "  {}",
+                publish_line(&belfry, &format!("{scheme}://{grpc}"), dir)
+            )?;
             writeln!(out, "\n  {dim}the same from any language:{end}")?;
-            writeln!(out, "  {}", grpcurl_line(&belfry, grpc, dir))?;
+            let plain = if self.secure { "" } else { "-plaintext " };
+            writeln!(out, "  {}", grpcurl_line(&belfry, plain, grpc, dir))?;
         }
         writeln!(out)
     }
@@ -101,16 +110,16 @@ fn called() -> String {
     }
 }
 
-fn publish_line(belfry: &str, grpc: &str, dir: &str) -> String {
+fn publish_line(belfry: &str, notifier: &str, dir: &str) -> String {
     format!(
         "{belfry} publish status --user demo --update-type greeting --resource you --status hello \
-         --notifier-url http://{grpc} --data-dir {dir}"
+         --notifier-url {notifier} --data-dir {dir}"
     )
 }
 
-fn grpcurl_line(belfry: &str, grpc: &str, dir: &str) -> String {
+fn grpcurl_line(belfry: &str, plain: &str, grpc: &str, dir: &str) -> String {
     format!(
-        "grpcurl -plaintext -H \"authorization: Bearer $({belfry} token service me --role publisher \
+        "grpcurl {plain}-H \"authorization: Bearer $({belfry} token service me --role publisher \
          --events '*' --targets '*' --data-dir {dir})\" -d '{{\"user_id\":\"demo\",\"event\":\
          {{\"status_update\":{{\"update_type\":\"greeting\",\"resource\":\"you\",\
          \"status\":\"hello\"}}}}}}' {grpc} belfry.v1.Notifier/Publish"
@@ -140,6 +149,7 @@ mod tests {
             processors: Some("http://127.0.0.1:3".into()),
             notifier_http: Some("http://127.0.0.1:4".into()),
             data_dir: Some("/d".into()),
+            secure: false,
         }
     }
 

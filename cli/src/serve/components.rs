@@ -1,9 +1,13 @@
 //! The three services as the command line runs them: each is bound first, announces
 //! its addresses, and then serves until it is ended.
 
+mod certificates;
 mod credentials;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use belfry::identity::{ServiceKeys, UserKeys};
 use edge::{DevKey, NotifierLink};
@@ -13,6 +17,7 @@ use tokio::net::TcpListener;
 use super::addresses::{Addresses, reachable};
 use crate::{config::process::NotifierListen, exit::Failure, secrets::Secret};
 
+pub(super) use certificates::serve_tls;
 pub(super) use credentials::{
     ProcessorSecrets, grpc_link, minted_credential, publisher_credential, secret, secret_if_there,
 };
@@ -30,25 +35,40 @@ async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, Socket
     })
 }
 
+/// The URL of an address, with an `s` behind the scheme for TLS.
+fn url(scheme: &str, secure: bool, address: SocketAddr) -> String {
+    let secure = if secure { "s" } else { "" };
+    format!("{scheme}{secure}://{}", reachable(address))
+}
+
 /// The notifier, with its log open.
 pub(super) struct Notifier {
     hub: notifier::Notifier,
     listeners: notifier::Listeners,
-    /// Where its gRPC is.
-    pub(super) grpc: SocketAddr,
+    grpc: SocketAddr,
     http: SocketAddr,
+    /// Its gRPC is in TLS.
+    secure: bool,
+    /// So are health and metrics.
+    secure_http: bool,
 }
 
 impl Notifier {
     /// Binds, then opens the log.
     pub(super) async fn bind(
         listen: &NotifierListen,
-        config: notifier::Config,
+        mut config: notifier::Config,
         services: &Secret,
         users: &Secret,
     ) -> Result<Self, Failure> {
+        let secure = config.tls.is_some();
         let (grpc, grpc_at) = bind("grpc-listen", listen.grpc_listen).await?;
         let (http, http_at) = bind("notifier-http-listen", listen.notifier_http_listen).await?;
+        // Who asks on this machine has no use for a certificate of its public name.
+        if !http_at.ip().is_loopback() {
+            config.http_tls.clone_from(&config.tls);
+        }
+        let secure_http = config.http_tls.is_some();
         let keys = notifier::Keys {
             services: ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?,
             users: UserKeys::new(users.bytes(), None).map_err(Failure::usage)?,
@@ -59,9 +79,15 @@ impl Notifier {
                 notifier::StartError::Config(_) => Failure::usage(error),
                 notifier::StartError::Open(_) => Failure::storage(error),
             })?;
-        let listeners = notifier::Listeners { grpc, http };
+        let listeners = notifier::Listeners {
+            grpc,
+            http,
+            local: None,
+        };
         Ok(Self {
             hub,
+            secure,
+            secure_http,
             listeners,
             grpc: grpc_at,
             http: http_at,
@@ -71,9 +97,21 @@ impl Notifier {
     pub(super) fn addresses(&self) -> Addresses {
         Addresses {
             grpc: Some(reachable(self.grpc).to_string()),
-            notifier_http: Some(format!("http://{}", reachable(self.http))),
+            notifier_http: Some(url("http", self.secure_http, self.http)),
+            secure: self.secure,
             ..Addresses::default()
         }
+    }
+
+    /// Where services of this process reach it, in clear text.
+    pub(super) async fn bind_local(&mut self) -> Result<String, Failure> {
+        if !self.secure {
+            return Ok(url("http", false, self.grpc));
+        }
+        // Its certificate is for the names that others know it by.
+        let (local, at) = bind("grpc-listen", (Ipv4Addr::LOCALHOST, 0).into()).await?;
+        self.listeners.local = Some(local);
+        Ok(url("http", false, at))
     }
 
     /// For an edge in this process.
@@ -133,27 +171,30 @@ impl Edge {
     }
 
     pub(super) fn addresses(&self) -> Addresses {
-        let address = reachable(self.address);
+        let secure = self.config.tls.is_some();
+        let page = url("http", secure, self.address);
         let key = self.config.dev_key.as_ref().map(DevKey::expose);
         Addresses {
             dashboard: Some(match key {
-                Some(key) => format!("http://{address}/#key={key}"),
-                None => format!("http://{address}/"),
+                Some(key) => format!("{page}/#key={key}"),
+                None => format!("{page}/"),
             }),
             dev_key: key.map(str::to_owned),
-            ws: Some(format!("ws://{address}/ws")),
+            ws: Some(format!("{}/ws", url("ws", secure, self.address))),
             ..Addresses::default()
         }
     }
 
     /// The origins of its own pages.
     pub(super) fn own_origins(&self) -> Vec<String> {
-        let address = reachable(self.address);
-        let mut origins = vec![format!("http://{address}")];
-        if address.ip().is_loopback() {
-            origins.push(format!("http://localhost:{}", address.port()));
-        }
-        origins
+        let page = url("http", self.config.tls.is_some(), self.address);
+        let on_loopback = reachable(self.address).ip().is_loopback();
+        let by_name = page.replace(&reachable(self.address).ip().to_string(), "localhost");
+        let by_name = by_name.replace("[localhost]", "localhost");
+        [page]
+            .into_iter()
+            .chain(on_loopback.then_some(by_name))
+            .collect()
     }
 
     pub(super) async fn serve(self, shutdown: DrainSignal) -> Result<(), Failure> {
@@ -184,7 +225,7 @@ impl Processors {
         let (listener, address) = bind("processors-listen", listen).await?;
         let mut config = secrets.put_into(config)?;
         config.public_url = public_url.map_or_else(
-            || format!("http://{}", reachable(address)),
+            || url("http", config.tls.is_some(), address),
             ToString::to_string,
         );
         config.check().map_err(Failure::usage)?;
@@ -196,8 +237,8 @@ impl Processors {
     }
 
     /// Connects them to the notifier and the pages of this process.
-    pub(super) fn belong_to(&mut self, grpc: SocketAddr, pages: Vec<String>) {
-        self.config.notifier = format!("http://{}", reachable(grpc));
+    pub(super) fn belong_to(&mut self, notifier: String, pages: Vec<String>) {
+        self.config.notifier = notifier;
         self.config.allowed_origins.extend(pages);
     }
 
@@ -207,9 +248,8 @@ impl Processors {
     }
 
     pub(super) fn addresses(&self) -> Addresses {
-        let address = reachable(self.address);
         Addresses {
-            processors: Some(format!("http://{address}")),
+            processors: Some(url("http", self.config.tls.is_some(), self.address)),
             ..Addresses::default()
         }
     }

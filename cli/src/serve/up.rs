@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Announce, Signals,
     addresses::Addresses,
-    components::{Edge, Notifier, ProcessorSecrets, Processors, minted_credential},
+    components::{Edge, Notifier, ProcessorSecrets, Processors, minted_credential, serve_tls},
 };
 use crate::{
     config::roles::Up,
@@ -30,9 +30,11 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     let users = load_or_make(&role.users_key.path(process))?;
     let services = load_or_make(&role.services_key.path(process))?;
     let files = load_or_make(&role.files_key.path(process))?;
+    let tls = serve_tls(&role.tls, Some(&role.clients), &signals.files)?;
     let mut config = role.notifier();
+    config.tls.clone_from(&tls);
     config.drain = process.drain.mul_f64(1.0 - FIRST_PART);
-    let notifier = Notifier::bind(&role.notifier_listen, config, &services, &users).await?;
+    let mut notifier = Notifier::bind(&role.notifier_listen, config, &services, &users).await?;
 
     let secrets = ProcessorSecrets {
         users: users.clone(),
@@ -41,11 +43,13 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
         services: Some(services),
     };
     let mut config = role.processors();
+    config.tls.clone_from(&tls);
     config.shutdown_grace = config.shutdown_grace.mul_f64(FIRST_PART);
     let listen = role.processors_listen.processors_listen;
     let public_url = role.pages.processors_url.as_ref();
     let mut processors = Processors::bind(listen, config, secrets, public_url).await?;
     let mut config = role.edge();
+    config.tls = tls;
     config.drain = process.drain.mul_f64(FIRST_PART);
     config.processors_url = Some(processors.public_url());
     let listen = role.edge_listen.edge_listen;
@@ -54,7 +58,7 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
         let key = DevKey::random().map_err(Failure::failed)?;
         edge.give_dev_tokens(key, &users)?;
     }
-    processors.belong_to(notifier.grpc, edge.own_origins());
+    processors.belong_to(notifier.bind_local().await?, edge.own_origins());
 
     let addresses = Addresses {
         processors: processors.addresses().processors,

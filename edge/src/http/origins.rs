@@ -26,11 +26,12 @@ pub(super) struct Origins {
 
 impl Origins {
     /// Those of the configuration and, on a loopback listener, the edge's own pages.
-    pub(super) fn new(configured: &[String], address: SocketAddr) -> Self {
+    pub(super) fn new(configured: &[String], address: SocketAddr, secure: bool) -> Self {
         let mut listed = configured.to_vec();
         if address.ip().is_loopback() {
             let own = ["127.0.0.1", "localhost", "[::1]"];
-            listed.extend(own.map(|host| format!("http://{host}:{}", address.port())));
+            let scheme = if secure { "https" } else { "http" };
+            listed.extend(own.map(|host| format!("{scheme}://{host}:{}", address.port())));
         }
         Self {
             listed,
@@ -89,7 +90,7 @@ mod tests {
             "https://app.test".to_owned(),
             "tauri://localhost".to_owned(),
         ];
-        let origins = Origins::new(&listed, "127.0.0.1:8080".parse().unwrap());
+        let origins = Origins::new(&listed, "127.0.0.1:8080".parse().unwrap(), false);
         for good in [
             &[][..],
             &["https://app.test"],
@@ -106,13 +107,16 @@ mod tests {
         ] {
             assert!(!origins.allow(&from(bad)), "{bad:?}");
         }
-        let open = Origins::new(&listed, "0.0.0.0:8080".parse().unwrap());
+        let open = Origins::new(&listed, "0.0.0.0:8080".parse().unwrap(), false);
         assert!(!open.allow(&from(&["http://localhost:8080"])));
+        let secure = Origins::new(&[], "127.0.0.1:8080".parse().unwrap(), true);
+        assert!(secure.allow(&from(&["https://localhost:8080"])));
+        assert!(!secure.allow(&from(&["http://localhost:8080"])));
     }
 
     #[test]
     fn refused_origins_do_not_fill_the_memory() {
-        let origins = Origins::new(&[], "127.0.0.1:8080".parse().unwrap());
+        let origins = Origins::new(&[], "127.0.0.1:8080".parse().unwrap(), false);
         for n in 0..1_000 {
             let long = format!("https://{n}.{}", "x".repeat(1_000));
             assert!(!origins.allow(&from(&[&long])));

@@ -35,6 +35,7 @@ async fn end_after(code: Code) -> LinkEnd {
     let server = tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let link = NotifierLink::Grpc {
         endpoint,
+        tls: belfry::tls::ClientTls::default(),
         token: "t0ken".into(),
         keepalive: Duration::from_secs(10),
     };

@@ -168,6 +168,7 @@ async fn gateway(
 async fn world(address: SocketAddr) -> World {
     World::linked_to(NotifierLink::Grpc {
         endpoint: format!("http://{address}"),
+        tls: belfry::tls::ClientTls::default(),
         token: "service-token".into(),
         keepalive: std::time::Duration::from_secs(10),
     })

@@ -88,7 +88,14 @@ fn calls_in_flight_are_answered_before_a_failed_log_ends_the_process() {
             bound.send(grpc.local_addr().unwrap()).unwrap();
             let notifier = Notifier::start_on(Config::default(), keys(), log);
             notifier
-                .serve(Listeners { grpc, http }, CancellationToken::new())
+                .serve(
+                    Listeners {
+                        grpc,
+                        http,
+                        local: None,
+                    },
+                    CancellationToken::new(),
+                )
                 .await
         });
         runtime.shutdown_background();

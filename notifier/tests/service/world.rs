@@ -118,7 +118,11 @@ impl World {
         };
         let notifier = Notifier::start(config, keys).await.unwrap();
         let gateway = notifier.gateway();
-        let listeners = Listeners { grpc, http };
+        let listeners = Listeners {
+            grpc,
+            http,
+            local: None,
+        };
         let ended = tokio::spawn(notifier.serve(listeners, shutdown.clone()));
         Self {
             url,

@@ -48,6 +48,7 @@ impl Service {
         RelayConfig {
             database_url: url(&self.dir),
             notifier: self.notifier.url(),
+            tls: belfry::tls::ClientTls::default(),
             credential: Credential::token("service-token"),
             poll: Duration::from_millis(20),
         }

@@ -50,6 +50,7 @@ pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Fa
     };
     Ok(NotifierLink::Grpc {
         endpoint: role.notifier_url.notifier_url.clone(),
+        tls: role.notifier_url.tls(&role.plaintext),
         token,
         keepalive: role.link.link_keepalive,
     })

@@ -19,6 +19,7 @@ mod publish;
 mod receipts;
 mod route;
 mod sessions;
+mod shares;
 mod stream;
 mod watching;
 
@@ -32,13 +33,14 @@ pub use self::messages::{
     Announcement, Input, Kind, LinkId, Output, Publish, ReadId, Receipt, Reply, SessionInfo, Stats,
     Subject, Ticket, WatchEnd, WatchId,
 };
+pub use self::shares::ShareInfo;
 use self::{
     dedupe::Window,
     latest::Latest,
     leases::Leases,
     pages::PendingRead,
     presence::Members,
-    receipts::Receipts,
+    receipts::{Receipts, Watcher},
     route::{Credit, Link, Routed},
     stream::Stream,
     watching::{PresenceWatch, WatchedStream},
@@ -46,6 +48,7 @@ use self::{
 use crate::{
     Limits, Lsn, Millis, Record, Recovered, StreamName,
     link::{SessionId, ToEdge},
+    shares::{Bucket, Metered, Pool, ServiceId},
 };
 
 type Turn<'a> = crate::turn::Turn<'a, Output>;
@@ -57,6 +60,7 @@ struct Unsynced {
     ticket: Ticket,
     coalesced: Vec<Ticket>,
     publisher: Arc<str>,
+    service: ServiceId,
     job: Option<Arc<str>>,
     /// It ends its job, whether there is a lease or not.
     ends_job: bool,
@@ -128,6 +132,16 @@ impl Hub {
         self.state.users.sessions(user)
     }
 
+    /// What every service holds of every pool, and how often it was refused.
+    pub fn shares(&self) -> impl Iterator<Item = ShareInfo<'_>> {
+        self.state.shares()
+    }
+
+    /// The name of a service.
+    pub fn service_name(&self, service: ServiceId) -> &Arc<str> {
+        self.state.metered.services.name(service)
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         self.state.stats()
@@ -147,8 +161,12 @@ struct State {
     receipts: Receipts,
     synced: Lsn,
     unsynced: VecDeque<Unsynced>,
-    unsynced_bytes: usize,
-    waiting: usize,
+    /// Tickets that wait for the log.
+    waiting: Pool,
+    waiting_bytes: Pool,
+    metered: Metered,
+    /// Who stored the first event of each stream, as shares.
+    stored_streams: Pool,
     /// Recent events of all streams in the order they came, to drop the oldest.
     recent: VecDeque<(StreamName, u64)>,
     recent_bytes: usize,
@@ -162,6 +180,7 @@ struct State {
     /// When the first of their members leaves, or before.
     watched_due: Option<Millis>,
     presence_watches: BTreeMap<WatchId, PresenceWatch>,
+    presence_watch_shares: Pool,
     /// Of presence: rises with every change.
     generation: u64,
     reads: BTreeMap<ReadId, PendingRead>,
@@ -171,14 +190,21 @@ struct State {
 
 impl State {
     fn recovered(limits: &Limits, recovered: Recovered, now: Millis) -> Self {
-        let mut dedupe = Window::default();
+        let mut metered = Metered::new(limits);
+        let services = &mut metered.services;
+        let mut dedupe = Window::new(limits);
         for key in recovered.keys {
-            dedupe.recover(key, limits, now);
+            dedupe.recover(key, services, limits, now);
         }
-        let mut leases = Leases::default();
+        let mut leases = Leases::new(limits);
         for lease in recovered.leases {
-            leases.recover(lease, now);
+            leases.recover(lease, services, now);
         }
+        let mut stored_streams = Pool::new(Bucket::Streams, limits.streams, limits);
+        for stream in &recovered.streams {
+            stored_streams.take(services.number(&stream.publisher), 1);
+        }
+        let pool = |bucket, size| Pool::new(bucket, size, limits);
         let streams = recovered.streams.iter();
         Self {
             epoch: recovered.epoch,
@@ -188,13 +214,15 @@ impl State {
                 .map(|s| (s.stream.clone(), Stream::recovered(s)))
                 .collect(),
             dedupe,
-            latest: Latest::default(),
+            latest: Latest::new(limits),
             leases,
-            receipts: Receipts::default(),
+            receipts: Receipts::new(limits),
             synced: recovered.last_lsn,
             unsynced: VecDeque::new(),
-            unsynced_bytes: 0,
-            waiting: 0,
+            waiting: pool(Bucket::UnsyncedRecords, limits.unsynced_records),
+            waiting_bytes: pool(Bucket::UnsyncedBytes, limits.unsynced_bytes),
+            metered,
+            stored_streams,
             recent: VecDeque::new(),
             recent_bytes: 0,
             links: BTreeMap::new(),
@@ -204,6 +232,7 @@ impl State {
             watched: BTreeMap::new(),
             watched_due: None,
             presence_watches: BTreeMap::new(),
+            presence_watch_shares: pool(Bucket::PresenceWatches, limits.watches),
             generation: 0,
             reads: BTreeMap::new(),
             next_read: 1,
@@ -230,15 +259,27 @@ impl State {
                 watch,
                 publisher,
                 subject,
-            } => self.receipts.watch(watch, &publisher, subject, turn),
-            Input::WatchPresence { watch, users } => self.watch_presence(watch, users, turn),
+            } => {
+                let service = self.service(&publisher);
+                let by = Watcher {
+                    service,
+                    publisher: &publisher,
+                };
+                self.receipts.watch(watch, by, subject, turn);
+            }
+            Input::WatchPresence {
+                watch,
+                service,
+                users,
+            } => self.watch_presence(watch, &service, users, turn),
+            Input::Rates(rates) => self.set_rates(rates, turn),
             Input::WatchTaken { watch } => {
                 self.receipts.taken(watch, turn);
                 self.presence_taken(watch, turn);
             }
             Input::Unwatch { watch } => {
                 self.receipts.unwatch(watch);
-                self.presence_watches.remove(&watch);
+                self.unwatch_presence(watch);
             }
             Input::Drain => self.drain(turn),
             Input::Deadline => self.deadline(turn),
@@ -260,7 +301,7 @@ impl State {
     fn stats(&self) -> Stats {
         Stats {
             unsynced: self.unsynced.len() as u64,
-            unsynced_bytes: self.unsynced_bytes as u64,
+            unsynced_bytes: self.waiting_bytes.total() as u64,
             recent_bytes: self.recent_bytes as u64,
             streams: self.streams.len() as u64,
             links: self.links.len() as u64,

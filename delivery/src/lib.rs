@@ -32,6 +32,7 @@ mod position;
 mod record;
 mod rights;
 pub mod session;
+pub mod shares;
 mod turn;
 
 pub use limits::{InvalidLimit, InvalidLimits, Limits, MAX_EVENT_BYTES};

@@ -19,6 +19,12 @@ trait Bound: Copy {
     fn to_u64(self) -> u64;
 }
 
+impl Bound for bool {
+    fn to_u64(self) -> u64 {
+        u64::from(self)
+    }
+}
+
 impl Bound for u32 {
     fn to_u64(self) -> u64 {
         u64::from(self)
@@ -81,6 +87,24 @@ macro_rules! limits {
 }
 
 limits! {
+    /// Services that have a share of their own of every pool. Half of a pool is
+    /// reserved for them, the same part for each; the services beyond them share one
+    /// part. The hub itself counts as one.
+    services: usize = 64, 2..=4_096;
+    /// The most that one service holds of a pool, in hundredths of it.
+    service_share_percent: u64 = 25, 1..=100;
+    /// Whether shares and rates of services are counted and reported only. What a pool
+    /// holds is bounded all the same, by its size and the reserves, half of it more.
+    observe_shares: bool = false, false..=true;
+    /// Publishes of one service in a second. Over it: `RESOURCE_EXHAUSTED`.
+    service_publishes_per_s: u64 = 200_000, 1..=1_000_000_000;
+    /// Bytes of envelopes that one service publishes in a second.
+    service_bytes_per_s: u64 = 256 << 20, 1..=1 << 40;
+    /// Streams that one service writes to as the first ever, in a second.
+    service_streams_per_s: u64 = 50_000, 1..=1_000_000_000;
+    /// Streams that have, or had, stored events. They stay known when all of their
+    /// events are gone. One more is refused: `RESOURCE_EXHAUSTED`.
+    streams: usize = 4_000_000, 1..=1_000_000_000;
     /// Publishes that wait for the log, in number. Over it: `RESOURCE_EXHAUSTED`.
     unsynced_records: usize = 8_192, 1..=1_000_000;
     /// Publishes that wait for the log, in bytes of envelopes.

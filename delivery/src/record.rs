@@ -90,6 +90,8 @@ pub struct StoredEvent {
 pub struct RecoveredStream {
     /// The stream.
     pub stream: StreamName,
+    /// The service of its oldest event that is still stored; empty if none is.
+    pub publisher: Arc<str>,
     /// The oldest offset that can still be read; `head + 1` if none can.
     pub first: u64,
     /// The newest offset; 0 if there never was one.
@@ -105,6 +107,8 @@ pub struct RecoveredKey {
     pub dedupe: DedupeKey,
     /// The event that was stored under it.
     pub id: EventId,
+    /// The service that used it.
+    pub publisher: Arc<str>,
     /// Where it was placed.
     pub placements: Arc<[Placement]>,
     /// The check of its positions.
@@ -119,6 +123,8 @@ pub struct RecoveredKey {
 pub struct RecoveredLease {
     /// The job.
     pub job: Arc<str>,
+    /// The service that opened it.
+    pub publisher: Arc<str>,
     /// How long the lease runs unless it is renewed, in milliseconds.
     pub lease_ms: u64,
     /// Where the newest event with a lease was placed.
@@ -127,7 +133,7 @@ pub struct RecoveredLease {
     pub envelope: Bytes,
 }
 
-/// All that a hub needs to go on from a log. Keys are in order of storing.
+/// All that a hub needs to go on from a log. The keys of each service are in order of storing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovered {
     /// Random id of this unbroken log.

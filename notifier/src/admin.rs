@@ -148,6 +148,7 @@ impl Admin for Service {
         }
         let (watch, watched) = watch::channel();
         let command = Command::WatchPresence {
+            service: caller.name.to_arc(),
             users: users.into_iter().map(Into::into).collect(),
             watch,
         };

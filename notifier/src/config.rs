@@ -17,6 +17,8 @@ const RETAINED_AGE: Durations =
 const IDEMPOTENCY_WINDOW: Durations =
     Durations::new(Duration::from_secs(1), Duration::from_hours(30 * 24));
 const LOG_SEGMENT: Sizes = Sizes::new(4 << 10, 1 << 30);
+const SERVICE_SHARE: Counts<u64> = Counts::new(1, 100);
+const MAX_SERVICES: Counts<usize> = Counts::new(2, 4_096);
 const STREAM_IN_FLIGHT: Counts<usize> = Counts::new(1, 65_536);
 
 /// Where events are kept.
@@ -27,6 +29,16 @@ pub enum Store {
     Embedded,
     /// In memory: lost with the process. For tests and trials.
     Memory,
+}
+
+/// What happens to a service that is over its share or rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Shares {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It is counted and logged.
+    Observe,
 }
 
 /// Settings of one notifier.
@@ -75,6 +87,35 @@ pub struct Config {
         value_parser = IDEMPOTENCY_WINDOW.parser()
     )]
     pub idempotency_window: Duration,
+    /// The most that one service holds of a pool that services share (leases,
+    /// idempotency keys, events that wait for the log …), in percent of it; half of
+    /// each pool is reserved for the others
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = Limits::default().service_share_percent.to_string(),
+        value_parser = SERVICE_SHARE.parser()
+    )]
+    pub service_share: u64,
+    /// Services that have a share of their own, each with the same reserve; those
+    /// beyond them have one together
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = Limits::default().services.to_string(),
+        value_parser = MAX_SERVICES.parser()
+    )]
+    pub max_services: usize,
+    /// What happens to a service that is over its share or rate: `enforce` (it is
+    /// refused) or `observe` (that is counted and logged)
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub shares: Shares,
     /// Bounds of delivery that have no setting. `retained_events` and
     /// `idempotency_window` replace theirs: see [`Config::limits`].
     #[arg(skip)]
@@ -125,6 +166,9 @@ impl Config {
         Limits {
             retained_per_stream: self.retained_events,
             dedupe_window_ms: self.idempotency_window.as_millis() as u64,
+            service_share_percent: self.service_share,
+            services: self.max_services,
+            observe_shares: self.shares == Shares::Observe,
             ..self.limits.clone()
         }
     }
@@ -135,6 +179,9 @@ impl Config {
             segment_bytes: self.log_segment,
             max_age_ms: self.retained_age.as_millis() as u64,
             dedupe_window_ms: self.idempotency_window.as_millis() as u64,
+            dedupe_keys: self.limits.dedupe_keys,
+            services: self.max_services,
+            service_share_percent: self.service_share,
             ..self.log.clone()
         }
     }
@@ -150,6 +197,8 @@ impl Config {
         faults.check("log-segment", &self.log_segment, &LOG_SEGMENT);
         let window = &self.idempotency_window;
         faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);
+        faults.check("service-share", &self.service_share, &SERVICE_SHARE);
+        faults.check("max-services", &self.max_services, &MAX_SERVICES);
         let in_flight = &self.stream_in_flight;
         faults.check("stream_in_flight", in_flight, &STREAM_IN_FLIGHT);
         faults.check("drain", &self.drain, &settings::DRAIN);

@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use self::command::{Command, PublishCall};
+pub(crate) use self::command::{Command, HubStats, PublishCall, Share};
 use self::{links::Outboxes, storage::Storage, watches::Watches};
 use crate::{
     log::{Log, LogError},

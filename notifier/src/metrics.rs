@@ -6,12 +6,15 @@ use prometheus_client::{
     metrics::{
         counter::{ConstCounter, Counter},
         family::Family,
-        gauge::ConstGauge,
+        gauge::{ConstGauge, Gauge},
     },
     registry::Registry,
 };
 
-use crate::log::Lack;
+use crate::{
+    hub::{HubStats, Share},
+    log::Lack,
+};
 
 /// Name, help, and where it is found.
 type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
@@ -235,9 +238,43 @@ impl ServerMetrics {
     }
 }
 
+/// Service and bucket.
+type ShareLabels = [(&'static str, String); 2];
+
+/// What each service holds of each pool. As many lines as services have an account,
+/// which is bounded.
+fn register_shares(shares: &[Share], registry: &mut Registry) {
+    let used = Family::<ShareLabels, Gauge>::default();
+    let refused = Family::<ShareLabels, Counter>::default();
+    for share in shares {
+        let service = if share.service.is_empty() {
+            "(hub)"
+        } else {
+            &share.service
+        };
+        let labels = [
+            ("service", service.to_owned()),
+            ("bucket", share.bucket.name().to_owned()),
+        ];
+        if let Some(held) = share.used {
+            let held = i64::try_from(held).unwrap_or(i64::MAX);
+            used.get_or_create(&labels).set(held);
+        }
+        refused.get_or_create(&labels).inc_by(share.refused);
+    }
+    registry.register("share_used", "What each service holds of each pool", used);
+    registry.register(
+        "share_refused",
+        "How often a service was over its share or rate: refused, made to forget its oldest, or only observed",
+        refused,
+    );
+}
+
 /// Everything as a scrape wants it.
-pub(crate) fn encode(stats: &Stats, servers: &ServerMetrics) -> String {
+pub(crate) fn encode(hub: &HubStats, servers: &ServerMetrics) -> String {
+    let HubStats { stats, shares } = hub;
     let mut registry = Registry::with_prefix("belfry_notifier");
+    register_shares(shares, &mut registry);
     for (name, help, value) in COUNTERS {
         registry.register(name, help, ConstCounter::new(value(stats)));
     }
@@ -255,6 +292,8 @@ pub(crate) fn encode(stats: &Stats, servers: &ServerMetrics) -> String {
 
 #[cfg(test)]
 mod tests {
+    use delivery::shares::Bucket;
+
     use super::*;
 
     #[test]
@@ -266,7 +305,11 @@ mod tests {
         let mut of_servers = String::new();
         encode_text(&mut of_servers, &servers).unwrap();
         let count = |text: &str| text.matches("# TYPE").count();
-        let all = encode(&stats, &ServerMetrics::default());
+        let hub = HubStats {
+            stats,
+            shares: Vec::new(),
+        };
+        let all = encode(&hub, &ServerMetrics::default());
         assert_eq!(count(&all) - count(&of_servers), numbers);
     }
 
@@ -277,7 +320,20 @@ mod tests {
             sessions: 3,
             ..Stats::default()
         };
-        let text = encode(&stats, &ServerMetrics::default());
+        let shares = vec![Share {
+            service: "images".into(),
+            bucket: Bucket::Leases,
+            used: Some(2),
+            refused: 5,
+        }];
+        let text = encode(&HubStats { stats, shares }, &ServerMetrics::default());
+        let labels = r#"{service="images",bucket="leases"}"#;
+        for line in [
+            format!("belfry_notifier_share_used{labels} 2\n"),
+            format!("belfry_notifier_share_refused_total{labels} 5\n"),
+        ] {
+            assert!(text.contains(&line), "{text}");
+        }
         assert!(
             text.contains("belfry_notifier_published_stored_total 7\n"),
             "{text}"

@@ -6,6 +6,7 @@ use belfry::{
     reason::Reason,
     v1::{FieldViolation, PublishRefusal},
 };
+use delivery::shares::Exhausted;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -39,6 +40,34 @@ impl Refusal {
     /// The reason's own sentence says it all.
     pub(crate) fn of(reason: Reason) -> Self {
         Self::new(reason, reason.sentence())
+    }
+
+    /// A service is over its share of a pool, or over a rate.
+    pub(crate) fn exhausted(exhausted: &Exhausted) -> Self {
+        let Exhausted {
+            bucket,
+            used,
+            share,
+            retry_after_ms,
+            ..
+        } = exhausted;
+        let name = bucket.name();
+        if let Some(ms) = retry_after_ms {
+            let message = format!(
+                "this service is over its `{name}` of {share} a second: send less, or raise it \
+                 in the services' policy"
+            );
+            return Self {
+                retry_after: Some(Duration::from_millis(*ms)),
+                ..Self::new(Reason::RateLimited, message)
+            };
+        }
+        let message = format!(
+            "this service holds {used} of `{name}`, its share is {share} while the common part \
+             of the pool lasts: hold less, or raise its `share` in the services' policy or \
+             `--service-share`"
+        );
+        Self::new(Reason::Overloaded, message)
     }
 
     pub(crate) fn bad_request(violations: Vec<(String, String)>) -> Self {

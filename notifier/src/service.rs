@@ -227,11 +227,7 @@ fn respond(reply: Option<Reply>, epoch: u64) -> Result<PublishResponse, Refusal>
             });
         }
         Some(Reply::KeyReused) => Reason::IdempotencyKeyReused,
-        Some(Reply::Overloaded) => Reason::Overloaded,
-        Some(Reply::TooManyLeases) => {
-            let message = "too many jobs have a lease, end some or try again later";
-            return Err(Refusal::new(Reason::Overloaded, message));
-        }
+        Some(Reply::Exhausted(exhausted)) => return Err(Refusal::exhausted(&exhausted)),
         Some(Reply::Full) => Reason::StorageFull,
         Some(Reply::Failed) | None => Reason::StorageFailed,
         Some(Reply::Draining) => Reason::Unavailable,

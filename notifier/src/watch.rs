@@ -140,7 +140,7 @@ where
 /// Why a watch ends before its updates do.
 async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Service) -> Status {
     let message = match timeout(caller.lasts(), ended).await {
-        Ok(Ok(WatchEnd::TooMany)) => "there are too many watches, end some or try again later",
+        Ok(Ok(WatchEnd::TooMany(share))) => return Refusal::exhausted(&share).into(),
         Ok(Ok(WatchEnd::Behind)) => {
             "this watch did not read its updates: watch again, it begins with what is known then"
         }

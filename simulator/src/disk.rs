@@ -1,12 +1,14 @@
 //! A disk that loses what was not synced, wholly or not at all, batch by batch;
 //! on which an operator may put back an older copy, or nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use delivery::{
     EventId, JobChange, JobMark, Record, Recovered, RecoveredKey, RecoveredLease, RecoveredStream,
     StoredEvent, StreamName,
 };
+
+use crate::world::publisher_of;
 
 /// Where an event was stored when it became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +178,7 @@ impl Disk {
                 let (head, head_check) = (placement.offset, record.check);
                 let found = RecoveredStream {
                     stream: stream.clone(),
+                    publisher: self.first_publisher(&stream),
                     first,
                     head,
                     head_check,
@@ -185,6 +188,7 @@ impl Disk {
             if let Some(dedupe) = record.dedupe {
                 keys.push(RecoveredKey {
                     dedupe,
+                    publisher: publisher_of(record),
                     id: record.id,
                     placements: record.placements.clone(),
                     check: record.check,
@@ -201,6 +205,12 @@ impl Disk {
         }
     }
 
+    /// Who published the oldest event of a stream.
+    fn first_publisher(&self, stream: &str) -> Arc<str> {
+        let oldest = self.stream(stream).next();
+        oldest.map_or_else(|| Arc::from(""), |(_, record)| publisher_of(record))
+    }
+
     /// Leases that are open.
     pub(crate) fn leases(&self) -> Vec<RecoveredLease> {
         let mut open = BTreeMap::new();
@@ -214,6 +224,7 @@ impl Disk {
                     job.clone(),
                     RecoveredLease {
                         job: job.clone(),
+                        publisher: publisher_of(record),
                         lease_ms: *lease_ms,
                         streams: record.placements.iter().map(|p| p.stream.clone()).collect(),
                         envelope: record.envelope.clone(),

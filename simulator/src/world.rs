@@ -3,11 +3,14 @@
 mod clients;
 mod edge_driver;
 mod faults;
+mod greedy;
 mod hub;
 mod jobs;
 mod links;
 mod publishers;
 mod watches;
+
+pub(crate) use self::greedy::publisher_of;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -180,6 +183,8 @@ pub(crate) struct World {
     clients: Vec<ClientProcess>,
     publishing: BTreeMap<u128, Publishing>,
     tickets: BTreeMap<u64, u128>,
+    /// Failures of the first service's jobs on their way to the log.
+    announced: BTreeSet<u64>,
     /// Publishes with a used key and another body.
     other_bodies: BTreeSet<u64>,
     frames: Vec<Frame>,
@@ -202,7 +207,15 @@ impl World {
     pub(crate) fn new(seed: u64, mode: Mode) -> Self {
         let mut random = Random::new(seed);
         let limits = Limits {
-            unsynced_records: 12,
+            services: greedy::SERVICES,
+            // A quarter, or all that is not reserved.
+            service_share_percent: [25, 100][random.below(2) as usize],
+            unsynced_records: 2 * greedy::WAITING * greedy::SERVICES,
+            // Each reserve is a tenth: what the first service needs at most.
+            leases: 120,
+            latest_events: 400,
+            streams: 80,
+            watches: 400,
             recent_bytes: [0, 700, 100_000][random.below(3) as usize],
             retained_per_stream: [6, 40, 10_000][random.below(3) as usize],
             edge_deliveries: random.between(4, 40) as u32,
@@ -245,6 +258,7 @@ impl World {
             clients: Vec::new(),
             publishing: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            announced: BTreeSet::new(),
             other_bodies: BTreeSet::new(),
             frames: Vec::new(),
             acks: Acks::default(),

@@ -1,7 +1,7 @@
 //! What the log says: records became durable, were refused, or it failed.
 
-use super::{Output, Phase, Reply, State, Turn, Unsynced, receipts::Track, route};
-use crate::{JobChange, JobMark, Lsn, Millis, Record, StoredEvent, StreamName};
+use super::{Output, Phase, Reply, State, Turn, Unsynced, leases::Opening, receipts::Track, route};
+use crate::{JobChange, JobMark, Lsn, Millis, Record, StoredEvent, StreamName, shares::ServiceId};
 
 impl State {
     pub(super) fn synced(&mut self, upto: Lsn, trimmed: &[(StreamName, u64)], turn: &mut Turn<'_>) {
@@ -32,12 +32,13 @@ impl State {
             ticket,
             coalesced,
             publisher,
+            service,
             job,
             ends_job,
             expires,
         } = unsynced;
-        self.waiting -= 1 + coalesced.len();
-        self.unsynced_bytes -= record.envelope.len();
+        self.waiting.give_back(service, 1 + coalesced.len());
+        self.waiting_bytes.give_back(service, record.envelope.len());
         self.stats.stored += 1;
         self.stats.duplicates += coalesced.len() as u64;
         let first = core::iter::once((ticket, false));
@@ -65,12 +66,13 @@ impl State {
             self.commit_placement(&placement.stream, event, turn);
         }
         if let Some(job) = ended {
-            self.latest.remember_ended(job, turn);
+            self.latest.remember_ended(service, job, turn);
         }
-        self.commit_lease(&record, turn.now);
+        self.commit_lease(service, &record, turn.now);
         let track = Track {
             id: record.id,
             publisher,
+            service,
             job,
             placements: record.placements,
             expires,
@@ -78,17 +80,21 @@ impl State {
         self.receipts.track(track, turn);
     }
 
-    fn commit_lease(&mut self, record: &Record, now: Millis) {
+    fn commit_lease(&mut self, service: ServiceId, record: &Record, now: Millis) {
         let Some(JobMark { job, change }) = &record.job else {
             return;
         };
-        self.leases.arrived(job, *change);
+        self.leases.arrived(service, job, *change);
         match change {
             JobChange::Leased { lease_ms } => {
                 let streams = record.placements.iter().map(|p| p.stream.clone());
-                let envelope = record.envelope.clone();
-                self.leases
-                    .open(job.clone(), *lease_ms, streams.collect(), envelope, now);
+                let opening = Opening {
+                    service,
+                    lasts_ms: *lease_ms,
+                    streams: streams.collect(),
+                    envelope: record.envelope.clone(),
+                };
+                self.leases.open(job, opening, now);
             }
             JobChange::Ended => self.leases.end(job),
         }
@@ -137,18 +143,24 @@ impl State {
                 record,
                 ticket,
                 coalesced,
+                service,
                 ..
             } = unsynced;
+            self.waiting.give_back(service, 1 + coalesced.len());
+            self.waiting_bytes.give_back(service, record.envelope.len());
             if let Some(dedupe) = record.dedupe {
-                self.dedupe.forget_newest(dedupe.key);
+                self.dedupe.forget_newest(service, dedupe.key);
             }
             if let Some(mark) = &record.job {
-                self.leases.arrived(&mark.job, mark.change);
+                self.leases.arrived(service, &mark.job, mark.change);
             }
             for placement in record.placements.iter() {
                 if let Some(stream) = self.streams.get_mut(&placement.stream) {
                     stream.assigned -= 1;
                     debug_assert_eq!(stream.assigned + 1, placement.offset, "newest first");
+                    if stream.assigned == 0 {
+                        self.stored_streams.give_back(service, 1);
+                    }
                 }
                 self.forget_if_idle(&placement.stream);
             }
@@ -160,7 +172,5 @@ impl State {
                 });
             }
         }
-        self.waiting = 0;
-        self.unsynced_bytes = 0;
     }
 }

@@ -1,13 +1,16 @@
 //! The idempotency window: which keys were used lately, and for what.
 //!
 //! A key is found from the moment its record is given to the log until the window
-//! ends, or until so many newer keys came that the window holds no more
+//! ends, or until its own service used so many newer ones that its share holds no more
 //! (guarantee G5). Duplicates of a publish in flight find it too.
 
-use alloc::{collections::BTreeMap, collections::VecDeque, sync::Arc};
+use alloc::{collections::BTreeMap, sync::Arc};
 
-use super::Turn;
-use crate::{DedupeKey, EventId, Limits, Lsn, Millis, Placement, RecoveredKey};
+use super::{Turn, shares};
+use crate::{
+    EventId, Limits, Lsn, Millis, Placement, RecoveredKey,
+    shares::{Bucket, Pool, Queues, ServiceId, Services},
+};
 
 /// What was stored under a key.
 #[derive(Debug, Clone)]
@@ -19,16 +22,33 @@ pub(super) struct DedupeEntry {
     pub(super) check: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
     known: BTreeMap<u128, DedupeEntry>,
     /// Keys by age, with the instant at which each ends.
-    order: VecDeque<(Millis, u128)>,
+    order: Queues<(Millis, u128)>,
+    /// When the first of them ends.
+    due: Option<Millis>,
     evicted_early: u64,
 }
 
 impl Window {
-    pub(super) fn recover(&mut self, key: RecoveredKey, limits: &Limits, now: Millis) {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            order: Queues::new(Bucket::IdempotencyKeys, limits.dedupe_keys, limits),
+            due: None,
+            evicted_early: 0,
+        }
+    }
+
+    pub(super) fn recover(
+        &mut self,
+        key: RecoveredKey,
+        services: &mut Services,
+        limits: &Limits,
+        now: Millis,
+    ) {
         if let Some(left_ms) = limits
             .dedupe_window_ms
             .checked_sub(key.age_ms)
@@ -41,7 +61,12 @@ impl Window {
                 placements: key.placements,
                 check: key.check,
             };
-            self.insert_until(key.dedupe.key, known, now + left_ms, limits);
+            let service = services.number(&key.publisher);
+            if let Some((_, oldest)) = self.order.push(service, (now + left_ms, key.dedupe.key)) {
+                self.evict(oldest);
+            }
+            self.known.insert(key.dedupe.key, known);
+            self.note_due();
         }
     }
 
@@ -49,44 +74,72 @@ impl Window {
         self.known.get(&key)
     }
 
-    pub(super) fn insert(&mut self, dedupe: DedupeKey, known: DedupeEntry, turn: &Turn<'_>) {
-        let until = turn.now + turn.limits.dedupe_window_ms;
-        self.insert_until(dedupe.key, known, until, turn.limits);
-    }
-
-    fn insert_until(&mut self, key: u128, known: DedupeEntry, until: Millis, limits: &Limits) {
-        if self.known.len() >= limits.dedupe_keys
-            && let Some((_, oldest)) = self.order.pop_front()
+    pub(super) fn insert(
+        &mut self,
+        service: ServiceId,
+        (key, known): (u128, DedupeEntry),
+        turn: &mut Turn<'_>,
+    ) {
+        if shares::is_full(&mut self.order.pool, service, turn)
+            && let Some((_, oldest)) = self.order.make_room(service)
         {
-            self.known.remove(&oldest);
-            self.evicted_early += 1;
+            self.evict(oldest);
         }
+        let until = turn.now + turn.limits.dedupe_window_ms;
+        self.order.add(service, (until, key));
         self.known.insert(key, known);
-        self.order.push_back((until, key));
+        self.due = self.due.or(Some(until));
     }
 
-    /// Takes back the newest insertion: its record was refused by the log.
-    pub(super) fn forget_newest(&mut self, key: u128) {
-        if self.order.back().is_some_and(|(_, newest)| *newest == key) {
-            self.order.pop_back();
+    fn evict(&mut self, key: u128) {
+        self.known.remove(&key);
+        self.evicted_early += 1;
+    }
+
+    /// Takes back the newest insertion of a service: its record was refused by the log.
+    pub(super) fn forget_newest(&mut self, service: ServiceId, key: u128) {
+        let newest = self.order.back(service);
+        if newest.is_some_and(|(_, newest)| *newest == key) {
+            self.order.pop_back(service);
             self.known.remove(&key);
         }
     }
 
     pub(super) fn expire(&mut self, now: Millis) {
-        while let Some((until, key)) = self.order.front().copied()
-            && until <= now
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        while let Some(service) = self.oldest_ended(now)
+            && let Some((_, key)) = self.order.pop_front(service)
         {
-            self.order.pop_front();
             self.known.remove(&key);
         }
+        self.note_due();
+    }
+
+    /// A service with a key that has ended.
+    fn oldest_ended(&self, now: Millis) -> Option<ServiceId> {
+        let mut fronts = self.order.fronts();
+        fronts
+            .find(|(_, (until, _))| *until <= now)
+            .map(|(service, _)| service)
+    }
+
+    fn note_due(&mut self) {
+        self.due = self.order.fronts().map(|(_, (until, _))| *until).min();
     }
 
     /// Later than the first key is due, so that keys go together.
     pub(super) fn next_deadline(&self, limits: &Limits) -> Option<Millis> {
-        self.order
-            .front()
-            .map(|(until, _)| until + limits.dedupe_expire_together_ms)
+        self.due.map(|due| due + limits.dedupe_expire_together_ms)
+    }
+
+    pub(super) fn shares(&self) -> &Pool {
+        &self.order.pool
+    }
+
+    pub(super) fn shares_mut(&mut self) -> &mut Pool {
+        &mut self.order.pool
     }
 
     pub(super) fn len(&self) -> usize {

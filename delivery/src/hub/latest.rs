@@ -3,16 +3,21 @@
 //! job is at work.
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec::Vec,
 };
 
-use super::Turn;
-use crate::{Millis, StreamName, link::Ephemeral};
+use super::{Turn, shares};
+use crate::{
+    Limits, Millis, StreamName,
+    link::Ephemeral,
+    shares::{Bucket, Pool, Queues, ServiceId},
+};
 
 #[derive(Debug)]
 struct LatestEvent {
+    service: ServiceId,
     job: Option<Arc<str>>,
     event: Ephemeral,
     /// When it is forgotten.
@@ -23,7 +28,14 @@ struct LatestEvent {
     waits: bool,
 }
 
-#[derive(Debug, Default)]
+/// Who sends an ephemeral event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) service: ServiceId,
+    pub(super) job: Option<&'a Arc<str>>,
+}
+
+#[derive(Debug)]
 pub(super) struct Latest {
     by_stream: BTreeMap<StreamName, BTreeMap<Arc<str>, LatestEvent>>,
     by_end: BTreeSet<(Millis, StreamName, Arc<str>)>,
@@ -31,22 +43,39 @@ pub(super) struct Latest {
     waiting: BTreeSet<(Millis, StreamName, Arc<str>)>,
     /// Jobs that ended lately: what still comes of them is not kept.
     ended: BTreeSet<Arc<str>>,
-    ended_order: VecDeque<(Millis, Arc<str>)>,
+    ended_order: Queues<(Millis, Arc<str>)>,
+    /// Of events that are kept.
+    shares: Pool,
     refused: u64,
     collapsed: u64,
 }
 
 impl Latest {
-    /// Takes an event in; true if it goes out now. With
-    /// [`Limits::latest_events`](crate::Limits::latest_events) kept already it goes out, but is not kept.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let max = limits.latest_events;
+        Self {
+            by_stream: BTreeMap::new(),
+            by_end: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            ended_order: Queues::new(Bucket::EndedJobs, max, limits),
+            shares: Pool::new(Bucket::LatestEvents, max, limits),
+            refused: 0,
+            collapsed: 0,
+        }
+    }
+
+    /// Takes an event in; true if it goes out now. If its service has its share of
+    /// [`Limits::latest_events`] already, it goes out but is not kept.
     pub(super) fn take(
         &mut self,
         stream: &StreamName,
         event: &Ephemeral,
-        job: Option<&Arc<str>>,
+        by: Sender<'_>,
         turn: &mut Turn<'_>,
     ) -> bool {
         let Turn { now, limits, .. } = *turn;
+        let Sender { service, job } = by;
         let Some(key) = &event.collapse_key else {
             return true;
         };
@@ -55,7 +84,11 @@ impl Latest {
         }
         let until = now + limits.latest_ms;
         let known = self.by_stream.get_mut(stream);
-        if let Some(kept) = known.and_then(|keys| keys.get_mut(key)) {
+        let kept = known.and_then(|keys| keys.get_mut(key));
+        if kept.as_ref().is_some_and(|kept| kept.service != service) {
+            // Whoever sends the newest holds it.
+            self.forget(stream, key);
+        } else if let Some(kept) = kept {
             self.by_end
                 .remove(&(kept.until, stream.clone(), key.clone()));
             self.by_end.insert((until, stream.clone(), key.clone()));
@@ -75,11 +108,13 @@ impl Latest {
             }
             return false;
         }
-        if self.by_end.len() >= limits.latest_events {
+        if shares::is_full(&mut self.shares, service, turn) {
             self.refused += 1;
             return true;
         }
+        self.shares.take(service, 1);
         let kept = LatestEvent {
+            service,
             job: job.cloned(),
             event: event.clone(),
             until,
@@ -119,9 +154,11 @@ impl Latest {
             return flushed;
         };
         let (by_end, waiting) = (&mut self.by_end, &mut self.waiting);
+        let shares = &mut self.shares;
         keys.retain(|key, kept| {
             let ended = kept.job.as_deref() == Some(job);
             if ended {
+                shares.give_back(kept.service, 1);
                 by_end.remove(&(kept.until, stream.clone(), key.clone()));
                 if kept.waits {
                     waiting.remove(&(kept.window_ends, stream.clone(), key.clone()));
@@ -135,50 +172,75 @@ impl Latest {
     }
 
     /// What still comes of this job is not kept any more.
-    pub(super) fn remember_ended(&mut self, job: &Arc<str>, turn: &mut Turn<'_>) {
-        let Turn { now, limits, .. } = *turn;
-        if self.ended.insert(job.clone()) {
-            self.ended_order
-                .push_back((now + limits.latest_ms, job.clone()));
+    pub(super) fn remember_ended(
+        &mut self,
+        service: ServiceId,
+        job: &Arc<str>,
+        turn: &mut Turn<'_>,
+    ) {
+        if !self.ended.insert(job.clone()) {
+            return;
         }
-        while self.ended_order.len() > limits.latest_events {
-            self.forget_oldest_ended();
+        if shares::is_full(&mut self.ended_order.pool, service, turn)
+            && let Some((_, oldest)) = self.ended_order.make_room(service)
+        {
+            self.ended.remove(&oldest);
         }
+        let until = turn.now + turn.limits.latest_ms;
+        self.ended_order.add(service, (until, job.clone()));
     }
 
     /// The job goes on after all.
-    pub(super) fn revive(&mut self, job: &str) {
+    pub(super) fn revive(&mut self, service: ServiceId, job: &str) {
         if self.ended.remove(job) {
-            self.ended_order.retain(|(_, ended)| **ended != *job);
+            self.ended_order
+                .retain(service, |(_, ended)| **ended != *job);
         }
     }
 
-    fn forget_oldest_ended(&mut self) {
-        if let Some((_, job)) = self.ended_order.pop_front() {
+    /// Forgets one event, whether it went out or not.
+    fn forget(&mut self, stream: &StreamName, key: &Arc<str>) {
+        let keys = self.by_stream.get_mut(stream);
+        let Some(kept) = keys.and_then(|keys| keys.remove(key)) else {
+            return;
+        };
+        self.shares.give_back(kept.service, 1);
+        self.by_end
+            .remove(&(kept.until, stream.clone(), key.clone()));
+        if kept.waits {
+            self.waiting
+                .remove(&(kept.window_ends, stream.clone(), key.clone()));
+        }
+        self.drop_if_empty(stream);
+    }
+
+    pub(super) fn expire(&mut self, now: Millis) {
+        while let Some((until, stream, key)) = self.by_end.first().cloned()
+            && until <= now
+        {
+            self.forget(&stream, &key);
+        }
+        while let Some(service) = self.ended_before(now)
+            && let Some((_, job)) = self.ended_order.pop_front(service)
+        {
             self.ended.remove(&job);
         }
     }
 
-    pub(super) fn expire(&mut self, now: Millis) {
-        while self.by_end.first().is_some_and(|(until, ..)| *until <= now)
-            && let Some((_, stream, key)) = self.by_end.pop_first()
-        {
-            let keys = self.by_stream.get_mut(&stream);
-            if let Some(kept) = keys.and_then(|keys| keys.remove(&key))
-                && kept.waits
-            {
-                self.waiting
-                    .remove(&(kept.window_ends, stream.clone(), key));
-            }
-            self.drop_if_empty(&stream);
-        }
-        while self
-            .ended_order
-            .front()
-            .is_some_and(|(until, _)| *until <= now)
-        {
-            self.forget_oldest_ended();
-        }
+    /// A service with a job that ended long enough ago.
+    fn ended_before(&self, now: Millis) -> Option<ServiceId> {
+        let mut fronts = self.ended_order.fronts();
+        fronts
+            .find(|(_, (until, _))| *until <= now)
+            .map(|(service, _)| service)
+    }
+
+    pub(super) fn shares(&self) -> [&Pool; 2] {
+        [&self.shares, &self.ended_order.pool]
+    }
+
+    pub(super) fn shares_mut(&mut self) -> [&mut Pool; 2] {
+        [&mut self.shares, &mut self.ended_order.pool]
     }
 
     pub(super) fn of(&self, stream: &str) -> Vec<Ephemeral> {
@@ -188,7 +250,11 @@ impl Latest {
 
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         let forget = self.by_end.first().map(|(until, ..)| *until);
-        let ended = self.ended_order.front().map(|(until, _)| *until);
+        let ended = self
+            .ended_order
+            .fronts()
+            .map(|(_, (until, _))| *until)
+            .min();
         let due = self.waiting.first().map(|(at, ..)| *at);
         [forget, ended, due].into_iter().flatten().min()
     }

@@ -13,8 +13,11 @@ use alloc::{
 
 use bytes::Bytes;
 
-use super::{Announcement, Output, Turn};
-use crate::{JobChange, Millis, RecoveredLease, StreamName};
+use super::{Announcement, Output, Turn, shares};
+use crate::{
+    JobChange, Limits, Millis, RecoveredLease, StreamName,
+    shares::{Bucket, Exhausted, Pool, ServiceId, Services},
+};
 
 #[derive(Debug)]
 struct Lease {
@@ -26,16 +29,19 @@ struct Lease {
     noted: Millis,
     /// Its failure was announced and is the next publish that ends the job.
     announced: bool,
+    service: ServiceId,
     streams: Arc<[StreamName]>,
     envelope: Bytes,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leases {
     open: BTreeMap<Arc<str>, Lease>,
     by_end: BTreeSet<(Millis, Arc<str>)>,
     /// Records on their way to the log that open or end a job's lease.
     in_flight: BTreeMap<Arc<str>, InFlight>,
+    /// Of jobs with a lease that is open or on its way to the log.
+    shares: Pool,
     lapsed: u64,
 }
 
@@ -45,22 +51,64 @@ struct InFlight {
     closing: u32,
 }
 
+/// What opens a lease.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) service: ServiceId,
+    pub(super) lasts_ms: u64,
+    pub(super) streams: Arc<[StreamName]>,
+    pub(super) envelope: Bytes,
+}
+
 impl Leases {
-    /// A lease that the log holds open starts over: nobody could renew it while
-    /// the notifier was away.
-    pub(super) fn recover(&mut self, lease: RecoveredLease, now: Millis) {
-        let RecoveredLease {
-            job,
-            lease_ms,
-            streams,
-            envelope,
-        } = lease;
-        self.open(job, lease_ms, streams, envelope, now);
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            open: BTreeMap::new(),
+            by_end: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            shares: Pool::new(Bucket::Leases, limits.leases, limits),
+            lapsed: 0,
+        }
     }
 
-    /// Whether one more may be opened.
-    pub(super) fn has_room(&self, job: &str, max: usize) -> bool {
-        self.open.contains_key(job) || self.open.len() + self.in_flight.len() < max
+    /// A lease that the log holds open starts over: nobody could renew it while
+    /// the notifier was away.
+    pub(super) fn recover(&mut self, lease: RecoveredLease, services: &mut Services, now: Millis) {
+        let opening = Opening {
+            service: services.number(&lease.publisher),
+            lasts_ms: lease.lease_ms,
+            streams: lease.streams,
+            envelope: lease.envelope,
+        };
+        self.open(&lease.job, opening, now);
+    }
+
+    /// Whether the service may open a lease of this job.
+    pub(super) fn request(
+        &mut self,
+        service: ServiceId,
+        job: &str,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Exhausted> {
+        if self.counts(job) {
+            return Ok(());
+        }
+        shares::request(&mut self.shares, (service, 1), turn)
+    }
+
+    /// Whether the job takes a unit of its service's share.
+    fn counts(&self, job: &str) -> bool {
+        let opening = |in_flight: &InFlight| in_flight.opening > 0;
+        self.open.contains_key(job) || self.in_flight.get(job).is_some_and(opening)
+    }
+
+    /// Takes or gives back the unit of a job, if a change made that necessary.
+    fn settle(&mut self, service: ServiceId, job: &str, before: bool) {
+        match (before, self.counts(job)) {
+            (false, true) => self.shares.take(service, 1),
+            (true, false) => self.shares.give_back(service, 1),
+            _ => {}
+        }
     }
 
     /// Whether a terminal event of the job has a lease to end.
@@ -84,16 +132,19 @@ impl Leases {
     }
 
     /// A record that changes the lease is on its way to the log.
-    pub(super) fn sent(&mut self, job: &Arc<str>, change: JobChange) {
+    pub(super) fn sent(&mut self, service: ServiceId, job: &Arc<str>, change: JobChange) {
+        let before = self.counts(job);
         let counts = self.in_flight.entry(job.clone()).or_default();
         match change {
             JobChange::Leased { .. } => counts.opening += 1,
             JobChange::Ended => counts.closing += 1,
         }
+        self.settle(service, job, before);
     }
 
     /// It got there, or was given up.
-    pub(super) fn arrived(&mut self, job: &str, change: JobChange) {
+    pub(super) fn arrived(&mut self, service: ServiceId, job: &str, change: JobChange) {
+        let before = self.counts(job);
         if let Some(counts) = self.in_flight.get_mut(job) {
             match change {
                 JobChange::Leased { .. } => counts.opening -= 1,
@@ -103,18 +154,19 @@ impl Leases {
                 self.in_flight.remove(job);
             }
         }
+        self.settle(service, job, before);
     }
 
     /// Opens a lease, or takes the place of the job's older one.
-    pub(super) fn open(
-        &mut self,
-        job: Arc<str>,
-        lasts_ms: u64,
-        streams: Arc<[StreamName]>,
-        envelope: Bytes,
-        now: Millis,
-    ) {
-        self.end(&job);
+    pub(super) fn open(&mut self, job: &Arc<str>, opening: Opening, now: Millis) {
+        self.end(job);
+        let Opening {
+            service,
+            lasts_ms,
+            streams,
+            envelope,
+        } = opening;
+        let before = self.counts(job);
         let ends = now + lasts_ms;
         self.by_end.insert((ends, job.clone()));
         let lease = Lease {
@@ -122,15 +174,18 @@ impl Leases {
             ends,
             noted: ends,
             announced: false,
+            service,
             streams,
             envelope,
         };
-        self.open.insert(job, lease);
+        self.open.insert(job.clone(), lease);
+        self.settle(service, job, before);
     }
 
     /// The job is over.
     pub(super) fn end(&mut self, job: &str) {
         if let Some((job, lease)) = self.open.remove_entry(job) {
+            self.settle(lease.service, &job, true);
             self.by_end.remove(&(lease.noted, job));
         }
     }
@@ -165,6 +220,14 @@ impl Leases {
 
     pub(super) fn next_deadline(&self) -> Option<Millis> {
         self.by_end.first().map(|(noted, _)| *noted)
+    }
+
+    pub(super) fn shares(&self) -> &Pool {
+        &self.shares
+    }
+
+    pub(super) fn shares_mut(&mut self) -> &mut Pool {
+        &mut self.shares
     }
 
     pub(super) fn len(&self) -> usize {

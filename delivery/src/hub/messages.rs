@@ -1,6 +1,10 @@
 //! What goes into a hub and what comes out.
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use bytes::Bytes;
 
@@ -8,6 +12,7 @@ use crate::{
     DedupeKey, EventId, JobChange, Lsn, Millis, Placement, Record, StoredEvent, StreamName,
     Verdict,
     link::{LinkFault, Member, ReceiptState, SessionId, ToEdge, ToHub},
+    shares::{Exhausted, Rates},
 };
 
 /// Number of a link, chosen by the driver and never used twice.
@@ -125,6 +130,8 @@ pub enum Input {
     WatchPresence {
         /// The watch.
         watch: WatchId,
+        /// The operator.
+        service: Arc<str>,
         /// Of whom; empty: of everybody.
         users: BTreeSet<Arc<str>>,
     },
@@ -139,6 +146,9 @@ pub enum Input {
         /// The watch.
         watch: WatchId,
     },
+    /// What services may send from now on; those that are not in here, what
+    /// [`Limits`](crate::Limits) say.
+    Rates(BTreeMap<Arc<str>, Rates>),
     /// The process is about to end: no new work.
     Drain,
     /// [`Hub::next_deadline`](super::Hub::next_deadline) has come.
@@ -230,6 +240,9 @@ pub enum Output {
         /// The stream; none: the session was to become another user's.
         stream: Option<StreamName>,
     },
+    /// A service is over its share or rate: at most one of these for each service and
+    /// bucket in a minute.
+    Exhausted(Exhausted),
     /// End a link; the hub has forgotten it.
     End {
         /// The link.
@@ -242,8 +255,8 @@ pub enum Output {
 /// Why the hub ends a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchEnd {
-    /// There are [`watches`](crate::Limits::watches) already.
-    TooMany,
+    /// Its service has its share of [`watches`](crate::Limits::watches) already.
+    TooMany(Exhausted),
     /// It did not take its updates, and
     /// [`watch_backlog`](crate::Limits::watch_backlog) entries wait for it.
     Behind,
@@ -324,10 +337,8 @@ pub enum Reply {
     },
     /// The key was used for another body; nothing was stored.
     KeyReused,
-    /// Too much waits for the log; nothing was stored.
-    Overloaded,
-    /// There are too many open leases; nothing was stored.
-    TooManyLeases,
+    /// The service holds its share of a pool, or is over a rate; nothing was stored.
+    Exhausted(Exhausted),
     /// The log is full; nothing was stored.
     Full,
     /// The log failed; whether it was stored is known after a restart.

@@ -4,10 +4,20 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Kind, Output, Phase, Publish, Reply, State, Ticket, Turn, Unsynced, dedupe::DedupeEntry, route,
-    stream::Stream,
+    Kind, Output, Phase, Publish, Reply, State, Ticket, Turn, Unsynced, dedupe::DedupeEntry,
+    latest::Sender, route, shares::request, stream::Stream,
 };
-use crate::{JobChange, JobMark, Lsn, Placement, Record, StreamName, link::Ephemeral};
+use crate::{
+    JobChange, JobMark, Placement, Record, StreamName,
+    link::Ephemeral,
+    shares::{Bucket, Exhausted, ServiceId},
+};
+
+impl From<Exhausted> for Reply {
+    fn from(exhausted: Exhausted) -> Self {
+        Reply::Exhausted(exhausted)
+    }
+}
 
 impl State {
     pub(super) fn publish(&mut self, ticket: Ticket, publish: Publish, turn: &mut Turn<'_>) {
@@ -28,10 +38,14 @@ impl State {
         publish: Publish,
         turn: &mut Turn<'_>,
     ) -> Result<(), Reply> {
+        let service = self.service(&publish.publisher);
+        let bytes = publish.envelope.len();
+        self.meter(service, (Bucket::PublishRate, 1), turn)?;
+        self.meter(service, (Bucket::ByteRate, bytes as u64), turn)?;
         let change = match publish.kind {
             Kind::Ephemeral { ref collapse_key } => {
                 let collapse_key = collapse_key.clone();
-                self.forward_ephemeral(ticket, publish, collapse_key, turn);
+                self.forward_ephemeral(ticket, publish, (service, collapse_key), turn);
                 return Ok(());
             }
             Kind::Stored { change } => change,
@@ -40,8 +54,6 @@ impl State {
         let job = publish.job.as_deref();
         let own_failure = change == Some(JobChange::Ended)
             && job.is_some_and(|job| self.leases.take_announced(job));
-        let overloaded = self.waiting >= turn.limits.unsynced_records
-            || self.unsynced_bytes + publish.envelope.len() > turn.limits.unsynced_bytes;
         if let Some(dedupe) = publish.dedupe
             && let Some(known) = self.dedupe.find(dedupe.key)
         {
@@ -49,43 +61,62 @@ impl State {
                 return Err(Reply::KeyReused);
             }
             let known = known.clone();
-            return self.duplicate(ticket, &known, overloaded, turn);
+            return self.duplicate(service, ticket, &known, turn);
         }
-        if overloaded {
-            return Err(Reply::Overloaded);
-        }
+        request(&mut self.waiting, (service, 1), turn)?;
+        request(&mut self.waiting_bytes, (service, bytes), turn)?;
+        let placements = self.locate(service, &publish.streams, turn)?;
         if let Some(job) = publish.job.as_deref()
             && !own_failure
         {
             self.leases.renew(job, turn.now);
         }
-        let mark = self.mark_job(publish.job.as_ref(), change, turn)?;
-        self.append(ticket, publish, mark, turn);
+        let mark = self.mark_job(service, (publish.job.as_ref(), change), turn)?;
+        let record = Record {
+            lsn: self.synced + self.unsynced.len() as u64 + 1,
+            id: publish.id,
+            placements,
+            check: publish.check,
+            dedupe: publish.dedupe,
+            job: mark,
+            envelope: publish.envelope,
+        };
+        let unsynced = Unsynced {
+            record,
+            ticket,
+            coalesced: Vec::new(),
+            publisher: publish.publisher,
+            service,
+            job: publish.job,
+            ends_job: change == Some(JobChange::Ended),
+            expires: publish.lives_ms.map(|lives| turn.now.saturating_add(lives)),
+        };
+        self.append(unsynced, turn);
         Ok(())
     }
 
     /// Only a change of a lease is recorded.
     fn mark_job(
         &mut self,
-        job: Option<&Arc<str>>,
-        change: Option<JobChange>,
+        service: ServiceId,
+        (job, change): (Option<&Arc<str>>, Option<JobChange>),
         turn: &mut Turn<'_>,
     ) -> Result<Option<JobMark>, Reply> {
         let Some(job) = job else {
             return Ok(None);
         };
+        if let Some(JobChange::Leased { .. }) = change {
+            self.leases.request(service, job, turn)?;
+        }
         let recorded = match change {
-            Some(JobChange::Leased { .. }) if !self.leases.has_room(job, turn.limits.leases) => {
-                return Err(Reply::TooManyLeases);
-            }
             Some(JobChange::Ended) if !self.leases.concerns(job) => None,
             change => change,
         };
         if change != Some(JobChange::Ended) {
-            self.latest.revive(job);
+            self.latest.revive(service, job);
         }
         Ok(recorded.map(|change| {
-            self.leases.sent(job, change);
+            self.leases.sent(service, job, change);
             JobMark {
                 job: job.clone(),
                 change,
@@ -93,89 +124,73 @@ impl State {
         }))
     }
 
-    fn append(
-        &mut self,
-        ticket: Ticket,
-        publish: Publish,
-        mark: Option<JobMark>,
-        turn: &mut Turn<'_>,
-    ) {
-        let lsn = self.synced + self.unsynced.len() as u64 + 1;
-        let (publisher, job) = (publish.publisher.clone(), publish.job.clone());
-        let ends_job = matches!(
-            publish.kind,
-            Kind::Stored {
-                change: Some(JobChange::Ended)
+    fn append(&mut self, unsynced: Unsynced, turn: &mut Turn<'_>) {
+        let (record, service) = (&unsynced.record, unsynced.service);
+        for placement in record.placements.iter() {
+            let stream = self.streams.entry(placement.stream.clone());
+            stream.or_insert_with(Stream::new).assigned = placement.offset;
+            if placement.offset == 1 {
+                self.stored_streams.take(service, 1);
             }
-        );
-        let expires = publish.lives_ms.map(|lives| turn.now.saturating_add(lives));
-        let record = self.place(lsn, publish, mark);
+        }
         if let Some(dedupe) = record.dedupe {
             let known = DedupeEntry {
                 body: dedupe.body,
-                lsn,
+                lsn: record.lsn,
                 id: record.id,
                 placements: record.placements.clone(),
                 check: record.check,
             };
-            self.dedupe.insert(dedupe, known, turn);
+            self.dedupe.insert(service, (dedupe.key, known), turn);
         }
-        self.waiting += 1;
-        self.unsynced_bytes += record.envelope.len();
+        self.waiting.take(service, 1);
+        self.waiting_bytes.take(service, record.envelope.len());
         turn.push(Output::Append(record.clone()));
-        self.unsynced.push_back(Unsynced {
-            record,
-            ticket,
-            coalesced: Vec::new(),
-            publisher,
-            job,
-            ends_job,
-            expires,
-        });
+        self.unsynced.push_back(unsynced);
     }
 
-    /// Gives the next offset in each stream.
-    fn place(&mut self, lsn: Lsn, publish: Publish, job: Option<JobMark>) -> Record {
-        let placements = publish.streams.iter().map(|stream| {
+    /// The next offset in each stream. Those that never had an event count.
+    fn locate(
+        &mut self,
+        service: ServiceId,
+        streams: &[StreamName],
+        turn: &mut Turn<'_>,
+    ) -> Result<Arc<[Placement]>, Reply> {
+        let mut new = 0;
+        let placements = streams.iter().map(|stream| {
             // The stream's own name is kept, so that equal names share memory.
-            let name = match self.streams.get_key_value(stream) {
-                Some((name, _)) => name.clone(),
-                None => stream.clone(),
+            let (name, assigned) = match self.streams.get_key_value(stream) {
+                Some((name, known)) => (name, known.assigned),
+                None => (stream, 0),
             };
-            let known = self.streams.entry(name.clone()).or_insert_with(Stream::new);
-            known.assigned += 1;
+            new += usize::from(assigned == 0);
             Placement {
-                stream: name,
-                offset: known.assigned,
+                stream: name.clone(),
+                offset: assigned + 1,
             }
         });
-        Record {
-            lsn,
-            id: publish.id,
-            placements: placements.collect(),
-            check: publish.check,
-            dedupe: publish.dedupe,
-            job,
-            envelope: publish.envelope,
+        let placements = placements.collect();
+        if new > 0 {
+            request(&mut self.stored_streams, (service, new), turn)?;
+            self.meter(service, (Bucket::StreamRate, new as u64), turn)?;
         }
+        Ok(placements)
     }
 
     /// Answers with what the first publish of the key came to, once that is sure.
     fn duplicate(
         &mut self,
+        service: ServiceId,
         ticket: Ticket,
         known: &DedupeEntry,
-        overloaded: bool,
         turn: &mut Turn<'_>,
     ) -> Result<(), Reply> {
         if known.lsn > self.synced {
-            if overloaded {
-                return Err(Reply::Overloaded);
-            }
+            request(&mut self.waiting, (service, 1), turn)?;
             let index = (known.lsn - self.synced - 1) as usize;
             if let Some(first) = self.unsynced.get_mut(index) {
                 first.coalesced.push(ticket);
-                self.waiting += 1;
+                self.waiting.take(service, 1);
             }
             return Ok(());
         }
@@ -194,7 +209,7 @@ impl State {
         &mut self,
         ticket: Ticket,
         publish: Publish,
-        collapse_key: Option<Arc<str>>,
+        (service, collapse_key): (ServiceId, Option<Arc<str>>),
         turn: &mut Turn<'_>,
     ) {
         let event = Ephemeral {
@@ -204,8 +219,12 @@ impl State {
         if let Some(job) = &publish.job {
             self.leases.renew(job, turn.now);
         }
+        let by = Sender {
+            service,
+            job: publish.job.as_ref(),
+        };
         for stream in publish.streams.iter() {
-            if self.latest.take(stream, &event, publish.job.as_ref(), turn) {
+            if self.latest.take(stream, &event, by, turn) {
                 self.route_ephemeral(stream, &event, turn);
             }
         }

@@ -10,8 +10,14 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Announcement, Output, Receipt, Subject, Turn, WatchEnd, WatchId, backlog::Backlog};
-use crate::{EventId, Limits, Millis, Placement, StreamName, link::ReceiptState};
+use super::{
+    Announcement, Output, Receipt, Subject, Turn, WatchEnd, WatchId, backlog::Backlog, shares,
+};
+use crate::{
+    EventId, Limits, Millis, Placement, StreamName,
+    link::ReceiptState,
+    shares::{Bucket, Pool, Queues, ServiceId},
+};
 
 #[derive(Debug)]
 struct Device {
@@ -24,6 +30,7 @@ struct Device {
 #[derive(Debug)]
 struct Tracked {
     publisher: Arc<str>,
+    service: ServiceId,
     job: Option<Arc<str>>,
     placements: Arc<[Placement]>,
     expires: Option<Millis>,
@@ -39,6 +46,7 @@ struct Tracked {
 
 #[derive(Debug)]
 struct Watch {
+    service: ServiceId,
     job: Option<Arc<str>>,
     events: Vec<EventId>,
     backlog: Backlog<Receipt>,
@@ -82,6 +90,7 @@ impl Tracked {
 pub(super) struct Track {
     pub(super) id: EventId,
     pub(super) publisher: Arc<str>,
+    pub(super) service: ServiceId,
     pub(super) job: Option<Arc<str>>,
     pub(super) placements: Arc<[Placement]>,
     pub(super) expires: Option<Millis>,
@@ -95,28 +104,59 @@ pub(super) struct Reporter<'a> {
     pub(super) streams: &'a [StreamName],
 }
 
-#[derive(Debug, Default)]
+/// A service that watches.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watcher<'a> {
+    pub(super) service: ServiceId,
+    pub(super) publisher: &'a str,
+}
+
+#[derive(Debug)]
 pub(super) struct Receipts {
     events: BTreeMap<EventId, Tracked>,
+    /// The same events, oldest first.
+    order: Queues<EventId>,
     by_job: BTreeSet<(Arc<str>, EventId)>,
     expiring: BTreeSet<(Millis, EventId)>,
     watches: BTreeMap<WatchId, Watch>,
     job_watches: BTreeSet<(Arc<str>, WatchId)>,
     event_watches: BTreeSet<(EventId, WatchId)>,
-    /// Devices of all events.
-    devices: usize,
+    /// Of devices, over all events.
+    devices: Pool,
+    watch_shares: Pool,
     ignored: u64,
 }
 
 impl Receipts {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let pool = |bucket, size| Pool::new(bucket, size, limits);
+        Self {
+            events: BTreeMap::new(),
+            order: Queues::new(Bucket::TrackedEvents, limits.tracked_events, limits),
+            by_job: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            watches: BTreeMap::new(),
+            job_watches: BTreeSet::new(),
+            event_watches: BTreeSet::new(),
+            devices: pool(Bucket::Receipts, limits.receipts),
+            watch_shares: pool(Bucket::ReceiptWatches, limits.watches),
+            ignored: 0,
+        }
+    }
+
     pub(super) fn track(&mut self, event: Track, turn: &mut Turn<'_>) {
         let Track {
             id,
             publisher,
+            service,
             job,
             placements,
             expires,
         } = event;
+        if shares::is_full(&mut self.order.pool, service, turn) {
+            let oldest = self.order.make_room(service);
+            self.forget(oldest);
+        }
         if let Some(job) = &job {
             self.by_job.insert((job.clone(), id));
         }
@@ -125,6 +165,7 @@ impl Receipts {
         }
         let tracked = Tracked {
             publisher,
+            service,
             job,
             placements,
             expires,
@@ -134,20 +175,30 @@ impl Receipts {
             expired: Vec::new(),
         };
         self.events.insert(id, tracked);
-        self.keep_bounds(turn.limits);
+        self.order.add(service, id);
     }
 
-    fn keep_bounds(&mut self, limits: &Limits) {
-        while self.events.len() > limits.tracked_events || self.devices > limits.receipts {
-            self.forget_oldest();
+    /// With one device too many, the oldest events of its service are forgotten.
+    fn keep_devices(&mut self, service: ServiceId, turn: &mut Turn<'_>) {
+        if shares::request(&mut self.devices, (service, 0), turn).is_ok() {
+            return;
+        }
+        while !self.devices.admits(service, 0) {
+            let oldest = self.order.pop_front(service);
+            if oldest.is_none() {
+                return;
+            }
+            self.forget(oldest);
         }
     }
 
-    fn forget_oldest(&mut self) {
-        let Some((id, event)) = self.events.pop_first() else {
+    /// Forgets an event that is no longer among the newest.
+    fn forget(&mut self, id: Option<EventId>) {
+        let Some((id, event)) = id.and_then(|id| self.events.remove_entry(&id)) else {
             return;
         };
-        self.devices -= event.devices.len() + event.retracted.len();
+        let devices = event.devices.len() + event.retracted.len();
+        self.devices.give_back(event.service, devices);
         if let Some(job) = event.job {
             self.by_job.remove(&(job, id));
         }
@@ -172,6 +223,7 @@ impl Receipts {
             self.ignored += 1;
             return;
         };
+        let service = event.service;
         event.note_delivery(by.streams);
         let done_before = event.is_done_for(by.user);
         let full = event.devices.len() >= limits.receipt_devices;
@@ -190,7 +242,7 @@ impl Receipts {
                 false
             }
             None => {
-                self.devices += 1;
+                self.devices.take(service, 1);
                 event.devices.push(Device {
                     user: by.user.clone(),
                     name: by.device.clone(),
@@ -205,7 +257,7 @@ impl Receipts {
                 if event.retracted.len() >= limits.receipt_devices {
                     return;
                 }
-                self.devices += 1;
+                self.devices.take(service, 1);
                 event.retracted.insert(by.user.clone());
             }
             turn.push(Output::Announce(Announcement::Retract {
@@ -215,7 +267,7 @@ impl Receipts {
             }));
         }
         let job = event.job.clone();
-        self.keep_bounds(turn.limits);
+        self.keep_devices(service, turn);
         if !kept {
             return;
         }
@@ -290,18 +342,21 @@ impl Receipts {
     pub(super) fn watch(
         &mut self,
         watch: WatchId,
-        publisher: &str,
+        by: Watcher<'_>,
         subject: Subject,
         turn: &mut Turn<'_>,
     ) {
-        if self.watches.len() >= turn.limits.watches {
-            let reason = WatchEnd::TooMany;
+        let Watcher { service, publisher } = by;
+        if let Err(share) = shares::request(&mut self.watch_shares, (service, 1), turn) {
+            let reason = WatchEnd::TooMany(share);
             turn.push(Output::EndWatch { watch, reason });
             return;
         }
+        self.watch_shares.take(service, 1);
         let mut receipts = Vec::new();
         let mut unknown = Vec::new();
         let mut watching = Watch {
+            service,
             job: None,
             events: Vec::new(),
             backlog: Backlog::new(),
@@ -371,6 +426,7 @@ impl Receipts {
         let Some(watching) = self.watches.remove(&watch) else {
             return;
         };
+        self.watch_shares.give_back(watching.service, 1);
         if let Some(job) = watching.job {
             self.job_watches.remove(&(job, watch));
         }
@@ -388,7 +444,19 @@ impl Receipts {
     }
 
     pub(super) fn devices(&self) -> usize {
-        self.devices
+        self.devices.total()
+    }
+
+    pub(super) fn shares(&self) -> [&Pool; 3] {
+        [&self.order.pool, &self.devices, &self.watch_shares]
+    }
+
+    pub(super) fn shares_mut(&mut self) -> [&mut Pool; 3] {
+        [
+            &mut self.order.pool,
+            &mut self.devices,
+            &mut self.watch_shares,
+        ]
     }
 
     pub(super) fn watches(&self) -> usize {

@@ -16,15 +16,18 @@ use super::{
     backlog::Backlog,
     presence::Members,
     route::{Link, session_of},
+    shares::request,
 };
 use crate::{
     Millis, StreamName,
     link::{LinkFault, Member, Presence, SessionId, ToEdge},
+    shares::ServiceId,
 };
 
 /// An operator's watch.
 #[derive(Debug)]
 pub(super) struct PresenceWatch {
+    service: ServiceId,
     /// Of whom; empty: of everybody.
     users: BTreeSet<Arc<str>>,
     backlog: Backlog<Member>,
@@ -99,14 +102,17 @@ impl State {
     pub(super) fn watch_presence(
         &mut self,
         watch: WatchId,
+        service: &Arc<str>,
         users: BTreeSet<Arc<str>>,
         turn: &mut Turn<'_>,
     ) {
-        if self.presence_watches.len() >= turn.limits.watches {
-            let reason = WatchEnd::TooMany;
+        let service = self.service(service);
+        if let Err(share) = request(&mut self.presence_watch_shares, (service, 1), turn) {
+            let reason = WatchEnd::TooMany(share);
             turn.push(Output::EndWatch { watch, reason });
             return;
         }
+        self.presence_watch_shares.take(service, 1);
         let members = if users.is_empty() {
             self.users.here(usize::MAX)
         } else {
@@ -116,8 +122,12 @@ impl State {
                 .collect()
         };
         let backlog = Backlog::new();
-        self.presence_watches
-            .insert(watch, PresenceWatch { users, backlog });
+        let watching = PresenceWatch {
+            service,
+            users,
+            backlog,
+        };
+        self.presence_watches.insert(watch, watching);
         turn.push(Output::Presence {
             watch,
             members,
@@ -129,6 +139,7 @@ impl State {
 
     /// Notifies operators of who came or left.
     pub(super) fn notify_presence(&mut self, changes: &[Member], turn: &mut Turn<'_>) {
+        let shares = &mut self.presence_watch_shares;
         self.presence_watches.retain(|watch, known| {
             let covered = changes.iter().filter(|change| known.covers(&change.user));
             let covered: Vec<_> = covered.cloned().collect();
@@ -140,11 +151,18 @@ impl State {
                     watch: *watch,
                     reason: WatchEnd::Behind,
                 });
+                shares.give_back(known.service, 1);
                 return false;
             }
             known.send(*watch, turn);
             true
         });
+    }
+
+    pub(super) fn unwatch_presence(&mut self, watch: WatchId) {
+        if let Some(known) = self.presence_watches.remove(&watch) {
+            self.presence_watch_shares.give_back(known.service, 1);
+        }
     }
 
     pub(super) fn presence_taken(&mut self, watch: WatchId, turn: &mut Turn<'_>) {

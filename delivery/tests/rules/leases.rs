@@ -3,6 +3,7 @@
 use delivery::{
     JobChange, Limits,
     hub::{Announcement, Input, Kind, Publish, Reply},
+    shares::{Bucket, Exhausted},
 };
 
 use crate::world::World;
@@ -214,7 +215,13 @@ fn one_lease_too_many_is_refused_and_one_more_of_a_known_job_is_not() {
         ..world.leased(60_000)
     };
     let outcome = world.publish(other);
-    assert_eq!(outcome.replies[0].1, Reply::TooManyLeases);
+    assert!(matches!(
+        outcome.replies[0].1,
+        Reply::Exhausted(Exhausted {
+            bucket: Bucket::Leases,
+            ..
+        })
+    ));
     let again = world.leased(60_000);
     let outcome = world.publish(again);
     assert!(matches!(outcome.replies[0].1, Reply::Accepted { .. }));

@@ -8,4 +8,5 @@ mod edge;
 mod leases;
 mod presence;
 mod receipts;
+mod shares;
 mod world;

@@ -22,6 +22,7 @@ fn world() -> World {
 fn watch(world: &mut World, users: &[&str]) -> Outcome {
     let users = users.iter().map(|user| (*user).into()).collect();
     world.feed(Input::WatchPresence {
+        service: "operator".into(),
         watch: WATCH,
         users,
     })

@@ -4,6 +4,7 @@ use delivery::{
     Limits,
     hub::{Announcement, Input, Kind, Publish, Receipt, Subject, WatchEnd},
     link::{ReceiptState, ToEdge},
+    shares::{Bucket, Exhausted},
 };
 
 use crate::world::{EDGE, Outcome, World};
@@ -134,6 +135,7 @@ fn what_one_device_read_is_taken_from_the_others_once() {
 fn a_device_beyond_the_bound_retracts_once_however_often_it_repeats() {
     let mut world = World::new(Limits {
         receipt_devices: 1,
+        service_share_percent: 100,
         ..Limits::default()
     });
     world.attach(EDGE);
@@ -161,6 +163,7 @@ fn a_device_beyond_the_bound_retracts_once_however_often_it_repeats() {
 fn reports_between_two_publishes_keep_the_bound_on_receipts() {
     let mut world = World::new(Limits {
         receipts: 2,
+        service_share_percent: 100,
         ..Limits::default()
     });
     world.attach(EDGE);
@@ -205,6 +208,7 @@ fn the_oldest_events_are_forgotten_first_and_nothing_grows() {
         tracked_events: 3,
         receipts: 2,
         receipt_devices: 1,
+        service_share_percent: 100,
         ..Limits::default()
     });
     world.attach(EDGE);
@@ -231,7 +235,16 @@ fn a_watch_too_many_is_ended() {
     });
     world.watch(1, "p", Subject::Job("p\0a".into()));
     let outcome = world.watch(2, "p", Subject::Job("p\0b".into()));
-    assert_eq!(outcome.ended_watches, [(2, WatchEnd::TooMany)]);
+    assert!(matches!(
+        outcome.ended_watches[..],
+        [(
+            2,
+            WatchEnd::TooMany(Exhausted {
+                bucket: Bucket::ReceiptWatches,
+                ..
+            })
+        )]
+    ));
 }
 
 #[test]

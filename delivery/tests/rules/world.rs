@@ -11,6 +11,7 @@ use delivery::{
         WatchId,
     },
     link::{Ephemeral, Interest, Member, Presence, ReceiptState, SessionId, ToEdge, ToHub},
+    shares::Exhausted,
 };
 
 pub(crate) const EDGE: u64 = 1;
@@ -27,6 +28,7 @@ pub(crate) struct Outcome {
     pub(crate) presence: Vec<(WatchId, Vec<Member>, bool)>,
     pub(crate) ended_watches: Vec<(WatchId, WatchEnd)>,
     pub(crate) denied: Vec<Option<StreamName>>,
+    pub(crate) exhausted: Vec<Exhausted>,
 }
 
 impl Outcome {
@@ -101,6 +103,7 @@ impl World {
             if let JobChange::Leased { lease_ms } = change {
                 leases.push(RecoveredLease {
                     job: job.clone(),
+                    publisher: "p".into(),
                     lease_ms: *lease_ms,
                     streams: record.placements.iter().map(|p| p.stream.clone()).collect(),
                     envelope: record.envelope.clone(),
@@ -175,6 +178,7 @@ impl World {
             }
             Output::EndWatch { watch, reason } => outcome.ended_watches.push((watch, reason)),
             Output::Denied { stream, .. } => outcome.denied.push(stream),
+            Output::Exhausted(exhausted) => outcome.exhausted.push(exhausted),
             Output::Read { .. } | Output::Trim { .. } => {}
             Output::End { link, fault } => panic!("link {link} ended: {fault:?}"),
         }

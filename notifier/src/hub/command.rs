@@ -6,6 +6,7 @@ use delivery::{
     Verdict,
     hub::{Input, LinkId, Publish, Reply, Stats, Subject, WatchId},
     link::{LinkFault, ToEdge, ToHub},
+    shares::Bucket,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +21,23 @@ use crate::{
 pub(crate) struct PublishCall {
     pub(crate) publish: Publish,
     pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// What operators see of a hub.
+#[derive(Debug, Default)]
+pub(crate) struct HubStats {
+    pub(crate) stats: Stats,
+    pub(crate) shares: Vec<Share>,
+}
+
+/// What one service holds of one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) service: Arc<str>,
+    pub(crate) bucket: Bucket,
+    /// `None` for a rate.
+    pub(crate) used: Option<u64>,
+    pub(crate) refused: u64,
 }
 
 /// A session, as it is listed.
@@ -62,6 +80,7 @@ pub(crate) enum Command {
         watch: Watch<ReceiptUpdate>,
     },
     WatchPresence {
+        service: Arc<str>,
         /// None: everybody.
         users: BTreeSet<Arc<str>>,
         watch: Watch<PresenceUpdate>,
@@ -70,7 +89,7 @@ pub(crate) enum Command {
     WatchTaken(WatchId),
     /// The caller of a watch has gone, or was notified that it is over.
     Unwatch(WatchId),
-    Stats(oneshot::Sender<Stats>),
+    Stats(oneshot::Sender<HubStats>),
     /// Answered when nothing is in flight any more.
     Drain(oneshot::Sender<()>),
 }
@@ -134,12 +153,17 @@ impl<L: Log> HubTask<L> {
                 });
             }
             Command::WatchPresence {
+                service,
                 users,
                 watch: channel,
             } => {
                 let watch = self.number();
                 self.presence_watches.add(watch, channel);
-                self.feed(Input::WatchPresence { watch, users });
+                self.feed(Input::WatchPresence {
+                    watch,
+                    service,
+                    users,
+                });
             }
             Command::WatchTaken(watch) => self.feed(Input::WatchTaken { watch }),
             Command::Unwatch(watch) => {
@@ -148,13 +172,26 @@ impl<L: Log> HubTask<L> {
                 self.feed(Input::Unwatch { watch });
             }
             Command::Stats(reply) => {
-                let _ = reply.send(self.hub.stats());
+                let _ = reply.send(HubStats {
+                    stats: self.hub.stats(),
+                    shares: self.shares(),
+                });
             }
             Command::Drain(done) => {
                 self.drained = Some(done);
                 self.feed(Input::Drain);
             }
         }
+    }
+
+    fn shares(&self) -> Vec<Share> {
+        let shares = self.hub.shares().map(|share| Share {
+            service: share.service.into(),
+            bucket: share.bucket,
+            used: share.used,
+            refused: share.refused,
+        });
+        shares.collect()
     }
 
     fn list(&self, user: &str, after: Option<&(String, u64)>, count: usize) -> Vec<ListedSession> {

@@ -181,11 +181,12 @@ fn offset(reply: Reply) -> u64 {
 async fn what_the_limit_does_not_hold_is_refused_and_the_rest_is_kept() {
     let world = World::start(Limits {
         unsynced_records: 2,
+        service_share_percent: 100,
         ..Limits::default()
     });
     let mut answers = world.publish(4).await;
     for over in answers.split_off(2) {
-        assert!(matches!(over.await.unwrap(), Reply::Overloaded));
+        assert!(matches!(over.await.unwrap(), Reply::Exhausted(_)));
     }
     world.steps.send(Step::Store).await.unwrap();
     for (answer, expected) in answers.into_iter().zip(1..) {
@@ -234,6 +235,7 @@ const LEASE: JobChange = JobChange::Leased { lease_ms: 10_000 };
 fn recovered() -> Vec<RecoveredLease> {
     vec![RecoveredLease {
         job: "j".into(),
+        publisher: "p".into(),
         lease_ms: 10_000,
         streams: Arc::new(["user:u1".into()]),
         envelope: Bytes::new(),

@@ -35,7 +35,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use delivery::{Record, Recovered, StoredEvent, StreamName};
+use delivery::{Limits, Record, Recovered, StoredEvent, StreamName};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::OpenError;
@@ -75,8 +75,12 @@ pub struct Options {
     /// How long an idempotency key is kept, in milliseconds; 24 hours by default.
     pub dedupe_window_ms: u64,
     /// Idempotency keys that are handed over when the log is opened; the oldest
-    /// are left out. A million by default.
+    /// of each service over its share are left out. A million by default.
     pub dedupe_keys: usize,
+    /// Services with a share of their own, see [`Limits::services`].
+    pub services: usize,
+    /// The most that one of them has, see [`Limits::service_share_percent`].
+    pub service_share_percent: u64,
 }
 
 impl Default for Options {
@@ -88,11 +92,22 @@ impl Default for Options {
             max_bytes: 32 << 30,
             dedupe_window_ms: 24 * 3_600_000,
             dedupe_keys: 1_000_000,
+            services: Limits::default().services,
+            service_share_percent: Limits::default().service_share_percent,
         }
     }
 }
 
 impl Options {
+    /// How the idempotency keys are shared.
+    fn shares(&self) -> Limits {
+        Limits {
+            services: self.services,
+            service_share_percent: self.service_share_percent,
+            ..Limits::default()
+        }
+    }
+
     /// Every option that cannot work.
     pub(crate) fn faults(&self) -> impl Iterator<Item = OpenError> {
         let segments = 4 << 10..=1 << 30;

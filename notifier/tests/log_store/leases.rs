@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use delivery::{JobChange, JobMark, RecoveredLease};
+use bytes::Bytes;
+use delivery::{DedupeKey, JobChange, JobMark, RecoveredLease};
 use notifier::log::{Log, embedded::Options};
+use prost::Message;
 
 use crate::world::{World, small};
 
@@ -36,6 +38,7 @@ async fn an_open_lease_comes_back_with_its_newest_event_and_an_ended_one_does_no
     mark(&mut world, "p\0b", JobChange::Ended).await;
     let expected = RecoveredLease {
         job: "p\0a".into(),
+        publisher: "".into(),
         lease_ms: 60_000,
         streams: ["user:ada".into(), "queue:support".into()].into(),
         envelope: newest,
@@ -98,4 +101,56 @@ async fn a_directory_of_version_1_is_read_and_new_records_go_to_a_new_segment() 
     assert!(before.starts_with(&after), "nothing was added to it");
     assert_eq!(leases(&mut world).len(), 1);
     world.check().await;
+}
+
+/// An envelope of a service.
+fn envelope(publisher: &str) -> Bytes {
+    let envelope = belfry::v1::Envelope {
+        publisher: publisher.to_owned(),
+        job_id: "j".to_owned(),
+        ..belfry::v1::Envelope::default()
+    };
+    envelope.encode_to_vec().into()
+}
+
+#[tokio::test]
+async fn keys_leases_and_streams_come_back_with_their_service_and_a_flood_costs_its_own_keys() {
+    let mut world = World::new(Options {
+        dedupe_keys: 40,
+        services: 5,
+        ..small()
+    });
+    for number in 0..30_u64 {
+        let publisher = if number < 4 { "good" } else { "flood" };
+        let stream = format!("user:{publisher}");
+        let mut record = world.model.record(&[&stream], 10);
+        record.envelope = envelope(publisher);
+        record.dedupe = Some(DedupeKey {
+            key: number.into(),
+            body: 1,
+        });
+        record.job = Some(JobMark {
+            job: format!("{publisher}\0j").into(),
+            change: LEASED,
+        });
+        *world.model.records.last_mut().unwrap() = record.clone();
+        world.log().append(vec![record]).await.unwrap();
+    }
+    world.reopen().unwrap();
+    let found = world.log().take_recovered();
+    let keys = found
+        .keys
+        .iter()
+        .map(|key| (&*key.publisher, key.dedupe.key));
+    let good = (0..4).map(|key| ("good", key));
+    // A quarter of 40.
+    let flood = (20..30).map(|key| ("flood", key));
+    assert_eq!(
+        keys.collect::<Vec<_>>(),
+        good.chain(flood).collect::<Vec<_>>()
+    );
+    let leases = found.leases.iter().map(|lease| &*lease.publisher);
+    assert_eq!(leases.collect::<Vec<_>>(), ["flood", "good"]);
+    let streams = found.streams.iter().map(|found| &*found.publisher);
+    assert_eq!(streams.collect::<Vec<_>>(), ["flood", "good"]);
 }

@@ -290,7 +290,12 @@ async fn a_watch_too_many_is_refused_with_a_reason() {
     let mut second = Watch::job(&mut client, "j1").await;
     let refused = second.next().await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().contains("too many watches"), "{refused}");
+    assert!(
+        refused
+            .message()
+            .contains("`receipt_watches`, its share is 1"),
+        "{refused}"
+    );
     assert!(refused.get_error_details().retry_info().is_some());
     world.end().await;
 }

@@ -27,6 +27,12 @@ macro_rules! report {
 report! {
     /// Publishes that a publisher began.
     published,
+    /// Floods of a service that takes all it can get.
+    floods,
+    /// Refusals of that service, for what it held.
+    shares_refused,
+    /// Refusals of the other service, for what it held itself.
+    over_share,
     /// Acks that were checked at the end.
     acked,
     /// Events that reached a page.

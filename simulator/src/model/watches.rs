@@ -62,6 +62,11 @@ impl<T: Clone + Debug + PartialEq> Watches<T> {
         self.pairs.get_mut(self.subjects.get(&watch)?)
     }
 
+    /// Whether this is one of the first service's watches.
+    pub(crate) fn knows(&self, watch: WatchId) -> bool {
+        self.subjects.contains_key(&watch)
+    }
+
     /// Whether this is one of the slow ones.
     pub(crate) fn is_slow(&mut self, watch: WatchId) -> bool {
         self.pair(watch).is_some_and(|pair| pair.slow == watch)

@@ -74,6 +74,7 @@ impl World {
         self.replace_disk();
         self.count_stats(&process.hub);
         self.incarnation += 1;
+        self.announced.clear();
         let lost: Vec<u128> = std::mem::take(&mut self.tickets).into_values().collect();
         for key in lost {
             let pause = self.random.between(10, 200);
@@ -119,6 +120,8 @@ impl World {
     }
 
     pub(super) fn count_stats(&mut self, hub: &Hub) {
+        let refused = hub.shares().map(|share| share.refused);
+        self.report.shares_refused += refused.sum::<u64>();
         let stats = hub.stats();
         self.report.collapsed += stats.collapsed;
         self.report.left_out += stats.left_out;
@@ -223,6 +226,7 @@ impl World {
             Output::Denied { user, stream, .. } => {
                 panic!("an honest edge was denied {stream:?} for {user}")
             }
+            Output::Exhausted(_) => {}
             Output::End { link, fault } => {
                 // Only a second link of one name may end the first.
                 assert_eq!(fault, LinkFault::Replaced);
@@ -281,6 +285,9 @@ impl World {
     }
 
     fn announce(&mut self, announcement: Announcement) {
+        if self.greedy_announcement(&announcement) {
+            return;
+        }
         match &announcement {
             Announcement::Stalled { job, .. } => {
                 self.jobs.lapsed(job, self.now);

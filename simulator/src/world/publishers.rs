@@ -8,7 +8,7 @@ use delivery::{
     hub::{Announcement, Input, Kind, Publish, Reply},
 };
 
-use super::{Due, JobStep, Publishing, USERS, World};
+use super::{Due, JobStep, Publishing, USERS, World, greedy::PUBLISHER};
 use crate::model::JobEvent;
 
 /// An envelope begins with the event's id.
@@ -51,6 +51,9 @@ impl World {
         }
         if self.random.chance(8) {
             self.start_job();
+        }
+        if self.random.chance(2) {
+            self.flood();
         }
         let pause = if self.random.chance(20) {
             0
@@ -113,6 +116,7 @@ impl World {
     }
 
     pub(super) fn publish_announcement(&mut self, announcement: Announcement) {
+        let stored = matches!(announcement, Announcement::Stalled { .. });
         let publish = match announcement {
             Announcement::Stalled { job, streams, .. } => {
                 let change = Some(JobChange::Ended);
@@ -124,10 +128,17 @@ impl World {
             Announcement::Retract { user, event, .. } => {
                 let collapse_key = Some(Arc::from(format!("retract/{event}")));
                 let stream = Arc::from(format!("user:{user}"));
-                self.event(vec![stream], None, Kind::Ephemeral { collapse_key })
+                let publisher = Arc::from("");
+                Publish {
+                    publisher,
+                    ..self.event(vec![stream], None, Kind::Ephemeral { collapse_key })
+                }
             }
         };
         let ticket = self.number();
+        if stored {
+            self.announced.insert(ticket);
+        }
         self.hub(Input::Publish { ticket, publish });
     }
 
@@ -146,7 +157,7 @@ impl World {
             check: (id as u32).max(1),
             dedupe,
             envelope: Bytes::from(envelope),
-            publisher: Arc::from("publisher"),
+            publisher: Arc::from(PUBLISHER),
             job: None,
             lives_ms: None,
             kind,
@@ -154,6 +165,7 @@ impl World {
     }
 
     pub(super) fn reply(&mut self, ticket: u64, reply: Reply) {
+        self.announced.remove(&ticket);
         if self.other_bodies.remove(&ticket) {
             assert!(
                 !matches!(reply, Reply::Accepted { .. }),
@@ -187,11 +199,10 @@ impl World {
                 }
             }
             Reply::KeyReused => panic!("the same key was sent with the same body"),
-            Reply::Overloaded
-            | Reply::TooManyLeases
-            | Reply::Full
-            | Reply::Failed
-            | Reply::Draining => {
+            Reply::Exhausted(_) | Reply::Full | Reply::Failed | Reply::Draining => {
+                if let Reply::Exhausted(exhausted) = reply {
+                    self.refused_share(exhausted);
+                }
                 let pause = self.random.between(5, 100);
                 self.after(pause, Due::Retry(key));
             }

@@ -18,7 +18,11 @@ impl World {
         self.presence_watch = prompt;
         for watch in [prompt, slow] {
             let users = BTreeSet::new();
-            self.hub(Input::WatchPresence { watch, users });
+            self.hub(Input::WatchPresence {
+                watch,
+                service: Arc::from("operator"),
+                users,
+            });
         }
         let jobs = self.workers.iter().map(|worker| worker.job.clone());
         for job in jobs.collect::<Vec<_>>() {
@@ -88,6 +92,11 @@ impl World {
     }
 
     pub(super) fn watch_ended(&mut self, watch: WatchId, reason: WatchEnd) {
+        if matches!(reason, WatchEnd::TooMany(_)) {
+            // Never one of the first service.
+            assert!(!self.receipt_watches.knows(watch) && !self.presence_watches.knows(watch));
+            return;
+        }
         let slow = self.receipt_watches.is_slow(watch) || self.presence_watches.is_slow(watch);
         let known =
             self.receipt_watches.end(watch, reason) || self.presence_watches.end(watch, reason);

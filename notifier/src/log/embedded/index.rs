@@ -122,14 +122,15 @@ impl Index {
             .map_or(1, |stream| stream.head() + 1)
     }
 
-    /// Notes one place of a record of the last segment.
+    /// Notes one place of a record of the last segment. True if the stream has no
+    /// older record.
     pub(super) fn push(
         &mut self,
         name: &str,
         offset: u64,
         check: u32,
         at: u32,
-    ) -> Result<(), OutOfOrder> {
+    ) -> Result<bool, OutOfOrder> {
         let segment = self.segments.back_mut().expect("a log has a segment");
         let known = self.streams.get_mut(name);
         let expected = match &known {
@@ -153,22 +154,27 @@ impl Index {
         };
         stream.head_check = check;
         stream.head_segment = segment.number;
+        let oldest = stream.locators.is_empty();
         stream.locators.push_back(Locator {
             segment: segment.number,
             offset: at,
         });
         segment.live += 1;
-        Ok(())
+        Ok(oldest)
     }
 
-    /// Notes a whole record of the last segment, as it lies in the file.
+    /// Notes a whole record of the last segment, as it lies in the file. Says in how
+    /// many streams there is no older one.
     pub(super) fn push_view(
         &mut self,
         record: &RecordView<'_>,
         at: usize,
-    ) -> Result<(), OutOfOrder> {
-        let mut placements = record.placements();
-        placements.try_for_each(|(offset, name)| self.push(name, offset, record.check, at as u32))
+    ) -> Result<usize, OutOfOrder> {
+        let mut oldest = 0;
+        for (offset, name) in record.placements() {
+            oldest += usize::from(self.push(name, offset, record.check, at as u32)?);
+        }
+        Ok(oldest)
     }
 
     /// Notes a batch of the last segment: `keyed` if a record of it has a key.

@@ -3,13 +3,17 @@
 //! check verify by the same code.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::Arc,
 };
 
 use bytes::Bytes;
-use delivery::{JobChange, Recovered, RecoveredKey, RecoveredLease, RecoveredStream};
+use delivery::{
+    JobChange, Recovered, RecoveredKey, RecoveredLease, RecoveredStream, StreamName,
+    shares::{Bucket, Queues, Services},
+};
+use prost::Message;
 
 use super::{
     Options,
@@ -27,8 +31,11 @@ pub(super) struct Reading<'a> {
     dir: &'a Path,
     options: &'a Options,
     pub(super) index: Index,
-    /// Keys with the age clock at their storing, oldest first.
-    keys: VecDeque<(u64, RecoveredKey)>,
+    /// Keys with the age clock at their storing, those of each service oldest first.
+    keys: Queues<(u64, RecoveredKey)>,
+    services: Services,
+    /// Who published the oldest event of each stream.
+    owners: HashMap<StreamName, Arc<str>>,
     /// Open leases, by job.
     leases: BTreeMap<Arc<str>, RecoveredLease>,
     epoch: Option<u64>,
@@ -56,7 +63,9 @@ impl<'a> Reading<'a> {
             dir,
             options,
             index,
-            keys: VecDeque::new(),
+            keys: keys(options),
+            services: Services::new(&options.shares()),
+            owners: HashMap::new(),
             leases: BTreeMap::new(),
             epoch,
             last: None,
@@ -146,31 +155,60 @@ impl<'a> Reading<'a> {
         let log_ms = batch.header.log_ms;
         let mut keyed = false;
         for (at, record) in batch.records() {
-            self.index.push_view(&record, at)?;
-            self.lease(&record);
+            let oldest = self.index.push_view(&record, at)?;
+            if oldest == 0 && record.dedupe.is_none() && record.job.is_none() {
+                continue;
+            }
+            let publisher = self.publisher(&record);
+            if oldest > 0 {
+                self.own_streams(&record, &publisher);
+            }
+            self.lease(&record, &publisher);
             let Some(dedupe) = record.dedupe else {
                 continue;
             };
             keyed = true;
-            if self.keys.len() >= self.options.dedupe_keys {
-                self.keys.pop_front();
-            }
             let key = RecoveredKey {
                 dedupe,
                 id: record.id,
+                publisher: publisher.clone(),
                 placements: record.to_placements(),
                 check: record.check,
                 age_ms: 0,
             };
-            self.keys.push_back((log_ms, key));
+            // What goes for it is the oldest of the same service (guarantee G33).
+            let service = self.services.number(&publisher);
+            self.keys.push(service, (log_ms, key));
         }
         self.index.note_batch(log_ms, keyed);
         self.log_ms = log_ms;
         Ok(())
     }
 
+    /// Who published a record. Equal names share memory.
+    fn publisher(&mut self, record: &RecordView<'_>) -> Arc<str> {
+        let envelope = PublishedBy::decode(record.envelope).unwrap_or_default();
+        let service = self.services.number(&envelope.publisher.as_str().into());
+        match self.services.name(service) {
+            name if **name == *envelope.publisher => name.clone(),
+            _ => envelope.publisher.into(),
+        }
+    }
+
+    /// Notes who published the oldest event of the streams that begin here.
+    fn own_streams(&mut self, record: &RecordView<'_>, publisher: &Arc<str>) {
+        for (_, name) in record.placements() {
+            let known = self.index.streams.get_key_value(name);
+            if let Some((name, stream)) = known
+                && stream.locators.len() == 1
+            {
+                self.owners.insert(name.clone(), publisher.clone());
+            }
+        }
+    }
+
     /// The newest record of a lease is the one that holds.
-    fn lease(&mut self, record: &RecordView<'_>) {
+    fn lease(&mut self, record: &RecordView<'_>, publisher: &Arc<str>) {
         let Some((job, change)) = record.job else {
             return;
         };
@@ -182,6 +220,7 @@ impl<'a> Reading<'a> {
         let job: Arc<str> = job.into();
         let lease = RecoveredLease {
             job: job.clone(),
+            publisher: publisher.clone(),
             lease_ms,
             streams: record.placements().map(|(_, name)| name.into()).collect(),
             envelope: Bytes::copy_from_slice(record.envelope),
@@ -224,19 +263,21 @@ impl<'a> Reading<'a> {
         let mut streams: Vec<_> = streams
             .map(|(name, stream)| RecoveredStream {
                 stream: name.clone(),
+                publisher: self.owners.get(name).cloned().unwrap_or_default(),
                 first: stream.first,
                 head: stream.head(),
                 head_check: stream.head_check,
             })
             .collect();
         streams.sort_unstable_by(|a, b| a.stream.cmp(&b.stream));
-        let keys = std::mem::take(&mut self.keys).into_iter();
+        let keys = std::mem::replace(&mut self.keys, keys(self.options));
         let keys = keys
+            .into_entries()
             .map(|(stored_ms, mut key)| {
                 key.age_ms = self.log_ms.saturating_sub(stored_ms);
                 key
             })
-            .skip_while(|key| key.age_ms >= self.options.dedupe_window_ms)
+            .filter(|key| key.age_ms < self.options.dedupe_window_ms)
             .collect();
         Recovered {
             leases: std::mem::take(&mut self.leases).into_values().collect(),
@@ -246,6 +287,21 @@ impl<'a> Reading<'a> {
             keys,
         }
     }
+}
+
+/// The publisher of an `Envelope`; the rest is skipped.
+#[derive(Clone, PartialEq, Message)]
+struct PublishedBy {
+    #[prost(string, tag = "6")]
+    publisher: String,
+}
+
+fn keys(options: &Options) -> Queues<(u64, RecoveredKey)> {
+    Queues::new(
+        Bucket::IdempotencyKeys,
+        options.dedupe_keys,
+        &options.shares(),
+    )
 }
 
 fn check_end(path: &Path, found: &Scan, is_last: bool) -> Result<(), OpenError> {

@@ -80,7 +80,7 @@ export class FakeEdge {
   answersPings = true;
   devTokens = true;
   refuseWith = null;
-  /** Whether `/ws/origin` says that a page may connect. */
+  /** Whether a page may connect, as `/ws/origin` says. */
   letsOriginIn = true;
   /** How long tokens last, in milliseconds. */
   tokenLastsMs = 3_600_000;
@@ -107,6 +107,7 @@ export class FakeEdge {
     const edge = new FakeEdge();
     edge.http = createServer((request, response) => void edge.#page(request, response));
     edge.http.on("upgrade", (request, socket, head) => {
+      if (!edge.letsOriginIn) return socket.end("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n");
       edge.#sockets.handleUpgrade(request, socket, head, (ws) => edge.#accept(ws));
     });
     edge.processors = createServer((request, response) => void edge.#processor(request, response));

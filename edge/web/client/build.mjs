@@ -19,6 +19,10 @@ const BUNDLES = [
   { source: "belfry-client.js", format: "esm", extension: ".mjs" },
 ];
 
+/** Members that no page and no other bundle sees: bundles have short names for them. */
+const INTERNAL =
+  /^(abandon|activated|begin|buffered|check|commit|deactivated|element|established|firstFrame|firstRequest|fixed|flush|follow|followOf|forget|inMs|keep|leftMs|lost|onEnd|onFrame|onHide|onPing|onPong|onResume|pingSent|pongReceived|ranFor|refreshInMs|refused|report|restore|rightsChanged|saveSoon|sent|startedAt|stated|succeeded|timer|toSend|unfollow|unwatch|view|watches|withoutPresence)$/;
+
 /** @param {{source: string, format: "iife" | "esm", extension?: string}} bundle */
 function options({ source, format, extension }) {
   const at = (/** @type {string} */ path) => fileURLToPath(new URL(path, import.meta.url));
@@ -28,6 +32,7 @@ function options({ source, format, extension }) {
     absWorkingDir: at("."),
     bundle: true,
     minify: true,
+    mangleProps: INTERNAL,
     legalComments: /** @type {const} */ ("none"),
     target: "es2022",
     format,

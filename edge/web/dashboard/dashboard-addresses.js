@@ -41,14 +41,6 @@ export class Addresses {
     this.processors = processors.replace(/\/$/, "");
   }
 
-  /** Where a page may ask whether the edge lets its origin in. @param {string} origin @returns {string} */
-  originCheck(origin) {
-    const url = new URL(this.ws.replace(/^ws/, "http"));
-    url.pathname = `${url.pathname.replace(/\/$/, "")}/origin`;
-    url.search = origin;
-    return url.href;
-  }
-
   /**
    * The address of something that lies beside the page.
    *

@@ -7,8 +7,8 @@ import { byId } from "./dashboard-elements.js";
 
 /** Waits shorter than this are not worth a countdown, in milliseconds. */
 const SHORT_WAIT_MS = 1_500;
-/** How long the question about the origin may take, in milliseconds. */
-const CHECK_TIMEOUT_MS = 5_000;
+/** The close code of a person with too many connections. */
+const TOO_MANY = 4_009;
 
 /** @typedef {import("../client/src/websocket-client.js").DashboardWebSocketClient} Client */
 
@@ -20,19 +20,14 @@ export class ConnectionPanel {
   #waitsUntil = 0;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #ticks;
-  #checking = false;
   #client;
-  #originCheck;
 
-  /**
-   * @param {Client} client
-   * @param {string} originCheck where to ask whether this page's origin is let in
-   */
-  constructor(client, originCheck) {
+  /** @param {Client} client */
+  constructor(client) {
     this.#client = client;
-    this.#originCheck = originCheck;
     this.#detail = { state: client.state };
     client.on("state", (detail) => this.#changed(detail));
+    client.on("error", ({ code }) => code === "origin_refused" && this.#refused());
     for (const type of ["degraded", "recovered"]) client.on(type, () => this.#draw());
     byId("reconnect").addEventListener("click", () => {
       // Begins again at once, without the rest of the wait.
@@ -50,9 +45,13 @@ export class ConnectionPanel {
     clearInterval(this.#ticks);
     if (detail.state === "connecting" && detail.retryInMs > SHORT_WAIT_MS) this.#ticks = setInterval(() => this.#draw(), 1_000);
     if (detail.state === "connected") byId("refused").hidden = true;
-    // Not opened, or cut: only the first is about the origin, and the edge knows.
-    else if (detail.retryInMs !== undefined) void this.#checkOrigin();
     this.#draw();
+  }
+
+  #refused() {
+    byId("refused").hidden = false;
+    byId("refused-origin").textContent = location.origin;
+    byId("refused-setting").textContent = `--origins ${location.origin}`;
   }
 
   #draw() {
@@ -66,7 +65,7 @@ export class ConnectionPanel {
     pill.title = degraded ? "The notifier is away. This page stays connected, updates will follow." : (sentence ?? "");
     const button = byId("reconnect");
     button.hidden = state !== "disconnected" && !waits;
-    button.textContent = waits ? "Reconnect now" : "Reconnect";
+    button.textContent = waits ? "Reconnect now" : this.#detail.code === TOO_MANY ? "Use here" : "Reconnect";
   }
 
   /** @param {string} state @param {boolean} degraded @param {number} waitS */
@@ -75,22 +74,5 @@ export class ConnectionPanel {
     if (state === "disconnected") return "Disconnected";
     if (!navigator.onLine) return "Offline";
     return waitS > 0 ? `Reconnecting in ${waitS} s` : "Connecting …";
-  }
-
-  async #checkOrigin() {
-    if (this.#checking) return;
-    this.#checking = true;
-    try {
-      const answer = await fetch(this.#originCheck, { signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) });
-      const { allowed } = await answer.json();
-      const refused = allowed === false && this.#detail.state !== "connected";
-      byId("refused").hidden = !refused;
-      byId("refused-origin").textContent = location.origin;
-      byId("refused-setting").textContent = `--origins ${location.origin}`;
-    } catch {
-      // The edge is away, or too old to know.
-    } finally {
-      this.#checking = false;
-    }
   }
 }

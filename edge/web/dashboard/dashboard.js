@@ -85,7 +85,7 @@ class Dashboard {
       storageKey: `belfry.positions.${session.user}`,
       device: deviceName(),
     });
-    new ConnectionPanel(this.#client, addresses.originCheck(location.origin));
+    new ConnectionPanel(this.#client);
     const feed = new Feed(feedElements(), sessionStorage, `belfry.feed.${session.user}`, (ids) => this.#notices.read(ids));
     this.#notices = notices = new Notices({ toasts, feed, client: this.#client, now: () => session.now(), ring });
     byId("bell").addEventListener("click", () => feed.open());

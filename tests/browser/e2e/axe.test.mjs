@@ -60,7 +60,6 @@ for (const colorScheme of ["light", "dark"]) {
     await page.locator("#token-dialog").waitFor();
     assert.deepEqual(await faultsOf(page), []);
     await page.locator("#token-input").fill("x.y.z");
-    own.refuseWith = { code: 1012, reason: "restart", retryAfterMs: 30_000 };
     await page.getByRole("button", { name: "Sign in" }).click();
     await page.locator("#refused").waitFor();
     assert.deepEqual(await faultsOf(page), []);

@@ -15,6 +15,11 @@ import { shareToasts } from "./tab-toasts.js";
 /** Announces to `<belfry-status>` that there is a client. */
 const CLIENT_EVENT = "belfry:client";
 
+/** The close code of a person with too many connections. */
+const TOO_MANY = 4_009;
+/** The key of the toast about the connection: each tab has its own, which no other takes away. */
+const CONNECTION_TOAST = `belfry-connection ${Math.random()}`;
+
 registry.share ??= shareTabs;
 
 /** @typedef {import("./websocket-client.js").DashboardWebSocketClient} Client */
@@ -72,8 +77,12 @@ function announce(client, share) {
   if (storage) toasts.keepIn(storage, `belfry.notices ${share}`);
   const tabs = shareToasts(share, toasts);
   registry.announce?.(client, tabs ? { toasts, announce: (...all) => tabs.announce(...all), front: () => tabs.front } : { toasts });
-  client.on("state", (/** @type {any} */ { state, sentence }) => {
-    if (state === "disconnected" && sentence) toasts.show({ kind: "error", title: "No live updates", text: sentence, key: "belfry-connection" });
+  client.on("state", (/** @type {any} */ { state, code, sentence }) => {
+    const ended = { kind: "error", title: "No live updates", text: sentence, key: CONNECTION_TOAST };
+    if (state === "connected") toasts.dismiss(CONNECTION_TOAST);
+    // The person may prefer this place to the others.
+    else if (state === "disconnected" && code === TOO_MANY) toasts.show({ ...ended, kind: "warning", title: "Use live updates here", stayMs: 0, open: () => client.reconnect() });
+    else if (state === "disconnected" && sentence) toasts.show(ended);
   });
   client.on("error", ({ code, message }) => {
     if (code === "token_failed") console.warn(`Belfry: no token, ${message}`);

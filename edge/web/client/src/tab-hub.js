@@ -6,11 +6,12 @@
 // tab that is gone wants nothing any more.
 
 /** What the edge sends that every tab receives as it is. */
-const FORWARDED = ["*", "gap", "retract", "presence", "degraded", "recovered", "subscribed", "unsubscribed", "refreshed", "error"];
+const FORWARDED = ["*", "gap", "retract", "presence", "degraded", "recovered", "subscribed", "unsubscribed", "refreshed"];
 
 /**
  * @typedef {object} HubContext
  * @property {string} id of the tab
+ * @property {number} term of this lead: in each message, later than those of other leaders
  * @property {import("./websocket-client.js").DashboardWebSocketClient} upstream
  * @property {import("./tab-share.js").RecentEvents} recent
  * @property {(message: Record<string, any>) => void} post to every tab
@@ -27,8 +28,6 @@ export class TabHub {
   #reason = "";
   #session = /** @type {Record<string, any>} */ ({});
   #closed = false;
-  /** Another hub of the same tab is another one to its clients. */
-  #term = Math.random();
   #context;
 
   /** @param {HubContext} context */
@@ -36,6 +35,8 @@ export class TabHub {
     this.#context = context;
     const { upstream } = context;
     for (const name of FORWARDED) upstream.on(name, (frame) => this.#toAll(frame));
+    // No tab has joined what is not connected yet.
+    upstream.on("error", (frame) => (this.#up ? this.#toAll(frame) : this.#post({ kind: "error", frame })));
     upstream.on("connected", (frame) => {
       this.#session = frame;
       this.#up = true;
@@ -46,7 +47,7 @@ export class TabHub {
 
   /** Says who leads, and whether there is a connection. */
   announce() {
-    if (!this.#closed) this.#context.post({ kind: "lead", from: `${this.#context.id} ${this.#term}`, up: this.#up, reason: this.#reason });
+    this.#post({ kind: "lead", up: this.#up, reason: this.#reason });
   }
 
   /** The lead goes to another tab. */
@@ -166,16 +167,21 @@ export class TabHub {
     this.#reason = String(reason ?? "");
     if (this.#closed) return;
     if (state !== "disconnected") return this.announce();
-    this.#context.post({ kind: "end", bye: { type: "bye", code: code ?? 4000, reason: this.#reason, message: sentence ?? this.#reason, reconnect: false } });
+    this.#post({ kind: "end", bye: { type: "bye", code: code ?? 4000, reason: this.#reason, message: sentence ?? this.#reason, reconnect: false } });
   }
 
   /** @param {Record<string, any>} frame */
   #toAll(frame) {
-    if (!this.#closed) this.#context.post({ kind: "frame", frame });
+    this.#post({ kind: "frame", frame });
   }
 
   /** @param {string} member @param {Record<string, any>} frame */
   #to(member, frame) {
-    if (!this.#closed) this.#context.post({ kind: "frame", to: member, frame });
+    this.#post({ kind: "frame", to: member, frame });
+  }
+
+  /** @param {Record<string, any>} message */
+  #post(message) {
+    if (!this.#closed) this.#context.post({ ...message, term: this.#context.term });
   }
 }

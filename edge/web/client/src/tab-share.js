@@ -3,7 +3,8 @@
 //
 // Promise: a client notices no difference: it speaks the protocol to a socket whose
 // other end is the leader's hub. When the leader goes, is frozen or closes, the next
-// tab has the lock at once and every client comes back with its positions.
+// tab has the lock at once; when it hangs with the lock, a tab that the person sees
+// takes the lock from it; every client comes back with its positions.
 
 import { streamKey } from "./positions.js";
 import { registry } from "./registry.js";
@@ -11,6 +12,10 @@ import { TabHub } from "./tab-hub.js";
 
 /** Events that each tab keeps for one that comes back. */
 const MAX_KEPT = 500;
+/** A tab that the person sees asks the leader for a sign of life this often, in milliseconds. */
+const PROBE_EVERY_MS = 1_000;
+/** Probes without an answer after which it takes the lead. */
+const MAX_UNANSWERED = 2;
 
 /** @typedef {import("./client-options.js").Options} Options */
 /** @typedef {{key: string, position: string, frame?: Record<string, any>}} Kept */
@@ -112,10 +117,15 @@ export class TabShare {
   #ended = null;
   /** @type {TabHub | null} */
   #hub = null;
-  /** Gives the lead back. @type {() => void} */
-  #release = () => {};
-  #leader = "";
+  /** Ends the wait for the lead, or the lead. */
+  #claim = new AbortController();
+  /** The leader's term; a later one counts more. */
+  #term = 0;
   #up = false;
+  /** Probes since the leader last said something. */
+  #unanswered = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #probes;
   /** @type {Set<TabSocket>} */
   #sockets = new Set();
   #name;
@@ -126,7 +136,7 @@ export class TabShare {
 
   /**
    * @param {Options} options of the client
-   * @param {{positions: () => string, retry: () => void}} hooks its positions, and what ends its wait
+   * @param {{positions: () => string, retry: () => void, error: (frame: Record<string, any>) => void}} hooks its positions, what ends its wait, and what reports an error of the connection that is not made yet
    */
   constructor(options, hooks) {
     this.#options = options;
@@ -153,16 +163,18 @@ export class TabShare {
     document.addEventListener("freeze", this.#onFreeze);
     document.addEventListener("resume", this.#onResume);
     this.post({ kind: "who" });
+    this.#probes = setInterval(() => this.#probe(), PROBE_EVERY_MS);
   }
 
   stop() {
     document.removeEventListener("freeze", this.#onFreeze);
     document.removeEventListener("resume", this.#onResume);
+    clearInterval(this.#probes);
     this.#resign();
     this.#ended?.abort();
     this.#channel?.close();
     this.#channel = null;
-    this.#leader = "";
+    this.#term = 0;
     this.#up = false;
   }
 
@@ -184,40 +196,66 @@ export class TabShare {
     this.#sockets.delete(socket);
   }
 
-  /** Wants to lead, now or when the leader goes. */
-  #apply() {
-    if (this.#ended) void hold(this.#name, this.#ended.signal, (release) => this.#lead(release));
+  /** Wants to lead: when the leader goes, or now. @param {boolean} [steal] */
+  #apply(steal = false) {
+    if (!this.#channel) return;
+    this.#claim.abort();
+    this.#claim = new AbortController();
+    void hold(this.#name, this.#claim.signal, () => this.#lead(), { steal, lost: () => this.#deposed() });
   }
 
-  /** @param {() => void} release */
-  #lead(release) {
-    if (!this.#channel || this.#hub) return release();
-    this.#release = release;
+  /** Another tab took the lead, because this one did not answer. */
+  #deposed() {
+    this.#resign();
+    this.#apply();
+  }
+
+  /** A hidden tab's timers are slow, so only one that the person sees can notice silence. */
+  #probe() {
+    if (this.#hub || document.visibilityState !== "visible") {
+      this.#unanswered = 0;
+    } else if (this.#unanswered >= MAX_UNANSWERED) {
+      this.#unanswered = 0;
+      this.#apply(true);
+    } else {
+      this.#unanswered += 1;
+      this.post({ kind: "who" });
+    }
+  }
+
+  #lead() {
     const { positions } = this.#hooks;
     const { storageKey, ...options } = this.#options;
     // Goes on where this tab is: only its own client knows.
     const storage = { getItem: (/** @type {string} */ key) => (key === "belfry.positions" ? positions() : null), setItem: () => {} };
     const upstream = new registry.Client({ ...options, share: undefined, toasts: undefined, queues: undefined, storage });
     const watch = (/** @type {string} */ tab, /** @type {() => void} */ gone) => hold(`${this.#name} ${tab}`, this.#ended?.signal, (free) => (free(), gone()));
-    this.#hub = new TabHub({ id: this.id, upstream, recent: this.recent, post: (message) => this.post(message), watch });
+    // Later than every term of before; the clock is that of all tabs.
+    this.#hub = new TabHub({ id: this.id, term: Math.max(this.#term + 1, Date.now()), upstream, recent: this.recent, post: (message) => this.post(message), watch });
     upstream.connect();
   }
 
   #resign() {
     this.#hub?.close();
     this.#hub = null;
-    this.#release();
-    this.#release = () => {};
+    this.#claim.abort();
   }
 
   /** @param {any} message */
   #onMessage(message) {
     if (!this.#channel) return;
+    if (message.term !== undefined) {
+      // From a leader that hung, and does not know yet that another one took over.
+      if (message.term < this.#term) return;
+      this.#unanswered = 0;
+    }
     switch (message.kind) {
       case "who":
         return this.#hub?.announce();
       case "lead":
         return this.#onLead(message);
+      case "error":
+        return this.#hooks.error(message.frame);
       case "end":
         for (const socket of [...this.#sockets]) {
           socket.open();
@@ -240,10 +278,10 @@ export class TabShare {
     }
   }
 
-  /** @param {{from: string, up: boolean, reason: string}} message */
-  #onLead({ from, up, reason }) {
-    const lost = from !== this.#leader || !up;
-    this.#leader = from;
+  /** @param {{term: number, up: boolean, reason: string}} message */
+  #onLead({ term, up, reason }) {
+    const lost = term !== this.#term || !up;
+    this.#term = term;
     this.#up = up;
     if (lost) for (const socket of [...this.#sockets]) socket.lose(reason);
     if (!up) return;
@@ -258,10 +296,13 @@ export class TabShare {
  * @param {string} name
  * @param {AbortSignal | undefined} signal
  * @param {(release: () => void) => void} granted
+ * @param {{steal?: boolean, lost?: () => void}} [options] takes it from who has it; another one took it from here
  */
-async function hold(name, signal, granted) {
+async function hold(name, signal, granted, { steal = false, lost = () => {} } = {}) {
+  let held = false;
   try {
-    await navigator.locks.request(name, { signal }, () => {
+    await navigator.locks.request(name, steal ? { steal } : { signal }, () => {
+      held = true;
       return new Promise((resolve) => {
         const release = () => resolve(undefined);
         signal?.addEventListener("abort", release);
@@ -269,13 +310,14 @@ async function hold(name, signal, granted) {
       });
     });
   } catch {
-    // Ended while it waited.
+    // Ended while it waited, or was taken away.
+    if (held && !signal?.aborted) lost();
   }
 }
 
 /**
  * @param {Options} options
- * @param {{positions: () => string, retry: () => void}} hooks
+ * @param {{positions: () => string, retry: () => void, error: (frame: Record<string, any>) => void}} hooks
  * @returns {TabShare | null} null where the browser cannot: one connection for each tab
  */
 export function shareTabs(options, hooks) {

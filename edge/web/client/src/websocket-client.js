@@ -14,6 +14,7 @@ import { DesiredState } from "./desired-state.js";
 import { checkName } from "./event-names.js";
 import { DOCUMENT_STATUS, PDF_STATUS, WS_MESSAGE_TYPES } from "./event-types.js";
 import { Handlers } from "./handlers.js";
+import { originRefusal } from "./origin-check.js";
 import { PageLifecycle } from "./page-lifecycle.js";
 import { Positions, streamKey } from "./positions.js";
 import { PresenceTable } from "./presence.js";
@@ -56,6 +57,8 @@ export class DashboardWebSocketClient {
   #cause = "connect";
   #token = "";
   #degraded = false;
+  /** The refusal of this page's origin that the console shows. @type {string | undefined} */
+  #refusal;
   #notBefore = 0;
   /** @type {unknown} */
   #retryTimer = null;
@@ -75,7 +78,7 @@ export class DashboardWebSocketClient {
   constructor(options) {
     this.#options = withDefaults(options);
     this.#world = { ...defaultWorld(), ...options.world };
-    this.#tabs = (options.share && registry.share?.(options, { positions: () => this.#positions.save(), retry: () => this.#skipWait() })) || null;
+    this.#tabs = (options.share && registry.share?.(options, { positions: () => this.#positions.save(), retry: () => this.#skipWait(), error: (frame) => this.#handlers.emit("error", frame) })) || null;
     if (this.#tabs) {
       // The tab that has the connection has the token, and knows whether the edge answers.
       this.#world.WebSocket = /** @type {any} */ (this.#tabs.WebSocket);
@@ -397,7 +400,9 @@ export class DashboardWebSocketClient {
     this.#connection = null;
     this.#receiptSender.end();
     this.#world.clearTimeout(this.#refreshTimer);
-    if (this.#connectedAt !== null && this.#world.now() - this.#connectedAt >= STABLE_AFTER_MS) this.#backoff.succeeded();
+    // Not opened, or cut before `connected`: the edge knows whether it is the origin.
+    if (this.#connectedAt === null) end.bye ?? this.#tabs ?? void this.#checkOrigin();
+    else if (this.#world.now() - this.#connectedAt >= STABLE_AFTER_MS) this.#backoff.succeeded();
     this.#connectedAt = null;
     const { reconnect, retryAfterMs, cause, detail } = closePolicy(end, this.#tokens.fixed);
     this.#cause = cause;
@@ -405,6 +410,14 @@ export class DashboardWebSocketClient {
     if (this.#state === "disconnected") return;
     if (reconnect) this.#reconnect(detail, retryAfterMs);
     else this.#stop(detail.reason, detail);
+  }
+
+  async #checkOrigin() {
+    const message = await originRefusal(this.#options.url);
+    if (!message || this.#state !== "connecting") return;
+    if (this.#refusal !== message) console.warn(`Belfry: ${message}`);
+    this.#refusal = message;
+    this.#handlers.emit("error", { type: "error", code: "origin_refused", message });
   }
 
   /**

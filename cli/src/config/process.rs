@@ -273,7 +273,9 @@ pub(crate) struct Pages {
         value_parser = settings::origin
     )]
     pub(crate) origins: Vec<String>,
-    /// Where browsers reach the processors [default: the listen address]
+    /// Where browsers reach the processors: links to files in events begin with it
+    /// [default: the processors' listen address; for `belfry edge`: `processors` beside
+    /// the page]
     #[arg(long, value_name = "URL", value_parser = settings::http_url)]
     pub(crate) processors_url: Option<String>,
 }

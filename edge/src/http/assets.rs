@@ -270,8 +270,8 @@ fn content_type(path: &str) -> &'static str {
     }
 }
 
-/// Scripts, styles and connections of the page's own host, and the addresses of the
-/// configuration; pictures from wherever signed URLs point.
+/// Scripts, styles, connections and pictures of the page's own host, and the addresses
+/// of the configuration: no host that nobody named.
 fn security_policy(config: &PageConfig<'_>) -> HeaderValue {
     let addresses = [config.ws_url, config.processors_url];
     let mut connect = String::from("'self'");
@@ -282,9 +282,11 @@ fn security_policy(config: &PageConfig<'_>) -> HeaderValue {
             connect = format!("{connect} http{rest}");
         }
     }
+    let files = config.processors_url.and_then(origin_of);
+    let pictures = files.map(|origin| format!(" {origin}")).unwrap_or_default();
     let policy = format!(
         "default-src 'self'; connect-src {connect}; \
-         img-src 'self' data: blob: http: https:; object-src 'none'; base-uri 'none'; \
+         img-src 'self' data: blob:{pictures}; object-src 'none'; base-uri 'none'; \
          form-action 'self'; frame-ancestors 'none'"
     );
     HeaderValue::from_str(&policy)

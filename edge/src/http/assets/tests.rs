@@ -161,6 +161,8 @@ fn connections_are_to_named_hosts_and_no_address_adds_to_the_policy() {
     let expected =
         "connect-src 'self' wss://live.test:8443 https://live.test:8443 http://127.0.0.1:1;";
     assert!(policy.contains(expected), "{policy}");
+    let pictures = "img-src 'self' data: blob: http://127.0.0.1:1;";
+    assert!(policy.contains(pictures), "{policy}");
     for hostile in [
         "http://x; script-src *",
         "https://*",

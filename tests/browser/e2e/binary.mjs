@@ -7,11 +7,18 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { until } from "./page.mjs";
 
-/** `belfry up`, ready. @param {string[]} more arguments */
-export async function startBelfry(more = []) {
-  const dataDir = await mkdtemp(join(tmpdir(), "belfry-browser-"));
+/**
+ * `belfry up`, ready.
+ *
+ * @param {string[]} [more] arguments
+ * @param {any} [former] one that was killed: the new one has its directory and ports
+ */
+export async function startBelfry(more = [], former) {
+  const dataDir = former?.dataDir ?? (await mkdtemp(join(tmpdir(), "belfry-browser-")));
   const any = "127.0.0.1:0";
-  const args = ["up", "--data-dir", dataDir, "--edge-listen", any, "--grpc-listen", any, "--processors-listen", any, "--notifier-http-listen", any, "--print-addresses-json", ...more];
+  const host = (url) => (url ? new URL(url).host : any);
+  const at = former?.addresses;
+  const args = ["up", "--data-dir", dataDir, "--edge-listen", host(at?.dashboard), "--grpc-listen", at?.grpc ?? any, "--processors-listen", host(at?.processors), "--notifier-http-listen", host(at?.notifierHttp), "--print-addresses-json", ...more];
   const belfry = spawn(process.env.BELFRY_BIN ?? "", args, { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   belfry.stderr.on("data", (chunk) => {
@@ -27,8 +34,15 @@ export async function startBelfry(more = []) {
   const addresses = JSON.parse(first);
   await until(async () => (await fetch(new URL("readyz", addresses.dashboard)).catch(() => null))?.ok, "a ready edge");
 
+  /** As a power cut ends it: nothing is flushed, nobody is notified. */
+  async function kill() {
+    const ended = new Promise((resolve) => belfry.once("exit", resolve));
+    belfry.kill("SIGKILL");
+    await ended;
+  }
+
   async function stop() {
-    if (belfry.exitCode === null) {
+    if (belfry.exitCode === null && belfry.signalCode === null) {
       const ended = new Promise((resolve) => belfry.once("exit", resolve));
       belfry.kill("SIGTERM");
       const late = setTimeout(() => belfry.kill("SIGKILL"), 15_000);
@@ -49,5 +63,5 @@ export async function startBelfry(more = []) {
     if (queues !== undefined) url.searchParams.set("queues", queues);
     return url.href;
   }
-  return { addresses, dataDir, pageOf, stop, log: () => log };
+  return { addresses, dataDir, pageOf, kill, stop, log: () => log };
 }

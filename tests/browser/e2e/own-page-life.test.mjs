@@ -1,130 +1,158 @@
-// What an existing page goes through: tokens that end, hostile text, the back/forward
-// cache, pointers and people who want no motion.
+// What an existing page goes through, against the real binary: networks that end,
+// edges that are killed, tokens that expire, bursts, a reload in the middle of one, the
+// back/forward cache, a strict policy. Needs BELFRY_BIN.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { FakeEdge } from "../fake-edge.mjs";
-import { fakeToken, Site, tags } from "./own-page.mjs";
-import { openBrowser, TIMEOUT_MS, until } from "./page.mjs";
+import { test } from "node:test";
+import { picture } from "./own-page.mjs";
+import { live, ownPageWorld } from "./own-page-world.mjs";
+import { until } from "./page.mjs";
 
-let chromium;
-let edge;
-let site;
-let context;
-let lastsMs;
+// Playwright switches the back/forward cache off.
+const world = ownPageWorld({ launch: { ignoreDefaultArgs: ["--disable-back-forward-cache"] } });
+const BELL = "<belfry-bell></belfry-bell>";
 
-before(async () => {
-  chromium = await openBrowser();
-});
-after(() => chromium.browser.close());
-beforeEach(async () => {
-  lastsMs = 3_600_000;
-  edge = await FakeEdge.start();
-  site = await Site.start((user) => fakeToken(user, lastsMs));
-  context = await chromium.browser.newContext();
-});
-afterEach(async () => {
-  await context.close();
-  await edge.stop();
-  await site.stop();
-});
-
-async function open(options = {}) {
-  const page = await context.newPage();
-  page.setDefaultTimeout(TIMEOUT_MS);
-  await page.goto(site.page("/", `<belfry-bell></belfry-bell><p id="ws-connection-status"></p>${tags(edge.url)}`, options));
-  await live(page);
-  return page;
+/** Notes the documents of every event, over reloads. */
+function record() {
+  window.seen = JSON.parse(sessionStorage.getItem("seen") ?? "[]");
+  addEventListener("DOMContentLoaded", () => {
+    window.getDashboardWebSocket()?.on("*", ({ documentId }) => {
+      window.seen.push(documentId);
+      sessionStorage.setItem("seen", JSON.stringify(window.seen));
+    });
+  });
 }
-
-const live = (page) => page.locator('#ws-connection-status[data-state="live"]').waitFor();
+const seen = (page) => page.evaluate(() => window.seen);
 const state = (page) => page.evaluate(() => window.getDashboardWebSocket()?.state);
+const pictures = (from, to) => Array.from({ length: to - from }, (_, n) => ["image_processed", picture(from + n)]);
+const ids = (count) => Array.from({ length: count }, (_, n) => `d${n}`);
 
-test("a token is refreshed before it ends, and one that ended is replaced", async () => {
-  lastsMs = 4_000;
-  edge.tokenLastsMs = 4_000;
-  const page = await open();
-  await until(() => edge.commands.some(({ type }) => type === "refresh"), "a refresh");
-  lastsMs = edge.tokenLastsMs = 3_600_000;
-  const before = site.tokens.length;
-  edge.bye(4002, "token_expired", { reconnect: true });
-  await until(() => edge.connects.length === 2, "a second connection");
+test("a reload in a burst of 200 events shows each once", async () => {
+  const page = await world.open(world.page("/"), { init: record });
+  await world.edge.publishAll(pictures(0, 100));
+  const reloaded = page.reload();
+  await world.edge.publishAll(pictures(100, 200));
+  await reloaded;
+  await until(async () => (await seen(page)).at(-1) === "d199", "the last one");
+  assert.deepEqual(await seen(page), ids(200));
+});
+
+test("an edge that is killed and started again on its port is found, and nothing is lost", async () => {
+  const page = await world.open(world.page("/"), { init: record });
+  await world.edge.publishAll(pictures(0, 3));
+  await until(async () => (await seen(page)).length === 3, "three events");
+  await world.edge.kill();
+  await page.locator('#ws-connection-status[data-state="connecting"]').waitFor();
+  await world.edge.startAgain();
+  await world.edge.publishAll(pictures(3, 6));
+  await until(async () => (await seen(page)).at(-1) === "d5", "the last event");
+  assert.deepEqual(await seen(page), ids(6));
   await live(page);
-  assert.ok(site.tokens.length > before);
 });
 
-test("text in every field of every event stays text", async () => {
-  const page = await open();
-  const evil = `"><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>`;
-  const fields = { documentId: evil, documentType: evil, reportId: evil, title: evil, transcriptionId: evil, text: evil, language: evil, resourceId: evil, stage: evil, partial: evil, updateType: evil, resource: evil, status: evil, error: evil, errorCode: evil, name: evil, data: { message: evil, text: evil }, signedUrl: `javascript:window.pwned=1//${evil}`, thumbnailUrl: "javascript:window.pwned=1" };
-  const types = ["image_processing_started", "image_processed", "image_processing_failed", "pdf_generation_started", "pdf_generated", "pdf_generation_failed", "transcription_started", "transcription_complete", "transcription_failed", "status_update", "custom"];
-  for (const [n, type] of types.entries()) edge.publish(type, { ...fields, jobId: `${evil}${n}` });
-  edge.ephemeral("job_progress", { ...fields, jobId: evil, percent: 40 });
-  await until(async () => (await page.locator(".toast").count()) === 5, "toasts");
-  await page.locator("belfry-bell .bell").click();
-  await page.locator(".panel .notice").first().waitFor();
-  const inside = await page.evaluate(() => [...document.querySelectorAll("belfry-toasts, belfry-bell")].flatMap((host) => [...host.shadowRoot.querySelectorAll("img, script, a, iframe")]).length);
-  assert.equal(inside, 0);
-  assert.equal(await page.evaluate(() => window.pwned), undefined);
-});
-
-test("a page that goes closes its connection, and comes back from the cache with it", async () => {
-  const page = await open();
-  await page.evaluate(() => window.dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true })));
-  assert.equal(await state(page), "disconnected");
-  await until(() => edge.sessions === 0, "no session");
-  const event = edge.publish("image_processed", { documentId: "d1", documentType: "passport_picture", status: "completed", jobId: "j1" });
-  await page.evaluate(() => window.dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true })));
-  await live(page);
-  await page.locator(".toast", { hasText: "Passport picture is ready" }).waitFor();
-  await until(() => edge.receipts.get(event.id)?.includes("displayed"), "displayed");
-});
-
-test("offline is shown at once, and the connection is back with the network", async () => {
-  const page = await open();
-  await until(() => edge.pings > 0, "an edge that answers pings");
+test("offline is shown at once; what was missed arrives once with the network", async () => {
+  const pongs = [];
+  world.context.on("page", (each) => each.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => payload === '{"type":"pong"}' && pongs.push(payload))));
+  const page = await world.open(world.page("/"), { init: record });
+  await until(() => pongs.length > 0, "an edge that has answered a ping");
   const at = Date.now();
-  await context.setOffline(true);
+  await world.context.setOffline(true);
+  world.edge.network.stall(true);
   await page.locator('#ws-connection-status[data-state="offline"]').waitFor();
-  assert.ok(Date.now() - at < 4_000, `${Date.now() - at} ms`);
-  await context.setOffline(false);
+  assert.ok(Date.now() - at < 5_000, `${Date.now() - at} ms: the ping of the \`offline\` event has 2 s`);
+  await world.edge.publishAll(pictures(0, 3));
+  world.edge.cut();
+  world.edge.network.stall(false);
+  await world.context.setOffline(false);
+  await until(async () => (await seen(page)).at(-1) === "d2", "the last event");
+  assert.deepEqual(await seen(page), ids(3));
   await live(page);
 });
 
-test("a toast stays under the pointer, goes after it, and does not move for who wants no motion", async () => {
-  const page = await open();
-  await page.emulateMedia({ reducedMotion: "reduce" });
-  await page.clock.install();
-  await page.evaluate(() => window.showToast("one", "text", "info"));
-  await page.locator(".toast").hover();
-  await page.clock.runFor(20_000);
-  assert.equal(await page.locator(".toast").count(), 1);
-  assert.equal(await page.locator(".toast").evaluate((toast) => getComputedStyle(toast).animationName), "none");
-  await page.mouse.move(5, 500);
-  await page.clock.runFor(5_100);
-  assert.equal(await page.locator(".toast, .toast-leaving").count(), 0);
+test("a page that goes into the back/forward cache ends its connection, and comes back with what it missed", async () => {
+  const away = world.site.page("/away", "<p>elsewhere</p>");
+  const page = await world.open(world.page("/"), { init: record });
+  await page.evaluate(() => {
+    window.marker = "the same page";
+    addEventListener("pageshow", (event) => (window.persisted = event.persisted));
+  });
+  await page.goto(away);
+  await until(() => world.edge.sessions === 0, "no session");
+  const id = await world.edge.publish("image_processed", picture(0));
+  await page.goBack({ waitUntil: "commit" });
+  await until(() => page.evaluate(() => window.marker === "the same page" && window.persisted), "the page from the cache");
+  await until(async () => (await seen(page)).length === 1, "what it missed");
+  await page.locator(".toast", { hasText: "Passport picture is ready" }).waitFor();
+  await until(async () => (await world.edge.publisher.receipts(id)).includes("displayed"), "displayed");
+  await page.goto(away);
+  await page.goBack({ waitUntil: "commit" });
+  await until(async () => (await state(page)) === "connected", "connected a second time");
 });
 
-test("the page's custom properties reach the toasts, its rules do not", async () => {
-  const head = "<style>:root { --belfry-background: rgb(1, 2, 3); } button { display: none !important; } div { color: red; }</style>";
-  const page = await open({ head });
-  await page.evaluate(() => window.showToast("one", "text", "info", 0));
-  const look = await page.locator(".toast").evaluate((toast) => [getComputedStyle(toast).backgroundColor, getComputedStyle(toast.querySelector(".toast-close")).display]);
-  assert.equal(look[0], "rgb(1, 2, 3)");
-  assert.notEqual(look[1], "none");
+test("a token is refreshed before it ends, on the same connection", async () => {
+  world.lastsMs = 6_000;
+  const page = await world.plain();
+  const upgrades = world.edge.network.upgrades;
+  await page.evaluate(() => window.getDashboardWebSocket().on("refreshed", () => (window.refreshed = true)));
+  await until(() => page.evaluate(() => window.refreshed), "a refresh");
+  assert.equal(world.site.tokens.length >= 2, true);
+  assert.equal(world.edge.network.upgrades, upgrades);
 });
 
-test("every way out of a toast is reported: closed, read, retracted elsewhere", async () => {
-  const page = await open();
-  const publish = (n) => edge.publish("image_processed", { documentId: `d${n}`, documentType: "passport_picture", status: "completed", jobId: `j${n}` });
-  const [one, two, three] = [publish(1), publish(2), publish(3)];
-  await page.locator(".toast").nth(2).waitFor();
-  await page.locator(".toast .toast-close").nth(0).click();
-  await until(() => edge.receipts.get(one.id)?.includes("dismissed"), "dismissed");
-  await page.locator(".toast .toast-open").nth(0).click();
-  await until(() => edge.receipts.get(two.id)?.includes("read"), "read");
-  edge.send({ type: "retract", id: three.id, reason: "read" });
-  await until(async () => (await page.locator(".toast").count()) === 0, "gone");
-  assert.ok(!edge.receipts.get(three.id)?.some((what) => what === "read" || what === "dismissed"));
-  assert.equal(await page.locator("belfry-bell .count").isHidden(), true);
+test("a token that expired is replaced by a fresh one", async () => {
+  world.lastsMs = -3_500; // Within the edge's leeway of 4.5 s for a second.
+  const page = await world.open(world.page("/"), { waits: false });
+  const before = await until(() => world.site.tokens.length, "a first token");
+  world.lastsMs = 3_600_000;
+  await until(() => world.site.tokens.length > before, "another token");
+  await live(page);
+  assert.deepEqual(world.faults.filter((fault) => !fault.includes("WebSocket")), []);
+});
+
+test("300 events at once: five toasts, and everything in the bell's list", async () => {
+  const page = await world.open(world.page("/", BELL), { init: record });
+  await world.edge.publishAll(pictures(0, 300));
+  const label = () => page.locator("belfry-bell .bell").getAttribute("aria-label");
+  await until(async () => (await label()) === "Notifications, 300 unread", "300 unread");
+  assert.deepEqual(await seen(page), ids(300));
+  assert.equal(await page.locator(".toast").count(), 5);
+  await page.locator(".toast-more", { hasText: "and 295 more" }).click();
+  await page.locator(".panel .notice").nth(99).waitFor({ state: "attached" });
+  assert.equal(await page.locator(".panel p").textContent(), "and 200 older");
+  await until(async () => /^Notifications, 29\d unread$/.test((await label()) ?? ""), "what is on the screen is read, and no more");
+});
+
+test("a strict policy with a nonce lets it work, and reports nothing", async () => {
+  const edge = world.edge.url;
+  const csp = `default-src 'none'; script-src ${edge}js/ 'nonce-n1'; connect-src 'self' ${world.edge.wsUrl.replace(/\/ws$/, "")} ${edge}; img-src data:`;
+  const listener = '<script nonce="n1">window.violations = []; addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective));</script>';
+  const page = await world.open(world.page("/", `${BELL}${listener}`, { tag: 'nonce="n1"', headers: { "Content-Security-Policy": csp } }));
+  await world.edge.publish("image_processed", picture(1));
+  await page.locator(".toast").waitFor();
+  assert.notEqual(await page.locator(".toast").evaluate((toast) => getComputedStyle(toast).boxShadow), "none", "it has its look");
+  await page.locator("belfry-bell .bell").click();
+  await page.locator(".panel .notice").waitFor();
+  assert.deepEqual(await page.evaluate(() => window.violations), []);
+});
+
+test("10,000 events make neither the page nor its heap grow", async (t) => {
+  const page = await world.open(world.page("/", BELL));
+  const devtools = await page.context().newCDPSession(page);
+  await page.evaluate(() => window.getDashboardWebSocket().on("*", ({ documentId }) => (window.last = documentId)));
+  const nodes = () => page.evaluate(() => document.querySelectorAll("*").length + [...document.querySelectorAll("belfry-toasts, belfry-bell")].reduce((sum, host) => sum + host.shadowRoot.querySelectorAll("*").length, 0));
+  async function heap() {
+    await devtools.send("HeapProfiler.collectGarbage");
+    return (await devtools.send("Runtime.getHeapUsage")).usedSize;
+  }
+  const heaps = [];
+  for (let round = 0; round < 10; round += 1) {
+    await world.edge.publishAll(pictures(round * 1_000, (round + 1) * 1_000));
+    await until(() => page.evaluate((id) => window.last === id, `d${round * 1_000 + 999}`), `round ${round}`);
+    if (round % 3 === 0) heaps.push(await heap());
+  }
+  await until(async () => (await page.locator(".toast-leaving").count()) === 0, "what leaves is gone");
+  t.diagnostic(`heap after 1,000, 4,000, 7,000 and 10,000 events: ${heaps.map((bytes) => `${(bytes / 2 ** 20).toFixed(2)} MiB`).join(", ")}; ${await nodes()} elements`);
+  assert.ok((await nodes()) < 150, `${await nodes()} elements`);
+  // What is kept has a bound that the first thousand events reach.
+  assert.ok(heaps[3] < heaps[0] + 1.5 * 2 ** 20, String(heaps));
 });

@@ -1,13 +1,22 @@
 // A page of somebody else on an origin of its own: three script tags and a token
-// endpoint, nothing of ours.
+// endpoint, nothing of ours. Its server is a plain file server as well.
 
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 
-/** The three tags, in their order. @param {string} edge @param {string} attributes */
-export const tags = (edge, attributes = "") =>
-  ["toast-notifications", "websocket-client", "dashboard-websocket-init"].map((name) => `<script src="${edge}js/${name}.js" ${attributes}></script>`).join("\n");
+const DIST = new URL("../../../edge/web/client/dist/", import.meta.url);
 
-/** Serves pages and tokens on a port of its own. */
+/** Where a page shows its connection. */
+export const STATUS = '<p id="ws-connection-status"></p>';
+
+/** The three tags, in their order. @param {string} base @param {string} attributes */
+export const tags = (base, attributes = "") =>
+  ["toast-notifications", "websocket-client", "dashboard-websocket-init"].map((name) => `<script src="${base}js/${name}.js" ${attributes}></script>`).join("\n");
+
+/** A picture that is ready. @param {number | string} n @param {Record<string, any>} [more] */
+export const picture = (n, more = {}) => ({ documentId: `d${n}`, documentType: "passport_picture", jobId: `j${n}`, ...more });
+
+/** Serves pages, tokens, and the client's files on a port of its own. */
 export class Site {
   /** By path: HTML and headers. @type {Map<string, {html: string, headers?: Record<string, string>}>} */
   pages = new Map();
@@ -28,6 +37,11 @@ export class Site {
         const token = await sign(user);
         response.writeHead(token ? 200 : 403, { "Content-Type": "application/json" });
         return response.end(JSON.stringify(token ? { token } : {}));
+      }
+      const script = /^\/js\/([\w-]+\.m?js)$/.exec(pathname)?.[1];
+      if (script) {
+        response.writeHead(200, { "Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*" });
+        return response.end(await readFile(new URL(script, DIST)));
       }
       const page = site.pages.get(pathname);
       response.writeHead(page ? 200 : 404, { "Content-Type": "text/html; charset=utf-8", ...page?.headers });

@@ -10,9 +10,9 @@ const OUT = new URL("../out/", import.meta.url);
 /** How long a condition may take, in milliseconds. */
 export const TIMEOUT_MS = 20_000;
 
-/** @param {string[]} [args] more arguments of the browser */
-export async function openBrowser(args) {
-  const browser = await launch(args);
+/** @param {string[]} [args] more arguments of the browser @param {import("playwright-core").LaunchOptions} [options] */
+export async function openBrowser(args, options) {
+  const browser = await launch(args, options);
   return {
     browser,
     /** A fresh profile with the dashboard in it, connected unless `waits` is false. */

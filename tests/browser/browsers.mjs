@@ -18,6 +18,8 @@ const installed = (paths) => paths.find((path) => path && existsSync(path));
  * @property {(run: (...args: any[]) => any, ...args: any[]) => Promise<any>} evaluate
  * @property {(url: string) => Promise<void>} goto
  * @property {() => Promise<void>} reload
+ * @property {() => Promise<void>} back one page back in the history
+ * @property {(width: number, height: number) => Promise<void>} resize
  * @property {() => Promise<void>} close
  */
 
@@ -32,6 +34,8 @@ export async function firefox() {
       evaluate: (run, ...args) => page.evaluate(run, ...args),
       goto: async (url) => void (await page.goto(url)),
       reload: async () => void (await page.reload()),
+      back: async () => void (await page.evaluate(() => history.back())),
+      resize: (width, height) => page.setViewport({ width, height }),
       close: () => page.close(),
     };
   };
@@ -91,6 +95,8 @@ export async function webkit() {
       evaluate: (run, ...args) => inTab("POST", "/execute/sync", { script: `return (${run})(...arguments)`, args }),
       goto: (url) => inTab("POST", "/url", { url }),
       reload: () => inTab("POST", "/refresh", {}),
+      back: () => inTab("POST", "/back", {}),
+      resize: (width, height) => inTab("POST", "/window/rect", { width, height }),
       close: () => inTab("DELETE", "/window"),
     };
   };

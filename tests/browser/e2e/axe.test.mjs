@@ -1,14 +1,13 @@
-// Accessibility of the dashboard by axe-core, in both themes and in the states that
-// people meet.
+// Accessibility of the dashboard and of the library on a plain page, by axe-core, in
+// both themes and in the states that people meet.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { FakeEdge } from "../fake-edge.mjs";
+import { faultsOf } from "./axe-core.mjs";
+import { fakeToken, picture, Site, STATUS, tags } from "./own-page.mjs";
+import { live } from "./own-page-world.mjs";
 import { openBrowser, rowWithPicture } from "./page.mjs";
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let chromium;
 let edge;
@@ -21,15 +20,6 @@ after(async () => {
   await chromium.browser.close();
   await edge.stop();
 });
-
-/** What axe finds, one line each: rule and element. */
-async function faultsOf(page) {
-  await page.evaluate(AXE);
-  // Colours are measured as they are at rest.
-  await page.evaluate(() => Promise.all(document.getAnimations().filter((each) => each.effect?.getTiming().iterations !== Infinity).map((each) => each.finished)));
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target} (${failureSummary.split("\n").slice(1).join(" ").trim()})`));
-}
 
 for (const colorScheme of ["light", "dark"]) {
   for (const [device, viewport] of [["desktop", { width: 1280, height: 900 }], ["phone", { width: 390, height: 844 }]]) {
@@ -65,5 +55,27 @@ for (const colorScheme of ["light", "dark"]) {
     assert.deepEqual(await faultsOf(page), []);
     await close();
     await own.stop();
+  });
+
+  test(`axe finds nothing on a plain page with toasts and open bell, ${colorScheme}`, async () => {
+    const site = await Site.start((user) => fakeToken(user));
+    const context = await chromium.browser.newContext({ colorScheme });
+    const page = await context.newPage();
+    const body = `<main><h1>Documents</h1><belfry-toasts></belfry-toasts><belfry-status></belfry-status><belfry-bell></belfry-bell>${STATUS}</main>${tags(edge.url)}`;
+    await page.goto(site.page("/", body, { head: '<meta name="color-scheme" content="light dark">' }));
+    await live(page);
+    assert.deepEqual(await faultsOf(page), [], "without a toast");
+    edge.publish("image_processing_started", picture(`p-${colorScheme}`));
+    edge.ephemeral("job_progress", { jobId: `jp-${colorScheme}`, percent: 60, stage: "making the thumbnail" });
+    await page.locator(".toast progress").waitFor();
+    for (const kind of ["success", "error", "warning", "info"]) await page.evaluate((type) => window.showToast(`a ${type}`, "text", type, 0), kind);
+    assert.deepEqual(await faultsOf(page), [], "with each kind of toast");
+    for (let n = 0; n < 3; n += 1) await page.evaluate(() => window.showToast("more", "text", "info", 0));
+    await page.locator(".toast-more").waitFor();
+    await page.locator("belfry-bell .bell").click();
+    await page.locator(".panel .notice").first().waitFor();
+    assert.deepEqual(await faultsOf(page), [], "with the list open");
+    await context.close();
+    await site.stop();
   });
 }

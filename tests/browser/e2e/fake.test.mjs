@@ -126,14 +126,16 @@ test("a token that is refused is replaced by a fresh one", async () => {
   await state(page, "connected");
 });
 
-test("a goodbye for good shows its sentence and a way back by hand", async () => {
-  const { page } = open;
-  edge.bye(4009, "too_many_connections", { reconnect: false });
-  await state(page, "disconnected");
-  await page.locator('.toast[data-kind="error"]').waitFor();
-  await page.getByRole("button", { name: "Reconnect" }).click();
-  await state(page, "connected");
-});
+for (const [code, reason, button] of [[4003, "forbidden", "Reconnect"], [4009, "too_many_connections", "Use here"]]) {
+  test(`a goodbye for good (${code}) shows its sentence and a way back by hand`, async () => {
+    const { page } = open;
+    edge.bye(code, reason, { reconnect: false });
+    await state(page, "disconnected");
+    await page.locator('.toast[data-kind="error"]').waitFor();
+    await page.getByRole("button", { name: button }).click();
+    await state(page, "connected");
+  });
+}
 
 test("data is text: markup in it is shown, not run", async () => {
   const { page } = open;

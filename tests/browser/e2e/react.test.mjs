@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FakeEdge } from "../fake-edge.mjs";
+import { faultsOf } from "./axe-core.mjs";
 import { fakeToken } from "./own-page.mjs";
 import { openBrowser, TIMEOUT_MS, until } from "./page.mjs";
 
@@ -40,3 +41,15 @@ test("the hook shows documents and toasts, with one connection under StrictMode"
   assert.equal(await page.locator(".toast").count(), 1);
   await until(() => edge.sessions === 1, "one session");
 });
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`axe finds nothing on the example, ${colorScheme}`, async () => {
+    const page = await chromium.browser.newPage({ colorScheme });
+    await page.goto(`${edge.url}react`);
+    await page.locator("#state", { hasText: "connected" }).waitFor();
+    edge.publish("image_processed", { documentId: colorScheme, documentType: "passport_picture", status: "completed", jobId: colorScheme });
+    await page.locator(".toast").waitFor();
+    assert.deepEqual(await faultsOf(page), []);
+    await page.close();
+  });
+}

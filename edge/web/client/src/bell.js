@@ -38,7 +38,8 @@ export class BellPanel {
     this.#count.setAttribute("aria-hidden", "true");
     this.#button.append(svg, this.#count);
     this.#panel.hidden = true;
-    this.#panel.tabIndex = -1;
+    // It scrolls, and holds nothing else to focus.
+    this.#panel.tabIndex = 0;
     this.#panel.setAttribute("role", "region");
     this.#panel.setAttribute("aria-label", "Notifications received");
     this.element.append(this.#button, this.#panel);

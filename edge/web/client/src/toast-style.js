@@ -11,14 +11,14 @@ const DARK =
   "--_bg:var(--belfry-background,#22262f);--_fg:var(--belfry-color,#eef0f5);--_soft:var(--belfry-color-soft,#aeb4c4);--_line:var(--belfry-border,#3b414f);--_good:var(--belfry-success,#63d19a);--_bad:var(--belfry-error,#ff8f87);--_warn:var(--belfry-warning,#f2bd5c);--_note:var(--belfry-info,#8ab6ff);--_shadow:var(--belfry-shadow,0 3px 12px rgb(0 0 0/.5))";
 
 const CSS = `
-:host{--_bg:var(--belfry-background,#fff);--_fg:var(--belfry-color,#1d2230);--_soft:var(--belfry-color-soft,#5a6072);--_line:var(--belfry-border,#d9dbe3);--_good:var(--belfry-success,#1c7c4a);--_bad:var(--belfry-error,#b3261e);--_warn:var(--belfry-warning,#8f5b00);--_note:var(--belfry-info,#2a5fb4);--_shadow:var(--belfry-shadow,0 3px 12px rgb(20 24 40/.18));--_radius:var(--belfry-radius,12px);color:var(--_fg);font:var(--belfry-font,15px/1.45 system-ui,sans-serif)}
+:host{--_bg:var(--belfry-background,#fff);--_fg:var(--belfry-color,#1d2230);--_soft:var(--belfry-color-soft,#5a6072);--_line:var(--belfry-border,#d9dbe3);--_good:var(--belfry-success,#1c7c4a);--_bad:var(--belfry-error,#b3261e);--_warn:var(--belfry-warning,#8f5b00);--_note:var(--belfry-info,#2a5fb4);--_shadow:var(--belfry-shadow,0 3px 12px rgb(20 24 40/.18));--_radius:var(--belfry-radius,12px);font:var(--belfry-font,15px/1.45 system-ui,sans-serif)}
 @media (prefers-color-scheme:dark){:host(:not([theme=light])){${DARK}}}
 :host([theme=dark]){${DARK}}
 *{box-sizing:border-box}
 [hidden]{display:none!important}
 button{background:none;border:0;color:inherit;cursor:pointer;font:inherit;padding:0}
 :focus-visible{outline:2px solid var(--_note);outline-offset:2px}
-.toasts{display:flex;flex-direction:column;gap:10px;inset-block-start:var(--belfry-inset-top,var(--belfry-inset,0));inset-inline-end:var(--belfry-inset,0);max-height:calc(100vh - var(--belfry-inset-top,0px));overflow:hidden auto;padding:16px;pointer-events:none;position:fixed;width:min(var(--belfry-width,400px),100vw);z-index:var(--belfry-z-index,2147483000)}
+.toasts{color:var(--_fg);display:flex;flex-direction:column;gap:10px;inset-block-start:var(--belfry-inset-top,var(--belfry-inset,0));inset-inline-end:var(--belfry-inset,0);max-height:calc(100vh - var(--belfry-inset-top,0px));overflow:hidden auto;padding:16px;pointer-events:none;position:fixed;width:min(var(--belfry-width,400px),100vw);z-index:var(--belfry-z-index,2147483000)}
 .toast,.toast-leaving{align-items:start;animation:in .22s ease-out;background:var(--_bg);border:1px solid var(--_line);border-inline-start:4px solid var(--_c);border-radius:var(--_radius);box-shadow:var(--_shadow);cursor:pointer;display:grid;flex:none;gap:2px 12px;grid-template-columns:22px minmax(0,1fr) 28px;padding:12px 10px 12px 14px;pointer-events:auto;position:relative}
 [dir=rtl] .toast{padding:12px 14px 12px 10px}
 .toast-leaving{animation:out .18s ease-in forwards;pointer-events:none}

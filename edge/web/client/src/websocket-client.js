@@ -57,8 +57,8 @@ export class DashboardWebSocketClient {
   #cause = "connect";
   #token = "";
   #degraded = false;
-  /** The refusal of this page's origin that the console shows. @type {string | undefined} */
-  #refusal;
+  /** The console shows that the edge refuses this page's origin. */
+  #refused = false;
   #notBefore = 0;
   /** @type {unknown} */
   #retryTimer = null;
@@ -401,7 +401,7 @@ export class DashboardWebSocketClient {
     this.#receiptSender.end();
     this.#world.clearTimeout(this.#refreshTimer);
     // Not opened, or cut before `connected`: the edge knows whether it is the origin.
-    if (this.#connectedAt === null) end.bye ?? this.#tabs ?? void this.#checkOrigin();
+    if (this.#connectedAt === null) end.bye ?? this.#tabs ?? this.#checkOrigin();
     else if (this.#world.now() - this.#connectedAt >= STABLE_AFTER_MS) this.#backoff.succeeded();
     this.#connectedAt = null;
     const { reconnect, retryAfterMs, cause, detail } = closePolicy(end, this.#tokens.fixed);
@@ -415,8 +415,8 @@ export class DashboardWebSocketClient {
   async #checkOrigin() {
     const message = await originRefusal(this.#options.url);
     if (!message || this.#state !== "connecting") return;
-    if (this.#refusal !== message) console.warn(`Belfry: ${message}`);
-    this.#refusal = message;
+    if (!this.#refused) console.warn(`Belfry: ${message}`);
+    this.#refused = true;
     this.#handlers.emit("error", { type: "error", code: "origin_refused", message });
   }
 

@@ -1,10 +1,12 @@
-// The dashboard as newcomers see it: desktop, phone and dark, into out/, which is not
-// committed. docs/dashboard.png is out/dashboard.png, copied by hand after a change.
+// The dashboard as newcomers see it: desktop, phone and dark, in each state, into out/,
+// which is not committed. docs/dashboard.png is out/dashboard.png, copied by
+// tests/browser/copy-screenshot after a change.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { FakeEdge } from "../fake-edge.mjs";
-import { openBrowser, rowWithPicture, shoot } from "./page.mjs";
+import { openBrowser, rowWithPicture, shoot, state } from "./page.mjs";
 
 let chromium;
 
@@ -62,3 +64,59 @@ for (const [name, context] of [
     await edge.stop();
   });
 }
+
+/** States beside the busy one: how the page gets there. */
+const STATES = {
+  async empty(edge, page) {
+    await state(page, "connected");
+  },
+  async failed(edge, page) {
+    await page.locator("#broken").click();
+    await page.locator('.doc[data-status="failed"]').waitFor();
+    await page.locator('.toast[data-kind="error"]').waitFor();
+  },
+  async offline(edge, page) {
+    await page.locator("#sample").click();
+    await rowWithPicture(page, page.locator("#documents li").first());
+    await page.context().setOffline(true);
+    edge.cut();
+    await page.locator("#connection-text", { hasText: "Offline" }).waitFor();
+  },
+  async bell(edge, page) {
+    for (let n = 1; n <= 4; n += 1) edge.publish("image_processed", { documentId: `d${n}`, documentType: "receipt_picture", status: "completed", jobId: `j${n}` });
+    edge.publish("image_processing_failed", { documentId: "d9", documentType: "passport_picture", jobId: "j9", status: "failed", errorCode: "damaged_file", error: "The file is damaged." });
+    await page.locator("#badge", { hasText: "5" }).waitFor();
+    await page.locator("#bell").click();
+    await page.locator("#feed li").nth(4).waitFor();
+  },
+  async token(edge, page) {
+    await page.locator("#token-dialog").waitFor();
+  },
+};
+
+for (const [name, reach] of Object.entries(STATES)) {
+  for (const [look, context] of [["desktop", { viewport: { width: 1280, height: 800 } }], ["phone-dark", { viewport: { width: 390, height: 844 }, colorScheme: "dark" }]]) {
+    test(`state-${name}-${look}.png`, async () => {
+      const edge = await FakeEdge.start();
+      edge.devTokens = name !== "token";
+      const { page, close } = await chromium.dashboard(edge.url, { context, waits: name !== "token" });
+      await reach(edge, page);
+      await page.evaluate(() => Promise.all(document.getAnimations().filter((each) => each.effect?.getTiming().iterations !== Infinity).map((each) => each.finished)));
+      await shoot(page, `state-${name}-${look}`);
+      await close();
+      await edge.stop();
+    });
+  }
+}
+
+test("the README's picture has the size of the current screenshot", () => {
+  const size = (path) => {
+    const png = readFileSync(new URL(path, import.meta.url));
+    return [png.readUInt32BE(16), png.readUInt32BE(20)];
+  };
+  const [width, height] = size("../out/dashboard.png");
+  const [wide, high] = size("../../../docs/dashboard.png");
+  assert.equal(wide, width, "copy it by tests/browser/copy-screenshot");
+  // A line more or less of text by another font is no other page.
+  assert.ok(Math.abs(high - height) <= 40, `${high} px high, the page is ${height}: copy it by tests/browser/copy-screenshot`);
+});

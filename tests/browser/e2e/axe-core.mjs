@@ -9,7 +9,10 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 export async function faultsOf(page) {
   await page.evaluate(AXE);
   // Colours are measured as they are at rest.
-  await page.evaluate(() => Promise.all(document.getAnimations().filter((each) => each.effect?.getTiming().iterations !== Infinity).map((each) => each.finished)));
+  await page.evaluate(() => {
+    const roots = [document, ...[...document.querySelectorAll("*")].flatMap(({ shadowRoot }) => shadowRoot ?? [])];
+    return Promise.all(roots.flatMap((root) => root.getAnimations()).filter((each) => each.effect?.getTiming().iterations !== Infinity).map((each) => each.finished));
+  });
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target} (${failureSummary.split("\n").slice(1).join(" ").trim()})`));
 }

@@ -52,6 +52,12 @@ pub(crate) enum Command {
     Receipts(crate::receipts::Receipts),
     /// Print who is there, and who comes and leaves
     Presence(crate::presence::Presence),
+    /// Take tokens back before their time
+    Revoke(crate::revoke::Revoke),
+    /// Close sessions; their clients may come back
+    Disconnect(crate::revoke::Disconnect),
+    /// Look after leases of jobs
+    Leases(crate::revoke::Leases),
     /// Connect as a user and print every event
     Listen(crate::listen::Listen),
     /// Sign a token for a user or a service and print it

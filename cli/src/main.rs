@@ -14,6 +14,7 @@ mod presence;
 mod publish;
 mod receipts;
 mod relay;
+mod revoke;
 mod secrets;
 mod serve;
 mod store;
@@ -49,6 +50,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(publish) => one_thread()?.block_on(publish::run(publish)),
         Command::Receipts(receipts) => one_thread()?.block_on(receipts::run(receipts)),
         Command::Presence(presence) => one_thread()?.block_on(presence::run(presence)),
+        Command::Revoke(revoke) => one_thread()?.block_on(revoke::revoke(revoke)),
+        Command::Disconnect(disconnect) => one_thread()?.block_on(revoke::disconnect(disconnect)),
+        Command::Leases(leases) => one_thread()?.block_on(revoke::leases(leases)),
         Command::Relay(relay) => one_thread()?.block_on(relay::run(relay)),
         Command::Check(check) => one_thread()?.block_on(check::run(check)),
         Command::Token(token) => print_token(token.subject),

@@ -30,8 +30,8 @@ use alloc::{
 };
 
 pub use self::messages::{
-    Announcement, Input, Kind, LinkId, Output, Publish, ReadId, Receipt, Reply, SessionInfo, Stats,
-    Subject, Ticket, WatchEnd, WatchId,
+    Announcement, Input, Kind, LinkId, Output, Publish, ReadId, Receipt, Reply, SessionInfo,
+    SessionSelector, Stats, Subject, Ticket, WatchEnd, WatchId,
 };
 pub use self::shares::ShareInfo;
 use self::{
@@ -122,9 +122,15 @@ impl Hub {
                 session: *number,
                 user: session.user(),
                 public_id: &session.public_id,
+                credential: &session.credential,
                 streams: &session.streams,
             })
         })
+    }
+
+    /// How many leases a publisher has.
+    pub fn open_leases(&self, publisher: &str) -> usize {
+        self.state.leases.of(publisher)
     }
 
     /// How many sessions a user has.
@@ -255,6 +261,8 @@ impl State {
             } => self.attach(link, name, Credit { deliveries, bytes }, turn),
             Input::Detach { link } => self.detach(link, turn),
             Input::FromEdge { link, message } => self.on_edge_message(link, message, turn),
+            Input::EndSessions { sessions, reason } => self.end_sessions(&sessions, reason, turn),
+            Input::EndLeases { publisher } => self.leases.end_now(&publisher, turn),
             Input::WatchReceipts {
                 watch,
                 publisher,

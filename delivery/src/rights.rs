@@ -54,6 +54,8 @@ pub struct Credential {
     pub rights: Rights,
     /// Its own id (`jti`), by which it can be revoked.
     pub token_id: Option<Arc<str>>,
+    /// A digest of the token itself.
+    pub digest: u128,
     /// The key that verified it, as a number that is opaque in here.
     pub key: u64,
 }

@@ -40,6 +40,7 @@ fn credential() -> Credential {
     Credential {
         rights,
         token_id: None,
+        digest: 1,
         key: 1,
     }
 }

@@ -4,22 +4,29 @@ use belfry::{
     limits::MAX_PRESENCE_USERS,
     reason::Reason,
     v1::{
-        GetPresenceRequest, GetPresenceResponse, ListSessionsRequest, ListSessionsResponse,
-        Session, UserPresence, WatchPresenceRequest, WatchPresenceResponse, admin_server::Admin,
+        DisconnectRequest, DisconnectResponse, EndLeasesRequest, EndLeasesResponse,
+        GetPresenceRequest, GetPresenceResponse, ListRevocationsRequest, ListRevocationsResponse,
+        ListSessionsRequest, ListSessionsResponse, RevokeRequest, RevokeResponse, Session,
+        UserPresence, WatchPresenceRequest, WatchPresenceResponse, admin_server::Admin,
     },
 };
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
 
-use crate::{authenticate::caller, hub::Command, refusal::Refusal, watch};
+use crate::{
+    authenticate::caller, hub::Command, refusal::Refusal, revocations::Revocations, watch,
+};
+
+mod revoke;
 
 const DEFAULT_PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1_000;
 
 /// `Admin` over gRPC.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) revocations: Revocations,
 }
 
 impl Service {
@@ -129,6 +136,41 @@ impl Admin for Service {
         Ok(Response::new(GetPresenceResponse {
             users: users.collect(),
         }))
+    }
+
+    async fn revoke(
+        &self,
+        mut request: Request<RevokeRequest>,
+    ) -> Result<Response<RevokeResponse>, Status> {
+        let operator = caller(&mut request)?.name;
+        let revoked = self.take_back(request.into_inner(), &operator).await?;
+        Ok(Response::new(revoked))
+    }
+
+    async fn list_revocations(
+        &self,
+        _: Request<ListRevocationsRequest>,
+    ) -> Result<Response<ListRevocationsResponse>, Status> {
+        let revocations = self.revocations();
+        Ok(Response::new(ListRevocationsResponse { revocations }))
+    }
+
+    async fn disconnect(
+        &self,
+        mut request: Request<DisconnectRequest>,
+    ) -> Result<Response<DisconnectResponse>, Status> {
+        let operator = caller(&mut request)?.name;
+        let sessions = self.close_sessions(request.into_inner(), &operator).await?;
+        Ok(Response::new(DisconnectResponse { sessions }))
+    }
+
+    async fn end_leases(
+        &self,
+        mut request: Request<EndLeasesRequest>,
+    ) -> Result<Response<EndLeasesResponse>, Status> {
+        let operator = caller(&mut request)?.name;
+        let leases = self.lapse_leases(request.into_inner(), &operator).await?;
+        Ok(Response::new(EndLeasesResponse { leases }))
     }
 
     type WatchPresenceStream = watch::Responses<WatchPresenceResponse>;

@@ -124,6 +124,9 @@ pub struct Config {
     /// is missing. Default `data/log`.
     #[arg(skip = PathBuf::from("data/log"))]
     pub log_dir: PathBuf,
+    /// File of the revocations; none: they are kept in memory. Default none.
+    #[arg(skip)]
+    pub revocations: Option<PathBuf>,
     /// Options of the log that have no setting. `retained_age`, `log_segment` and
     /// `idempotency_window` replace theirs: see [`Config::log_options`].
     #[arg(skip)]

@@ -21,6 +21,7 @@ use crate::{
     deadline::{Deadline, WithDeadline},
     link,
     load_shed::LoadShed,
+    revocations::Revocations,
     service,
 };
 
@@ -44,7 +45,7 @@ impl<H: Health> Services<H> {
     /// All of them as one service; `shed` counts calls that were too many.
     pub(crate) fn routes(
         self,
-        keys: &belfry::identity::ServiceKeys,
+        (keys, revocations): (&belfry::identity::ServiceKeys, &Revocations),
         shed: Counter,
     ) -> WithDeadline<axum::Router> {
         let authenticate = |role| Authenticate {
@@ -65,9 +66,9 @@ impl<H: Health> Services<H> {
         let admin = AdminServer::new(self.admin).max_decoding_message_size(MAX_REQUEST_BYTES);
         let routes = Routes::new(self.health)
             .add_service(reflection)
-            .add_service(authenticate(None).layer(notifier))
-            .add_service(authenticate(Some(Role::Edge)).layer(gateway))
-            .add_service(authenticate(Some(Role::Operator)).layer(admin));
+            .add_service(authenticate(None).layer(revocations.layer(notifier)))
+            .add_service(authenticate(Some(Role::Edge)).layer(revocations.layer(gateway)))
+            .add_service(authenticate(Some(Role::Operator)).layer(revocations.layer(admin)));
         Deadline.layer(routes.prepare().into_axum_router())
     }
 }

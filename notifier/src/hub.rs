@@ -11,6 +11,7 @@ mod command;
 mod links;
 mod outputs;
 mod storage;
+mod take_back;
 mod watches;
 
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
@@ -24,7 +25,10 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use self::command::{Command, HubStats, PublishCall, Share};
+pub(crate) use self::{
+    command::{Command, HubStats, PublishCall, Share},
+    take_back::TakeBack,
+};
 use self::{links::Outboxes, storage::Storage, watches::Watches};
 use crate::{
     log::{Log, LogError},

@@ -26,7 +26,7 @@ use crate::{
     config::{Config, Store},
     deadline::WithDeadline,
     grpc, http,
-    hub::{Command, HubTask, PublishCall},
+    hub::{Command, HubTask, PublishCall, TakeBack},
     link::{self, Gateway},
     log::{
         Log, LogError,
@@ -34,6 +34,7 @@ use crate::{
         memory::Memory,
     },
     metrics::{LogMetrics, ServerMetrics},
+    revocations::{ReadError, Revocations},
     service,
     verify::Verifier,
 };
@@ -51,6 +52,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// What was revoked is not known.
+    #[error(transparent)]
+    Revocations(#[from] ReadError),
     /// Settings cannot work.
     #[error(transparent)]
     Config(#[from] settings::Faults),
@@ -96,6 +100,7 @@ pub struct Notifier {
     config: Config,
     keys: ServiceKeys,
     verifier: Verifier,
+    revocations: Revocations,
     publishes: mpsc::Sender<Vec<PublishCall>>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
@@ -125,6 +130,27 @@ pub async fn run(
         .await
 }
 
+/// Ends the sessions of keys that are not accepted any more, whenever those change.
+async fn end_sessions_of_lost_keys(mut keys: UserKeys, commands: mpsc::WeakSender<Command>) {
+    loop {
+        keys.changed().await;
+        // Twice: a session whose token was verified just before may be on its way.
+        for pause in [Duration::ZERO, Duration::from_secs(2)] {
+            tokio::time::sleep(pause).await;
+            let Some(commands) = commands.upgrade() else {
+                return;
+            };
+            if commands
+                .send(Command::TakeBack(TakeBack::LostKeys(keys.clone())))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
 async fn not_serving(health: &HealthReporter) {
     health
         .set_not_serving::<NotifierServer<service::Service>>()
@@ -149,10 +175,11 @@ impl Notifier {
     /// If the data directory cannot be used, or a limit cannot work.
     pub async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         config.check()?;
+        let revocations = Revocations::open(config.revocations.clone())?;
         match config.store {
             Store::Memory => {
                 let log = Memory::new(fastrand::u64(1..));
-                Ok(Self::start_on(config, keys, log))
+                Ok(Self::start_on(config, (keys, revocations), log))
             }
             Store::Embedded => {
                 let (dir, options) = (config.log_dir.clone(), config.log_options());
@@ -161,12 +188,12 @@ impl Notifier {
                 let log = opened
                     .await
                     .unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
-                Ok(Self::start_on(config, keys, log))
+                Ok(Self::start_on(config, (keys, revocations), log))
             }
         }
     }
 
-    fn start_on<L: Log>(config: Config, keys: Keys, log: L) -> Self {
+    fn start_on<L: Log>(config: Config, (keys, revocations): (Keys, Revocations), log: L) -> Self {
         let limits = config.limits();
         let batches = limits.waiting_batches.min(limits.unsynced_records);
         let (publishes, calls) = mpsc::channel(batches);
@@ -174,10 +201,13 @@ impl Notifier {
         let task = HubTask::new(limits, Arc::new(log));
         let (epoch, log_metrics) = (task.epoch(), task.log_metrics());
         let hub = tokio::spawn(task.run(calls, inbox));
+        let lost_keys = end_sessions_of_lost_keys(keys.users.clone(), commands.downgrade());
+        tokio::spawn(lost_keys);
         Self {
             config,
             keys: keys.services,
-            verifier: Verifier::new(keys.users),
+            verifier: Verifier::new(keys.users, revocations.clone()),
+            revocations,
             publishes,
             commands,
             epoch,
@@ -355,9 +385,10 @@ impl Notifier {
             },
             admin: admin::Service {
                 commands: self.commands.clone(),
+                revocations: self.revocations.clone(),
             },
         };
-        services.routes(&self.keys, shed)
+        services.routes((&self.keys, &self.revocations), shed)
     }
 }
 

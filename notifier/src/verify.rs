@@ -17,7 +17,10 @@ use aws_lc_rs::digest;
 use belfry::identity::{KeyId, TokenError, UserKeys};
 use delivery::{Credential, Refusal, Rights, Verdict};
 
-use crate::metrics::{RefusedLabel, TokenMetrics};
+use crate::{
+    metrics::{RefusedLabel, TokenMetrics},
+    revocations::{Revocations, UserToken},
+};
 
 /// Accepted tokens that are remembered, so that a link which is made again does not
 /// verify all of its sessions again. About 300 bytes each.
@@ -29,6 +32,7 @@ type Digest = [u8; 32];
 #[derive(Clone)]
 pub(crate) struct Verifier {
     keys: UserKeys,
+    revocations: Revocations,
     accepted: Arc<Mutex<Accepted>>,
     metrics: TokenMetrics,
 }
@@ -44,6 +48,7 @@ impl fmt::Debug for Verifier {
 struct Known {
     credential: Credential,
     ends_unix_ms: i64,
+    issued_at_unix_ms: Option<i64>,
 }
 
 impl Known {
@@ -73,9 +78,10 @@ impl Accepted {
 }
 
 impl Verifier {
-    pub(crate) fn new(keys: UserKeys) -> Self {
+    pub(crate) fn new(keys: UserKeys, revocations: Revocations) -> Self {
         Self {
             keys,
+            revocations,
             accepted: Arc::default(),
             metrics: TokenMetrics::default(),
         }
@@ -116,11 +122,20 @@ impl Verifier {
                 known
             }
             _ => {
-                let known = self.verify_signature(token, now_unix_ms)?;
+                let known = self.verify_signature(token, &digest, now_unix_ms)?;
                 self.accepted().insert(digest, known.clone());
                 known
             }
         };
+        let presented = UserToken {
+            user: &known.credential.rights.user,
+            id: known.credential.token_id.as_deref(),
+            digest: known.credential.digest,
+            issued_at_unix_ms: known.issued_at_unix_ms,
+        };
+        if self.revocations.refuse_user(&presented, now_unix_ms) {
+            return Err(Refusal::Revoked);
+        }
         let left_ms = known.ends_unix_ms.saturating_sub(now_unix_ms);
         let mut credential = known.credential;
         credential.rights.ends_in_ms = match u64::try_from(left_ms) {
@@ -130,7 +145,12 @@ impl Verifier {
         Ok(credential)
     }
 
-    fn verify_signature(&self, token: &str, now_unix_ms: i64) -> Result<Known, Refusal> {
+    fn verify_signature(
+        &self,
+        token: &str,
+        digest: &Digest,
+        now_unix_ms: i64,
+    ) -> Result<Known, Refusal> {
         let user = self
             .keys
             .verify(token, now_unix_ms)
@@ -144,9 +164,11 @@ impl Verifier {
             credential: Credential {
                 rights,
                 token_id: user.token_id.as_deref().map(Arc::from),
+                digest: short(digest),
                 key: user.key.to_u64(),
             },
             ends_unix_ms: user.ends_unix_ms,
+            issued_at_unix_ms: user.issued_at_unix_ms,
         })
     }
 
@@ -158,6 +180,13 @@ impl Verifier {
     fn accepted(&self) -> std::sync::MutexGuard<'_, Accepted> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Half of a digest: enough to tell tokens apart.
+fn short(digest: &Digest) -> u128 {
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    u128::from_be_bytes(half)
 }
 
 fn digest_of(token: &str) -> Digest {
@@ -178,6 +207,10 @@ mod tests {
     const NOW_S: u64 = 1_800_000_000;
     const NOW_MS: i64 = 1_800_000_000_000;
 
+    fn verifier() -> Verifier {
+        Verifier::new(keys(), Revocations::open(None).unwrap())
+    }
+
     fn keys() -> UserKeys {
         UserKeys::new(&[7; 32], None).unwrap()
     }
@@ -192,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_token_is_verified_once_and_ends_all_the_same() {
-        let verifier = Verifier::new(keys());
+        let verifier = verifier();
         let token = token("ann");
         for (now_ms, left_ms) in [(NOW_MS, 64_500), (NOW_MS + 60_000, 4_500)] {
             let rights = verifier.verify_at(&token, now_ms).unwrap().rights;
@@ -209,13 +242,15 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_nothing_that_was_refused() {
-        let verifier = Verifier::new(keys());
+        let verifier = verifier();
         assert_eq!(
             verifier.verify_at("a.b.c", NOW_MS),
             Err(Refusal::NotAccepted)
         );
         assert!(verifier.accepted().by_digest.is_empty());
-        let known = verifier.verify_signature(&token("ann"), NOW_MS).unwrap();
+        let token = token("ann");
+        let digest = digest_of(&token);
+        let known = verifier.verify_signature(&token, &digest, NOW_MS).unwrap();
         let mut accepted = Accepted::default();
         for number in 0..REMEMBERED as u64 + 10 {
             let mut digest = Digest::default();

@@ -442,8 +442,10 @@ fn notifier_config(
     process: &Process,
     link: &Link,
 ) -> notifier::Config {
+    let on_disk = notifier.store == notifier::Store::Embedded;
     notifier::Config {
         log_dir: process.data.data_dir.join("log"),
+        revocations: on_disk.then(|| process.data.data_dir.join("revocations.json")),
         drain: process.drain,
         keepalive: link.link_keepalive,
         ..notifier.clone()

@@ -77,7 +77,9 @@ impl Notifier {
             .await
             .map_err(|error| match error {
                 notifier::StartError::Config(_) => Failure::usage(error),
-                notifier::StartError::Open(_) => Failure::storage(error),
+                notifier::StartError::Open(_) | notifier::StartError::Revocations(_) => {
+                    Failure::storage(error)
+                }
             })?;
         let listeners = notifier::Listeners {
             grpc,

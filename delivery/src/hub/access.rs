@@ -9,7 +9,12 @@
 //!
 //! [`Rights::allow`]: crate::Rights::allow
 
-use super::{LinkId, Output, State, Turn, route::session_of};
+use alloc::vec::Vec;
+
+use super::{
+    LinkId, Output, SessionSelector, State, Turn,
+    route::{Session, session_of},
+};
 use crate::{
     Credential, Millis, Refusal, StreamName, Verdict,
     link::{LinkFault, SessionId, ToEdge, ToHub},
@@ -21,6 +26,19 @@ const REPORTED_DENIALS: u32 = 1_000;
 pub(super) fn answer_denied(link: LinkId, session: SessionId, turn: &mut Turn<'_>) {
     let message = ToEdge::Denied { session };
     turn.push(Output::Send { link, message });
+}
+
+impl SessionSelector {
+    fn selects(&self, session: &Session) -> bool {
+        let credential = &session.credential;
+        match self {
+            SessionSelector::User(user) => session.user() == user,
+            SessionSelector::PublicId(id) => session.public_id == *id,
+            SessionSelector::TokenId(id) => credential.token_id.as_ref() == Some(id),
+            SessionSelector::Digest(digest) => credential.digest == *digest,
+            SessionSelector::Key(key) => credential.key == *key,
+        }
+    }
 }
 
 impl State {
@@ -147,7 +165,7 @@ impl State {
         let before = core::mem::replace(&mut session.credential, credential);
         session.allowed_before = Some(before.rights.streams);
         let streams = session.streams.iter();
-        let lost: alloc::vec::Vec<_> = streams.filter(|s| !rights.allow(s)).cloned().collect();
+        let lost: Vec<_> = streams.filter(|s| !rights.allow(s)).cloned().collect();
         for stream in &lost {
             self.stop_following(link, number, stream, turn)?;
         }
@@ -184,6 +202,26 @@ impl State {
             state.ended.insert(number, reason);
             self.stats.sessions_ended += 1;
             self.forget_session(link, number, &session, turn);
+        }
+    }
+
+    /// Ends sessions and notifies their edges.
+    pub(super) fn end_sessions(
+        &mut self,
+        selector: &SessionSelector,
+        reason: Refusal,
+        turn: &mut Turn<'_>,
+    ) {
+        let mut selected = Vec::new();
+        for (link, state) in &self.links {
+            let sessions = state.sessions.iter();
+            let sessions = sessions.filter(|(_, session)| selector.selects(session));
+            selected.extend(sessions.map(|(number, _)| (*link, *number)));
+        }
+        for (link, session) in selected {
+            self.end_session(link, session, reason, turn);
+            let message = ToEdge::Ended { session, reason };
+            turn.push(Output::Send { link, message });
         }
     }
 

@@ -45,6 +45,12 @@ pub(super) struct Leases {
     lapsed: u64,
 }
 
+/// Whether a job, named by publisher and id, is this publisher's.
+fn belongs(job: &str, publisher: &str) -> bool {
+    let id = job.strip_prefix(publisher);
+    id.is_some_and(|id| id.starts_with('\0'))
+}
+
 #[derive(Debug, Default, Clone, Copy)]
 struct InFlight {
     opening: u32,
@@ -216,6 +222,24 @@ impl Leases {
             lease.noted = lease.ends;
             self.by_end.insert((lease.ends, job));
         }
+    }
+
+    /// How many a publisher has open.
+    pub(super) fn of(&self, publisher: &str) -> usize {
+        let jobs = self.open.keys();
+        jobs.filter(|job| belongs(job, publisher)).count()
+    }
+
+    /// Lets all leases of a publisher lapse.
+    pub(super) fn end_now(&mut self, publisher: &str, turn: &mut Turn<'_>) {
+        for (job, lease) in &mut self.open {
+            if belongs(job, publisher) {
+                self.by_end.remove(&(lease.noted, job.clone()));
+                (lease.ends, lease.noted) = (turn.now, turn.now);
+                self.by_end.insert((turn.now, job.clone()));
+            }
+        }
+        self.lapse(turn);
     }
 
     pub(super) fn next_deadline(&self) -> Option<Millis> {

@@ -9,8 +9,8 @@ use alloc::{
 use bytes::Bytes;
 
 use crate::{
-    DedupeKey, EventId, JobChange, Lsn, Millis, Placement, Record, StoredEvent, StreamName,
-    Verdict,
+    Credential, DedupeKey, EventId, JobChange, Lsn, Millis, Placement, Record, Refusal,
+    StoredEvent, StreamName, Verdict,
     link::{LinkFault, Member, ReceiptState, SessionId, ToEdge, ToHub},
     shares::{Exhausted, Rates},
 };
@@ -115,6 +115,18 @@ pub enum Input {
         /// The message, its token verified.
         message: ToHub<Verdict>,
     },
+    /// End sessions; their edges are notified.
+    EndSessions {
+        /// Which.
+        sessions: SessionSelector,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The leases of a publisher lapse now.
+    EndLeases {
+        /// The publisher.
+        publisher: Arc<str>,
+    },
     /// A publisher watches receipts. Answered by [`Output::Receipts`],
     /// or by [`Output::EndWatch`] if there are too many watches.
     WatchReceipts {
@@ -153,6 +165,21 @@ pub enum Input {
     Drain,
     /// [`Hub::next_deadline`](super::Hub::next_deadline) has come.
     Deadline,
+}
+
+/// Some sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionSelector {
+    /// Of a user.
+    User(Arc<str>),
+    /// With this public id.
+    PublicId(Arc<str>),
+    /// With the token of this id.
+    TokenId(Arc<str>),
+    /// With the token of this digest.
+    Digest(u128),
+    /// With a token that this key verified.
+    Key(u64),
 }
 
 /// What a hub decides.
@@ -424,6 +451,8 @@ pub struct SessionInfo<'a> {
     pub user: &'a str,
     /// Its public id.
     pub public_id: &'a str,
+    /// Its token.
+    pub credential: &'a Credential,
     /// What it follows.
     pub streams: &'a [StreamName],
 }

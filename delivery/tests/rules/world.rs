@@ -327,6 +327,7 @@ pub(crate) fn credential(user: &str) -> Credential {
     Credential {
         rights: rights(user),
         token_id: None,
+        digest: 1,
         key: 1,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use delivery::Refusal;
 use delivery::link::{Gap, GapReason, Page, ToEdge, ToHub};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -255,6 +256,31 @@ async fn a_token_of_somebody_else_ends_the_session() {
             link.refresh().await;
         }
         assert_eq!(client.closed().await, code);
+        assert!(matches!(link.next().await, ToHub::Close { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_the_notifier_ends_is_closed_with_the_reason() {
+    let mut world = World::start(|_| ()).await;
+    let mut link = world.linked().await;
+    for (reason, code) in [
+        (Refusal::Revoked, 4001),
+        (Refusal::NotAccepted, 4001),
+        (Refusal::Disconnected, 1012),
+    ] {
+        let mut client = world.client().await;
+        client.say(&connect(&token("u1", &[]))).await;
+        let session = link.open(0).await;
+        assert_eq!(client.receive().await["type"], "connected");
+        link.send_all(vec![
+            ToEdge::Ended { session, reason },
+            live("user:u1", 1, "too late"),
+        ])
+        .await;
+        let (received, close) = client.end().await;
+        assert_eq!(u16::from(close.unwrap().code), code);
+        assert_eq!(received.len(), 1, "nothing but the goodbye: {received:?}");
         assert!(matches!(link.next().await, ToHub::Close { .. }));
     }
 }

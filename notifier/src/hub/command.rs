@@ -10,7 +10,7 @@ use delivery::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::HubTask;
+use super::{HubTask, take_back::TakeBack};
 use crate::{
     log::Log,
     watch::{PresenceUpdate, ReceiptUpdate, Watch},
@@ -70,6 +70,7 @@ pub(crate) enum Command {
         count: usize,
         reply: oneshot::Sender<Vec<ListedSession>>,
     },
+    TakeBack(TakeBack),
     Presence {
         users: Vec<String>,
         reply: oneshot::Sender<Vec<usize>>,
@@ -135,6 +136,7 @@ impl<L: Log> HubTask<L> {
             } => {
                 let _ = reply.send(self.list(&user, after.as_ref(), count));
             }
+            Command::TakeBack(request) => self.take_back(request),
             Command::Presence { users, reply } => {
                 let counts = users.iter().map(|user| self.hub.user_sessions(user));
                 let _ = reply.send(counts.collect());

@@ -86,7 +86,10 @@ fn calls_in_flight_are_answered_before_a_failed_log_ends_the_process() {
             let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
             bound.send(grpc.local_addr().unwrap()).unwrap();
-            let notifier = Notifier::start_on(Config::default(), keys(), log);
+            let notifier = {
+                let revocations = Revocations::open(None).unwrap();
+                Notifier::start_on(Config::default(), (keys(), revocations), log)
+            };
             notifier
                 .serve(
                     Listeners {

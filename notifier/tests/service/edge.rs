@@ -85,6 +85,11 @@ impl Edge {
         }
     }
 
+    /// The next message.
+    pub(crate) async fn message(&mut self) -> ToEdge {
+        self.wait("message", |message| Some(message.clone())).await
+    }
+
     pub(crate) async fn open(
         &mut self,
         session: u64,

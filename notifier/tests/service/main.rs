@@ -1,10 +1,12 @@
 //! A notifier on real sockets: publishing, its answers, links, an orderly end.
 
 mod edge;
+mod hijacked_edge;
 mod leases;
 mod link;
 mod listeners;
 mod presence;
 mod publish;
 mod receipts;
+mod revoke;
 mod world;

@@ -69,8 +69,10 @@ pub(crate) fn bearer(name: &str, role: &str) -> Bearer {
     Bearer(format!("Bearer {token}").parse().unwrap())
 }
 
+pub(crate) const USER_SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-u";
+
 fn user_keys() -> UserKeys {
-    UserKeys::new(&[5; 32], None).unwrap()
+    UserKeys::new(USER_SECRET, None).unwrap()
 }
 
 /// A token of a person that lasts so many seconds, and the leeway.
@@ -107,6 +109,11 @@ pub(crate) fn embedded(dir: &Path) -> Config {
 
 impl World {
     pub(crate) async fn start(config: Config) -> Self {
+        Self::start_with(config, user_keys()).await
+    }
+
+    /// A notifier that verifies the tokens of persons with these keys.
+    pub(crate) async fn start_with(config: Config, users: UserKeys) -> Self {
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", grpc.local_addr().unwrap());
@@ -114,7 +121,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let keys = Keys {
             services: ServiceKeys::new(SECRET, None).unwrap(),
-            users: user_keys(),
+            users,
         };
         let notifier = Notifier::start(config, keys).await.unwrap();
         let gateway = notifier.gateway();

@@ -34,6 +34,7 @@ fn verify(token: &str, wall_ms: i64) -> Verdict {
     Ok(Credential {
         rights,
         token_id: None,
+        digest: 1,
         key: 1,
     })
 }

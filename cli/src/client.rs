@@ -252,7 +252,7 @@ impl Connection {
                         code,
                         reason: close.reason.to_string(),
                         message: "no `bye` came before it".to_owned(),
-                        reconnect: !matches!(code, 1000 | 1003 | 1007 | 1009 | 4000 | 4003 | 4009),
+                        reconnect: comes_back(code),
                         retry_after: Duration::ZERO,
                     });
                 }
@@ -361,6 +361,12 @@ fn bye(raw: &str) -> ClientError {
     }
 }
 
+/// Whether a close without `bye` leaves a way back. Only codes of our own say "never":
+/// proxies and load balancers close with 1000, 1001 or 1009 on their own.
+fn comes_back(code: u16) -> bool {
+    !matches!(code, 4000 | 4003 | 4009)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,5 +377,15 @@ mod tests {
         assert_eq!(stay.comes_back_after(), None);
         let back = bye(r#"{"type":"bye","code":1012,"reconnect":true,"retryAfterMs":700}"#);
         assert_eq!(back.comes_back_after(), Some(Duration::from_millis(700)));
+    }
+
+    #[test]
+    fn a_close_that_the_edge_did_not_announce_leaves_a_way_back() {
+        for code in [1000, 1001, 1003, 1006, 1007, 1009, 1011, 1012, 4001, 4008, 4029] {
+            assert!(comes_back(code), "{code}");
+        }
+        for code in [4000, 4003, 4009] {
+            assert!(!comes_back(code), "{code}");
+        }
     }
 }

@@ -30,8 +30,10 @@ use crate::{
 
 /// Between two heartbeats of ours.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How long an answer to one may take.
-const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// How long an answer to one may take: a dead edge is noticed within 35 s.
+const PONG_WITHIN: Duration = Duration::from_secs(5);
+/// A connection that lived this long works, even if nothing was received on it.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Connects as a user and prints every event.
 #[derive(Args)]
@@ -121,6 +123,7 @@ pub(crate) async fn run(listen: Listen) -> Result<(), Failure> {
         positions,
         format,
         printed: 0,
+        worked: false,
     };
     let mut backoff = Backoff::CLIENT;
     loop {
@@ -129,8 +132,8 @@ pub(crate) async fn run(listen: Listen) -> Result<(), Failure> {
             End::Done => return Ok(()),
             End::Lost { cause, .. } if listener.listen.once => return Err(Failure::failed(cause)),
             End::Lost { cause, at_least } => {
-                // A connection that held is a fresh start for the backoff.
-                if began.elapsed() > HEARTBEAT {
+                // A connection that worked is a fresh start for the backoff.
+                if listener.worked || began.elapsed() > STABLE_AFTER {
                     backoff.reset();
                 }
                 let pause = backoff.next_pause().max(at_least);
@@ -146,10 +149,13 @@ struct Listener {
     positions: Positions,
     format: Format,
     printed: u64,
+    /// An event or a pong was received on this connection.
+    worked: bool,
 }
 
 impl Listener {
     async fn one_connection(&mut self) -> Result<End, Failure> {
+        self.worked = false;
         let credential = self.listen.who.credential(&self.listen.queues);
         let token = credential.token().map_err(Failure::usage)?;
         let hello = Hello {
@@ -208,7 +214,10 @@ impl Listener {
                 }
             };
             match frame {
-                Ok(frame) if frame.kind == "pong" => pong_due = None,
+                Ok(frame) if frame.kind == "pong" => {
+                    pong_due = None;
+                    self.worked = true;
+                }
                 Ok(frame) => {
                     quiet_since = Instant::now();
                     if let Some(end) = self.take(&frame)? {
@@ -239,7 +248,10 @@ impl Listener {
                         at_least: Duration::ZERO,
                     }));
                 }
-                Verdict::Event => self.printed += 1,
+                Verdict::Event => {
+                    self.printed += 1;
+                    self.worked = true;
+                }
                 Verdict::Other => {}
             }
             self.print(&event)?;

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { atRest } from "./page.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -9,10 +10,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 export async function faultsOf(page) {
   await page.evaluate(AXE);
   // Colours are measured as they are at rest.
-  await page.evaluate(() => {
-    const roots = [document, ...[...document.querySelectorAll("*")].flatMap(({ shadowRoot }) => shadowRoot ?? [])];
-    return Promise.all(roots.flatMap((root) => root.getAnimations()).filter((each) => each.effect?.getTiming().iterations !== Infinity).map((each) => each.finished));
-  });
+  await atRest(page);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target} (${failureSummary.split("\n").slice(1).join(" ").trim()})`));
 }

@@ -65,7 +65,17 @@ export async function until(condition, what) {
   }
 }
 
-export async function shoot(page, name) {
+/** Waits until every animation has ended that ends, in shadow roots too. @param {import("playwright-core").Page} page */
+export function atRest(page) {
+  return page.evaluate(() => {
+    const roots = [document, ...[...document.querySelectorAll("*")].flatMap(({ shadowRoot }) => shadowRoot ?? [])];
+    return Promise.all(roots.flatMap((root) => root.getAnimations()).filter((each) => each.effect?.getTiming().iterations !== Infinity).map((each) => each.finished.catch(() => {})));
+  });
+}
+
+/** @param {import("playwright-core").Page} page @param {string} name @param {boolean} [fullPage] */
+export async function shoot(page, name, fullPage = true) {
   mkdirSync(OUT, { recursive: true });
-  await page.screenshot({ path: fileURLToPath(new URL(`${name}.png`, OUT)), fullPage: true });
+  await atRest(page);
+  await page.screenshot({ path: fileURLToPath(new URL(`${name}.png`, OUT)), fullPage });
 }

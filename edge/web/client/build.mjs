@@ -19,7 +19,7 @@ const BUNDLES = [
   { source: "belfry-client.js", format: "esm", extension: ".mjs" },
 ];
 
-/** Members that no page and no other bundle sees: bundles have short names for them. */
+/** Members that no page and no other bundle sees: classic scripts have short names for them. */
 const INTERNAL =
   /^(abandon|activated|begin|buffered|check|commit|deactivated|dropped|element|established|firstFrame|firstRequest|fixed|flush|follow|followOf|forget|inMs|keep|leftMs|listen|lost|onChange|onEnd|onFrame|onHide|onPing|onPong|onResume|pingSent|pongReceived|ranFor|refreshInMs|refused|report|restore|resume|rightsChanged|saveSoon|sent|startedAt|stated|succeeded|timer|toSend|unfollow|unwatch|view|waiting|watches|withoutPresence)$/;
 
@@ -32,7 +32,7 @@ function options({ source, format, extension }) {
     absWorkingDir: at("."),
     bundle: true,
     minify: true,
-    mangleProps: INTERNAL,
+    ...(format === "iife" && { mangleProps: INTERNAL }),
     legalComments: /** @type {const} */ ("none"),
     target: "es2022",
     format,

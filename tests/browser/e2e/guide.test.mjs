@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { FakeEdge } from "../fake-edge.mjs";
 import { openBrowser, until } from "./page.mjs";
 
-const [, guide = ""] = readFileSync(new URL("../../../docs/guide/dashboard.md", import.meta.url), "utf8").split("\n## The package\n");
+const [, guide = ""] = readFileSync(new URL("../../../docs/guide/dashboard.md", import.meta.url), "utf8").split("\n## The package\n").map((text, n) => (n === 0 ? text : text.split("\n## ")[0]));
 const blocks = (language) => [...guide.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms"))].map((match) => match[1]);
 
 let chromium;
@@ -16,7 +16,7 @@ before(async () => {
   chromium = await openBrowser();
   edge = await FakeEdge.start();
   edge.pages.set("/guide", { type: "text/html", text: `<!doctype html><link rel="icon" href="data:,">${blocks("html").join("")}<script type="module" src="/guide.js"></script>` });
-  edge.pages.set("/guide.js", { type: "text/javascript", text: `${blocks("js").join("\n")}\nwindow.guide = { client };` });
+  edge.pages.set("/guide.js", { type: "text/javascript", text: `${blocks("js").join("\n").replace('"belfry-client"', '"/js/belfry-client.mjs"')}\nwindow.guide = { client };` });
   edge.pages.set("/my/token", { type: "application/json", text: '{"token":"a-token-of-mine"}' });
 });
 after(async () => {

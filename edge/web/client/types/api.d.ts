@@ -225,6 +225,18 @@ export declare class ToastNotificationSystem {
   onNotices(listener: () => void): () => void;
 }
 
+export type JobPhase = "running" | "done" | "failed" | "stalled";
+
+/** What is known of each job: which event is final, and whether one comes too late. */
+export declare class Jobs {
+  /** `false`: the event must change nothing on the screen. */
+  take(event: BelfryEvent): boolean;
+  get(jobId: string | null | undefined): { phase: JobPhase; percent?: number; stage?: string } | undefined;
+  /** For `restore`, by the next page of the same user. */
+  save(): string;
+  restore(saved: string | null): void;
+}
+
 /** Shows a toast in the page's toasts. */
 export declare function showToast(title: string, message?: string, type?: ToastKind, duration?: number): string;
 

@@ -33,6 +33,7 @@ test("a toast of each kind stays 5 s, or as long as the page says", async () => 
 test("a toast stays under the pointer and under the focus, and goes after it", async () => {
   const page = await world.plain();
   await page.clock.install();
+  await page.clock.pauseAt(Date.now() + 60_000);
   await world.edge.publish("image_processed", picture(1));
   const toast = page.locator(".toast");
   await toast.waitFor();
@@ -44,7 +45,8 @@ test("a toast stays under the pointer and under the focus, and goes after it", a
   await page.clock.runFor(20_000);
   assert.equal(await toast.count(), 1, "under the focus");
   await toast.locator(".toast-close").evaluate((button) => button.blur());
-  await page.clock.runFor(5_100);
+  // Its exit takes up to 400 ms.
+  await page.clock.runFor(5_500);
   assert.equal(await page.locator(".toast, .toast-leaving").count(), 0);
 });
 

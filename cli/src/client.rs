@@ -381,7 +381,9 @@ mod tests {
 
     #[test]
     fn a_close_that_the_edge_did_not_announce_leaves_a_way_back() {
-        for code in [1000, 1001, 1003, 1006, 1007, 1009, 1011, 1012, 4001, 4008, 4029] {
+        for code in [
+            1000, 1001, 1003, 1006, 1007, 1009, 1011, 1012, 4001, 4008, 4029,
+        ] {
             assert!(comes_back(code), "{code}");
         }
         for code in [4000, 4003, 4009] {

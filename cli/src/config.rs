@@ -16,6 +16,7 @@ pub(crate) mod roles;
 pub(crate) mod transport;
 
 mod file;
+mod files;
 
 use std::{
     io,
@@ -82,10 +83,23 @@ impl<R> Loaded<R> {
         faults.0.iter().map(sentence).collect()
     }
 
-    /// Whether somebody wrote `setting` (its flag without the dashes).
-    pub(crate) fn is_written(&self, setting: &str) -> bool {
-        self.given.contains_key(setting)
+    /// What somebody wrote, without secrets: secrets are files here, and a URL is shown
+    /// without user, password and query.
+    pub(crate) fn written(&self) -> Vec<String> {
+        let shown = |(setting, raw): (&String, &layers::Raw)| {
+            format!("{setting}={}", without_credentials(&raw.text))
+        };
+        self.given.iter().map(shown).collect()
     }
+}
+
+fn without_credentials(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return value.to_owned();
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let host = rest.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 #[cfg(test)]

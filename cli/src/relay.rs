@@ -84,7 +84,11 @@ pub(crate) async fn run(relay: Relay) -> Result<(), Failure> {
             "`--service-token-file` is `{file}`, but it cannot be read: {cause}"
         )));
     }
-    start_log(&relay.log.log, relay.log.log_format == LogFormat::Json);
+    start_log(
+        &relay.log.log,
+        relay.log.log_format == LogFormat::Json,
+        None,
+    );
     let end = on_signals(Duration::ZERO)?.drain.start;
     let config = RelayConfig {
         database_url,

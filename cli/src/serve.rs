@@ -14,7 +14,7 @@ use std::future::Future;
 
 use addresses::Addresses;
 use clap::CommandFactory;
-pub(crate) use log::start as start_log;
+pub(crate) use log::{AuditFile, start as start_log};
 pub(crate) use process::{Signals, colours, on_signals, raise_file_limit};
 
 use crate::{
@@ -103,19 +103,16 @@ where
     let mut loaded = config::load::<R>(&serve.settings.given, serve.config.as_deref())
         .map_err(Failure::usage)?;
     let unknown = unknown_variables(&Cli::command());
+    let fitted = preflight::check(&mut loaded);
     if serve.check_config {
-        return check(&mut loaded, &unknown);
+        return report_check(&loaded, fitted, &unknown);
     }
-    let log = &loaded.role.process().log;
-    log::start(&log.log, log.log_format == LogFormat::Json);
-    for sentence in unknown {
+    let fitted = fitted.map_err(refused)?;
+    let audit = start_logs(&loaded)?;
+    for sentence in unknown.iter().chain(&fitted) {
         tracing::warn!("{sentence}");
     }
     process::raise_file_limit();
-    let fitted = preflight::fit_open_files(&mut loaded, preflight::file_limit());
-    if let Some(note) = fitted.map_err(Failure::usage)? {
-        tracing::warn!("{note}");
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -126,6 +123,8 @@ where
     let delay = loaded.role.process().drain_delay;
     let outcome = runtime.block_on(async {
         let signals = process::on_signals(delay)?;
+        tokio::spawn(log::report_left_out(audit.clone()));
+        tokio::spawn(log::reopen(audit.clone(), signals.reload.clone()));
         serving(loaded.role, announce, signals).await
     });
     // What is still blocked on a disk or a resolver does not hold up the end.
@@ -133,23 +132,53 @@ where
     if outcome.is_ok() {
         tracing::info!("{what} ended in order");
     }
+    if let Some(audit) = audit {
+        audit.finish();
+    }
     outcome
 }
 
-/// `--check-config`: refuses what a start would refuse.
-fn check<R: Role>(
-    loaded: &mut config::Loaded<R>,
+#[allow(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn refused(faults: Vec<String>) -> Failure {
+    Failure::usage(faults.join("\n"))
+}
+
+/// From here on everything is logged; the first entry of the audit log is the
+/// configuration.
+fn start_logs<R: Role>(loaded: &config::Loaded<R>) -> Result<Option<AuditFile>, Failure> {
+    let process = loaded.role.process();
+    let audit = process.audit_log.as_deref().map(|path| {
+        AuditFile::open(path, R::NAME).map_err(|cause| {
+            let path = path.display();
+            Failure::usage(format!("`--audit-log` is `{path}`, but {cause}"))
+        })
+    });
+    let audit = audit.transpose()?;
+    let json = process.log.log_format == LogFormat::Json;
+    log::start(&process.log.log, json, audit.clone());
+    tracing::info!(
+        target: "audit",
+        action = "config.loaded",
+        role = R::NAME,
+        version = env!("CARGO_PKG_VERSION"),
+        settings = %loaded.written().join(" "),
+        "configuration loaded"
+    );
+    Ok(audit)
+}
+
+/// `--check-config`: everything was checked as a start does.
+fn report_check<R: Role>(
+    loaded: &config::Loaded<R>,
+    fitted: Result<Vec<String>, Vec<String>>,
     unknown_variables: &[String],
 ) -> Result<(), Failure> {
     for sentence in unknown_variables {
         eprintln!("belfry: {sentence}");
     }
-    let faults = preflight::check(loaded);
-    if !faults.is_empty() {
-        return Err(Failure::usage(faults.join("\n")));
-    }
+    let fitted = fitted.map_err(refused)?;
     println!("the configuration is fine");
-    for note in loaded.role.notes() {
+    for note in fitted.iter().chain(&loaded.role.notes()) {
         println!("{note}");
     }
     Ok(())

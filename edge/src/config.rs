@@ -7,7 +7,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use delivery::Limits;
-use settings::{Counts, Durations, Faults, show_duration};
+use settings::{Connections, Counts, Durations, Faults, OpenFiles, show_duration};
 
 use crate::{dev_key::DevKey, protocol::MAX_FIRST_MESSAGE_BYTES};
 
@@ -144,6 +144,25 @@ impl Config {
             write_stall_ms: self.write_stall.as_millis() as u64,
             verify_ms: self.first_frame.as_millis() as u64,
             ..base
+        }
+    }
+
+    /// Files that may be open beside [`Config::connections`].
+    pub fn open_files(&self) -> Vec<OpenFiles> {
+        vec![
+            OpenFiles::new("HTTP connections of the edge", self.max_http_connections),
+            // While one is replaced there are two.
+            OpenFiles::new("links to the notifier", 2 * self.shards),
+        ]
+    }
+
+    /// What may be lowered to fit the limit of open files.
+    pub fn connections(&mut self) -> Connections<'_> {
+        Connections {
+            setting: Some("max-connections"),
+            what: "WebSocket connections",
+            count: &mut self.max_connections,
+            files_each: 1,
         }
     }
 

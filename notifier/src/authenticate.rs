@@ -35,10 +35,18 @@ pub(crate) struct Authenticate {
 }
 
 impl Authenticate {
-    fn check(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
-        let caller = authenticate(&self.keys, metadata)?;
-        if let Some(role) = self.role {
-            require(&caller, role)?;
+    /// Who calls `method`. A call that is refused, and each of an operator, is an entry of
+    /// the audit log.
+    fn check(&self, metadata: &MetadataMap, method: &str) -> Result<Caller, Refusal> {
+        let audit = |action, actor, reason| {
+            tracing::info!(target: "audit", action, actor, subject = method, reason, "gRPC call");
+        };
+        let caller = authenticate(&self.keys, metadata)
+            .inspect_err(|_| audit("call.denied", "", "no accepted token"))?;
+        let allowed = self.role.map_or(Ok(()), |role| require(&caller, role));
+        allowed.inspect_err(|_| audit("call.denied", &caller.name, "another role"))?;
+        if self.role == Some(Role::Operator) {
+            audit("admin.called", &caller.name, "allowed");
         }
         Ok(caller)
     }
@@ -77,7 +85,7 @@ where
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         // Moved there and back: nothing is copied on the way of an event.
         let metadata = MetadataMap::from_headers(mem::take(request.headers_mut()));
-        let checked = self.rule.check(&metadata);
+        let checked = self.rule.check(&metadata, request.uri().path());
         *request.headers_mut() = metadata.into_headers();
         match checked {
             Ok(caller) => {

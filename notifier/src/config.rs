@@ -7,15 +7,21 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use delivery::Limits;
-use settings::{Counts, Durations, Faults, Sizes, show_duration, show_size};
+use settings::{
+    Connections, Counts, Durations, Faults, OpenFiles, Sizes, show_duration, show_size,
+};
 
-use crate::log::embedded::{self, OpenError};
+use crate::{
+    log::embedded::{self, OpenError},
+    server::MAX_HTTP_CONNECTIONS,
+};
 
 const RETAINED_EVENTS: Counts<u64> = Counts::new(1, 10_000_000);
 const RETAINED_AGE: Durations =
     Durations::new(Duration::from_mins(1), Duration::from_hours(87_600));
 const IDEMPOTENCY_WINDOW: Durations =
     Durations::new(Duration::from_secs(1), Duration::from_hours(30 * 24));
+const GRPC_CONNECTIONS: Counts<usize> = Counts::new(2, 100_000);
 const LOG_SEGMENT: Sizes = Sizes::new(4 << 10, 1 << 30);
 const SERVICE_SHARE: Counts<u64> = Counts::new(1, 100);
 const MAX_SERVICES: Counts<usize> = Counts::new(2, 4_096);
@@ -79,6 +85,14 @@ pub struct Config {
         value_parser = LOG_SEGMENT.parser()
     )]
     pub log_segment: u64,
+    /// Connections of publishers, edges and operators; each needs one
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "2048",
+        value_parser = GRPC_CONNECTIONS.parser()
+    )]
+    pub max_grpc_connections: usize,
     /// How long an idempotency key is kept
     #[arg(
         long,
@@ -189,6 +203,28 @@ impl Config {
         }
     }
 
+    /// Files that may be open beside [`Config::connections`].
+    pub fn open_files(&self) -> Vec<OpenFiles> {
+        let log = match self.store {
+            Store::Embedded => embedded::MAX_OPEN_FILES,
+            Store::Memory => 0,
+        };
+        vec![
+            OpenFiles::new("health and metrics of the notifier", MAX_HTTP_CONNECTIONS),
+            OpenFiles::new("the log", log),
+        ]
+    }
+
+    /// What may be lowered to fit the limit of open files.
+    pub fn connections(&mut self) -> Connections<'_> {
+        Connections {
+            setting: Some("max-grpc-connections"),
+            what: "gRPC connections",
+            count: &mut self.max_grpc_connections,
+            files_each: 1,
+        }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -197,6 +233,8 @@ impl Config {
         let mut faults = Faults::default();
         faults.check("retained-events", &self.retained_events, &RETAINED_EVENTS);
         faults.check("retained-age", &self.retained_age, &RETAINED_AGE);
+        let connections = &self.max_grpc_connections;
+        faults.check("max-grpc-connections", connections, &GRPC_CONNECTIONS);
         faults.check("log-segment", &self.log_segment, &LOG_SEGMENT);
         let window = &self.idempotency_window;
         faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);

@@ -174,6 +174,7 @@ impl EdgeGateway for Service {
             .link(&name, credit.deliveries, credit.bytes)
             .map_err(|_| Refusal::of(Reason::Unavailable))?;
         tracing::info!(edge = %name, "edge attached");
+        audit("edge.attached", &caller.name, &name, "allowed");
         let heartbeat = self.gateway.heartbeat;
         let (answers, responses) = mpsc::channel(self.gateway.batches);
         tokio::spawn(async move {
@@ -216,6 +217,10 @@ impl From<DecodeError> for Refusal {
     }
 }
 
+fn audit(action: &str, actor: &str, edge: &str, reason: &str) {
+    tracing::info!(target: "audit", action, actor, subject = edge, reason, "link of an edge");
+}
+
 /// A link ends an older one of its name, so an edge may use no other edge's.
 fn own_name(caller: &Caller, name: &str) -> Result<(), Refusal> {
     let rest = name.strip_prefix(&*caller.name);
@@ -224,6 +229,7 @@ fn own_name(caller: &Caller, name: &str) -> Result<(), Refusal> {
     }
     let theirs = &caller.name;
     tracing::warn!(edge = %theirs, name, "attach under a foreign name refused");
+    audit("attach.refused", theirs, name, "a foreign name");
     let message = format!(
         "the token is that of the edge `{theirs}`, but the link's name is `{name}`: use \
          `{theirs}`, or `{theirs}/…` for each of several links"

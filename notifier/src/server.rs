@@ -39,10 +39,8 @@ use crate::{
     verify::Verifier,
 };
 
-/// Connections of publishers, edges and operators; each needs one.
-const MAX_GRPC_CONNECTIONS: usize = 2_048;
 /// Connections for health and metrics; each asks little and seldom.
-const MAX_HTTP_CONNECTIONS: usize = 256;
+pub(crate) const MAX_HTTP_CONNECTIONS: usize = 256;
 /// How long the answers to the last calls may take once the log has failed.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -309,8 +307,8 @@ impl Notifier {
         let calls = self.grpc(health, shutdown.start.clone(), metrics.calls_shed.clone());
         let grpc_config = listener::Config {
             name: "grpc",
-            max_connections: MAX_GRPC_CONNECTIONS,
-            max_per_address: MAX_GRPC_CONNECTIONS / 2,
+            max_connections: self.config.max_grpc_connections,
+            max_per_address: self.config.max_grpc_connections / 2,
             grace: self.config.drain,
             protocol: listener::Protocol::Http2(listener::Http2 {
                 keepalive: self.config.keepalive,

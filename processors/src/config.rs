@@ -18,13 +18,19 @@ use belfry::{
     tls::ClientTls,
 };
 use clap::Args;
-use settings::{Counts, Durations, Faults, Sizes};
+use settings::{Connections, Counts, Durations, Faults, OpenFiles, Sizes};
 
 pub use ports::Ports;
 pub use secret::{DatabaseUrl, Secret, Secrets};
 pub use transcription::Transcription;
 pub use typeform::Typeform;
 
+/// Files of a running job at most: what it reads and writes, the pipes of a child, a
+/// connection to another server.
+const FILES_OF_A_JOB: usize = 8;
+/// Files of the database (8 connections, with `sqlite` three files each) and connections
+/// to the notifier, the store of files and other servers.
+const OTHER_FILES: usize = 64;
 const WORKERS: Counts<usize> = Counts::new(1, 256);
 const JOBS: Counts<usize> = Counts::new(1, 4_096);
 const ATTEMPTS: Counts<u32> = Counts::new(1, 4_096);
@@ -248,6 +254,26 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Files that may be open beside [`Config::connections`].
+    pub fn open_files(&self) -> Vec<OpenFiles> {
+        let jobs = self.workers + self.report_workers + self.transcription.workers;
+        vec![
+            OpenFiles::new("jobs of the processors", FILES_OF_A_JOB * jobs),
+            OpenFiles::new("the database and other servers", OTHER_FILES),
+        ]
+    }
+
+    /// What may be lowered to fit the limit of open files.
+    pub fn connections(&mut self) -> Connections<'_> {
+        Connections {
+            setting: None,
+            what: "connections of the processors",
+            count: &mut self.max_connections,
+            // The connection, and the file that goes over it.
+            files_each: 2,
+        }
+    }
+
     /// Checks secrets and settings.
     ///
     /// # Errors

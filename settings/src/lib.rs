@@ -9,11 +9,13 @@
 
 mod bounds;
 mod fault;
+mod files;
 mod origin;
 mod text;
 
 pub use bounds::{Counts, Durations, Rule, Sizes, any_duration, show_duration, show_size};
 pub use fault::{Fault, Faults};
+pub use files::{Connections, OpenFiles};
 pub use origin::{is_loopback_origin, origin};
 pub use text::{address, http_url, name, pairs, path, ws_url};
 

@@ -231,7 +231,7 @@ fn a_variable_that_nothing_reads_is_named_with_the_right_name() {
 #[test]
 fn a_secret_that_the_group_of_the_process_reads_is_accepted() {
     let dir = data();
-    let key = dir.path().join("secrets/users.key");
+    let key = dir.path().join("secrets/services.key");
     let arguments = on_free_ports("edge", dir.path());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     for (mode, expected) in [(0o440, Some(0)), (0o444, Some(2)), (0o660, Some(2))] {

@@ -19,7 +19,7 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use super::{Loaded, roles::Role};
+use super::{Loaded, files::fit, roles::Role};
 use crate::secrets::{self, SecretError};
 
 /// Longest file with a token that is read, in bytes.
@@ -46,8 +46,19 @@ pub(crate) struct Needs {
     pub(crate) connects: Option<ClientTls>,
 }
 
-/// A sentence for everything that a start would refuse.
-pub(crate) fn check<R: Role>(loaded: &mut Loaded<R>) -> Vec<String> {
+/// Looks at everything: a sentence for each fault, or what was fitted to the machine.
+/// `--check-config` ends after it, a start goes on.
+pub(crate) fn check<R: Role>(loaded: &mut Loaded<R>) -> Result<Vec<String>, Vec<String>> {
+    let mut faults = faults(loaded);
+    match fit(loaded, file_limit()) {
+        Ok(notes) if faults.is_empty() => return Ok(notes),
+        Ok(_) => {}
+        Err(fault) => faults.push(fault),
+    }
+    Err(faults)
+}
+
+fn faults<R: Role>(loaded: &Loaded<R>) -> Vec<String> {
     let needs = loaded.role.needs();
     let mut faults = Vec::new();
     for path in &needs.secrets {
@@ -75,9 +86,15 @@ pub(crate) fn check<R: Role>(loaded: &mut Loaded<R>) -> Vec<String> {
         let dir = dir.display();
         faults.push(format!("`--data-dir` is `{dir}`, but {cause}"));
     }
+    if let Some(path) = &loaded.role.process().audit_log {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let unwritable = check_writable(dir).err();
+        faults.extend(
+            unwritable.map(|cause| format!("`--audit-log` is `{}`, but {cause}", path.display())),
+        );
+    }
     check_listeners(&needs.listeners, &mut faults);
     check_certificates(&needs, &mut faults);
-    faults.extend(fit_open_files(loaded, file_limit()).err());
     faults
 }
 
@@ -171,38 +188,8 @@ fn try_bind(address: SocketAddr) -> io::Result<()> {
 }
 
 /// Files that this process may have open at most; `None`: no limit.
-pub(crate) fn file_limit() -> Option<u64> {
+fn file_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
-}
-
-/// Makes the connections fit into the limit of open files: a default is lowered, which
-/// the answer says; a number that somebody wrote is refused.
-pub(crate) fn fit_open_files<R: Role>(
-    loaded: &mut Loaded<R>,
-    limit: Option<u64>,
-) -> Result<Option<String>, String> {
-    let written = loaded.is_written("max-connections");
-    let others = loaded.role.other_files();
-    let (Some(limit), Some(connections)) = (limit, loaded.role.connections()) else {
-        return Ok(None);
-    };
-    let room = usize::try_from(limit)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(others);
-    if *connections <= room {
-        return Ok(None);
-    }
-    if written || room == 0 {
-        return Err(format!(
-            "`--max-connections` is `{connections}`, which together with {others} other files is \
-             more than the {limit} that this process may open: lower it, or raise the limit \
-             (`ulimit -Hn`, `LimitNOFILE=`)"
-        ));
-    }
-    *connections = room;
-    Ok(Some(format!(
-        "this process may open {limit} files: `--max-connections` is lowered to {room}"
-    )))
 }
 
 #[cfg(test)]
@@ -211,45 +198,9 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        layers::{Origin, Raw},
         load,
         roles::{Edge, Up},
     };
-
-    fn edge(written: &[(&str, &str)]) -> Loaded<Edge> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("belfry.toml");
-        fs::write(&file, "").unwrap();
-        let given: BTreeMap<_, _> = written
-            .iter()
-            .map(|(setting, text)| {
-                let (text, origin) = ((*text).to_owned(), Origin::Flag);
-                ((*setting).to_owned(), Raw { text, origin })
-            })
-            .collect();
-        load(&given, Some(&file)).unwrap()
-    }
-
-    #[test]
-    fn default_connections_fit_the_limit_of_open_files_and_written_ones_are_refused() {
-        let mut default = edge(&[]);
-        assert_eq!(fit_open_files(&mut default, None), Ok(None));
-        let note = fit_open_files(&mut default, Some(4_096)).unwrap().unwrap();
-        let fitted = *default.role.connections().unwrap();
-        assert!(
-            (2_000..4_096).contains(&fitted) && note.contains(&fitted.to_string()),
-            "{note}"
-        );
-        assert_eq!(fit_open_files(&mut default, Some(4_096)), Ok(None));
-
-        let mut written = edge(&[("max-connections", "5000")]);
-        let refused = fit_open_files(&mut written, Some(4_096)).unwrap_err();
-        assert!(
-            refused.contains("`5000`") && refused.contains("4096"),
-            "{refused}"
-        );
-        assert!(fit_open_files(&mut edge(&[]), Some(64)).is_err());
-    }
 
     #[test]
     fn an_address_is_of_this_machine_and_has_one_listener() {
@@ -292,11 +243,11 @@ mod tests {
         let file = dir.path().join("belfry.toml");
         let data = dir.path().join("data");
         fs::write(&file, format!("data_dir = '{}'", data.display())).unwrap();
-        let mut up: Loaded<Up> = load(&BTreeMap::new(), Some(&file)).unwrap();
-        assert_eq!(check(&mut up), Vec::<String>::new());
+        let up: Loaded<Up> = load(&BTreeMap::new(), Some(&file)).unwrap();
+        assert_eq!(faults(&up), Vec::<String>::new());
         assert!(!data.exists(), "a check creates nothing");
-        let mut alone: Loaded<Edge> = load(&BTreeMap::new(), Some(&file)).unwrap();
-        let faults = check(&mut alone);
+        let alone: Loaded<Edge> = load(&BTreeMap::new(), Some(&file)).unwrap();
+        let faults = faults(&alone);
         assert!(
             faults.len() == 2 && faults[0].contains("users.key"),
             "{faults:?}"

@@ -130,6 +130,10 @@ pub(crate) struct Process {
     pub(crate) drain_delay: Duration,
     #[command(flatten)]
     pub(crate) log: Log,
+    /// File that the audit log is appended to, one JSON object a line, mode 0600; opened
+    /// again on SIGHUP [default: its entries go to the log]
+    #[arg(long, value_name = "FILE", value_parser = settings::path)]
+    pub(crate) audit_log: Option<PathBuf>,
 }
 
 /// The secret of user tokens.

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use settings::Faults;
+use settings::{Connections, Faults, OpenFiles};
 
 use super::preflight::Needs;
 use super::process::{
@@ -13,9 +13,9 @@ use super::process::{
 };
 use super::transport::{ClientAuthorities, Plaintext, ServerTls};
 
-/// Files that a process has open beside its connections, at most: the log's, the
-/// database's, those of links and publishers.
-const OTHER_FILES: usize = 512;
+/// Files of every process: standard streams, the runtime, listeners, signals, the audit
+/// log, and files that are read again when they change.
+const FILES_OF_A_PROCESS: usize = 64;
 
 /// The settings of one command.
 pub(crate) trait Role: Args + Clone {
@@ -31,14 +31,17 @@ pub(crate) trait Role: Args + Clone {
     /// What a start needs of the machine.
     fn needs(&self) -> Needs;
 
-    /// The bound of WebSocket connections, each of which is an open file.
-    fn connections(&mut self) -> Option<&mut usize> {
-        None
-    }
+    /// Connections that may be lowered to fit the limit of open files.
+    fn connections(&mut self) -> Vec<Connections<'_>>;
 
-    /// Files that may be open beside those connections.
-    fn other_files(&self) -> usize {
-        OTHER_FILES
+    /// Files that may be open beside those connections, without those of a process.
+    fn open_files(&self) -> Vec<OpenFiles>;
+
+    /// All of them.
+    fn other_files(&self) -> Vec<OpenFiles> {
+        let mut files = self.open_files();
+        files.push(OpenFiles::new("the process itself", FILES_OF_A_PROCESS));
+        files
     }
 
     /// What `--check-config` says beside the faults.
@@ -152,12 +155,19 @@ impl Role for Up {
         }
     }
 
-    fn connections(&mut self) -> Option<&mut usize> {
-        Some(&mut self.edge.max_connections)
+    fn connections(&mut self) -> Vec<Connections<'_>> {
+        vec![
+            self.edge.connections(),
+            self.notifier.connections(),
+            self.processors.connections(),
+        ]
     }
 
-    fn other_files(&self) -> usize {
-        2 * OTHER_FILES + self.edge.max_http_connections + self.processors.max_connections
+    fn open_files(&self) -> Vec<OpenFiles> {
+        let mut files = self.edge.open_files();
+        files.extend(self.notifier.open_files());
+        files.extend(self.processors.open_files());
+        files
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -240,6 +250,14 @@ impl Role for Notifier {
         }
     }
 
+    fn connections(&mut self) -> Vec<Connections<'_>> {
+        vec![self.own.connections()]
+    }
+
+    fn open_files(&self) -> Vec<OpenFiles> {
+        self.own.open_files()
+    }
+
     fn check(&self, faults: &mut Faults) {
         self.tls.check(&self.plaintext, &self.listeners(), faults);
         self.clients.check(&self.tls, faults);
@@ -308,12 +326,12 @@ impl Role for Edge {
         }
     }
 
-    fn connections(&mut self) -> Option<&mut usize> {
-        Some(&mut self.own.max_connections)
+    fn connections(&mut self) -> Vec<Connections<'_>> {
+        vec![self.own.connections()]
     }
 
-    fn other_files(&self) -> usize {
-        OTHER_FILES + self.own.max_http_connections
+    fn open_files(&self) -> Vec<OpenFiles> {
+        self.own.open_files()
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -393,6 +411,14 @@ impl Role for Processors {
         }
     }
 
+    fn connections(&mut self) -> Vec<Connections<'_>> {
+        vec![self.own.connections()]
+    }
+
+    fn open_files(&self) -> Vec<OpenFiles> {
+        self.own.open_files()
+    }
+
     fn check(&self, faults: &mut Faults) {
         self.tls.check(&self.plaintext, &self.listeners(), faults);
         self.notifier_url.check(&self.plaintext, faults);
@@ -420,6 +446,14 @@ impl Role for Everything {
 
     fn needs(&self) -> Needs {
         Needs::default()
+    }
+
+    fn connections(&mut self) -> Vec<Connections<'_>> {
+        self.up.connections()
+    }
+
+    fn open_files(&self) -> Vec<OpenFiles> {
+        self.up.open_files()
     }
 
     fn check(&self, faults: &mut Faults) {

@@ -46,7 +46,6 @@ pub(crate) struct Signals {
     /// Given by the first SIGTERM or SIGINT.
     pub(crate) drain: DrainSignal,
     /// Given by each SIGHUP.
-    #[allow(dead_code, reason = "for what is read again and is no file")]
     pub(crate) reload: Reload,
     /// Reads files again when they change and with each SIGHUP: one task for all.
     #[allow(dead_code, reason = "for whatever is read from files")]

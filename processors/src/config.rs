@@ -8,6 +8,7 @@ mod ports;
 mod secret;
 mod transcription;
 mod typeform;
+mod uploads;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -24,6 +25,7 @@ pub use ports::Ports;
 pub use secret::{DatabaseUrl, Secret, Secrets};
 pub use transcription::Transcription;
 pub use typeform::Typeform;
+pub use uploads::UploadLimits;
 
 /// Files of a running job at most: what it reads and writes, the pipes of a child, a
 /// connection to another server.
@@ -41,6 +43,8 @@ const PIXELS: Counts<u64> = Counts::new(1, 1 << 32);
 const JOB_LEASE: Durations = Durations::new(*LEASE.start(), *LEASE.end());
 const WEEK: Duration = Duration::from_hours(7 * 24);
 const URL_LIFETIME: Durations = Durations::new(Duration::from_secs(1), WEEK);
+const RETENTION: Durations = Durations::new(Duration::ZERO, Duration::from_hours(87_660));
+const REPORT_CPU: Durations = Durations::new(Duration::from_secs(1), Duration::from_hours(24));
 /// Of fields without a flag.
 const TIMEOUT: Durations = Durations::new(Duration::from_millis(1), WEEK);
 const MAX_DOCUMENT_TYPES: usize = 64;
@@ -158,6 +162,27 @@ pub struct Config {
         hide_possible_values = true
     )]
     pub allow_private_addresses: bool,
+    /// How long documents, reports and transcriptions are kept after their jobs ended,
+    /// with their files; 0s keeps them for ever
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30d",
+        value_parser = RETENTION.parser()
+    )]
+    pub file_retention: Duration,
+    /// CPU time for reports that one user has in ten minutes; one more report is
+    /// answered 429
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2m",
+        value_parser = REPORT_CPU.parser()
+    )]
+    pub report_cpu_per_user: Duration,
+    /// Bodies under way.
+    #[command(flatten)]
+    pub uploads: UploadLimits,
     /// The speech engine.
     #[command(flatten)]
     pub transcription: Transcription,
@@ -224,8 +249,8 @@ pub struct Config {
     /// much before each further one, up to 16 times as much. Default 1 s.
     #[arg(skip = Duration::from_secs(1))]
     pub retry_pause: Duration,
-    /// How long an upload may take. Default 60 s.
-    #[arg(skip = Duration::from_mins(1))]
+    /// How long an upload may take. Default 10 min.
+    #[arg(skip = Duration::from_mins(10))]
     pub upload_timeout: Duration,
     /// How long fetching a URL may take, redirects included. Default 30 s.
     #[arg(skip = Duration::from_secs(30))]
@@ -233,6 +258,9 @@ pub struct Config {
     /// How long a running job may take. Default 60 s.
     #[arg(skip = Duration::from_mins(1))]
     pub job_timeout: Duration,
+    /// How often records and files that are too old are looked for. Default 60 s.
+    #[arg(skip = Duration::from_mins(1))]
+    pub sweep_interval: Duration,
     /// How often the outbox is polled for rows of other writers. Default 1 s.
     #[arg(skip = Duration::from_secs(1))]
     pub outbox_poll: Duration,
@@ -333,6 +361,13 @@ impl Config {
         faults.check("job-lease", &self.lease, &JOB_LEASE);
         faults.check("upload-limit", &self.max_file_bytes, &UPLOAD);
         faults.check("signed-url-lifetime", &self.url_lifetime, &URL_LIFETIME);
+        faults.check("file-retention", &self.file_retention, &RETENTION);
+        faults.check(
+            "report-cpu-per-user",
+            &self.report_cpu_per_user,
+            &REPORT_CPU,
+        );
+        self.uploads.check(&mut faults);
         self.transcription.check(&mut faults);
         self.typeform.check(&self.document_types, &mut faults);
         for origin in &self.allowed_origins {
@@ -349,6 +384,7 @@ impl Config {
             ("fetch_timeout", self.fetch_timeout),
             ("job_timeout", self.job_timeout),
             ("outbox_poll", self.outbox_poll),
+            ("sweep_interval", self.sweep_interval),
             ("header_timeout", self.header_timeout),
         ] {
             faults.check(field, &value, &TIMEOUT);

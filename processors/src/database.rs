@@ -32,6 +32,11 @@ const SQLITE: &Steps = &[
         "jobs",
         include_str!("../migrations/sqlite/0003_jobs.sql"),
     ),
+    (
+        4,
+        "file_removals",
+        include_str!("../migrations/sqlite/0004_file_removals.sql"),
+    ),
 ];
 const POSTGRES: &Steps = &[
     (2, "outbox", outbox::POSTGRES_TABLE),
@@ -39,6 +44,11 @@ const POSTGRES: &Steps = &[
         3,
         "jobs",
         include_str!("../migrations/postgres/0003_jobs.sql"),
+    ),
+    (
+        4,
+        "file_removals",
+        include_str!("../migrations/postgres/0004_file_removals.sql"),
     ),
 ];
 

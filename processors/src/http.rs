@@ -9,11 +9,13 @@ mod files;
 mod images;
 mod jobs;
 mod multipart;
+mod pace;
 mod reports;
 mod resource;
 mod status;
 mod transcriptions;
 mod typeform;
+mod uploads;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -38,7 +40,8 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use self::resource::{list, one, post};
+use self::resource::{list, one, post, remove};
+pub(crate) use self::uploads::{UploadRefused, Uploads};
 use crate::{
     auth::{Operators, Users},
     config::Config,
@@ -47,6 +50,7 @@ use crate::{
     job::Jobs,
     metrics::Metrics,
     problem::Problem,
+    removal::Removals,
     report::Reports,
     sign::Signer,
     storage::Files,
@@ -69,6 +73,8 @@ pub(crate) struct App {
     pub(crate) fetcher: Fetcher,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) jobs: Jobs,
+    pub(crate) uploads: Uploads,
+    pub(crate) removals: Removals,
     /// Whether the listener's address is a loopback address.
     pub(crate) on_loopback: bool,
     pub(crate) shutdown: DrainSignal,
@@ -78,14 +84,20 @@ pub(crate) struct App {
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/images", get(list::<Images>).post(post::<Images>)),
-        ("/images/{id}", get(one::<Images>)),
+        ("/images/{id}", get(one::<Images>).delete(remove::<Images>)),
         ("/reports", get(list::<Reports>).post(post::<Reports>)),
-        ("/reports/{id}", get(one::<Reports>)),
+        (
+            "/reports/{id}",
+            get(one::<Reports>).delete(remove::<Reports>),
+        ),
         (
             "/transcriptions",
             get(list::<Transcriptions>).post(post::<Transcriptions>),
         ),
-        ("/transcriptions/{id}", get(one::<Transcriptions>)),
+        (
+            "/transcriptions/{id}",
+            get(one::<Transcriptions>).delete(remove::<Transcriptions>),
+        ),
         ("/jobs/{id}", get(jobs::one).delete(jobs::cancel)),
         ("/status", routing::post(status::post)),
         ("/webhooks/typeform", routing::post(typeform::post)),
@@ -170,8 +182,39 @@ impl FromRequestParts<App> for User {
 
     async fn from_request_parts(head: &mut Parts, app: &App) -> Result<Self, Problem> {
         let user = app.users.user(&head.headers);
-        user.map(Self).ok_or_else(Problem::unauthenticated)
+        user.map(Self).ok_or_else(|| unauthenticated(head))
     }
+}
+
+/// A user, or an operator, who may act for any.
+pub(crate) enum Caller {
+    User(String),
+    Operator,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if let Some(user) = app.users.user(&head.headers) {
+            return Ok(Self::User(user));
+        }
+        if app.operators.is_one(&head.headers) {
+            return Ok(Self::Operator);
+        }
+        Err(unauthenticated(head))
+    }
+}
+
+fn unauthenticated(head: &Parts) -> Problem {
+    tracing::info!(
+        target: "audit",
+        action = "request.refused",
+        subject = head.uri.path(),
+        reason = "unauthenticated",
+        "a request to the processors has no credential that is accepted"
+    );
+    Problem::unauthenticated()
 }
 
 /// Turns the plain-text errors of the framework, such as for a path that is not UTF-8,
@@ -201,7 +244,7 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
-    let text = app.metrics.encode(&app.jobs.active());
+    let text = app.metrics.encode(&app.jobs.active(), app.uploads.count());
     let text = text.map_err(|error| Problem::internal(&error))?;
     Ok(([(CONTENT_TYPE, listener::OPENMETRICS)], text).into_response())
 }

@@ -86,6 +86,7 @@ impl Kind for Images {
                 self.config.jobs_per_user,
             ),
             timeout: self.config.job_timeout,
+            cpu: None,
         }
     }
 
@@ -156,12 +157,13 @@ impl Kind for Images {
         })
     }
 
-    async fn clean_up(&self, job: &Job<Input>) {
-        self.files.remove(&original_key(&job.resource_id)).await;
-        for extension in ["jpg", "png"] {
-            let key = format!("thumbnails/{}.{extension}", job.resource_id);
-            self.files.remove(&key).await;
-        }
+    fn files(&self, job: &Job<Input>) -> Vec<String> {
+        let thumbnail = |extension| format!("thumbnails/{}.{extension}", job.resource_id);
+        vec![
+            original_key(&job.resource_id),
+            thumbnail("jpg"),
+            thumbnail("png"),
+        ]
     }
 }
 

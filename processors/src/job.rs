@@ -6,35 +6,38 @@
 //! transaction on; one that a shutdown or a crash left pending is restarted by the
 //! next process, ten times at most.
 
+mod cpu_budget;
 mod fair_queue;
 mod kind;
 mod limiter;
 mod progress;
 mod rate_limit;
 mod record;
+mod rejection;
+mod retention;
+mod running;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use belfry::{backoff::Backoff, limits::MAX_EVENT_BYTES, publisher::Publish};
 use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::{
+    cpu_budget::CpuLimit,
     fair_queue::{ConcurrencyLimit, LimitScope},
     kind::{Job, JobContext, Kind, KindLimits, Kinds},
     limiter::{Admission, LimitExceeded},
     progress::Progress,
     record::{Outcome, Record, Records, Status},
+    rejection::{AcceptError, CancelOutcome, Rejected},
+    retention::Removed,
 };
-use self::{kind::DynKind, limiter::Limiter, rate_limit::ProgressUpdate};
+use self::{kind::DynKind, limiter::Limiter, rate_limit::ProgressUpdate, running::Running};
 use crate::{
     failure::{Failure, Retry},
     metrics::Metrics,
+    removal::Removals,
 };
 
 /// Attempts of a job at most, restarts included: a job that crashes the process each
@@ -58,6 +61,8 @@ pub(crate) struct RetryPolicy {
 pub(crate) struct Services {
     /// Where jobs and their events are written.
     pub(crate) records: Records,
+    /// Where files go that nobody may have any more.
+    pub(crate) removals: Removals,
     /// Where progress is published.
     pub(crate) progress: Progress,
     /// What is counted.
@@ -80,7 +85,7 @@ struct Inner {
     retry: RetryPolicy,
     kinds: BTreeMap<&'static str, KindState>,
     /// The jobs of this process that have not ended, each with its cancellation.
-    running: Mutex<HashMap<String, CancellationToken>>,
+    running: Running,
     tasks: TaskTracker,
     /// The grace period is over: jobs stop where they are.
     abort: CancellationToken,
@@ -90,49 +95,13 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Jobs(Arc<Inner>);
 
-/// Why a new job is not admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rejected {
-    /// It would exceed a limit.
-    Limit(LimitExceeded),
-    /// Too many events wait for the notifier.
-    OutboxFull,
-    /// The process shuts down.
-    ShuttingDown,
-}
-
-/// Why an admitted job could not be accepted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AcceptError {
-    /// Its input cannot be serialised. A bug.
-    #[error("the job's input cannot be serialised: {0}")]
-    Input(#[from] serde_json::Error),
-    /// The database refuses the record.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-    /// Its event cannot be made. A bug.
-    #[error("the job's started event cannot be made")]
-    Event,
-}
-
-/// The result of cancelling a job.
-#[derive(Debug)]
-pub(crate) enum CancelOutcome {
-    /// It is cancelled, by this request or an earlier one.
-    Cancelled(Record),
-    /// It had ended before.
-    AlreadyEnded(Record),
-    /// The user has no such job.
-    NotFound,
-}
-
 impl Jobs {
     /// Without jobs.
     pub(crate) fn new(kinds: Kinds, services: Services, retry: RetryPolicy) -> Self {
         let kinds = kinds.0.into_iter().map(|kind| {
             let limits = kind.limits();
             let state = KindState {
-                limiter: Limiter::new(limits.concurrency),
+                limiter: Limiter::new(limits.concurrency, limits.cpu),
                 timeout: limits.timeout,
                 kind,
             };
@@ -142,7 +111,7 @@ impl Jobs {
             services,
             retry,
             kinds: kinds.collect(),
-            running: Mutex::default(),
+            running: Running::default(),
             tasks: TaskTracker::new(),
             abort: CancellationToken::new(),
         }))
@@ -173,8 +142,10 @@ impl Jobs {
             let limiter = &self.0.kinds[K::NAME].limiter;
             limiter.admit(user).map_err(Rejected::Limit)
         };
-        if admitted.is_err() {
-            self.0.services.metrics.kind(K::NAME).rejected.inc();
+        if let Err(rejected) = admitted {
+            let metrics = &self.0.services.metrics;
+            metrics.kind(K::NAME).rejected.inc();
+            metrics.refused(rejected.bucket());
         }
         admitted
     }
@@ -199,10 +170,11 @@ impl Jobs {
             .idempotency_key(key(&record, "started"));
         // Before others can see the record, so that it can be cancelled, and before the
         // relay can, which confirms that the started event is published.
-        let cancelled = self.register(&record.id);
+        let cancelled = self.0.running.add(&record.id);
         services.progress.begin(&record);
-        if let Err(error) = services.records.create(&record, &publish).await {
-            self.running().remove(&record.id);
+        let files = self.files_of(&record);
+        if let Err(error) = services.records.create(&record, &publish, &files).await {
+            self.0.running.remove(&record.id);
             services.progress.end(&record.id);
             return Err(error.into());
         }
@@ -223,11 +195,9 @@ impl Jobs {
             self.0.services.progress.end(id);
             let outcome = Outcome::Failed(cancelled);
             if let Some(ended) = self.write_end(&record, outcome).await? {
-                let running = self.running().get(id).cloned();
-                match running {
-                    // Its task cleans up once the work has stopped.
-                    Some(cancelled) => cancelled.cancel(),
-                    None => self.clean_up(&ended).await,
+                // Its task cleans up once the work has stopped.
+                if !self.0.running.cancel(id) {
+                    self.clean_up(&ended).await;
                 }
                 return Ok(CancelOutcome::Cancelled(ended));
             }
@@ -260,7 +230,7 @@ impl Jobs {
                 };
                 tracing::info!(job, "a job is restarted");
                 let admission = state.limiter.readmit(&record.user_id);
-                let cancelled = self.register(job);
+                let cancelled = self.0.running.add(job);
                 // Before the query, so that the relay's confirmation finds it.
                 progress.begin(&record);
                 let started = key(&record, "started");
@@ -285,20 +255,6 @@ impl Jobs {
         in_time
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
-        // Single insertions and removals: consistent after a panic too.
-        self.0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn register(&self, id: &str) -> CancellationToken {
-        let cancelled = CancellationToken::new();
-        self.running().insert(id.to_owned(), cancelled.clone());
-        cancelled
-    }
-
     fn spawn(&self, record: Record, admission: Admission, cancelled: CancellationToken) {
         let jobs = self.clone();
         self.0.tasks.spawn(async move {
@@ -308,6 +264,7 @@ impl Jobs {
                 progress: progress.clone(),
                 cancelled: cancelled.clone(),
                 permit: None,
+                cpu_ms: Arc::clone(&admission.cpu_ms),
             };
             tokio::select! {
                 biased;
@@ -317,8 +274,8 @@ impl Jobs {
                 () = jobs.run(&record, context) => {}
             }
             progress.end(&record.id);
-            jobs.running().remove(&record.id);
             drop(admission);
+            jobs.0.running.remove(&record.id);
         });
     }
 
@@ -423,7 +380,8 @@ impl Jobs {
             tracing::error!(job, "a job has no terminal event and stays pending");
             return Ok(None);
         };
-        if !self.records().end(&ended, &terminal).await? {
+        let files = self.files_of(record);
+        if !self.records().end(&ended, &terminal, &files).await? {
             return Ok(None);
         }
         let metrics = self.0.services.metrics.kind(&record.kind);
@@ -456,8 +414,16 @@ impl Jobs {
         )
     }
 
+    /// Removes the files of a failed job. The sweep removes what is left.
     async fn clean_up(&self, record: &Record) {
-        self.0.kinds[&*record.kind].kind.clean_up(record).await;
+        let files = self.files_of(record);
+        self.0.services.removals.remove(&files).await;
+    }
+
+    /// None of a kind that this version does not know.
+    fn files_of(&self, record: &Record) -> Vec<String> {
+        let state = self.0.kinds.get(&*record.kind);
+        state.map_or_else(Vec::new, |state| state.kind.files(record))
     }
 }
 

@@ -18,6 +18,7 @@ mod image;
 mod job;
 mod metrics;
 mod problem;
+mod removal;
 mod report;
 mod sign;
 mod storage;
@@ -38,17 +39,20 @@ use crate::{
     auth::{Operators, Users},
     database::Database,
     fetch::Fetcher,
-    http::App,
+    http::{App, Uploads},
     image::{Decoder, Images},
     job::{Jobs, Kinds, Progress, Records, RetryPolicy, Services},
     metrics::Metrics,
+    removal::Removals,
     report::Reports,
     sign::Signer,
     storage::Files,
     transcription::Transcriptions,
 };
 pub use crate::{
-    config::{Config, DatabaseUrl, Ports, Secret, Secrets, Storage, Transcription, Typeform},
+    config::{
+        Config, DatabaseUrl, Ports, Secret, Secrets, Storage, Transcription, Typeform, UploadLimits,
+    },
     database::DatabaseError,
     failure::Failure,
     image::{DecodePictureError, decode_picture},
@@ -110,7 +114,10 @@ pub async fn run(
         .is_ok_and(|address| address.ip().is_loopback());
     let jobs = app.jobs.clone();
     // Before the first request: what is pending now was left by an earlier process.
+    app.removals.recover().await?;
     jobs.recover().await?;
+    let (retention, interval) = (config.file_retention, config.sweep_interval);
+    let sweeping = tokio::spawn(jobs.clone().keep_retention(retention, interval));
 
     let mut serving = tokio::spawn(http::serve(listener, app));
     shutdown.start.cancelled().await;
@@ -127,6 +134,7 @@ pub async fn run(
     if !jobs.finish(grace).await {
         tracing::warn!("jobs were aborted after the grace period, the next start restarts them");
     }
+    sweeping.abort();
     end.cancel();
     publishing.finish().await;
     database.close().await;
@@ -170,6 +178,7 @@ fn assemble(
             database: database.handle().clone(),
             outbox: outbox.clone(),
         },
+        removals: Removals::new(database.handle().clone(), files.clone()),
         progress: Progress::new(config.lease),
         metrics: Arc::new(Metrics::new(kinds.names(), &outbox)),
         shutdown: shutdown.start.clone(),
@@ -192,7 +201,9 @@ fn assemble(
         signer,
         files,
         metrics: Arc::clone(&services.metrics),
+        removals: services.removals.clone(),
         jobs: Jobs::new(kinds, services, retry),
+        uploads: Uploads::new(config.uploads.clone()),
         on_loopback: false,
         shutdown: shutdown.clone(),
     };

@@ -20,6 +20,11 @@ struct KindLabel {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BucketLabel {
+    bucket: &'static str,
+}
+
 /// The counters of one kind of job.
 #[derive(Debug, Default)]
 pub(crate) struct KindMetrics {
@@ -32,6 +37,8 @@ pub(crate) struct KindMetrics {
     pub(crate) rejected: Counter,
     /// Attempts after the first.
     pub(crate) retried: Counter,
+    /// Records removed, on request or by age.
+    pub(crate) removed: Counter,
     /// Milliseconds from acceptance to completion, summed.
     pub(crate) processing_ms: Counter,
 }
@@ -44,6 +51,13 @@ pub(crate) struct Metrics {
     /// Of records of a kind that this version does not know.
     unknown: KindMetrics,
     active: Family<KindLabel, Gauge>,
+    /// Requests refused because a bucket was full, by its name.
+    refused: Family<BucketLabel, Counter>,
+    uploads_active: Gauge,
+    /// Uploads that were cut because they were too slow.
+    pub(crate) uploads_cut: Counter,
+    /// Removals of files that the store did not do at once.
+    pub(crate) file_removals_delayed: Counter,
     /// Progress that was not published.
     pub(crate) progress_dropped: Counter,
     /// Connections of the listener.
@@ -65,6 +79,8 @@ impl Metrics {
         let help = "Requests rejected because of a limit or a shutdown";
         let rejected = by_kind("jobs_rejected", help);
         let retried = by_kind("jobs_retried", "Attempts after the first");
+        let help = "Records removed with their files, on request or by age";
+        let removed = by_kind("records_removed", help);
         let help = "Time from acceptance to completion";
         let processing_ms = by_kind("processing_milliseconds", help);
         let counters = |kind| {
@@ -75,6 +91,7 @@ impl Metrics {
                 failed: failed.get_or_create_owned(&label),
                 rejected: rejected.get_or_create_owned(&label),
                 retried: retried.get_or_create_owned(&label),
+                removed: removed.get_or_create_owned(&label),
                 processing_ms: processing_ms.get_or_create_owned(&label),
             };
             (kind, metrics)
@@ -82,6 +99,21 @@ impl Metrics {
         let kinds = kinds.into_iter().map(counters).collect();
         let active = Family::<KindLabel, Gauge>::default();
         registry.register("jobs_active", "Jobs accepted and not ended", active.clone());
+        let refused = Family::<BucketLabel, Counter>::default();
+        let help = "Requests refused because a bucket was full";
+        registry.register("requests_refused", help, refused.clone());
+        let uploads_active = Gauge::default();
+        registry.register(
+            "uploads_active",
+            "Uploads under way",
+            uploads_active.clone(),
+        );
+        let uploads_cut = Counter::default();
+        let help = "Uploads cut because they were too slow";
+        registry.register("uploads_cut", help, uploads_cut.clone());
+        let file_removals_delayed = Counter::default();
+        let help = "Removals of files that the store did not do at once";
+        registry.register("file_removals_delayed", help, file_removals_delayed.clone());
         let progress_dropped = Counter::default();
         let help = "Progress events that were not published";
         registry.register("progress_dropped", help, progress_dropped.clone());
@@ -93,6 +125,10 @@ impl Metrics {
             kinds,
             unknown: KindMetrics::default(),
             active,
+            refused,
+            uploads_active,
+            uploads_cut,
+            file_removals_delayed,
             progress_dropped,
             listener,
         }
@@ -102,8 +138,20 @@ impl Metrics {
         self.kinds.get(kind).unwrap_or(&self.unknown)
     }
 
+    /// A request was refused because this bucket was full.
+    pub(crate) fn refused(&self, bucket: &'static str) {
+        let label = BucketLabel { bucket };
+        self.refused.get_or_create_owned(&label).inc();
+    }
+
     /// Everything as text; `active` are the jobs in progress by kind.
-    pub(crate) fn encode(&self, active: &[(&'static str, usize)]) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(
+        &self,
+        active: &[(&'static str, usize)],
+        uploads: usize,
+    ) -> Result<String, fmt::Error> {
+        let uploads = i64::try_from(uploads).unwrap_or(i64::MAX);
+        self.uploads_active.set(uploads);
         for &(kind, jobs) in active {
             let gauge = self.active.get_or_create_owned(&KindLabel { kind });
             gauge.set(i64::try_from(jobs).unwrap_or(i64::MAX));

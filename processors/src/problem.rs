@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::{
     failure::Failure,
+    http::UploadRefused,
     job::{LimitExceeded, LimitScope, Rejected},
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Problem {
     code: &'static str,
     detail: String,
     retry_after_s: Option<u64>,
+    /// The bucket that is full.
+    bucket: Option<&'static str>,
 }
 
 impl Problem {
@@ -37,6 +40,7 @@ impl Problem {
             code,
             detail: detail.into(),
             retry_after_s: None,
+            bucket: None,
         }
     }
 
@@ -45,6 +49,11 @@ impl Problem {
             retry_after_s: Some(seconds),
             ..self
         }
+    }
+
+    fn bucket(self, bucket: &'static str) -> Self {
+        let bucket = Some(bucket);
+        Self { bucket, ..self }
     }
 
     /// A request that cannot be parsed or has an invalid value.
@@ -91,9 +100,16 @@ impl Problem {
         Self::new(status, failure.code(), failure.message()).retry_after(RETRY_AFTER_S)
     }
 
-    /// The body of the request arrived too slowly.
-    pub(crate) fn too_slow(limit: Duration) -> Self {
+    /// The body of the request took too long.
+    pub(crate) fn too_long(limit: Duration) -> Self {
         let detail = format!("the upload took longer than {} s", limit.as_secs());
+        let code = Failure::Timeout.code();
+        Self::new(StatusCode::REQUEST_TIMEOUT, code, detail)
+    }
+
+    /// The body of the request arrived below the least speed.
+    pub(crate) fn too_slow(bytes_per_s: u64) -> Self {
+        let detail = format!("the upload was slower than {bytes_per_s} bytes per second");
         let code = Failure::Timeout.code();
         Self::new(StatusCode::REQUEST_TIMEOUT, code, detail)
     }
@@ -122,13 +138,22 @@ impl From<LimitExceeded> for Problem {
                      one of them has ended"
                 ),
             ),
+            LimitScope::Cpu => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "cpu_used_up",
+                format!(
+                    "your work has used its {limit} s of CPU time in ten minutes; send more when \
+                     some of it has come back"
+                ),
+            ),
             LimitScope::Total => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
                 format!("{limit} jobs of this kind are in progress, the maximum; try again later"),
             ),
         };
-        Self::new(status, code, detail).retry_after(exceeded.retry_after_s)
+        let problem = Self::new(status, code, detail).bucket(exceeded.scope.bucket());
+        problem.retry_after(exceeded.retry_after_s)
     }
 }
 
@@ -145,7 +170,30 @@ impl From<Rejected> for Problem {
                 "this server is restarting, try again in a few seconds",
             ),
         };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(RETRY_AFTER_S)
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        problem.bucket(rejected.bucket()).retry_after(RETRY_AFTER_S)
+    }
+}
+
+impl From<UploadRefused> for Problem {
+    fn from(refused: UploadRefused) -> Self {
+        let (status, code, detail) = match refused {
+            UploadRefused::PerUser(limit) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_uploads",
+                format!(
+                    "you have {limit} uploads under way, the maximum; send more when one of them \
+                     has ended"
+                ),
+            ),
+            UploadRefused::Count | UploadRefused::Memory => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "too many uploads are under way, try again in a few seconds".to_owned(),
+            ),
+        };
+        let problem = Self::new(status, code, detail).bucket(refused.bucket());
+        problem.retry_after(RETRY_AFTER_S)
     }
 }
 
@@ -163,13 +211,16 @@ impl From<sqlx::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
             "errorCode": self.code,
         });
+        if let Some(bucket) = self.bucket {
+            body["bucket"] = json!(bucket);
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(

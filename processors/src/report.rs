@@ -8,7 +8,10 @@ mod process;
 mod request;
 mod typeset;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use belfry::{
     publisher::event,
@@ -26,13 +29,15 @@ use crate::{
     config::Config,
     failure::Failure,
     image::{Decoder, original_key},
-    job::{ConcurrencyLimit, Job, JobContext, Kind, KindLimits},
+    job::{ConcurrencyLimit, CpuLimit, Job, JobContext, Kind, KindLimits},
     sign::Signer,
     storage::{Files, unavailable},
 };
 
 /// The longest side of a picture on paper, in pixels: 170 mm at 200 dots an inch.
 const PICTURE_SIDE: u32 = 1_340;
+/// In which the CPU time of a user comes back.
+const CPU_WINDOW: Duration = Duration::from_mins(10);
 /// The progress when all pictures are prepared, in percent.
 const PICTURES_PERCENT: u32 = 40;
 
@@ -110,6 +115,10 @@ impl Kind for Reports {
         KindLimits {
             concurrency: ConcurrencyLimit::new(workers, queue, self.config.jobs_per_user),
             timeout: self.config.job_timeout,
+            cpu: Some(CpuLimit {
+                budget: self.config.report_cpu_per_user,
+                window: CPU_WINDOW,
+            }),
         }
     }
 
@@ -143,10 +152,15 @@ impl Kind for Reports {
         let pictures = self.pictures(&job.input, context).await?;
         context.progress(PICTURES_PERCENT, "laying out the pages");
         let created = created(&job.resource_id);
-        let pdf = self
+        let started = Instant::now();
+        let typeset = self
             .typesetter
             .typeset(job.input.clone(), pictures, created)
-            .await?;
+            .await;
+        // A child that ended early cannot say what it used: at most this.
+        let used = typeset.as_ref().map_or(started.elapsed(), |pdf| pdf.cpu);
+        context.charge_cpu(used);
+        let pdf = typeset?;
         context.progress(90, "storing the report");
         let size_bytes = pdf.bytes.len() as u64;
         let stored = self
@@ -161,8 +175,8 @@ impl Kind for Reports {
         })
     }
 
-    async fn clean_up(&self, job: &Job<ReportRequest>) {
-        self.files.remove(&report_key(&job.resource_id)).await;
+    fn files(&self, job: &Job<ReportRequest>) -> Vec<String> {
+        vec![report_key(&job.resource_id)]
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use crate::{
 /// Bytes of one part of an upload: the minimum of S3.
 const PART_BYTES: usize = 5 << 20;
 
+/// How long ago an unfinished upload was written to last when nobody finishes it.
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 /// The folders of all keys.
 const FOLDERS: [&str; 4] = ["originals", "thumbnails", "reports", "recordings"];
 
@@ -55,6 +58,7 @@ impl Files {
             Storage::Local => {
                 let root = config.data_dir.join("files");
                 private_folders(&root).map_err(generic)?;
+                remove_abandoned(&root).map_err(generic)?;
                 local = Some(Arc::new(root.clone()));
                 Arc::new(LocalFileSystem::new_with_prefix(root)?.with_fsync(true))
             }
@@ -155,11 +159,14 @@ impl Files {
         private.map_err(generic)
     }
 
-    /// Removes a file, if it exists.
-    pub(crate) async fn remove(&self, key: &str) {
+    /// Removes a file, if it exists. False if the store failed.
+    pub(crate) async fn discard(&self, key: &str) -> bool {
         match self.store.delete(&Path::from(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => tracing::warn!(key, %error, "a file could not be removed"),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => true,
+            Err(error) => {
+                tracing::warn!(key, %error, "a file could not be removed");
+                false
+            }
         }
     }
 }
@@ -174,6 +181,20 @@ fn private_folders(root: &std::path::Path) -> io::Result<()> {
             .mode(0o700)
             .create(&folder)?;
         fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Removes what uploads of a process that was killed have left: `<key>#<number>`.
+fn remove_abandoned(root: &std::path::Path) -> io::Result<()> {
+    for folder in FOLDERS {
+        for entry in fs::read_dir(root.join(folder))? {
+            let entry = entry?;
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if entry.file_name().as_encoded_bytes().contains(&b'#') && age > ABANDONED_AFTER {
+                fs::remove_file(entry.path())?;
+            }
+        }
     }
     Ok(())
 }

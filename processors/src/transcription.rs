@@ -164,6 +164,7 @@ impl Kind for Transcriptions {
                 config.jobs_per_user,
             ),
             timeout: config.transcription.timeout,
+            cpu: None,
         }
     }
 
@@ -223,8 +224,8 @@ impl Kind for Transcriptions {
         Self::transcribe(engine, &job.input, recording, context).await
     }
 
-    async fn clean_up(&self, job: &Job<Input>) {
-        self.files.remove(&recording_key(&job.resource_id)).await;
+    fn files(&self, job: &Job<Input>) -> Vec<String> {
+        vec![recording_key(&job.resource_id)]
     }
 }
 

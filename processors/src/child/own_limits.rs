@@ -4,7 +4,10 @@
 //! What always holds: it can write no file and leave no core dump, and its memory, CPU
 //! time and open files are bounded by the kernel.
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    time::{ClockId, clock_gettime},
+};
 
 /// Open files: the standard streams and a font.
 const FILES: u64 = 64;
@@ -16,6 +19,13 @@ pub(crate) struct OwnLimits {
     pub(crate) memory_bytes: u64,
     /// CPU time; at least one second.
     pub(crate) cpu_seconds: u64,
+}
+
+/// CPU time that this process has used, in milliseconds.
+pub(crate) fn cpu_ms() -> u64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    let ms = used.tv_sec.saturating_mul(1_000) + used.tv_nsec / 1_000_000;
+    u64::try_from(ms).unwrap_or(0)
 }
 
 impl OwnLimits {

@@ -112,7 +112,7 @@ async fn read_multipart(app: &App, id: &str, request: Request) -> Result<Input, 
             from_form: false,
         }),
         Err(problem) => {
-            app.files.remove(target.key).await;
+            app.files.discard(target.key).await;
             Err(problem)
         }
     }

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{App, User, view::private};
+use super::{App, User, resource::own, view::private};
 use crate::{
     clock::rfc3339,
     job::{CancelOutcome, Record},
@@ -53,9 +53,7 @@ pub(super) async fn one(
     State(app): State<App>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let record = app.jobs.records().job(&id).await?;
-    let record = record.filter(|record| record.user_id == user.0);
-    let record = record.ok_or_else(Problem::not_found)?;
+    let record = own(app.jobs.records().job(&id).await?, &user)?;
     Ok(private(JobView::from(record)))
 }
 

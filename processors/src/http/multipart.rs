@@ -73,14 +73,18 @@ pub(super) async fn receive(
     if declared.is_some_and(|bytes| bytes > target.max_bytes + MAX_OVERHEAD_BYTES) {
         return Err(Problem::too_large(target.max_bytes));
     }
+    let removals = &app.removals;
+    removals
+        .enter_upload(target.key, app.config.upload_timeout)
+        .await?;
     let mut multipart: Multipart = request
         .extract()
         .await
         .map_err(|error: MultipartRejection| Problem::bad_request(error.body_text()))?;
     let form = read_fields(app, target, name, &mut multipart).await;
     if form.is_err() {
-        // A file without a record would stay for ever.
-        app.files.remove(target.key).await;
+        // At once, not only when its removal is due.
+        app.files.discard(target.key).await;
     }
     form
 }

@@ -7,7 +7,7 @@ use std::future::Future;
 use axum::{
     Json,
     extract::{Path, Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -15,10 +15,10 @@ use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{App, User, view::private};
+use super::{App, Caller, User, pace::paced, uploads::UploadPermit, view::private};
 use crate::{
     config::Config,
-    job::{Kind, Record},
+    job::{Kind, Record, Removed},
     problem::Problem,
     sign::Signer,
 };
@@ -63,9 +63,82 @@ pub(super) async fn one<R: Resource>(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let record = app.jobs.records().resource(R::NAME, &id).await?;
-    let record = record.filter(|record| record.user_id == user.0);
-    let record = record.ok_or_else(Problem::not_found)?;
+    let record = own(record, &user)?;
     Ok(private(R::view(&app.signer, &app.config, &record)?))
+}
+
+/// The record, if it is the user's. One of somebody else is answered like none.
+pub(super) fn own(record: Option<Record>, user: &User) -> Result<Record, Problem> {
+    let record = record.ok_or_else(Problem::not_found)?;
+    if record.user_id == user.0 {
+        return Ok(record);
+    }
+    tracing::info!(
+        target: "audit",
+        action = "record.denied",
+        actor = user.0,
+        subject = record.resource_id,
+        reason = "not_owner",
+        "a user requested the record of another"
+    );
+    Err(Problem::not_found())
+}
+
+/// Removes a record with its files. 204 says that the caller has no such record, whether
+/// there ever was one; 202 that its files go as soon as the store answers.
+pub(super) async fn remove<R: Resource>(
+    caller: Caller,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let (owner, actor) = match &caller {
+        Caller::User(user) => (Some(user.as_str()), user.as_str()),
+        Caller::Operator => (None, "operator"),
+    };
+    let removed = app.jobs.remove::<R>(&id, owner).await?;
+    if removed == Removed::NotFound {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    tracing::info!(
+        target: "audit",
+        action = "record.removed",
+        actor,
+        subject = id,
+        kind = R::NAME,
+        "a record was removed with its files"
+    );
+    Ok(match removed {
+        Removed::FilesLater => StatusCode::ACCEPTED,
+        _ => StatusCode::NO_CONTENT,
+    })
+}
+
+/// Admits the body of a request.
+pub(super) fn admit_upload(
+    app: &App,
+    user: &str,
+    headers: &HeaderMap,
+) -> Result<UploadPermit, Problem> {
+    app.uploads.admit(user, headers).map_err(|refused| {
+        app.metrics.refused(refused.bucket());
+        refused.into()
+    })
+}
+
+/// Reads the body of a request within its time, at its least speed.
+pub(super) async fn read_paced<T>(
+    app: &App,
+    request: Request,
+    read: impl AsyncFnOnce(Request) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let (limit, least) = (app.config.upload_timeout, app.config.uploads.speed);
+    let (request, pace) = paced(request, least);
+    let read = timeout(limit, read(request)).await;
+    if pace.is_too_slow() {
+        app.metrics.uploads_cut.inc();
+        return Err(Problem::too_slow(least));
+    }
+    read.map_err(|_| Problem::too_long(limit))?
 }
 
 /// Admits a job, then reads its body, and accepts it: 202 with the ids means that the
@@ -77,9 +150,10 @@ pub(super) async fn post<R: Resource>(
 ) -> Result<Response, Problem> {
     let admission = app.jobs.admit::<R>(&user.0)?;
     let id = Uuid::now_v7().to_string();
-    let limit = app.config.upload_timeout;
-    let input = timeout(limit, R::read(&app, &user, id.clone(), request)).await;
-    let input = input.map_err(|_| Problem::too_slow(limit))??;
+    let permit = admit_upload(&app, &user.0, request.headers())?;
+    let read = async |request| R::read(&app, &user, id.clone(), request).await;
+    let input = read_paced(&app, request, read).await?;
+    drop(permit);
     let record = app.jobs.accept::<R>(admission, id, &input).await?;
     let body = json!({
         R::ID: record.resource_id,

@@ -60,7 +60,7 @@ impl Resource for Transcriptions {
         let form = receive(app, target, "language", request).await?;
         let language = form.text;
         if language.as_deref().is_some_and(|tag| !is_tag(tag)) {
-            app.files.remove(target.key).await;
+            app.files.discard(target.key).await;
             let detail = "`language` must be a BCP 47 tag, such as `en` or `pt-BR`";
             return Err(Problem::bad_request(detail));
         }

@@ -22,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::App;
+use super::{
+    App,
+    resource::{admit_upload, read_paced},
+};
 use crate::{
     config::{Secret, Typeform},
     failure::Failure,
@@ -92,10 +95,14 @@ pub(super) async fn post(State(app): State<App>, request: Request) -> Result<Res
         let status = StatusCode::NOT_IMPLEMENTED;
         return Err(Problem::new(status, "not_configured", detail));
     }
-    let limit = app.config.upload_timeout;
-    let body = tokio::time::timeout(limit, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
-    let body = body.map_err(|_| Problem::too_slow(limit))?;
-    let body = body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))?;
+    // No name of a user has a NUL, so nobody shares this place in the pool.
+    let permit = admit_upload(&app, "\0typeform", &headers)?;
+    let read = async |request: Request| {
+        let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+        body.map_err(|_| Problem::too_large(MAX_BODY_BYTES as u64))
+    };
+    let body = read_paced(&app, request, read).await?;
+    drop(permit);
     if !is_signed(&headers, &body, &secrets) {
         tracing::info!(
             target: "audit",

@@ -1,11 +1,15 @@
 //! Which jobs of one kind are admitted, and which one runs next.
 //!
 //! What always holds: no more jobs are admitted or running, in all or of one user,
-//! than the limit allows; users take turns, so a user with many jobs delays another by
+//! than the limit allows; the last quarter is admitted of users who have none; users
+//! take turns, so a user with many jobs delays another by
 //! one job at most. Pure: no clock, no tasks. A semaphore cannot replace it: it serves
 //! its waiters in the order of arrival, whoever they are.
 
 use std::collections::{BTreeMap, VecDeque};
+
+/// The share of admitted jobs that is kept for users who have none.
+const KEPT: usize = 4;
 
 /// The concurrency limit of one kind of job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub(crate) struct ConcurrencyLimit {
     pub(crate) admitted: usize,
     /// Jobs of one user that are uploading, waiting or running.
     pub(crate) admitted_per_user: usize,
+    /// Of [`ConcurrencyLimit::admitted`], how many are kept for users who have none.
+    pub(crate) kept: usize,
 }
 
 impl ConcurrencyLimit {
@@ -30,6 +36,7 @@ impl ConcurrencyLimit {
             running_per_user: workers.saturating_sub(1).max(1),
             admitted,
             admitted_per_user: jobs_per_user.min(admitted),
+            kept: admitted / KEPT,
         }
     }
 }
@@ -41,6 +48,19 @@ pub(crate) enum LimitScope {
     Total,
     /// The limit of one user.
     User,
+    /// The CPU time of one user.
+    Cpu,
+}
+
+impl LimitScope {
+    /// The name of the bucket, in answers and counters.
+    pub(crate) fn bucket(self) -> &'static str {
+        match self {
+            LimitScope::Total => "jobs",
+            LimitScope::User => "jobs_per_user",
+            LimitScope::Cpu => "cpu_per_user",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -81,15 +101,13 @@ impl FairQueue {
 
     /// Admits a new job, unless that exceeds a limit.
     pub(crate) fn admit(&mut self, user: &str) -> Result<(), LimitScope> {
-        if self.admitted >= self.limit.admitted {
-            return Err(LimitScope::Total);
-        }
-        if self
-            .users
-            .get(user)
-            .is_some_and(|u| u.admitted >= self.limit.admitted_per_user)
-        {
+        let own = self.users.get(user).map_or(0, |user| user.admitted);
+        if own >= self.limit.admitted_per_user {
             return Err(LimitScope::User);
+        }
+        let kept = if own > 0 { self.limit.kept } else { 0 };
+        if self.admitted >= self.limit.admitted.saturating_sub(kept) {
+            return Err(LimitScope::Total);
         }
         self.readmit(user);
         Ok(())
@@ -168,6 +186,7 @@ mod tests {
         running_per_user: 1,
         admitted: 99,
         admitted_per_user: 99,
+        kept: 0,
     };
 
     fn tickets(queue: &mut FairQueue) -> Vec<u64> {
@@ -193,6 +212,17 @@ mod tests {
         assert_eq!(queue.admit("a"), Ok(()));
         queue.readmit("z");
         assert_eq!(queue.admitted(), 4);
+    }
+
+    #[test]
+    fn the_last_quarter_is_kept_for_users_who_have_no_job() {
+        let mut queue = queue(ConcurrencyLimit::new(2, 6, 100));
+        for _ in 0..6 {
+            assert_eq!(queue.admit("a"), Ok(()));
+        }
+        assert_eq!(queue.admit("a"), Err(LimitScope::Total));
+        assert_eq!([queue.admit("b"), queue.admit("c")], [Ok(()), Ok(())]);
+        assert_eq!(queue.admit("d"), Err(LimitScope::Total));
     }
 
     #[test]

@@ -3,7 +3,14 @@
 //! A new kind implements [`Kind`], gets a line in `lib.rs` where the kinds are
 //! listed, and routes that call `Jobs::admit` and `Jobs::accept`.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use belfry::v1::{Event, Failure as Reason};
 use futures_util::future::BoxFuture;
@@ -11,6 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    cpu_budget::CpuLimit,
     fair_queue::ConcurrencyLimit,
     limiter::Permit,
     progress::Progress,
@@ -25,6 +33,8 @@ pub(crate) struct KindLimits {
     pub(crate) concurrency: ConcurrencyLimit,
     /// How long `prepare`, and then one attempt, may take.
     pub(crate) timeout: Duration,
+    /// CPU time of one user, for a kind that charges it.
+    pub(crate) cpu: Option<CpuLimit>,
 }
 
 /// The kinds of job of a process.
@@ -82,8 +92,9 @@ pub(crate) trait Kind: Send + Sync + 'static {
         context: &JobContext,
     ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 
-    /// Removes what a failed job stored.
-    fn clean_up(&self, job: &Job<Self::Input>) -> impl Future<Output = ()> + Send;
+    /// The keys of all files that the job may store. They are removed if it fails, and
+    /// with its record.
+    fn files(&self, job: &Job<Self::Input>) -> Vec<String>;
 }
 
 /// One job as its kind sees it.
@@ -117,6 +128,7 @@ pub(crate) struct JobContext {
     /// The right to run; `None` in `prepare`. A thread that cannot be stopped holds it
     /// until it returns, also when the job has timed out.
     pub(crate) permit: Option<Arc<Permit>>,
+    pub(super) cpu_ms: Arc<AtomicU64>,
 }
 
 impl JobContext {
@@ -133,6 +145,12 @@ impl JobContext {
             partial,
         };
         self.progress.update(&self.job, update);
+    }
+
+    /// Charges CPU time to the user.
+    pub(crate) fn charge_cpu(&self, used: Duration) {
+        let ms = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+        self.cpu_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// Whether the job was cancelled.
@@ -158,7 +176,8 @@ pub(super) trait DynKind: Send + Sync {
         record: &'a Record,
         context: &'a JobContext,
     ) -> BoxFuture<'a, Result<String, Failure>>;
-    fn clean_up<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, ()>;
+    /// The keys of all files that the job may have stored.
+    fn files(&self, record: &Record) -> Vec<String>;
 }
 
 impl<K: Kind> DynKind for K {
@@ -215,11 +234,8 @@ impl<K: Kind> DynKind for K {
         })
     }
 
-    fn clean_up<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            if let Ok(job) = Job::from_record(record) {
-                Kind::clean_up(self, &job).await;
-            }
-        })
+    fn files(&self, record: &Record) -> Vec<String> {
+        let job = Job::from_record(record);
+        job.map_or_else(|_| Vec::new(), |job| Kind::files(self, &job))
     }
 }

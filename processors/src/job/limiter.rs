@@ -3,13 +3,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use super::fair_queue::{ConcurrencyLimit, FairQueue, LimitScope};
+use super::{
+    cpu_budget::{CpuBudgets, CpuLimit},
+    fair_queue::{ConcurrencyLimit, FairQueue, LimitScope},
+};
 
 /// The bounds of `Retry-After` for a rejected caller, in seconds.
 const MIN_RETRY_AFTER_S: u64 = 1;
@@ -29,6 +35,8 @@ struct Inner {
     waiting: HashMap<u64, oneshot::Sender<Permit>>,
     /// A moving average of a job's duration in milliseconds: each new one weighs 1/8.
     typical_ms: u64,
+    /// Of a kind that charges CPU time.
+    cpu: Option<CpuBudgets>,
 }
 
 /// The right to one job in progress.
@@ -36,6 +44,8 @@ struct Inner {
 pub(crate) struct Admission {
     limiter: Limiter,
     user: String,
+    /// CPU time that the job has used, in milliseconds.
+    pub(super) cpu_ms: Arc<AtomicU64>,
 }
 
 /// The right to run, one of few.
@@ -49,7 +59,7 @@ pub(crate) struct Permit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LimitExceeded {
     pub(crate) scope: LimitScope,
-    /// Its value in jobs.
+    /// Its value in jobs; of CPU time in seconds.
     pub(crate) limit: usize,
     /// When to try again.
     pub(crate) retry_after_s: u64,
@@ -57,13 +67,14 @@ pub(crate) struct LimitExceeded {
 
 impl Limiter {
     /// Without jobs.
-    pub(crate) fn new(limit: ConcurrencyLimit) -> Self {
+    pub(crate) fn new(limit: ConcurrencyLimit, cpu: Option<CpuLimit>) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             queue: FairQueue::new(limit),
             limit,
             next_ticket: 0,
             waiting: HashMap::new(),
             typical_ms: INITIAL_TYPICAL_MS,
+            cpu: cpu.map(CpuBudgets::new),
         })))
     }
 
@@ -74,16 +85,18 @@ impl Limiter {
 
     /// Admits a new job of a user, unless that exceeds a limit.
     pub(crate) fn admit(&self, user: &str) -> Result<Admission, LimitExceeded> {
-        let mut inner = self.inner();
-        match inner.queue.admit(user) {
-            Ok(()) => Ok(self.admission(user)),
-            Err(scope) => Err(inner.exceeded(scope)),
-        }
+        self.inner().admit(user)?;
+        Ok(self.admission(user))
     }
 
     /// Admits a job that an earlier process had admitted, whatever the limits.
     pub(crate) fn readmit(&self, user: &str) -> Admission {
-        self.inner().queue.readmit(user);
+        let mut inner = self.inner();
+        inner.queue.readmit(user);
+        if let Some(cpu) = &mut inner.cpu {
+            cpu.readmit(user, Instant::now());
+        }
+        drop(inner);
         self.admission(user)
     }
 
@@ -91,6 +104,7 @@ impl Limiter {
         Admission {
             limiter: self.clone(),
             user: user.to_owned(),
+            cpu_ms: Arc::default(),
         }
     }
 
@@ -142,10 +156,27 @@ impl Limiter {
 }
 
 impl Inner {
+    fn admit(&mut self, user: &str) -> Result<(), LimitExceeded> {
+        let admitted = self.queue.admit(user);
+        admitted.map_err(|scope| self.exceeded(scope))?;
+        let Some(cpu) = &mut self.cpu else {
+            return Ok(());
+        };
+        cpu.admit(user, Instant::now()).map_err(|retry_after_s| {
+            self.queue.release(user);
+            let budget_s = cpu.budget().as_secs();
+            LimitExceeded {
+                scope: LimitScope::Cpu,
+                limit: usize::try_from(budget_s).unwrap_or(usize::MAX),
+                retry_after_s,
+            }
+        })
+    }
+
     fn exceeded(&self, scope: LimitScope) -> LimitExceeded {
         let limit = match scope {
             LimitScope::Total => self.limit.admitted,
-            LimitScope::User => self.limit.admitted_per_user,
+            LimitScope::User | LimitScope::Cpu => self.limit.admitted_per_user,
         };
         // With `limit` jobs in progress one ends, on average, in this share of the time
         // that each takes.
@@ -167,7 +198,12 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.limiter.inner().queue.release(&self.user);
+        let mut inner = self.limiter.inner();
+        inner.queue.release(&self.user);
+        if let Some(cpu) = &mut inner.cpu {
+            let used_ms = self.cpu_ms.load(Ordering::Relaxed);
+            cpu.settle(&self.user, used_ms, Instant::now());
+        }
     }
 }
 
@@ -185,12 +221,14 @@ mod tests {
     use super::*;
 
     fn limiter(workers: usize) -> Limiter {
-        Limiter::new(ConcurrencyLimit {
+        let limit = ConcurrencyLimit {
             running: workers,
             running_per_user: workers,
             admitted: 3,
             admitted_per_user: 2,
-        })
+            kept: 0,
+        };
+        Limiter::new(limit, None)
     }
 
     #[test]

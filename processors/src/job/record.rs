@@ -10,7 +10,7 @@ use belfry::publisher::Publish;
 use outbox::{Database, Outbox};
 use sqlx::{FromRow, Row as _, any::AnyRow};
 
-use crate::{clock::unix_ms, failure::Failure};
+use crate::{clock::unix_ms, failure::Failure, removal};
 
 /// Records of one list at most.
 pub(crate) const LIST_MAX: i64 = 100;
@@ -155,8 +155,14 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Creates a pending record together with its started event.
-    pub(crate) async fn create(&self, new: &Record, started: &Publish) -> Result<(), sqlx::Error> {
+    /// Creates a pending record together with its started event. Its `files` may exist
+    /// from now on.
+    pub(crate) async fn create(
+        &self,
+        new: &Record,
+        started: &Publish,
+        files: &[String],
+    ) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         sqlx::query(
             "INSERT INTO jobs (id, kind, resource_id, user_id, status, input, created_at_ms)
@@ -170,18 +176,20 @@ impl Records {
         .bind(new.created_at_ms)
         .execute(&mut *transaction)
         .await?;
+        removal::keep(&mut transaction, files).await?;
         self.outbox.put(&mut transaction, started).await?;
         transaction.commit().await?;
         self.outbox.committed();
         Ok(())
     }
 
-    /// Ends a pending record together with its terminal event. Writes nothing and
-    /// returns false if it had ended before.
+    /// Ends a pending record together with its terminal event. If it failed, its `files`
+    /// have to go. Writes nothing and returns false if it had ended before.
     pub(crate) async fn end(
         &self,
         ended: &Record,
         terminal: &Publish,
+        files: &[String],
     ) -> Result<bool, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         let result = sqlx::query(
@@ -200,10 +208,47 @@ impl Records {
             transaction.rollback().await?;
             return Ok(false);
         }
+        if ended.status() == Status::Failed {
+            removal::enter(&mut transaction, files).await?;
+        }
         self.outbox.put(&mut transaction, terminal).await?;
         transaction.commit().await?;
         self.outbox.committed();
         Ok(true)
+    }
+
+    /// Removes a record that has ended; its `files` have to go. False if there is none.
+    pub(crate) async fn remove(&self, id: &str, files: &[String]) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        let result = sqlx::query("DELETE FROM jobs WHERE id = $1 AND status <> 'pending'")
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        if result.rows_affected() == 0 {
+            transaction.rollback().await?;
+            return Ok(false);
+        }
+        removal::enter(&mut transaction, files).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Records after `id` that ended before this (Unix milliseconds), in the order of
+    /// their ids, [`LIST_MAX`] at most.
+    pub(crate) async fn ended_before(&self, ms: i64, id: &str) -> Result<Vec<Record>, sqlx::Error> {
+        // Ids begin with the time of acceptance: the index ends the search there.
+        let accepted_ms = u64::try_from(ms).unwrap_or(0);
+        let beyond = uuid::Builder::from_unix_timestamp_millis(accepted_ms, &[0; 10]);
+        sqlx::query_as(
+            "SELECT * FROM jobs WHERE id > $1 AND id < $2 AND finished_at_ms < $3
+             ORDER BY id LIMIT $4",
+        )
+        .bind(id)
+        .bind(beyond.into_uuid().to_string())
+        .bind(ms)
+        .bind(LIST_MAX)
+        .fetch_all(self.database.pool())
+        .await
     }
 
     /// Counts an attempt that starts. Returns the number of attempts so far, or `None`

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
 
 use super::*;
-use crate::database::Database;
+use crate::{config::Config, database::Database, storage::Files};
 
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -25,7 +25,7 @@ struct Stage {
     gate: Semaphore,
     /// How the next attempts end, if not well.
     script: StdMutex<VecDeque<Scripted>>,
-    cleaned: watch::Sender<Vec<String>>,
+    files: Files,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,9 +76,8 @@ impl Kind for Gate {
         }
     }
 
-    async fn clean_up(&self, job: &Job<String>) {
-        let name = job.input.clone();
-        self.stage.cleaned.send_modify(|names| names.push(name));
+    fn files(&self, job: &Job<String>) -> Vec<String> {
+        vec![format!("originals/{}", job.input)]
     }
 }
 
@@ -93,12 +92,14 @@ const LIMIT: ConcurrencyLimit = ConcurrencyLimit {
     running_per_user: 1,
     admitted: 9,
     admitted_per_user: 9,
+    kept: 0,
 };
 
 fn limits(timeout: Duration) -> KindLimits {
     KindLimits {
         concurrency: LIMIT,
         timeout,
+        cpu: None,
     }
 }
 
@@ -113,7 +114,7 @@ impl World {
             started: watch::Sender::default(),
             gate: Semaphore::new(0),
             script: StdMutex::default(),
-            cleaned: watch::Sender::default(),
+            files: files(dir.path()),
         });
         let jobs = Some(jobs(dir.path(), &stage, limits(timeout)).await);
         Self { stage, jobs, dir }
@@ -142,6 +143,22 @@ impl World {
             .accept::<Gate>(admission, id, &name)
             .await
             .unwrap()
+    }
+
+    /// Stores a file of a job.
+    async fn put(&self, name: &str) {
+        let key = format!("originals/{name}");
+        self.stage.files.put(&key, "file").await.unwrap();
+    }
+
+    /// Waits until the file of a job is gone.
+    async fn cleaned(&self, name: &str) {
+        let key = format!("originals/{name}");
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        while self.stage.files.has(&key).await.unwrap() {
+            assert!(Instant::now() < deadline, "the file is not removed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn script(&self, next: &[Scripted]) {
@@ -202,6 +219,14 @@ fn body(request: &PublishRequest) -> &Body {
     request.event.as_ref().unwrap().body.as_ref().unwrap()
 }
 
+fn files(dir: &Path) -> Files {
+    let config = Config {
+        data_dir: dir.to_owned(),
+        ..Config::default()
+    };
+    Files::open(&config).unwrap()
+}
+
 async fn jobs(dir: &Path, stage: &Arc<Stage>, limits: KindLimits) -> Jobs {
     let gate = Gate {
         stage: Arc::clone(stage),
@@ -216,6 +241,7 @@ async fn jobs(dir: &Path, stage: &Arc<Stage>, limits: KindLimits) -> Jobs {
     };
     let lease = Duration::from_mins(1);
     let services = Services {
+        removals: Removals::new(records.database.clone(), stage.files.clone()),
         records,
         progress: Progress::new(lease),
         metrics,
@@ -302,16 +328,17 @@ async fn a_result_that_fits_into_no_event_is_a_failure() {
 #[tokio::test]
 async fn work_that_takes_too_long_is_stopped() {
     let world = World::with(Duration::from_millis(20)).await;
+    world.put("a").await;
     let job = world.accept("u", "a").await;
     world.ended(&job.id).await;
     assert_eq!(world.code(&job.id).await.as_deref(), Some("timeout"));
-    let mut cleaned = world.stage.cleaned.subscribe();
-    cleaned.wait_for(|cleaned| *cleaned == ["a"]).await.unwrap();
+    world.cleaned("a").await;
 }
 
 #[tokio::test]
 async fn a_cancelled_job_ends_at_once_and_gives_its_permit_back() {
     let world = World::new().await;
+    world.put("a").await;
     let job = world.accept("u", "a").await;
     let waiting = world.accept("u", "b").await;
     world.started(1).await;
@@ -331,8 +358,7 @@ async fn a_cancelled_job_ends_at_once_and_gives_its_permit_back() {
         assert_eq!(cancelled.error_code.as_deref(), Some("cancelled"));
     }
     assert_eq!(world.code(&job.id).await.as_deref(), Some("cancelled"));
-    let mut cleaned = world.stage.cleaned.subscribe();
-    cleaned.wait_for(|cleaned| *cleaned == ["a"]).await.unwrap();
+    world.cleaned("a").await;
     assert_eq!(world.started(2).await, ["a", "b"]);
     world.let_finish(1);
     world.ended(&waiting.id).await;
@@ -398,7 +424,7 @@ async fn no_crash_point_leaves_a_record_without_its_event_or_an_event_without_it
     for polls in 0..POINTS {
         let record = Record::new("gate", format!("r{polls}"), "u".into(), "\"a\"".into());
         let before = count("SELECT COUNT(*) FROM jobs").await;
-        crash_after(polls, records.create(&record, &event())).await;
+        crash_after(polls, records.create(&record, &event(), &[])).await;
         let jobs = count("SELECT COUNT(*) FROM jobs").await;
         let events = count("SELECT COUNT(*) FROM belfry_outbox").await;
         assert_eq!(jobs, events, "a crash at {polls} of a creation");
@@ -414,18 +440,18 @@ async fn no_crash_point_leaves_a_record_without_its_event_or_an_event_without_it
     );
 
     let record = Record::new("gate", "end".into(), "u".into(), "\"a\"".into());
-    records.create(&record, &event()).await.unwrap();
+    records.create(&record, &event(), &[]).await.unwrap();
     let ended = record.ended(&Outcome::Failed(Failure::Timeout));
     for polls in 0..POINTS {
         let terminal = event().idempotency_key("terminal");
-        crash_after(polls, records.end(&ended, &terminal)).await;
+        crash_after(polls, records.end(&ended, &terminal, &[])).await;
         let done = count("SELECT COUNT(*) FROM jobs WHERE status = 'failed'").await;
         let published = count("SELECT COUNT(*) FROM belfry_outbox WHERE id = 'terminal'").await;
         assert_eq!(done, published, "a crash at {polls} of an end");
         assert!(polls > 0 || done == 0);
     }
     assert!(
-        !records.end(&ended, &event()).await.unwrap(),
+        !records.end(&ended, &event(), &[]).await.unwrap(),
         "it has ended"
     );
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::child::{
     message::{decode, encode},
-    own_limits::OwnLimits,
+    own_limits::{self, OwnLimits},
 };
 
 /// Bytes of a request at most: JSON and pictures.
@@ -44,6 +44,8 @@ pub(super) struct TypesetResponse {
     pub(super) pages: u32,
     /// Of the PDF.
     pub(super) bytes: usize,
+    /// CPU time that the child used, in milliseconds.
+    pub(super) cpu_ms: u64,
 }
 
 /// Why no report was written.
@@ -105,6 +107,7 @@ pub fn typeset_report(cpu_seconds: u64) -> Result<(), TypesetReportError> {
     let response = TypesetResponse {
         pages: pdf.pages,
         bytes: pdf.bytes.len(),
+        cpu_ms: own_limits::cpu_ms(),
     };
     let mut output = io::stdout().lock();
     output.write_all(&encode(&response)?)?;

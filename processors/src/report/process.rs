@@ -10,7 +10,6 @@ use time::OffsetDateTime;
 use super::{
     child::{MAX_PDF_BYTES, TypesetRequest, TypesetResponse},
     request::ReportRequest,
-    typeset::Pdf,
 };
 use crate::{
     child::{
@@ -29,6 +28,16 @@ pub(super) struct Typesetter {
     pub(super) deadline: Duration,
 }
 
+/// A report that was set.
+#[derive(Debug)]
+pub(super) struct TypesetReport {
+    /// The PDF.
+    pub(super) bytes: Vec<u8>,
+    pub(super) pages: u32,
+    /// CPU time of the child.
+    pub(super) cpu: Duration,
+}
+
 impl Typesetter {
     /// Sets a report. `pictures` are JPEG or PNG files, one for each image. Dropping
     /// the future kills the child.
@@ -37,7 +46,7 @@ impl Typesetter {
         report: ReportRequest,
         pictures: Vec<Vec<u8>>,
         created: OffsetDateTime,
-    ) -> Result<Pdf, Failure> {
+    ) -> Result<TypesetReport, Failure> {
         let request = TypesetRequest {
             report,
             created_s: created.unix_timestamp(),
@@ -68,9 +77,10 @@ impl Typesetter {
             );
             return Err(Failure::Internal);
         }
-        Ok(Pdf {
+        Ok(TypesetReport {
             bytes: pdf.to_vec(),
             pages: response.pages,
+            cpu: Duration::from_millis(response.cpu_ms),
         })
     }
 }

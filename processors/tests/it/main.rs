@@ -8,6 +8,7 @@ mod jobs;
 mod pictures;
 #[path = "../../../tests/it/world/postgres.rs"]
 mod postgres;
+mod removal;
 mod reports;
 mod restart;
 mod s3;
@@ -18,6 +19,7 @@ mod transcriptions;
 mod typeform;
 mod typesetter;
 mod upgrade;
+mod uploads;
 #[path = "../../../tests/it/world/wait.rs"]
 mod wait;
 mod world;

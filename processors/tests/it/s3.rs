@@ -22,9 +22,9 @@ use crate::{
 
 const BUCKET: &str = "belfry";
 const ACCESS_KEY: &str = "the-access-key-id";
-const SECRET_KEY: &str = "the-secret-access-key-of-the-tests";
+pub(crate) const SECRET_KEY: &str = "the-secret-access-key-of-the-tests";
 
-struct Server {
+pub(crate) struct Server {
     root: TempDir,
     address: std::net::SocketAddr,
     task: JoinHandle<()>,
@@ -37,7 +37,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let root = TempDir::new().unwrap();
         fs::create_dir(root.path().join(BUCKET)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -50,17 +50,17 @@ impl Server {
         }
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.task.abort();
     }
 
-    async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.task = serve(self.root.path(), listener);
     }
 
     /// The files that are there, by their keys.
-    fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let bucket = self.root.path().join(BUCKET);
         let mut keys = Vec::new();
         let mut folders = vec![bucket.clone()];
@@ -86,7 +86,7 @@ impl Server {
         world
     }
 
-    fn configure(&self, world: &mut World, secret: &str) {
+    pub(crate) fn configure(&self, world: &mut World, secret: &str) {
         world.config.storage = Storage::S3 {
             bucket: BUCKET.into(),
             region: "eu-central-1".into(),
@@ -119,6 +119,14 @@ fn serve(root: &Path, listener: TcpListener) -> JoinHandle<()> {
 
 #[tokio::test]
 async fn pictures_in_a_bucket_are_stored_served_by_range_and_cleaned_up() {
+    // Before the first request: it takes longer than a connection may be idle.
+    let noise = image::RgbImage::from_fn(2600, 2200, |x, y| {
+        let n = x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503).wrapping_mul(x | 1);
+        image::Rgb([n as u8, (n >> 8) as u8, (n >> 16) as u8])
+    });
+    let mut large = std::io::Cursor::new(Vec::new());
+    noise.write_to(&mut large, ImageFormat::Png).unwrap();
+    assert!(large.get_ref().len() > 11 << 20, "two pieces and more");
     let server = Server::start().await;
     let world = server.world(SECRET_KEY).await;
     let (id, _) = world.accepted("u1", &picture(ImageFormat::Jpeg)).await;
@@ -148,13 +156,6 @@ async fn pictures_in_a_bucket_are_stored_served_by_range_and_cleaned_up() {
         assert_eq!(part.bytes().await.unwrap(), whole[5..10]);
     }
     // A large one is uploaded in pieces, and a bad one leaves nothing.
-    let noise = image::RgbImage::from_fn(2600, 2200, |x, y| {
-        let n = x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503).wrapping_mul(x | 1);
-        image::Rgb([n as u8, (n >> 8) as u8, (n >> 16) as u8])
-    });
-    let mut large = std::io::Cursor::new(Vec::new());
-    noise.write_to(&mut large, ImageFormat::Png).unwrap();
-    assert!(large.get_ref().len() > 11 << 20, "two pieces and more");
     let (large_id, _) = world.accepted("u1", large.get_ref()).await;
     let events = world.notifier.events_of(&large_id).await;
     assert!(matches!(

@@ -23,6 +23,22 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{program}: {output:?}");
 }
 
+/// Half a second of a tone, as a WAV file of one channel with 8 kHz.
+pub(crate) fn tone() -> Vec<u8> {
+    let samples = (0..4_000_u32).map(|n| if n % 20 < 10 { 8_000_i16 } else { -8_000 });
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let length = u32::try_from(data.len()).unwrap();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + length).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(8_000_u32.to_le_bytes());
+    file.extend(16_000_u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(length.to_le_bytes());
+    file.extend(data);
+    file
+}
+
 /// A file of ffmpeg's, by its arguments, in a format by its extension.
 pub(crate) fn ffmpeg(arguments: &str, extension: &str) -> Vec<u8> {
     let dir = TempDir::new().unwrap();

@@ -56,35 +56,35 @@ enum Subject {
         /// The token's `jti`
         id: String,
         #[command(flatten)]
-        terms: Terms,
+        terms: Conditions,
     },
     /// All tokens of a person that were issued until now
     User {
         /// The user's id
         id: String,
         #[command(flatten)]
-        terms: Terms,
+        terms: Conditions,
     },
     /// One session that is connected now, and the token that it has
     Session {
         /// The session's public id
         id: String,
         #[command(flatten)]
-        terms: Terms,
+        terms: Conditions,
     },
     /// All tokens of a service that were issued until now
     Service {
         /// The service's name
         name: String,
         #[command(flatten)]
-        terms: Terms,
+        terms: Conditions,
     },
     /// Print what is revoked, one JSON object a line
     List,
 }
 
 #[derive(Args)]
-struct Terms {
+struct Conditions {
     /// How long it holds: at least as long as the tokens would be accepted
     #[arg(long, default_value = "30d", value_parser = any_duration)]
     holds: Duration,

@@ -16,6 +16,7 @@ use std::{
 use belfry::{
     address::{self, AddressError, NotifierEndpoint},
     limits::{MAX_EVENT_BYTES, MAX_MESSAGES_PER_REQUEST},
+    publisher::Credential,
     tls::ClientTls,
     v1::{
         AttachRequest, EdgeMessage, Heartbeat, Hello, edge_gateway_client::EdgeGatewayClient,
@@ -49,8 +50,8 @@ pub enum NotifierLink {
         endpoint: String,
         /// Whom to trust, and what to show.
         tls: ClientTls,
-        /// Service token with the role `edge`.
-        token: String,
+        /// Service token with the role `edge`, read again for each link.
+        token: Credential,
         /// Silence after which the notifier is pinged; the link
         /// is cut when none comes within half of it again. 10 s make a dead
         /// notifier known within 15 s (guarantee G14).
@@ -90,6 +91,9 @@ pub enum LinkError {
     /// Not something that fits into a header.
     #[error("the edge's service token has characters that no token has, make a new one")]
     BadToken,
+    /// It cannot be read.
+    #[error(transparent)]
+    Token(std::io::Error),
     /// Nobody there.
     #[error("the notifier could not be reached: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -116,7 +120,7 @@ pub(crate) struct Linker {
 enum Transport {
     Grpc {
         client: Box<EdgeGatewayClient<Channel>>,
-        bearer: MetadataValue<Ascii>,
+        token: Credential,
         /// After this time without a message one is sent that says nothing.
         heartbeat: Duration,
     },
@@ -142,9 +146,7 @@ impl Linker {
                     *keepalive,
                     limits,
                 )),
-                bearer: format!("Bearer {token}")
-                    .parse()
-                    .map_err(|_| LinkError::BadToken)?,
+                token: token.clone(),
                 heartbeat: *keepalive,
             },
             NotifierLink::Local(attach) => Transport::Local(Arc::clone(attach)),
@@ -178,18 +180,20 @@ impl Linker {
             }
             Transport::Grpc {
                 client,
-                bearer,
+                token,
                 heartbeat,
-            } => self.attach_grpc(client, bearer, *heartbeat).await,
+            } => self.attach_grpc(client, token, *heartbeat).await,
         }
     }
 
     async fn attach_grpc(
         &self,
         client: &EdgeGatewayClient<Channel>,
-        bearer: &MetadataValue<Ascii>,
+        token: &Credential,
         heartbeat: Duration,
     ) -> Result<Channels, LinkError> {
+        let bearer = token.bearer().await.map_err(LinkError::Token)?;
+        let bearer: MetadataValue<Ascii> = bearer.parse().map_err(|_| LinkError::BadToken)?;
         let (requests, outbound) = mpsc::channel(self.batches);
         let hello = Hello {
             edge: self.name.clone(),
@@ -208,9 +212,7 @@ impl Linker {
             })
             .expect("a fresh channel takes one batch");
         let mut request = Request::new(ReceiverStream::new(outbound));
-        request
-            .metadata_mut()
-            .insert("authorization", bearer.clone());
+        request.metadata_mut().insert("authorization", bearer);
         let response = client
             .clone()
             .attach(request)

@@ -1,7 +1,7 @@
 //! What was taken back before its time: tokens, persons, sessions and services.
 //!
 //! What always holds: a revocation that was answered is on disk, synced, and holds
-//! across restarts until it expires; it is asked on the way of each call without a
+//! across restarts until it expires; it is read on the way of each call without a
 //! lock; there are [`MAX_REVOCATIONS`] at most, and no call without an operator's token
 //! adds one.
 

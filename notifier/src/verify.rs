@@ -45,13 +45,13 @@ impl fmt::Debug for Verifier {
 
 /// A token that was verified.
 #[derive(Clone)]
-struct Known {
+struct AcceptedToken {
     credential: Credential,
     ends_unix_ms: i64,
     issued_at_unix_ms: Option<i64>,
 }
 
-impl Known {
+impl AcceptedToken {
     fn key(&self) -> KeyId {
         KeyId::from_u64(self.credential.key)
     }
@@ -60,12 +60,12 @@ impl Known {
 /// Tokens by their SHA-256, the oldest first to go.
 #[derive(Default)]
 struct Accepted {
-    by_digest: HashMap<Digest, Known>,
+    by_digest: HashMap<Digest, AcceptedToken>,
     in_order: VecDeque<Digest>,
 }
 
 impl Accepted {
-    fn insert(&mut self, digest: Digest, known: Known) {
+    fn insert(&mut self, digest: Digest, known: AcceptedToken) {
         if self.by_digest.insert(digest, known).is_none() {
             self.in_order.push_back(digest);
         }
@@ -150,7 +150,7 @@ impl Verifier {
         token: &str,
         digest: &Digest,
         now_unix_ms: i64,
-    ) -> Result<Known, Refusal> {
+    ) -> Result<AcceptedToken, Refusal> {
         let user = self
             .keys
             .verify(token, now_unix_ms)
@@ -160,7 +160,7 @@ impl Verifier {
             })?;
         self.metrics.verified.inc();
         let rights: Rights = wire::rights(&user, 0);
-        Ok(Known {
+        Ok(AcceptedToken {
             credential: Credential {
                 rights,
                 token_id: user.token_id.as_deref().map(Arc::from),
@@ -172,7 +172,7 @@ impl Verifier {
         })
     }
 
-    fn remembered(&self, digest: &Digest) -> Option<Known> {
+    fn remembered(&self, digest: &Digest) -> Option<AcceptedToken> {
         self.accepted().by_digest.get(digest).cloned()
     }
 
@@ -182,7 +182,7 @@ impl Verifier {
     }
 }
 
-/// Half of a digest: enough to tell tokens apart.
+/// Half of a digest: enough to distinguish tokens.
 fn short(digest: &Digest) -> u128 {
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);

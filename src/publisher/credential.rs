@@ -1,6 +1,6 @@
 //! Where the service token comes from. It is never printed.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 use super::error::Failure;
 
@@ -32,18 +32,29 @@ impl Credential {
         Self(Source::Minted(Arc::new(mint)))
     }
 
-    pub(super) async fn header(&self) -> Result<String, Failure> {
+    /// `Bearer …`, with the token as it is now.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub async fn bearer(&self) -> io::Result<String> {
         match &self.0 {
             Source::Fixed(token) => Ok(format!("Bearer {}", token.trim())),
             Source::Minted(mint) => Ok(format!("Bearer {}", mint())),
             Source::File(path) => match tokio::fs::read_to_string(path.as_path()).await {
                 Ok(token) => Ok(format!("Bearer {}", token.trim())),
-                Err(error) => Err(Failure::credential(&format!(
-                    "the service token file `{}` cannot be read: {error}",
-                    path.display()
-                ))),
+                Err(error) => {
+                    let path = path.display();
+                    let message =
+                        format!("the service token file `{path}` cannot be read: {error}");
+                    Err(io::Error::new(error.kind(), message))
+                }
             },
         }
+    }
+
+    pub(super) async fn header(&self) -> Result<String, Failure> {
+        let bearer = self.bearer().await;
+        bearer.map_err(|error| Failure::credential(&error.to_string()))
     }
 }
 

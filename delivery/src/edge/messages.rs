@@ -267,7 +267,7 @@ pub enum CloseReason {
     RateLimited,
     /// Too many bad messages.
     BadRequest,
-    /// The edge is about to end, or an operator asked for it.
+    /// The edge is about to end, or an operator requested it.
     Restart,
 }
 

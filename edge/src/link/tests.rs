@@ -36,7 +36,7 @@ async fn end_after(code: Code) -> LinkEnd {
     let link = NotifierLink::Grpc {
         endpoint,
         tls: belfry::tls::ClientTls::default(),
-        token: "t0ken".into(),
+        token: Credential::token("t0ken"),
         keepalive: Duration::from_secs(10),
     };
     let linker = Linker::new(&link, "edge-1".into(), &Limits::default()).unwrap();

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, pin::Pin};
 
+use belfry::publisher::Credential;
 use belfry::v1::{
     self, AttachRequest, AttachResponse, EdgeMessage, HubMessage, edge_gateway_server as gateway,
     edge_message, hub_message,
@@ -83,6 +84,10 @@ impl Attached {
     /// Checks the greeting and answers it.
     async fn welcome(&mut self) {
         assert_eq!(self.authorization.as_deref(), Some("Bearer service-token"));
+        self.greet().await;
+    }
+
+    async fn greet(&mut self) {
         let edge_message::Body::Hello(hello) = self.next().await else {
             panic!("no hello")
         };
@@ -169,7 +174,7 @@ async fn world(address: SocketAddr) -> World {
     World::linked_to(NotifierLink::Grpc {
         endpoint: format!("http://{address}"),
         tls: belfry::tls::ClientTls::default(),
-        token: "service-token".into(),
+        token: Credential::token("service-token"),
         keepalive: std::time::Duration::from_secs(10),
     })
     .await
@@ -230,4 +235,47 @@ async fn an_edge_waits_for_a_notifier_that_starts_later() {
     link.welcome().await;
     link.open().await;
     assert_eq!(client.receive().await["type"], "connected");
+}
+
+#[tokio::test]
+async fn a_link_takes_the_token_that_is_in_the_file_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("edge.token");
+    std::fs::write(&file, "first\n").unwrap();
+    let (address, mut links, _serving) = gateway("127.0.0.1:0").await;
+    let _world = World::linked_to(NotifierLink::Grpc {
+        endpoint: format!("http://{address}"),
+        tls: belfry::tls::ClientTls::default(),
+        token: Credential::file(&file),
+        keepalive: std::time::Duration::from_secs(10),
+    })
+    .await;
+    for token in ["first", "second"] {
+        let mut link = soon("a link", links.recv()).await.unwrap();
+        let bearer = format!("Bearer {token}");
+        assert_eq!(link.authorization.as_deref(), Some(&*bearer));
+        link.greet().await;
+        std::fs::write(&file, "second\n").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_idle_link_carries_data_so_that_no_proxy_cuts_it() {
+    let (address, mut links, _serving) = gateway("127.0.0.1:0").await;
+    let _world = World::linked_to(NotifierLink::Grpc {
+        endpoint: format!("http://{address}"),
+        tls: belfry::tls::ClientTls::default(),
+        token: Credential::token("service-token"),
+        keepalive: std::time::Duration::from_millis(100),
+    })
+    .await;
+    let mut link = soon("a link", links.recv()).await.unwrap();
+    link.welcome().await;
+    for _ in 0..3 {
+        let message = link.next().await;
+        assert!(matches!(message, edge_message::Body::Heartbeat(_)));
+        // One from the other side is no message to the edge.
+        let heartbeat = hub_message::Body::Heartbeat(v1::Heartbeat {});
+        link.send(vec![heartbeat]).await;
+    }
 }

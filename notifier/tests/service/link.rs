@@ -453,3 +453,26 @@ async fn what_comes_with_hello_is_no_longer_than_any_other_batch() {
     assert!(responses.message().await.unwrap().is_some());
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_idle_link_carries_data_so_that_no_proxy_cuts_it() {
+    let world = World::start(notifier::Config {
+        keepalive: std::time::Duration::from_millis(100),
+        ..config(Store::Memory)
+    })
+    .await;
+    let (requests, mut responses) = attach(&world, hello(2)).await.unwrap();
+    let welcome = responses.message().await.unwrap().expect("the link is up");
+    assert_eq!(grpc_summary(&welcome.messages[0]), "welcome");
+    for _ in 0..3 {
+        let next = timeout(SOON, responses.message()).await.expect("a message");
+        let messages = next.unwrap().expect("the link is up").messages;
+        let body = messages[0].body.as_ref().expect("a body");
+        assert!(matches!(body, hub_message::Body::Heartbeat(_)), "{body:?}");
+        // One from the edge is no message to the hub.
+        let heartbeat = edge_message::Body::Heartbeat(v1::Heartbeat {});
+        requests.send(batch(heartbeat)).await.unwrap();
+    }
+    drop((requests, responses));
+    world.end().await;
+}

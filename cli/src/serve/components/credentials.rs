@@ -40,13 +40,16 @@ pub(in crate::serve) fn secret_if_there(path: &Path) -> Result<Option<Secret>, F
 /// The link of an edge to a notifier in another process.
 pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Failure> {
     let token = match &role.service_token.service_token_file {
-        Some(path) => read("service-token-file", path)?,
-        None => own_token(
+        Some(path) => {
+            read("service-token-file", path)?;
+            Credential::file(path)
+        }
+        None => Credential::token(own_token(
             &secret(&role.services_key.path(&role.process))?,
             &role.config().name,
             ServiceRole::Edge,
             OWN_LINK_TOKEN,
-        )?,
+        )?),
     };
     Ok(NotifierLink::Grpc {
         endpoint: role.notifier_url.notifier_url.clone(),

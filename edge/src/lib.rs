@@ -33,6 +33,8 @@ mod socket;
 pub use config::Config;
 pub use dev_key::DevKey;
 pub use link::{Channels, NotifierLink};
+#[doc(hidden)]
+pub use socket::read_frames;
 
 use metrics::Metrics;
 use shard::{Shard, Shards};

@@ -43,6 +43,7 @@ mod stream;
 mod writer;
 
 pub(crate) use reader::accept_key;
+pub use reader::read_frames;
 pub(crate) use stream::Stream;
 pub(crate) use writer::{Flush, Writer};
 

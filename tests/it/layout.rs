@@ -26,7 +26,7 @@ const MAX_PARAMETERS: usize = 5;
 const MAX_TUPLE: usize = 2;
 
 /// Who may depend on which of ours. Imports run one way.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("belfry", &[]),
     ("delivery", &[]),
     ("simulator", &["delivery"]),
@@ -40,6 +40,10 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     (
         "edge",
         &["belfry", "delivery", "listener", "settings", "wire"],
+    ),
+    (
+        "fuzz",
+        &["belfry", "delivery", "edge", "notifier", "settings", "wire"],
     ),
     ("outbox", &["belfry"]),
     ("processors", &["belfry", "listener", "outbox", "settings"]),

@@ -145,6 +145,26 @@ fn end_of(error: &Error) -> ReadEnd {
     }
 }
 
+/// The text messages in what a client sent, in these reads, after its handshake; or why
+/// the connection ends. For fuzzing.
+///
+/// # Errors
+/// If the client broke the protocol.
+pub fn read_frames(reads: &[&[u8]]) -> Result<Vec<String>, Reason> {
+    let mut reader = Reader::new(MAX_MESSAGE_BYTES);
+    let mut texts = Vec::new();
+    for bytes in reads {
+        let received = reader.feed(bytes);
+        texts.extend(received.texts);
+        match received.end {
+            Some(ReadEnd::Fault(reason)) => return Err(reason),
+            Some(_) => break,
+            None => {}
+        }
+    }
+    Ok(texts)
+}
+
 /// Passes on the bytes that have arrived; `None` if none have.
 pub(super) fn read_chunk<T>(
     stream: &Stream,

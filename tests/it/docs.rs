@@ -1,7 +1,7 @@
 //! What the documentation names exists: the tests and mutants of the guarantees, and
 //! every file.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use crate::layout::source::{root, sources};
 
@@ -41,19 +41,21 @@ fn guarantees() -> String {
 }
 
 #[test]
-fn every_test_that_a_guarantee_names_exists() {
+fn every_test_that_a_guarantee_or_a_line_of_bad_input_names_exists() {
     let known = tests();
-    let text = guarantees();
-    let named = code_spans(&text).into_iter();
-    let named: Vec<&str> = named
-        .filter(|span| span.contains("::") && !span.ends_with("::run"))
-        .collect();
-    assert!(named.len() > 40, "the page names its tests");
-    let missing: Vec<_> = named
-        .iter()
-        .filter(|name| !known.contains(**name))
-        .collect();
-    assert!(missing.is_empty(), "{missing:#?}");
+    let security = fs::read_to_string(root().join("docs/security.md")).expect("the page");
+    for text in [guarantees(), security] {
+        let named = code_spans(&text).into_iter();
+        let named: Vec<&str> = named
+            .filter(|span| span.contains("::") && !span.ends_with("::run"))
+            .collect();
+        assert!(named.len() > 40, "the page names its tests");
+        let missing: Vec<_> = named
+            .iter()
+            .filter(|name| !known.contains(**name))
+            .collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
 }
 
 /// The numbers after each `mutant` or `mutants`: `04, 05` and `14 to 17`.

@@ -1,6 +1,7 @@
 //! Tests across crates and processes, linked once.
 
 mod acknowledged;
+mod attacks;
 mod audit;
 mod cli;
 mod dev_tokens;

@@ -121,6 +121,12 @@ impl Browser {
         assert!(self.try_send(frame).await, "sent");
     }
 
+    /// Sends text that may be no JSON.
+    pub(crate) async fn send_text(&mut self, text: &str) {
+        // The edge may close before it has read all of it.
+        let _ = self.socket.send(Message::text(text)).await;
+    }
+
     /// Whether the socket accepted it.
     pub(crate) async fn try_send(&mut self, frame: Value) -> bool {
         self.socket

@@ -1,7 +1,9 @@
 //! What a command runs, and so which settings it reads: each role is made of the
 //! settings of its crates and of those that it shares.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod shared;
+
+use std::net::SocketAddr;
 
 use clap::Args;
 use settings::{Connections, Faults, OpenFiles};
@@ -12,6 +14,8 @@ use super::process::{
     ServiceToken, ServicesKey, UsersKey,
 };
 use super::transport::{ClientAuthorities, Plaintext, ServerTls};
+
+use shared::{authorities, edge_config, notifier_config, processors_config, token_files};
 
 /// Files of every process: standard streams, the runtime, listeners, signals, the audit
 /// log, and files that are read again when they change.
@@ -460,63 +464,4 @@ impl Role for Everything {
         self.up.check(faults);
         self.notifier_url.check(&self.up.plaintext, faults);
     }
-}
-
-fn edge_config(edge: &edge::Config, process: &Process, pages: &Pages) -> edge::Config {
-    edge::Config {
-        origins: pages.origins.clone(),
-        processors_url: pages.processors_url.clone(),
-        drain: process.drain,
-        ..edge.clone()
-    }
-}
-
-fn notifier_config(
-    notifier: &notifier::Config,
-    process: &Process,
-    link: &Link,
-) -> notifier::Config {
-    let on_disk = notifier.store == notifier::Store::Embedded;
-    notifier::Config {
-        log_dir: process.data.data_dir.join("log"),
-        revocations: on_disk.then(|| process.data.data_dir.join("revocations.json")),
-        drain: process.drain,
-        keepalive: link.link_keepalive,
-        ..notifier.clone()
-    }
-}
-
-fn processors_config(
-    processors: &processors::Config,
-    process: &Process,
-    pages: &Pages,
-) -> processors::Config {
-    let defaults = processors.clone();
-    processors::Config {
-        data_dir: process.data.data_dir.join("processors"),
-        allowed_origins: pages.origins.clone(),
-        public_url: pages.processors_url.clone().unwrap_or(defaults.public_url),
-        shutdown_grace: process.drain.mul_f64(0.8),
-        ..processors.clone()
-    }
-}
-
-fn authorities(clients: &ClientAuthorities) -> Vec<(&'static str, PathBuf)> {
-    let file = clients.tls_client_ca.clone();
-    file.map(|path| ("tls-client-ca", path))
-        .into_iter()
-        .collect()
-}
-
-/// Files of the processors with a token, a key or a secret of somebody else.
-fn token_files(processors: &processors::Config) -> Vec<(&'static str, PathBuf)> {
-    let files = [
-        ("transcription-key-file", &processors.transcription.key_file),
-        ("typeform-secret-file", &processors.typeform.secret_file),
-        ("typeform-token-file", &processors.typeform.token_file),
-    ];
-    let named = files.into_iter();
-    named
-        .filter_map(|(setting, path)| Some((setting, path.clone()?)))
-        .collect()
 }

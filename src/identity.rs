@@ -29,7 +29,7 @@ pub use self::{
     key_error::{KeyError, ShortSecret},
     keyring::{KeyId, KeyringWriter},
     keys::{KeyOrigin, KeySet, MAX_KEYS},
-    service::{Role, Service, ServiceGrant, ServiceKeys, ServiceRules},
+    service::{Role, Service, ServiceGrant, ServiceKeys, ServiceRules, grant_covers, is_target},
     user::{QueueGrants, User, UserKeys, UserRules},
 };
 use crate::{name::NameError, reason::Reason};

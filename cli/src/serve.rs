@@ -48,6 +48,7 @@ pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
         let mut config = role.config();
         config.tls = components::serve_tls(&role.tls, Some(&role.clients), &signals.files)?;
         let notifier = components::Notifier::bind(&role.listen, config, &services, &users).await?;
+        notifier.watch_policy(&signals.files)?;
         let addresses = Addresses {
             data_dir: Some(role.process.data.data_dir.clone()),
             ..notifier.addresses()

@@ -142,7 +142,7 @@ impl Admin for Service {
         &self,
         mut request: Request<RevokeRequest>,
     ) -> Result<Response<RevokeResponse>, Status> {
-        let operator = caller(&mut request)?.name;
+        let operator = caller(&mut request)?.name.clone();
         let revoked = self.take_back(request.into_inner(), &operator).await?;
         Ok(Response::new(revoked))
     }
@@ -159,7 +159,7 @@ impl Admin for Service {
         &self,
         mut request: Request<DisconnectRequest>,
     ) -> Result<Response<DisconnectResponse>, Status> {
-        let operator = caller(&mut request)?.name;
+        let operator = caller(&mut request)?.name.clone();
         let sessions = self.close_sessions(request.into_inner(), &operator).await?;
         Ok(Response::new(DisconnectResponse { sessions }))
     }
@@ -168,7 +168,7 @@ impl Admin for Service {
         &self,
         mut request: Request<EndLeasesRequest>,
     ) -> Result<Response<EndLeasesResponse>, Status> {
-        let operator = caller(&mut request)?.name;
+        let operator = caller(&mut request)?.name.clone();
         let leases = self.lapse_leases(request.into_inner(), &operator).await?;
         Ok(Response::new(EndLeasesResponse { leases }))
     }

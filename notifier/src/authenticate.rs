@@ -12,7 +12,7 @@ use std::{
 };
 
 use belfry::{
-    identity::{Role, Service as Caller, ServiceKeys},
+    identity::{Role, ServiceKeys},
     reason::Reason,
 };
 use futures_util::future::Either;
@@ -22,7 +22,8 @@ use tonic::{
 use tower::{Layer, Service};
 
 use crate::{
-    auth::{authenticate, require},
+    auth::{Caller, authenticate, require},
+    policy::Policy,
     refusal::Refusal,
 };
 
@@ -30,6 +31,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticate {
     pub(crate) keys: ServiceKeys,
+    pub(crate) policy: Policy,
     /// The one role that may call it; `None`: the handlers check.
     pub(crate) role: Option<Role>,
 }
@@ -41,10 +43,12 @@ impl Authenticate {
         let audit = |action, actor, reason| {
             tracing::info!(target: "audit", action, actor, subject = method, reason, "gRPC call");
         };
-        let caller = authenticate(&self.keys, metadata)
+        let service = authenticate(&self.keys, metadata)
             .inspect_err(|_| audit("call.denied", "", "no accepted token"))?;
-        let allowed = self.role.map_or(Ok(()), |role| require(&caller, role));
-        allowed.inspect_err(|_| audit("call.denied", &caller.name, "another role"))?;
+        let caller = Caller::admit(service, &self.policy, method)?;
+        if let Some(role) = self.role {
+            require(&caller, role, method)?;
+        }
         if self.role == Some(Role::Operator) {
             audit("admin.called", &caller.name, "allowed");
         }

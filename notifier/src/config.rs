@@ -13,6 +13,7 @@ use settings::{
 
 use crate::{
     log::embedded::{self, OpenError},
+    policy::Policy,
     server::MAX_HTTP_CONNECTIONS,
 };
 
@@ -130,6 +131,10 @@ pub struct Config {
         hide_possible_values = true
     )]
     pub shares: Shares,
+    /// File that says what each service may do (role, events, targets, rates); a
+    /// service that it does not list may do nothing. Without it, tokens decide alone
+    #[arg(long, value_name = "FILE")]
+    pub services_policy: Option<PathBuf>,
     /// Bounds of delivery that have no setting. `retained_events` and
     /// `idempotency_window` replace theirs: see [`Config::limits`].
     #[arg(skip)]
@@ -240,6 +245,9 @@ impl Config {
         faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);
         faults.check("service-share", &self.service_share, &SERVICE_SHARE);
         faults.check("max-services", &self.max_services, &MAX_SERVICES);
+        if let Err(error) = Policy::read(self.services_policy.as_ref()) {
+            faults.push("services-policy", format!("cannot be used: {error}"));
+        }
         let in_flight = &self.stream_in_flight;
         faults.check("stream_in_flight", in_flight, &STREAM_IN_FLIGHT);
         faults.check("drain", &self.drain, &settings::DRAIN);

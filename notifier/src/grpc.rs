@@ -21,6 +21,7 @@ use crate::{
     deadline::{Deadline, WithDeadline},
     link,
     load_shed::LoadShed,
+    policy::Policy,
     revocations::Revocations,
     service,
 };
@@ -46,10 +47,12 @@ impl<H: Health> Services<H> {
     pub(crate) fn routes(
         self,
         (keys, revocations): (&belfry::identity::ServiceKeys, &Revocations),
+        policy: &Policy,
         shed: Counter,
     ) -> WithDeadline<axum::Router> {
         let authenticate = |role| Authenticate {
             keys: keys.clone(),
+            policy: policy.clone(),
             role,
         };
         let reflection = tonic_reflection::server::Builder::configure()

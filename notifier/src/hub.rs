@@ -19,6 +19,7 @@ use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 use delivery::{
     Limits, Millis,
     hub::{Announcement, Hub, Input, Output, Reply, Ticket},
+    shares::Rates,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -74,6 +75,11 @@ impl<L: Log> HubTask<L> {
 
     pub(crate) fn log_metrics(&self) -> LogMetrics {
         self.storage.metrics()
+    }
+
+    /// What services may send.
+    pub(crate) fn set_rates(&mut self, rates: BTreeMap<Arc<str>, Rates>) {
+        self.feed(Input::Rates(rates));
     }
 
     pub(crate) fn epoch(&self) -> u64 {

@@ -19,6 +19,7 @@ mod hub;
 mod link;
 mod load_shed;
 mod metrics;
+mod policy;
 mod publish;
 mod refusal;
 mod revocations;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use config::{Config, Store};
 pub use link::{Channels, Gateway, NoLink};
+pub use policy::{Policy, PolicyError};
 pub use refusal::Refusal;
 pub use revocations::ReadError;
 pub use server::{Keys, Listeners, Notifier, RunError, StartError, run};

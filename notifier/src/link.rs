@@ -4,7 +4,6 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use belfry::{
-    identity::Service as Caller,
     reason::Reason,
     v1::{
         AttachRequest, AttachResponse, EdgeMessage, Heartbeat, Hello, HubMessage,
@@ -21,7 +20,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use wire::DecodeError;
 
-use crate::{authenticate::caller, hub::Command, refusal::Refusal, verify::Verifier};
+use crate::{auth::Caller, authenticate::caller, hub::Command, refusal::Refusal, verify::Verifier};
 
 /// How long a new link may take to send Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

@@ -190,6 +190,8 @@ pub(crate) struct ServerMetrics {
     pub(crate) log: LogMetrics,
     /// Calls refused because too many were in progress.
     pub(crate) calls_shed: Counter,
+    /// Calls and events that a service was denied.
+    pub(crate) denied: Counter,
     /// Tokens of persons.
     pub(crate) tokens: TokenMetrics,
 }
@@ -214,6 +216,11 @@ impl ServerMetrics {
             let label = ("listener".into(), name.into());
             metrics.register(registry.sub_registry_with_label(label));
         }
+        registry.register(
+            "services_denied",
+            "Calls and events that services were denied: by token, role or policy",
+            self.denied.clone(),
+        );
         registry.register(
             "calls_shed",
             "Calls refused because too many were in progress",

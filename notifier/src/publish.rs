@@ -12,7 +12,6 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use belfry::{
     event::EventKind,
-    identity::Service,
     limits::{LEASE, MAX_IDEMPOTENCY_KEY_BYTES, MAX_USERS},
     name::{self, NameError, QueueId, StreamName as Stream, StreamRef, UserId},
     reason::Reason,
@@ -25,7 +24,7 @@ use delivery::{
 use prost::Message;
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::{auth::Caller, refusal::Refusal};
 
 /// Bad fields, as they are found.
 #[derive(Debug, Default)]
@@ -63,7 +62,7 @@ impl Violations {
 /// Reads a request of `caller`, who is allowed what it asks.
 pub(crate) fn parse(
     request: PublishRequest,
-    caller: &Service,
+    caller: &Caller,
     now: SystemTime,
 ) -> Result<Publish, Refusal> {
     let mut bad = Violations::default();
@@ -274,7 +273,7 @@ fn time_to_live_ms(request: &PublishRequest, bad: &mut Violations) -> Option<i64
     }
 }
 
-fn allow(caller: &Service, event: &str, streams: &[StreamName]) -> Result<(), Refusal> {
+fn allow(caller: &Caller, event: &str, streams: &[StreamName]) -> Result<(), Refusal> {
     match streams
         .iter()
         .find(|stream| !caller.may_publish(event, stream))
@@ -283,9 +282,10 @@ fn allow(caller: &Service, event: &str, streams: &[StreamName]) -> Result<(), Re
         Some(stream) => {
             // The target may be a person: it is not logged.
             let kind = StreamRef::split(stream).map(StreamRef::kind);
-            tracing::warn!(publisher = %caller.name, event, ?kind, "publish not allowed");
+            let subject = kind.map_or("unknown", |kind| kind);
+            caller.denied("publish.denied", &subject, event);
             let message = format!(
-                "the service `{}` may not publish `{event}` to `{stream}`: its token has to list them",
+                "the service `{}` may not publish `{event}` to `{stream}`: its token and the services' policy have to list them",
                 caller.name
             );
             Err(Refusal::new(Reason::Forbidden, message))
@@ -294,7 +294,7 @@ fn allow(caller: &Service, event: &str, streams: &[StreamName]) -> Result<(), Re
 }
 
 /// Digests of the key, which belongs to the publisher, and of all the rest.
-fn dedupe_key(request: &PublishRequest, caller: &Service) -> Option<DedupeKey> {
+fn dedupe_key(request: &PublishRequest, caller: &Caller) -> Option<DedupeKey> {
     if request.idempotency_key.is_empty() {
         return None;
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::body::{Bytes, HttpBody};
-use belfry::{identity::Service as Caller, reason::Reason};
+use belfry::reason::Reason;
 use futures_util::future::{BoxFuture, Either};
 use hyper::body::Frame;
 use tonic::{
@@ -23,7 +23,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use crate::{refusal::Refusal, revocations::Revocations};
+use crate::{auth::Caller, refusal::Refusal, revocations::Revocations};
 
 /// The last part of the paths of calls that go on for long.
 const LONG_CALLS: [&str; 4] = ["PublishStream", "WatchReceipts", "WatchPresence", "Attach"];

@@ -34,6 +34,7 @@ use crate::{
         memory::Memory,
     },
     metrics::{LogMetrics, ServerMetrics},
+    policy::{Policy, PolicyError},
     revocations::{ReadError, Revocations},
     service,
     verify::Verifier,
@@ -53,6 +54,9 @@ pub enum StartError {
     /// What was revoked is not known.
     #[error(transparent)]
     Revocations(#[from] ReadError),
+    /// The services' policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Settings cannot work.
     #[error(transparent)]
     Config(#[from] settings::Faults),
@@ -92,11 +96,18 @@ pub struct Keys {
     pub users: UserKeys,
 }
 
+/// What takes rights away from those whose tokens are good.
+struct Allowed {
+    policy: Policy,
+    revocations: Revocations,
+}
+
 /// A notifier whose log is open and whose hub runs.
 #[derive(Debug)]
 pub struct Notifier {
     config: Config,
     keys: ServiceKeys,
+    policy: Policy,
     verifier: Verifier,
     revocations: Revocations,
     publishes: mpsc::Sender<Vec<PublishCall>>,
@@ -173,11 +184,14 @@ impl Notifier {
     /// If the data directory cannot be used, or a limit cannot work.
     pub async fn start(config: Config, keys: Keys) -> Result<Self, StartError> {
         config.check()?;
-        let revocations = Revocations::open(config.revocations.clone())?;
+        let allowed = Allowed {
+            policy: Policy::read(config.services_policy.as_ref())?,
+            revocations: Revocations::open(config.revocations.clone())?,
+        };
         match config.store {
             Store::Memory => {
                 let log = Memory::new(fastrand::u64(1..));
-                Ok(Self::start_on(config, (keys, revocations), log))
+                Ok(Self::start_on(config, (keys, allowed), log))
             }
             Store::Embedded => {
                 let (dir, options) = (config.log_dir.clone(), config.log_options());
@@ -186,17 +200,22 @@ impl Notifier {
                 let log = opened
                     .await
                     .unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
-                Ok(Self::start_on(config, (keys, revocations), log))
+                Ok(Self::start_on(config, (keys, allowed), log))
             }
         }
     }
 
-    fn start_on<L: Log>(config: Config, (keys, revocations): (Keys, Revocations), log: L) -> Self {
+    fn start_on<L: Log>(config: Config, (keys, allowed): (Keys, Allowed), log: L) -> Self {
+        let Allowed {
+            policy,
+            revocations,
+        } = allowed;
         let limits = config.limits();
         let batches = limits.waiting_batches.min(limits.unsynced_records);
         let (publishes, calls) = mpsc::channel(batches);
         let (commands, inbox) = mpsc::channel(limits.waiting_commands);
-        let task = HubTask::new(limits, Arc::new(log));
+        let mut task = HubTask::new(limits, Arc::new(log));
+        task.set_rates(policy.rates());
         let (epoch, log_metrics) = (task.epoch(), task.log_metrics());
         let hub = tokio::spawn(task.run(calls, inbox));
         let lost_keys = end_sessions_of_lost_keys(keys.users.clone(), commands.downgrade());
@@ -204,6 +223,7 @@ impl Notifier {
         Self {
             config,
             keys: keys.services,
+            policy: policy.for_hub(commands.downgrade()),
             verifier: Verifier::new(keys.users, revocations.clone()),
             revocations,
             publishes,
@@ -212,6 +232,11 @@ impl Notifier {
             log_metrics,
             hub,
         }
+    }
+
+    /// What services may do: to be read again when its file changes.
+    pub fn policy(&self) -> Policy {
+        self.policy.clone()
     }
 
     /// Where edges of this process attach.
@@ -302,6 +327,7 @@ impl Notifier {
         let metrics = ServerMetrics {
             tokens: self.verifier.metrics().clone(),
             log: self.log_metrics.clone(),
+            denied: self.policy.denied.clone(),
             ..ServerMetrics::default()
         };
         let calls = self.grpc(health, shutdown.start.clone(), metrics.calls_shed.clone());
@@ -386,7 +412,7 @@ impl Notifier {
                 revocations: self.revocations.clone(),
             },
         };
-        services.routes((&self.keys, &self.revocations), shed)
+        services.routes((&self.keys, &self.revocations), &self.policy, shed)
     }
 }
 

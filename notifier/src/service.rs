@@ -8,7 +8,7 @@ use std::{
 };
 
 use belfry::{
-    identity::{Role, Service as Caller},
+    identity::Role,
     reason::Reason,
     v1::{
         Placement, Position, PublishRequest, PublishResponse, PublishStreamRequest,
@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    auth::require,
+    auth::{Caller, require},
     authenticate::caller,
     hub::{Command, PublishCall},
     publish,
@@ -109,7 +109,7 @@ impl Notifier for Service {
         mut request: Request<WatchReceiptsRequest>,
     ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
         let caller = caller(&mut request)?;
-        require(&caller, Role::Publisher)?;
+        require(&caller, Role::Publisher, "WatchReceipts")?;
         let subject = watch::subject(request.into_inner().subject, &caller)?;
         let (watch, watched) = watch::channel();
         let command = Command::WatchReceipts {

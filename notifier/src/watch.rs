@@ -4,7 +4,6 @@
 use std::{future::pending, time::SystemTime};
 
 use belfry::{
-    identity::Service,
     limits::MAX_WATCHED_EVENTS,
     name::JobId,
     reason::Reason,
@@ -26,6 +25,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
+    auth::Caller,
     hub::Command,
     publish::{job_key, unix_ms},
     refusal::Refusal,
@@ -99,7 +99,7 @@ pub(crate) type Responses<T> = ReceiverStream<Result<T, Status>>;
 /// hub when the caller has gone.
 pub(crate) fn responses<U, T, I>(
     watched: Watched<U>,
-    caller: Service,
+    caller: Caller,
     commands: mpsc::Sender<Command>,
     respond: impl Fn(U) -> I + Send + 'static,
 ) -> Responses<T>
@@ -138,7 +138,7 @@ where
 }
 
 /// Why a watch ends before its updates do.
-async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Service) -> Status {
+async fn fault(ended: oneshot::Receiver<WatchEnd>, caller: &Caller) -> Status {
     let message = match timeout(caller.lasts(), ended).await {
         Ok(Ok(WatchEnd::TooMany(share))) => return Refusal::exhausted(&share).into(),
         Ok(Ok(WatchEnd::Behind)) => {
@@ -178,7 +178,7 @@ where
 /// Reads which receipts are requested.
 pub(crate) fn subject(
     subject: Option<watch_receipts_request::Subject>,
-    caller: &Service,
+    caller: &Caller,
 ) -> Result<Subject, Refusal> {
     let bad = |field: &str, description: String| {
         Err(Refusal::bad_request(vec![(field.to_owned(), description)]))

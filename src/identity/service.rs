@@ -57,7 +57,7 @@ impl Service {
                 let mut events = self.events.iter();
                 let mut targets = self.targets.iter();
                 events.any(|granted| granted == "*" || granted == event)
-                    && targets.any(|granted| covers(granted, stream))
+                    && targets.any(|granted| grant_covers(granted, stream))
             }
         }
     }
@@ -74,8 +74,9 @@ impl Service {
     }
 }
 
-/// `*` covers all, `user:` every user, `user:u1` and `everyone` just that.
-fn covers(granted: &str, stream: &str) -> bool {
+/// Whether a granted target covers a stream: `*` covers all, `user:` every user,
+/// `user:u1` and `everyone` just that.
+pub fn grant_covers(granted: &str, stream: &str) -> bool {
     granted == "*" || granted == stream || (granted.ends_with(':') && stream.starts_with(granted))
 }
 
@@ -268,7 +269,8 @@ impl ServiceKeys {
     }
 }
 
-fn is_target(target: &str) -> bool {
+/// Whether a target can be granted.
+pub fn is_target(target: &str) -> bool {
     // `user:*` is a user of that name, and not what its author meant.
     matches!(target, "*" | "user:" | "queue:")
         || (!target.contains('*') && StreamName::parse(target).is_ok())

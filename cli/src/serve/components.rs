@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use belfry::identity::{ServiceKeys, UserKeys};
+use belfry::{
+    identity::{ServiceKeys, UserKeys},
+    watched_file::FileWatcher,
+};
 use edge::{DevKey, NotifierLink};
 use listener::DrainSignal;
 use tokio::net::TcpListener;
@@ -76,7 +79,9 @@ impl Notifier {
         let hub = notifier::Notifier::start(config, keys)
             .await
             .map_err(|error| match error {
-                notifier::StartError::Config(_) => Failure::usage(error),
+                notifier::StartError::Config(_) | notifier::StartError::Policy(_) => {
+                    Failure::usage(error)
+                }
                 notifier::StartError::Open(_) | notifier::StartError::Revocations(_) => {
                     Failure::storage(error)
                 }
@@ -94,6 +99,16 @@ impl Notifier {
             grpc: grpc_at,
             http: http_at,
         })
+    }
+
+    /// Reads the services' policy again whenever its file changes.
+    pub(super) fn watch_policy(&self, watcher: &FileWatcher) -> Result<(), Failure> {
+        let policy = self.hub.policy();
+        let Some(path) = policy.path().cloned() else {
+            return Ok(());
+        };
+        let registered = watcher.watch("services-policy", vec![path], move || policy.reload());
+        registered.map_err(Failure::usage)
     }
 
     pub(super) fn addresses(&self) -> Addresses {

@@ -35,6 +35,7 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     config.tls.clone_from(&tls);
     config.drain = process.drain.mul_f64(1.0 - FIRST_PART);
     let mut notifier = Notifier::bind(&role.notifier_listen, config, &services, &users).await?;
+    notifier.watch_policy(&signals.files)?;
 
     let secrets = ProcessorSecrets {
         users: users.clone(),

@@ -1,12 +1,15 @@
 //! Requests to the hub's task: what calls, links and operators want of it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use delivery::{
     Verdict,
     hub::{Input, LinkId, Publish, Reply, Stats, Subject, WatchId},
     link::{LinkFault, ToEdge, ToHub},
-    shares::Bucket,
+    shares::{Bucket, Rates},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -91,6 +94,8 @@ pub(crate) enum Command {
     /// The caller of a watch has gone, or was notified that it is over.
     Unwatch(WatchId),
     Stats(oneshot::Sender<HubStats>),
+    /// What services may send from now on.
+    Rates(BTreeMap<Arc<str>, Rates>),
     /// Answered when nothing is in flight any more.
     Drain(oneshot::Sender<()>),
 }
@@ -179,6 +184,7 @@ impl<L: Log> HubTask<L> {
                     shares: self.shares(),
                 });
             }
+            Command::Rates(rates) => self.set_rates(rates),
             Command::Drain(done) => {
                 self.drained = Some(done);
                 self.feed(Input::Drain);

@@ -13,11 +13,11 @@ use serde_json::json;
 use tonic::metadata::MetadataMap;
 
 use super::*;
-use crate::auth::authenticate;
+use crate::{auth::authenticate, policy::Policy};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
 
-fn caller(name: &str, targets: &[&str]) -> Service {
+fn caller(name: &str, targets: &[&str]) -> Caller {
     let exp = unix_ms(SystemTime::now()) / 1_000 + 60;
     let claims = json!({"sub": name, "aud": "belfry-internal", "exp": exp, "role": "publisher",
                         "events": ["*"], "targets": targets});
@@ -29,11 +29,9 @@ fn caller(name: &str, targets: &[&str]) -> Service {
     .unwrap();
     let mut metadata = MetadataMap::new();
     metadata.insert("authorization", format!("Bearer {token}").parse().unwrap());
-    authenticate(
-        &belfry::identity::ServiceKeys::new(SECRET, None).unwrap(),
-        &metadata,
-    )
-    .unwrap()
+    let keys = belfry::identity::ServiceKeys::new(SECRET, None).unwrap();
+    let service = authenticate(&keys, &metadata).unwrap();
+    Caller::admit(service, &Policy::default(), "Publish").unwrap()
 }
 
 fn status() -> Body {

@@ -67,6 +67,7 @@ async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
     };
     let mut request = request();
     let caller = crate::auth::authenticate(&keys().services, request.metadata());
+    let caller = crate::auth::Caller::admit(caller.unwrap(), &Policy::default(), "Publish");
     request.extensions_mut().insert(caller.unwrap());
     let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -86,10 +87,11 @@ fn calls_in_flight_are_answered_before_a_failed_log_ends_the_process() {
             let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
             bound.send(grpc.local_addr().unwrap()).unwrap();
-            let notifier = {
-                let revocations = Revocations::open(None).unwrap();
-                Notifier::start_on(Config::default(), (keys(), revocations), log)
+            let allowed = Allowed {
+                policy: Policy::default(),
+                revocations: Revocations::open(None).unwrap(),
             };
+            let notifier = Notifier::start_on(Config::default(), (keys(), allowed), log);
             notifier
                 .serve(
                     Listeners {

@@ -5,6 +5,7 @@ mod hijacked_edge;
 mod leases;
 mod link;
 mod listeners;
+mod policy;
 mod presence;
 mod publish;
 mod receipts;

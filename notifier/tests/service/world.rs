@@ -13,7 +13,7 @@ use belfry::v1::{
     publish_request::Target,
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
-use notifier::{Config, Gateway, Keys, Listeners, Notifier, RunError, Store};
+use notifier::{Config, Gateway, Keys, Listeners, Notifier, Policy, RunError, Store};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) http: SocketAddr,
     pub(crate) gateway: Gateway,
+    pub(crate) policy: Policy,
     pub(crate) shutdown: CancellationToken,
     pub(crate) ended: JoinHandle<Result<(), RunError>>,
 }
@@ -125,6 +126,7 @@ impl World {
         };
         let notifier = Notifier::start(config, keys).await.unwrap();
         let gateway = notifier.gateway();
+        let policy = notifier.policy();
         let listeners = Listeners {
             grpc,
             http,
@@ -135,6 +137,7 @@ impl World {
             url,
             http: address,
             gateway,
+            policy,
             shutdown,
             ended,
         }

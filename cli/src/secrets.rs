@@ -10,14 +10,19 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use belfry::identity::{MIN_SECRET_BYTES, check_secret};
+use belfry::identity::{KeyError, KeyOrigin, KeySet, MIN_SECRET_BYTES, check_secret};
 use rustix::process::{Gid, getegid, getgroups};
 use thiserror::Error;
 
+use crate::config::keys::KeySources;
+
 /// Longest key file that is read, in bytes.
 const MAX_BYTES: u64 = 8 << 10;
+/// Longest file with a set of keys that is read, in bytes.
+const MAX_KEYS_BYTES: u64 = 64 << 10;
 
 /// A secret. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,44 +58,146 @@ pub(crate) enum SecretError {
     },
     #[error("the secret `{}` has {bytes} bytes, but it has to have from 32 to 8192", path.display())]
     BadLength { path: PathBuf, bytes: u64 },
+    #[error("the keys in `{}` cannot be used: {error}", path.display())]
+    Keys { path: PathBuf, error: KeyError },
+    #[error("the keys in the variable `{variable}` cannot be used: {error}")]
+    Variable { variable: String, error: KeyError },
+    #[error("the keys cannot be used together: {0}")]
+    Together(KeyError),
+    #[error("the variable `{0}` is not set, but keys of tokens are to be in it")]
+    NoVariable(String),
     #[error("the secret `{}` is one repeated byte or a well-known value, write random bytes there", .0.display())]
     Guessable(PathBuf),
 }
 
-/// Reads a secret; white space around it does not count.
-pub(crate) fn load(path: &Path) -> Result<Secret, SecretError> {
-    let unreadable = |cause: io::Error| match cause.kind() {
-        io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
-        _ => SecretError::Unreadable {
-            path: path.to_owned(),
-            cause,
-        },
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let about = file.metadata().map_err(unreadable)?;
-    if let Some(reader) = stranger(about.mode(), about.gid(), is_own_group) {
-        return Err(SecretError::Open {
+/// A file as it was read, and who else may read it.
+struct Content {
+    bytes: Vec<u8>,
+    stranger: Option<SecretError>,
+}
+
+impl Content {
+    fn read(path: &Path, max_bytes: u64) -> Result<Self, SecretError> {
+        let unreadable = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::NotFound => SecretError::Missing(path.to_owned()),
+            _ => SecretError::Unreadable {
+                path: path.to_owned(),
+                cause,
+            },
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let about = file.metadata().map_err(unreadable)?;
+        let stranger = stranger(about.mode(), about.gid(), is_own_group);
+        let mut bytes = Vec::new();
+        file.take(max_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > max_bytes {
+            let (path, bytes) = (path.to_owned(), about.len());
+            return Err(SecretError::BadLength { path, bytes });
+        }
+        let stranger = stranger.map(|reader| SecretError::Open {
             path: path.to_owned(),
             mode: about.mode() & 0o7777,
             reader,
         });
+        Ok(Self { bytes, stranger })
     }
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    let trimmed = bytes.trim_ascii();
-    if check_secret(trimmed).is_err() || bytes.len() as u64 > MAX_BYTES {
-        let bytes = trimmed.len() as u64;
-        return Err(SecretError::BadLength {
-            path: path.to_owned(),
-            bytes,
-        });
+
+    /// The secret that the file is, if nobody else may read it.
+    fn secret(self, path: &Path) -> Result<Secret, SecretError> {
+        if let Some(stranger) = self.stranger {
+            return Err(stranger);
+        }
+        let trimmed = self.bytes.trim_ascii();
+        if check_secret(trimmed).is_err() {
+            let bytes = trimmed.len() as u64;
+            return Err(SecretError::BadLength {
+                path: path.to_owned(),
+                bytes,
+            });
+        }
+        if guessable(trimmed) {
+            return Err(SecretError::Guessable(path.to_owned()));
+        }
+        Ok(Secret(trimmed.to_vec()))
     }
-    if guessable(trimmed) {
-        return Err(SecretError::Guessable(path.to_owned()));
+}
+
+/// Reads a secret; white space around it does not count.
+pub(crate) fn load(path: &Path) -> Result<Secret, SecretError> {
+    Content::read(path, MAX_BYTES)?.secret(path)
+}
+
+/// The secret before `path`, accepted while it is there.
+pub(crate) fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
+}
+
+/// A secret and, while it is there, the one before it.
+pub(crate) fn load_with_previous(path: &Path) -> Result<Vec<Secret>, SecretError> {
+    let mut secrets = vec![load(path)?];
+    let previous = previous(path);
+    if previous.exists() {
+        secrets.push(load(&previous)?);
     }
-    Ok(Secret(trimmed.to_vec()))
+    Ok(secrets)
+}
+
+/// Keys of tokens: public keys, which everybody may read, or a secret, as [`load`] reads
+/// it.
+pub(crate) fn load_keys(path: &Path, issuer: Option<Arc<str>>) -> Result<KeySet, SecretError> {
+    let content = Content::read(path, MAX_KEYS_BYTES)?;
+    let origin = KeyOrigin {
+        issuer,
+        ..KeyOrigin::private(path.display().to_string())
+    };
+    let wrong = |error| SecretError::Keys {
+        path: path.to_owned(),
+        error,
+    };
+    let is_set = content.bytes.trim_ascii_start().starts_with(b"{");
+    if !is_set && !content.bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+        let secret = content.secret(path)?;
+        return KeySet::parse(secret.bytes(), &origin).map_err(wrong);
+    }
+    let set = KeySet::parse(&content.bytes, &origin).map_err(wrong)?;
+    match content.stranger {
+        Some(stranger) if set.has_secret() => Err(stranger),
+        _ => Ok(set),
+    }
+}
+
+/// All keys of a list of files, and of those before them.
+pub(crate) fn load_all_keys(sources: &KeySources) -> Result<KeySet, SecretError> {
+    let issuer = sources.issuer.as_ref();
+    let mut sets = Vec::new();
+    for path in &sources.files {
+        sets.push(load_keys(path, issuer.cloned())?);
+        let previous = previous(path);
+        if previous.exists() {
+            sets.push(load_keys(&previous, issuer.cloned())?);
+        }
+    }
+    if let Some(variable) = &sources.variable {
+        let text = std::env::var(variable);
+        let text = text.map_err(|_| SecretError::NoVariable(variable.clone()))?;
+        let origin = KeyOrigin {
+            issuer: issuer.cloned(),
+            ..KeyOrigin::private(variable.as_str())
+        };
+        let set = KeySet::parse(text.as_bytes(), &origin);
+        sets.push(set.map_err(|error| SecretError::Variable {
+            variable: variable.clone(),
+            error,
+        })?);
+    }
+    if sets.is_empty() {
+        return Ok(KeySet::empty());
+    }
+    KeySet::merged(sets).map_err(SecretError::Together)
 }
 
 /// Who may read or change a file of this mode and group beside its owner and the groups
@@ -112,22 +219,24 @@ fn is_own_group(group: u32) -> bool {
 
 /// Reads a secret, or makes a random one if there is none yet.
 pub(crate) fn load_or_make(path: &Path) -> Result<Secret, SecretError> {
-    match load(path) {
-        Err(SecretError::Missing(_)) => {}
-        other => return other,
+    make_if_missing(path)?;
+    load(path)
+}
+
+/// Makes a random secret if there is no file yet.
+pub(crate) fn make_if_missing(path: &Path) -> Result<(), SecretError> {
+    if path.exists() {
+        return Ok(());
     }
     match make(path) {
         // Two first starts at once: the other one made it.
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(cause) => {
-            return Err(SecretError::NotMade {
-                path: path.to_owned(),
-                cause,
-            });
-        }
-        Ok(()) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) => Err(SecretError::NotMade {
+            path: path.to_owned(),
+            cause,
+        }),
+        Ok(()) => Ok(()),
     }
-    load(path)
 }
 
 fn make(path: &Path) -> io::Result<()> {

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod components;
+mod keys;
 mod log;
 mod process;
 mod up;
@@ -43,11 +44,14 @@ pub(crate) fn up(serve: &Serve<Up>) -> Result<(), Failure> {
 /// The notifier alone.
 pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
     run("the notifier", serve, async |role, announce, signals| {
-        let services = components::secret(&role.services_key.path(&role.process))?;
-        let users = components::secret(&role.users_key.path(&role.process))?;
+        let services = role.services_key.path(&role.process);
+        let keys = notifier::Keys {
+            services: keys::service_keys(services, role.lifetimes.rules(), &signals)?,
+            users: keys::user_keys(&role.users_key, &role.process, &signals).await?,
+        };
         let mut config = role.config();
         config.tls = components::serve_tls(&role.tls, Some(&role.clients), &signals.files)?;
-        let notifier = components::Notifier::bind(&role.listen, config, &services, &users).await?;
+        let notifier = components::Notifier::bind(&role.listen, config, keys).await?;
         notifier.watch_policy(&signals.files)?;
         let addresses = Addresses {
             data_dir: Some(role.process.data.data_dir.clone()),
@@ -61,7 +65,7 @@ pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
 /// An edge alone.
 pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
     run("the edge", serve, async |role, announce, signals| {
-        let link = components::grpc_link(&role)?;
+        let link = components::grpc_link(&role, &signals)?;
         let listen = role.listen.edge_listen;
         let mut config = role.config();
         config.tls = components::serve_tls(&role.tls, None, &signals.files)?;
@@ -75,17 +79,24 @@ pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
 pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
     run("the processors", serve, async |role, announce, signals| {
         let process = &role.process;
+        let services = role.services_key.path(process);
+        let services = services.exists().then(|| {
+            let rules = role.lifetimes.rules();
+            keys::service_keys(services, rules, &signals)
+        });
+        let services = services.transpose()?;
         let secrets = components::ProcessorSecrets {
-            credential: components::publisher_credential(&role)?,
-            users: components::secret(&role.users_key.path(process))?,
-            files: components::secret(&role.files_key.path(process))?,
-            services: components::secret_if_there(&role.services_key.path(process))?,
+            credential: components::publisher_credential(&role, services.as_ref())?,
+            users: keys::user_keys(&role.users_key, process, &signals).await?,
+            files: keys::link_secrets(role.files_key.path(process), &signals)?,
+            services,
         };
         let listen = role.listen.processors_listen;
         let public_url = role.pages.processors_url.as_ref();
         let mut config = role.config();
         config.tls = components::serve_tls(&role.tls, None, &signals.files)?;
-        let processors = components::Processors::bind(listen, config, secrets, public_url).await?;
+        let processors =
+            components::Processors::bind(listen, config, secrets, public_url, &signals).await?;
         let addresses = Addresses {
             data_dir: Some(process.data.data_dir.clone()),
             ..processors.addresses()

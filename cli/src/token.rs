@@ -54,17 +54,22 @@ pub(crate) enum Subject {
     },
 }
 
+/// From now on, for `ttl`.
+pub(crate) fn validity(ttl: Duration) -> Validity {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Validity {
+        issued_at: now.unwrap_or_default().as_secs(),
+        lifetime: ttl,
+    }
+}
+
 /// Signs a token that lives for `ttl`.
 pub(crate) fn sign(
     subject: &Subject,
     ttl: Duration,
     secret: &Secret,
 ) -> Result<String, TokenError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let validity = Validity {
-        issued_at: now.unwrap_or_default().as_secs(),
-        lifetime: ttl,
-    };
+    let validity = validity(ttl);
     Ok(match subject {
         Subject::User { id, queues } => {
             UserKeys::new(secret.bytes(), None)?.sign(id, queues, validity)?

@@ -1,5 +1,7 @@
 //! What operators see of a notifier, in `OpenMetrics`.
 
+mod keys;
+
 use delivery::hub::Stats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode as encode_text},
@@ -12,6 +14,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    Keys,
     hub::{HubStats, Share},
     log::Lack,
 };
@@ -194,6 +197,8 @@ pub(crate) struct ServerMetrics {
     pub(crate) denied: Counter,
     /// Tokens of persons.
     pub(crate) tokens: TokenMetrics,
+    /// What verifies tokens, and counts those that it refuses.
+    pub(crate) keys: Option<Keys>,
 }
 
 /// What the verifier of persons' tokens counts.
@@ -242,6 +247,9 @@ impl ServerMetrics {
             self.tokens.refused.clone(),
         );
         self.log.register(registry);
+        if let Some(keys) = &self.keys {
+            keys::register(keys, registry);
+        }
     }
 }
 

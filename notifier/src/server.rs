@@ -106,7 +106,7 @@ struct Allowed {
 #[derive(Debug)]
 pub struct Notifier {
     config: Config,
-    keys: ServiceKeys,
+    keys: Keys,
     policy: Policy,
     verifier: Verifier,
     revocations: Revocations,
@@ -222,9 +222,9 @@ impl Notifier {
         tokio::spawn(lost_keys);
         Self {
             config,
-            keys: keys.services,
             policy: policy.for_hub(commands.downgrade()),
-            verifier: Verifier::new(keys.users, revocations.clone()),
+            verifier: Verifier::new(keys.users.clone(), revocations.clone()),
+            keys,
             revocations,
             publishes,
             commands,
@@ -328,6 +328,7 @@ impl Notifier {
             tokens: self.verifier.metrics().clone(),
             log: self.log_metrics.clone(),
             denied: self.policy.denied.clone(),
+            keys: Some(self.keys.clone()),
             ..ServerMetrics::default()
         };
         let calls = self.grpc(health, shutdown.start.clone(), metrics.calls_shed.clone());
@@ -412,7 +413,7 @@ impl Notifier {
                 revocations: self.revocations.clone(),
             },
         };
-        services.routes((&self.keys, &self.revocations), &self.policy, shed)
+        services.routes((&self.keys.services, &self.revocations), &self.policy, shed)
     }
 }
 

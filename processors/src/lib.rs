@@ -180,7 +180,7 @@ fn assemble(
         },
         removals: Removals::new(database.handle().clone(), files.clone()),
         progress: Progress::new(config.lease),
-        metrics: Arc::new(Metrics::new(kinds.names(), &outbox)),
+        metrics: Arc::new(Metrics::new(kinds.names(), &outbox).with_keys_of(config)),
         shutdown: shutdown.start.clone(),
         lease: config.lease,
     };

@@ -1,6 +1,8 @@
 //! The counters of the processors in the `OpenMetrics` text format. No user ids
 //! anywhere.
 
+mod keys;
+
 use std::{collections::BTreeMap, fmt};
 
 use outbox::Outbox;
@@ -14,6 +16,9 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use self::keys::KeysCollector;
+use crate::config::Config;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -132,6 +137,16 @@ impl Metrics {
             progress_dropped,
             listener,
         }
+    }
+
+    /// The same with what the configured keys count.
+    pub(crate) fn with_keys_of(mut self, config: &Config) -> Self {
+        let collector = KeysCollector {
+            users: config.user_keys.clone(),
+            services: config.service_keys.clone(),
+        };
+        self.registry.register_collector(Box::new(collector));
+        self
     }
 
     pub(crate) fn kind(&self, kind: &str) -> &KindMetrics {

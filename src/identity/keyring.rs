@@ -4,7 +4,13 @@
 //! holds a clone of a [`Keyring`] sees the next set at once, and learns of it from
 //! [`Keyring::changed`]. A key keeps its [`KeyId`] for as long as it stays the same key.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
@@ -45,6 +51,7 @@ struct Shared {
     /// Signalled when a token names a key that the set does not have.
     unknown_key: Notify,
     refusals: Refusals,
+    failed_reads: AtomicU64,
 }
 
 /// The writing side of a [`Keyring`].
@@ -61,6 +68,7 @@ impl Keyring {
             current: ArcSwap::from_pointee(set),
             unknown_key: Notify::new(),
             refusals: Refusals::default(),
+            failed_reads: AtomicU64::new(0),
         });
         let writer = KeyringWriter {
             shared: Arc::clone(&shared),
@@ -84,6 +92,10 @@ impl Keyring {
         if fault == TokenFault::UnknownKey {
             self.shared.unknown_key.notify_one();
         }
+    }
+
+    pub(super) fn failed_reads(&self) -> u64 {
+        self.shared.failed_reads.load(Ordering::Relaxed)
     }
 
     pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -125,6 +137,11 @@ impl KeyringWriter {
         self.shared.current.store(Arc::new(set));
         self.changes.send_replace(());
         true
+    }
+
+    /// Counts a set that could not be read: the one before stays in use.
+    pub fn read_failed(&self) {
+        self.shared.failed_reads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits for a token that names a key which the set does not have: the issuer may

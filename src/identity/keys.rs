@@ -79,6 +79,14 @@ impl KeySet {
         Self::merged(sets.collect::<Result<Vec<_>, _>>()?)
     }
 
+    /// No keys, so that nothing is accepted: what is fetched has not come yet.
+    pub fn empty() -> Self {
+        Self {
+            keys: Box::default(),
+            signing: None,
+        }
+    }
+
     fn from_secret(secret: &[u8], origin: &KeyOrigin) -> Result<Self, KeyError> {
         Ok(Self {
             keys: [Key::from_secret(secret, origin)?].into(),

@@ -95,22 +95,22 @@ pub struct ServiceGrant {
 }
 
 /// How long service tokens may live: from `iat` to `exp`, or from now without `iat`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceRules {
-    /// Of publishers. No bound by default.
+    /// Of publishers. 366 days by default.
     pub max_publisher_lifetime: Duration,
-    /// Of edges. No bound by default.
+    /// Of edges. 366 days by default.
     pub max_edge_lifetime: Duration,
-    /// Of operators, who may do everything. No bound by default.
+    /// Of operators, who may do everything. 31 days by default.
     pub max_operator_lifetime: Duration,
 }
 
 impl Default for ServiceRules {
     fn default() -> Self {
         Self {
-            max_publisher_lifetime: Duration::MAX,
-            max_edge_lifetime: Duration::MAX,
-            max_operator_lifetime: Duration::MAX,
+            max_publisher_lifetime: Duration::from_hours(366 * 24),
+            max_edge_lifetime: Duration::from_hours(366 * 24),
+            max_operator_lifetime: Duration::from_hours(31 * 24),
         }
     }
 }
@@ -225,6 +225,11 @@ impl ServiceKeys {
     /// How many tokens were refused, by the label of their [`TokenFault`].
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.keyring.refusals()
+    }
+
+    /// How often keys could not be read again and those before stayed in use.
+    pub fn failed_reads(&self) -> u64 {
+        self.keyring.failed_reads()
     }
 
     /// Where the key with this id was read, and its algorithm.

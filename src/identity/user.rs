@@ -72,9 +72,9 @@ impl FromIterator<String> for QueueGrants {
 pub struct UserRules {
     /// The `aud` that it must name; [`USER_AUDIENCE`] by default.
     pub audience: Arc<str>,
-    /// How long it may live: from `iat` to `exp`, or from now without `iat`. No bound
-    /// by default. A longer life makes a stolen token worth more; a client requests
-    /// the next one by itself.
+    /// How long it may live: from `iat` to `exp`, or from now without `iat`. A day by
+    /// default. A longer life makes a stolen token worth more; a client requests the
+    /// next one by itself.
     pub max_lifetime: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Default for UserRules {
     fn default() -> Self {
         Self {
             audience: USER_AUDIENCE.into(),
-            max_lifetime: Duration::MAX,
+            max_lifetime: Duration::from_hours(24),
         }
     }
 }
@@ -187,6 +187,11 @@ impl UserKeys {
     /// How many tokens were refused, by the label of their [`TokenFault`].
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.keyring.refusals()
+    }
+
+    /// How often keys could not be read again and those before stayed in use.
+    pub fn failed_reads(&self) -> u64 {
+        self.keyring.failed_reads()
     }
 
     /// Where the key with this id was read, and its algorithm.

@@ -15,6 +15,7 @@ mod logs;
 mod many_pictures;
 #[path = "world/postgres.rs"]
 mod postgres;
+mod rotation;
 mod settings;
 mod signals;
 mod silent_jobs;

@@ -232,6 +232,11 @@ fn jwk(key: &EcdsaKeyPair, kid: &str) -> String {
 }
 
 impl PublicRow {
+    /// Whether its signature is that of the current secret, whatever its header says.
+    pub(crate) fn is_signed_by_the_secret(&self) -> bool {
+        self.signer == Secret
+    }
+
     /// The token with these claims.
     pub(crate) fn token(&self, claims: &str, secret: &[u8]) -> String {
         let keys = PublicKeys::get();

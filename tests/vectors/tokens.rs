@@ -246,6 +246,30 @@ pub(crate) const ROWS: &[Row] = &[
         &[("iat", "18446744073709551615")],
         Refused,
     ),
+    claims(
+        "a day and no more",
+        &[("iat", "NOW-3600"), ("exp", "NOW+82800")],
+        Accepted,
+    ),
+    Row {
+        service: Accepted,
+        ..claims(
+            "more than a day",
+            &[("iat", "NOW-3600"), ("exp", "NOW+82860")],
+            Refused,
+        )
+    },
+    Row {
+        service: Accepted,
+        ..claims("more than a day, no iat", &[("exp", "NOW+86470")], Refused)
+    },
+    claims("more than a year", &[("exp", "NOW+31700000")], Refused),
+    claims(
+        "more than a year of which little is left",
+        &[("iat", "NOW-31700000")],
+        Refused,
+    ),
+    claims("iat at the beginning", &[("iat", "0")], Refused),
     claims("iss that nobody demands", &[("iss", "\"x\"")], Accepted),
     claims("iss null", &[("iss", "null")], Refused),
     claims("iss a list", &[("iss", "[\"x\"]")], Refused),

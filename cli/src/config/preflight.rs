@@ -19,7 +19,7 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use super::{Loaded, files::fit, roles::Role};
+use super::{Loaded, files::fit, keys::KeySources, roles::Role};
 use crate::secrets::{self, SecretError};
 
 /// Longest file with a token that is read, in bytes.
@@ -30,6 +30,8 @@ const MAX_TOKEN_BYTES: u64 = 64 << 10;
 pub(crate) struct Needs {
     /// Files of secrets that must be there.
     pub(crate) secrets: Vec<PathBuf>,
+    /// Keys of user tokens.
+    pub(crate) user_keys: Option<KeySources>,
     /// Files of secrets that are created if they are missing.
     pub(crate) created_secrets: Vec<PathBuf>,
     /// Files with a token or a key, by setting.
@@ -62,7 +64,14 @@ fn faults<R: Role>(loaded: &Loaded<R>) -> Vec<String> {
     let needs = loaded.role.needs();
     let mut faults = Vec::new();
     for path in &needs.secrets {
-        faults.extend(secrets::load(path).err().map(|error| error.to_string()));
+        let loaded = secrets::load_with_previous(path);
+        faults.extend(loaded.err().map(|error| error.to_string()));
+    }
+    if let Some(mut keys) = needs.user_keys.clone() {
+        keys.files
+            .retain(|path| !needs.created_secrets.contains(path));
+        let loaded = secrets::load_all_keys(&keys);
+        faults.extend(loaded.err().map(|error| error.to_string()));
     }
     for path in &needs.created_secrets {
         match secrets::load(path) {

@@ -136,57 +136,6 @@ pub(crate) struct Process {
     pub(crate) audit_log: Option<PathBuf>,
 }
 
-/// The secret of user tokens.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Secrets")]
-pub(crate) struct UsersKey {
-    /// Secret that user tokens are signed with [default: users.key in the secrets
-    /// directory]
-    #[arg(long, value_name = "FILE", value_parser = settings::path)]
-    pub(crate) users_key_file: Option<PathBuf>,
-}
-
-impl UsersKey {
-    pub(crate) fn path(&self, process: &Process) -> PathBuf {
-        let named = self.users_key_file.clone();
-        named.unwrap_or_else(|| process.data.users_key())
-    }
-}
-
-/// The secret of service tokens.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Secrets")]
-pub(crate) struct ServicesKey {
-    /// Secret that service tokens are signed with [default: services.key in the
-    /// secrets directory]
-    #[arg(long, value_name = "FILE", value_parser = settings::path)]
-    pub(crate) services_key_file: Option<PathBuf>,
-}
-
-impl ServicesKey {
-    pub(crate) fn path(&self, process: &Process) -> PathBuf {
-        let named = self.services_key_file.clone();
-        named.unwrap_or_else(|| process.data.services_key())
-    }
-}
-
-/// The secret of links to files.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Secrets")]
-pub(crate) struct FilesKey {
-    /// Secret that links to files are signed with [default: files.key in the secrets
-    /// directory]
-    #[arg(long, value_name = "FILE", value_parser = settings::path)]
-    pub(crate) files_key_file: Option<PathBuf>,
-}
-
-impl FilesKey {
-    pub(crate) fn path(&self, process: &Process) -> PathBuf {
-        let named = self.files_key_file.clone();
-        named.unwrap_or_else(|| process.data.files_key())
-    }
-}
-
 /// The way to a notifier in another process.
 #[derive(Debug, Clone, Args)]
 #[allow(

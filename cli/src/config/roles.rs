@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use clap::Args;
 use settings::{Connections, Faults, OpenFiles};
 
+use super::keys::{FilesKey, ServiceLifetimes, ServicesKey, UsersKey};
 use super::preflight::Needs;
 use super::process::{
-    EdgeListen, FilesKey, Link, NotifierListen, NotifierUrl, Pages, Process, ProcessorsListen,
-    ServiceToken, ServicesKey, UsersKey,
+    EdgeListen, Link, NotifierListen, NotifierUrl, Pages, Process, ProcessorsListen, ServiceToken,
 };
 use super::transport::{ClientAuthorities, Plaintext, ServerTls};
 
@@ -75,6 +75,8 @@ pub(crate) struct Up {
     pub(crate) users_key: UsersKey,
     #[command(flatten)]
     pub(crate) services_key: ServicesKey,
+    #[command(flatten)]
+    pub(crate) lifetimes: ServiceLifetimes,
     #[command(flatten)]
     pub(crate) files_key: FilesKey,
     #[command(flatten)]
@@ -145,11 +147,16 @@ impl Role for Up {
     fn needs(&self) -> Needs {
         let process = &self.process;
         Needs {
-            created_secrets: vec![
-                self.users_key.path(process),
-                self.services_key.path(process),
-                self.files_key.path(process),
-            ],
+            created_secrets: self
+                .users_key
+                .created(process)
+                .into_iter()
+                .chain([
+                    self.services_key.path(process),
+                    self.files_key.path(process),
+                ])
+                .collect(),
+            user_keys: Some(self.users_key.sources(process)),
             tokens: token_files(&self.processors),
             data_dir: Some(process.data.data_dir.clone()),
             listeners: self.listeners(),
@@ -214,6 +221,8 @@ pub(crate) struct Notifier {
     #[command(flatten)]
     pub(crate) services_key: ServicesKey,
     #[command(flatten)]
+    pub(crate) lifetimes: ServiceLifetimes,
+    #[command(flatten)]
     link: Link,
     #[command(flatten)]
     own: notifier::Config,
@@ -242,10 +251,8 @@ impl Role for Notifier {
     fn needs(&self) -> Needs {
         let on_disk = self.own.store == notifier::Store::Embedded;
         Needs {
-            secrets: vec![
-                self.users_key.path(&self.process),
-                self.services_key.path(&self.process),
-            ],
+            secrets: vec![self.services_key.path(&self.process)],
+            user_keys: Some(self.users_key.sources(&self.process)),
             data_dir: on_disk.then(|| self.process.data.data_dir.clone()),
             listeners: self.listeners(),
             certificates: self.tls.files(),
@@ -365,6 +372,8 @@ pub(crate) struct Processors {
     #[command(flatten)]
     pub(crate) services_key: ServicesKey,
     #[command(flatten)]
+    pub(crate) lifetimes: ServiceLifetimes,
+    #[command(flatten)]
     pub(crate) files_key: FilesKey,
     #[command(flatten)]
     pub(crate) pages: Pages,
@@ -395,7 +404,7 @@ impl Role for Processors {
 
     fn needs(&self) -> Needs {
         let process = &self.process;
-        let mut secrets = vec![self.users_key.path(process), self.files_key.path(process)];
+        let mut secrets = vec![self.files_key.path(process)];
         let services = self.services_key.path(process);
         let token = self.service_token.service_token_file.clone();
         // Without it nobody is an operator.
@@ -406,6 +415,7 @@ impl Role for Processors {
         tokens.extend(token.map(|path| ("service-token-file", path)));
         Needs {
             secrets,
+            user_keys: Some(self.users_key.sources(process)),
             tokens,
             data_dir: Some(process.data.data_dir.clone()),
             listeners: self.listeners(),

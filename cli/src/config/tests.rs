@@ -53,8 +53,8 @@ fn without_anything_written_every_role_has_the_defaults_of_its_crates() {
         up.edge_listen.edge_listen,
         "127.0.0.1:8080".parse().unwrap()
     );
-    let key = up.users_key.path(&up.process);
-    assert_eq!(key, PathBuf::from("./data/secrets/users.key"));
+    let keys = up.users_key.sources(&up.process).files;
+    assert_eq!(keys, [PathBuf::from("./data/secrets/users.key")]);
     assert_eq!(up.notifier().drain, notifier::Config::default().drain);
     let edge: Edge = empty.load(&none).unwrap();
     assert_eq!(edge.config().drain, edge::Config::default().drain);

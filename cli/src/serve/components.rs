@@ -9,20 +9,18 @@ use std::{
     sync::Arc,
 };
 
-use belfry::{
-    identity::{ServiceKeys, UserKeys},
-    watched_file::FileWatcher,
-};
+use belfry::{identity::UserKeys, watched_file::FileWatcher};
 use edge::{DevKey, NotifierLink};
 use listener::DrainSignal;
 use tokio::net::TcpListener;
 
 use super::addresses::{Addresses, reachable};
-use crate::{config::process::NotifierListen, exit::Failure, secrets::Secret};
+use super::process::Signals;
+use crate::{config::process::NotifierListen, exit::Failure};
 
 pub(super) use certificates::serve_tls;
 pub(super) use credentials::{
-    ProcessorSecrets, grpc_link, minted_credential, publisher_credential, secret, secret_if_there,
+    ProcessorSecrets, grpc_link, minted_credential, publisher_credential,
 };
 
 async fn bind(setting: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -61,8 +59,7 @@ impl Notifier {
     pub(super) async fn bind(
         listen: &NotifierListen,
         mut config: notifier::Config,
-        services: &Secret,
-        users: &Secret,
+        keys: notifier::Keys,
     ) -> Result<Self, Failure> {
         let secure = config.tls.is_some();
         let (grpc, grpc_at) = bind("grpc-listen", listen.grpc_listen).await?;
@@ -72,10 +69,6 @@ impl Notifier {
             config.http_tls.clone_from(&config.tls);
         }
         let secure_http = config.http_tls.is_some();
-        let keys = notifier::Keys {
-            services: ServiceKeys::new(services.bytes(), None).map_err(Failure::usage)?,
-            users: UserKeys::new(users.bytes(), None).map_err(Failure::usage)?,
-        };
         let hub = notifier::Notifier::start(config, keys)
             .await
             .map_err(|error| match error {
@@ -180,11 +173,9 @@ impl Edge {
     }
 
     /// Gives development tokens, signed with `users`, to those who present `key`.
-    pub(super) fn give_dev_tokens(&mut self, key: DevKey, users: &Secret) -> Result<(), Failure> {
-        let keys = UserKeys::new(users.bytes(), None).map_err(Failure::usage)?;
+    pub(super) fn give_dev_tokens(&mut self, key: DevKey, users: UserKeys) {
         self.config.dev_key = Some(key);
-        self.access.dev_tokens = Some(keys);
-        Ok(())
+        self.access.dev_tokens = Some(users);
     }
 
     pub(super) fn addresses(&self) -> Addresses {
@@ -238,9 +229,10 @@ impl Processors {
         config: processors::Config,
         secrets: ProcessorSecrets,
         public_url: Option<&String>,
+        signals: &Signals,
     ) -> Result<Self, Failure> {
         let (listener, address) = bind("processors-listen", listen).await?;
-        let mut config = secrets.put_into(config)?;
+        let mut config = secrets.put_into(config, signals)?;
         config.public_url = public_url.map_or_else(
             || url("http", config.tls.is_some(), address),
             ToString::to_string,

@@ -4,7 +4,7 @@
 //! The end goes against the stream: processors and edge first, while there is
 //! still a notifier to report to; the notifier last.
 
-use std::{future::Future, path::Path, pin::pin};
+use std::{future::Future, pin::pin};
 
 use edge::DevKey;
 use listener::DrainSignal;
@@ -14,12 +14,9 @@ use super::{
     Announce, Signals,
     addresses::Addresses,
     components::{Edge, Notifier, ProcessorSecrets, Processors, minted_credential, serve_tls},
+    keys,
 };
-use crate::{
-    config::roles::Up,
-    exit::Failure,
-    secrets::{self, Secret},
-};
+use crate::{config::roles::Up, exit::Failure, secrets};
 
 /// The part of the drain that processors and edge may take.
 const FIRST_PART: f64 = 0.8;
@@ -27,19 +24,30 @@ const FIRST_PART: f64 = 0.8;
 /// Runs until it is to drain, or until one of the three fails.
 pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Result<(), Failure> {
     let process = &role.process;
-    let users = load_or_make(&role.users_key.path(process))?;
-    let services = load_or_make(&role.services_key.path(process))?;
-    let files = load_or_make(&role.files_key.path(process))?;
+    let (services, files) = (
+        role.services_key.path(process),
+        role.files_key.path(process),
+    );
+    let created = role.users_key.created(process);
+    for path in created.iter().chain([&services, &files]) {
+        secrets::make_if_missing(path).map_err(Failure::usage)?;
+    }
+    let users = keys::user_keys(&role.users_key, process, &signals).await?;
+    let services = keys::service_keys(services, role.lifetimes.rules(), &signals)?;
     let tls = serve_tls(&role.tls, Some(&role.clients), &signals.files)?;
     let mut config = role.notifier();
     config.tls.clone_from(&tls);
     config.drain = process.drain.mul_f64(1.0 - FIRST_PART);
-    let mut notifier = Notifier::bind(&role.notifier_listen, config, &services, &users).await?;
+    let keys = notifier::Keys {
+        services: services.clone(),
+        users: users.clone(),
+    };
+    let mut notifier = Notifier::bind(&role.notifier_listen, config, keys).await?;
     notifier.watch_policy(&signals.files)?;
 
     let secrets = ProcessorSecrets {
         users: users.clone(),
-        files,
+        files: keys::link_secrets(files, &signals)?,
         credential: minted_credential(services.clone())?,
         services: Some(services),
     };
@@ -48,7 +56,7 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     config.shutdown_grace = config.shutdown_grace.mul_f64(FIRST_PART);
     let listen = role.processors_listen.processors_listen;
     let public_url = role.pages.processors_url.as_ref();
-    let mut processors = Processors::bind(listen, config, secrets, public_url).await?;
+    let mut processors = Processors::bind(listen, config, secrets, public_url, &signals).await?;
     let mut config = role.edge();
     config.tls = tls;
     config.drain = process.drain.mul_f64(FIRST_PART);
@@ -57,7 +65,7 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     let mut edge = Edge::bind(listen, config, notifier.link()).await?;
     if role.gives_dev_tokens() {
         let key = DevKey::random().map_err(Failure::failed)?;
-        edge.give_dev_tokens(key, &users)?;
+        edge.give_dev_tokens(key, users);
     }
     processors.belong_to(notifier.bind_local().await?, edge.own_origins());
 
@@ -68,10 +76,6 @@ pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Resul
     };
     addresses.print(announce.json);
     Box::pin(serve(notifier, edge, processors, signals.drain)).await
-}
-
-fn load_or_make(path: &Path) -> Result<Secret, Failure> {
-    secrets::load_or_make(path).map_err(Failure::usage)
 }
 
 fn merge(notifier: Addresses, edge: Addresses) -> Addresses {

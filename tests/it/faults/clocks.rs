@@ -1,7 +1,7 @@
 //! Wall clocks that are set forward and back by an hour and by ten years, in the
 //! notifier and in an edge, while events are published (guarantees G15, G21).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use belfry::publisher::{Publish, event};
 
@@ -107,7 +107,8 @@ async fn a_session_ends_with_its_token_whatever_the_edges_clock_is_set_to() {
     let Some(clock) = WallClock::new(world.dir()) else {
         return;
     };
-    let notifier = world.notifier("127.0.0.1:0", &[]);
+    let lasting = ["env", "BELFRY_MAX_USER_TOKEN_LIFETIME=36500d"].map(OsString::from);
+    let notifier = world.notifier_under(&lasting, "127.0.0.1:0", &[]);
     let grpc = notifier.address("grpc");
     let edge = world.edge_under(&clock.under, &grpc, "edge-1");
     edge.becomes_ready().await;

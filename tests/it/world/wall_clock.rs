@@ -34,6 +34,9 @@ impl WallClock {
                 "env".into(),
                 variable("LD_PRELOAD", &library),
                 variable("FAKETIME_TIMESTAMP_FILE", &file),
+                // Years are stepped over, and the tokens are to outlive them.
+                "BELFRY_MAX_USER_TOKEN_LIFETIME=36500d".into(),
+                "BELFRY_MAX_SERVICE_TOKEN_LIFETIME=36500d".into(),
                 "FAKETIME_NO_CACHE=1".into(),
                 "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
             ],

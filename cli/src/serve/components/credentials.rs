@@ -5,51 +5,43 @@ use std::{path::Path, time::Duration};
 
 use belfry::{
     event::EventKind,
-    identity::{ServiceKeys, UserKeys},
+    identity::{Role, ServiceGrant, ServiceKeys, ServiceRules, UserKeys},
     publisher::Credential,
 };
 use edge::NotifierLink;
-use processors::Secret as ProcessorSecret;
+use processors::{Secret as ProcessorSecret, Secrets};
 
 use crate::{
     config::{preflight::read_token, roles},
     exit::Failure,
-    secrets::{self, Secret},
-    token::{self, ServiceRole, Subject},
+    secrets::SecretError,
+    serve::{
+        keys::{service_keys, typeform_secrets},
+        process::Signals,
+    },
+    token,
 };
 
 /// How long a token works that a service signs for itself on each use.
 const OWN_TOKEN: Duration = Duration::from_hours(1);
-/// How long one works that cannot be signed again while the service runs.
+/// How long one works that a link is opened with: a link ends with its token.
 const OWN_LINK_TOKEN: Duration = Duration::from_hours(365 * 24);
 
-/// Reads a secret that must be there.
-pub(in crate::serve) fn secret(path: &Path) -> Result<Secret, Failure> {
-    secrets::load(path).map_err(Failure::usage)
-}
-
-/// Reads a secret that is optional.
-pub(in crate::serve) fn secret_if_there(path: &Path) -> Result<Option<Secret>, Failure> {
-    if path.exists() {
-        secret(path).map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
 /// The link of an edge to a notifier in another process.
-pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Failure> {
-    let token = match &role.service_token.service_token_file {
-        Some(path) => {
-            read("service-token-file", path)?;
-            Credential::file(path)
-        }
-        None => Credential::token(own_token(
-            &secret(&role.services_key.path(&role.process))?,
-            &role.config().name,
-            ServiceRole::Edge,
-            OWN_LINK_TOKEN,
-        )?),
+pub(in crate::serve) fn grpc_link(
+    role: &roles::Edge,
+    signals: &Signals,
+) -> Result<NotifierLink, Failure> {
+    let token = if let Some(path) = &role.service_token.service_token_file {
+        read("service-token-file", path)?;
+        Credential::file(path)
+    } else {
+        let services = role.services_key.path(&role.process);
+        let services = service_keys(services, ServiceRules::default(), signals)?;
+        let name = role.config().name;
+        let mint = move || own_token(&services, &name, Role::Edge, OWN_LINK_TOKEN);
+        mint()?;
+        Credential::minted(move || mint().unwrap_or_default())
     };
     Ok(NotifierLink::Grpc {
         endpoint: role.notifier_url.notifier_url.clone(),
@@ -62,34 +54,39 @@ pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Fa
 /// What the processors present to a notifier: the configured file, or their own.
 pub(in crate::serve) fn publisher_credential(
     role: &roles::Processors,
+    services: Option<&ServiceKeys>,
 ) -> Result<Credential, Failure> {
-    match &role.service_token.service_token_file {
-        Some(path) => {
+    match (&role.service_token.service_token_file, services) {
+        (Some(path), _) => {
             read("service-token-file", path)?;
             Ok(Credential::file(path))
         }
-        None => minted_credential(secret(&role.services_key.path(&role.process))?),
+        (None, Some(services)) => minted_credential(services.clone()),
+        (None, None) => {
+            let missing = SecretError::Missing(role.services_key.path(&role.process));
+            Err(Failure::usage(missing))
+        }
     }
 }
 
-/// A credential of the processors that is signed again on each use.
-pub(in crate::serve) fn minted_credential(services: Secret) -> Result<Credential, Failure> {
-    own_token(&services, "processors", ServiceRole::Publisher, OWN_TOKEN)?;
-    Ok(Credential::minted(move || {
-        own_token(&services, "processors", ServiceRole::Publisher, OWN_TOKEN).unwrap_or_default()
-    }))
+/// A credential of the processors that is signed again on each use, with what is then
+/// the current secret.
+pub(in crate::serve) fn minted_credential(services: ServiceKeys) -> Result<Credential, Failure> {
+    let mint = move || own_token(&services, "processors", Role::Publisher, OWN_TOKEN);
+    mint()?;
+    Ok(Credential::minted(move || mint().unwrap_or_default()))
 }
 
 fn own_token(
-    services: &Secret,
+    services: &ServiceKeys,
     name: &str,
-    role: ServiceRole,
+    role: Role,
     ttl: Duration,
 ) -> Result<String, Failure> {
     // Processors notify users of their own work, and everyone of what an operator
     // sends through them.
     let (events, targets) = match role {
-        ServiceRole::Publisher => {
+        Role::Publisher => {
             let events = EventKind::ALL
                 .iter()
                 .filter(|kind| **kind != EventKind::Custom)
@@ -99,25 +96,26 @@ fn own_token(
                 vec!["user:".to_owned(), "everyone".to_owned()],
             )
         }
-        ServiceRole::Edge | ServiceRole::Operator => (Vec::new(), Vec::new()),
+        Role::Edge | Role::Operator => (Vec::new(), Vec::new()),
     };
-    let subject = Subject::Service {
+    let grant = ServiceGrant {
         name: name.to_owned(),
         role,
         events,
         targets,
     };
-    token::sign(&subject, ttl, services).map_err(Failure::bug)
+    let signed = services.sign(&grant, token::validity(ttl));
+    signed.map_err(Failure::bug)
 }
 
 /// What the processors verify and sign with.
 pub(in crate::serve) struct ProcessorSecrets {
     /// For user tokens.
-    pub(in crate::serve) users: Secret,
+    pub(in crate::serve) users: UserKeys,
     /// For links to files.
-    pub(in crate::serve) files: Secret,
+    pub(in crate::serve) files: Secrets,
     /// For tokens of operators; without it nobody is one.
-    pub(in crate::serve) services: Option<Secret>,
+    pub(in crate::serve) services: Option<ServiceKeys>,
     /// For the notifier.
     pub(in crate::serve) credential: Credential,
 }
@@ -127,16 +125,13 @@ impl ProcessorSecrets {
     pub(super) fn put_into(
         self,
         config: processors::Config,
+        signals: &Signals,
     ) -> Result<processors::Config, Failure> {
         let mut config = processors::Config {
             credential: self.credential,
-            user_keys: Some(UserKeys::new(self.users.bytes(), None).map_err(Failure::usage)?),
-            signing_secrets: processors::Secrets::new([ProcessorSecret::new(self.files.bytes())]),
-            service_keys: self
-                .services
-                .map(|services| ServiceKeys::new(services.bytes(), None))
-                .transpose()
-                .map_err(Failure::usage)?,
+            user_keys: Some(self.users),
+            signing_secrets: self.files,
+            service_keys: self.services,
             ..config
         };
         if let Some(path) = &config.transcription.key_file {
@@ -144,10 +139,7 @@ impl ProcessorSecrets {
             config.transcription.key = Some(ProcessorSecret::new(key));
         }
         if let Some(path) = &config.typeform.secret_file {
-            let secrets = read("typeform-secret-file", path)?;
-            let lines = secrets.lines().map(str::trim);
-            let lines = lines.filter(|line| !line.is_empty());
-            config.typeform.secrets = processors::Secrets::new(lines.map(ProcessorSecret::new));
+            config.typeform.secrets = typeform_secrets(path.clone(), signals)?;
         }
         if let Some(path) = &config.typeform.token_file {
             let token = read("typeform-token-file", path)?;

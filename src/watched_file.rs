@@ -56,7 +56,7 @@ struct Group {
     stamps: Option<Vec<Stamp>>,
 }
 
-/// What tells one content of a file from another without reading it.
+/// What differs between two contents of a file, without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stamp {
     Missing(io::ErrorKind),

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::{
     QueueGrants, TokenError, TokenFault,
-    claims::{Claims, Parts},
+    claims::{Claims, Segments},
 };
 use crate::{limits::MAX_QUEUE_GRANTS, name::UserId};
 
@@ -27,9 +27,9 @@ pub struct Claimed {
 /// One answer for everything that cannot be one.
 pub fn claimed(token: &str) -> Result<Claimed, TokenError> {
     let read = || {
-        let parts = Parts::split(token)?;
-        parts.header::<IgnoredAny>()?;
-        parts.claims::<Claims>(TokenFault::Claims)
+        let segments = Segments::split(token)?;
+        segments.header::<IgnoredAny>()?;
+        segments.claims::<Claims>(TokenFault::Claims)
     };
     let Claims { sub, queues, .. } = read().map_err(|_| TokenError::NotAccepted)?;
     let queues = queues.unwrap_or_default();

@@ -127,9 +127,9 @@ pub(super) fn verify(
     audience: &str,
     now_unix_ms: i64,
 ) -> Result<Verified, TokenFault> {
-    let parts = Parts::split(token)?;
-    let key = parts.verifying_key(keys)?;
-    let claims: Claims = parts.claims(TokenFault::Claims)?;
+    let segments = Segments::split(token)?;
+    let key = segments.verifying_key(keys)?;
+    let claims: Claims = segments.claims(TokenFault::Claims)?;
     require(claims.aud.names(audience), TokenFault::Audience)?;
     let issuer = key.origin.issuer.as_deref();
     let issued_by = |issuer: &str| claims.iss.as_deref() == Some(issuer);
@@ -154,8 +154,8 @@ pub(super) fn verify(
     })
 }
 
-/// The three parts of a token (RFC 7515 §7.1).
-pub(super) struct Parts<'a> {
+/// The three segments of a token (RFC 7515 §7.1).
+pub(super) struct Segments<'a> {
     header: &'a str,
     claims: &'a str,
     /// Header and claims: what is signed.
@@ -163,7 +163,7 @@ pub(super) struct Parts<'a> {
     signature: &'a str,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> Segments<'a> {
     pub(super) fn split(token: &'a str) -> Result<Self, TokenFault> {
         require(token.len() <= MAX_TOKEN_BYTES, TokenFault::TooLong)?;
         let (message, signature) = token.rsplit_once('.').ok_or(TokenFault::Malformed)?;

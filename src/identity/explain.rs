@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{TokenFault, claims::Parts};
+use super::{TokenFault, claims::Segments};
 
-/// The two readable parts of a token.
+/// The two readable segments of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Content {
     /// The header's members.
@@ -19,10 +19,10 @@ impl Content {
     /// # Errors
     /// If it has not the form of a signed token.
     pub fn read(token: &str) -> Result<Self, TokenFault> {
-        let parts = Parts::split(token)?;
+        let segments = Segments::split(token)?;
         Ok(Self {
-            header: parts.header()?,
-            claims: parts.claims(TokenFault::Malformed)?,
+            header: segments.header()?,
+            claims: segments.claims(TokenFault::Malformed)?,
         })
     }
 }

@@ -13,7 +13,7 @@ use super::TokenError;
 pub enum TokenFault {
     /// More than [`MAX_TOKEN_BYTES`](crate::limits::MAX_TOKEN_BYTES).
     TooLong,
-    /// Not three parts of canonical base64url, or a header that is none.
+    /// Not three segments of canonical base64url, or a header that is none.
     Malformed,
     /// Its `typ` is of something else than a token for access.
     Type,
@@ -96,7 +96,9 @@ impl TokenFault {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::TooLong => "it is longer than 8 KiB",
-            Self::Malformed => "it is not a signed JWT: three parts of base64url without padding",
+            Self::Malformed => {
+                "it is not a signed JWT: three segments of base64url without padding"
+            }
             Self::Type => "its `typ` is of something else, leave it out or write `JWT`",
             Self::Critical => "its header demands an extension (`crit`, `enc` or `zip`)",
             Self::Algorithm => "its `alg` is not the one that the key is for",

@@ -52,8 +52,8 @@ fn every_token_of_the_table_gets_its_verdict() {
 fn mixed() -> KeySet {
     let (public, private) = (PublicKeys::get(), KeyOrigin::private("k"));
     let (pem, jwks) = (public.pem(), public.jwks());
-    let parts = [SECRET, pem.as_bytes(), jwks.as_bytes()];
-    KeySet::merged(parts.map(|part| KeySet::parse(part, &private).unwrap())).unwrap()
+    let contents = [SECRET, pem.as_bytes(), jwks.as_bytes()];
+    KeySet::merged(contents.map(|content| KeySet::parse(content, &private).unwrap())).unwrap()
 }
 
 #[test]

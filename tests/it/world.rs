@@ -61,6 +61,8 @@ const AN_HOUR_S: i64 = 3_600;
 /// A directory of a test's own, with secrets, and the processes that use it.
 pub(crate) struct World {
     dir: tempfile::TempDir,
+    /// How long tokens of users last unless a test says otherwise, in seconds.
+    user_tokens_last: i64,
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {
@@ -71,6 +73,15 @@ impl World {
     pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().expect("a directory"),
+            user_tokens_last: AN_HOUR_S,
+        }
+    }
+
+    /// A world whose tokens of users outlive every step of a clock.
+    pub(crate) fn with_lasting_tokens() -> Self {
+        Self {
+            user_tokens_last: 24 * 365 * 50 * AN_HOUR_S,
+            ..Self::new()
         }
     }
 
@@ -203,7 +214,7 @@ impl World {
     }
 
     pub(crate) fn user_token(&self, user: &str) -> String {
-        self.user_token_for(user, AN_HOUR_S)
+        self.user_token_for(user, self.user_tokens_last)
     }
 
     /// A token that expires in `lasts` seconds.

@@ -40,10 +40,10 @@ pub(in crate::serve) async fn user_keys(
     let sources = setting.sources(process);
     let first = secrets::load_all_keys(&sources).map_err(Failure::usage)?;
     let (writer, keys) = UserKeys::replaceable(first.clone());
-    let parts = Parts::new(writer, first);
-    watch_keys("user keys", sources, &signals.files, &parts)?;
+    let store = KeyStore::new(writer, first);
+    watch_keys("user keys", sources, &signals.files, &store)?;
     if let Some(source) = setting.jwks() {
-        jwks::keep(source, parts, signals.reload.clone()).await?;
+        jwks::keep(source, store, signals.reload.clone()).await?;
     }
     Ok(keys.with_rules(setting.rules()))
 }
@@ -57,8 +57,8 @@ pub(in crate::serve) fn service_keys(
     let sources = KeySources::file(path);
     let first = secrets::load_all_keys(&sources).map_err(Failure::usage)?;
     let (writer, keys) = ServiceKeys::replaceable(first.clone());
-    let parts = Parts::new(writer, first);
-    watch_keys("service keys", sources, &signals.files, &parts)?;
+    let store = KeyStore::new(writer, first);
+    watch_keys("service keys", sources, &signals.files, &store)?;
     Ok(keys.with_rules(rules))
 }
 
@@ -66,17 +66,17 @@ fn watch_keys(
     name: &'static str,
     sources: KeySources,
     watcher: &FileWatcher,
-    parts: &Arc<Parts>,
+    store: &Arc<KeyStore>,
 ) -> Result<(), Failure> {
-    let parts = Arc::clone(parts);
+    let store = Arc::clone(store);
     let files = sources.files.iter();
     let files = files.flat_map(|path| [path.clone(), previous(path)]);
     let files = files.collect();
     let load = move || -> Loaded {
         let loaded = secrets::load_all_keys(&sources).map_err(Into::into);
-        let loaded = loaded.and_then(|local| parts.put_local(local));
+        let loaded = loaded.and_then(|local| store.put_local(local));
         if loaded.is_err() {
-            parts.writer.read_failed();
+            store.writer.read_failed();
         }
         loaded
     };
@@ -133,7 +133,7 @@ where
 
 /// The keys of one handle by where they come from: what is read from one place leaves
 /// the others as they are.
-struct Parts {
+struct KeyStore {
     writer: KeyringWriter,
     sets: Mutex<Sets>,
 }
@@ -144,7 +144,7 @@ struct Sets {
     fetched: KeySet,
 }
 
-impl Parts {
+impl KeyStore {
     fn new(writer: KeyringWriter, local: KeySet) -> Arc<Self> {
         let fetched = KeySet::empty();
         Arc::new(Self {

@@ -1,7 +1,7 @@
 //! A set of public keys at a URL, fetched again and again.
 //!
 //! What always holds: the URL is the configured one, redirects are not followed, and
-//! nothing that a token says leads anywhere. Fetches begin at least [`Pace::pause`]
+//! nothing that a token says leads anywhere. Fetches begin at least [`Schedule::pause`]
 //! apart, except for SIGHUP. A body is bounded in bytes and time. While the URL errs, the
 //! keys of its last answer stay in use.
 
@@ -11,7 +11,7 @@ use belfry::identity::{KeyError, KeyOrigin, KeySet};
 use reqwest::{Client, redirect::Policy};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Parts;
+use super::KeyStore;
 use crate::{config::keys::JwksSource, exit::Failure, serve::process::Reload};
 
 /// Longest set of keys, in bytes.
@@ -38,7 +38,7 @@ enum FetchError {
 
 /// When a set is fetched.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+struct Schedule {
     refresh: Duration,
     pause: Duration,
 }
@@ -47,38 +47,38 @@ struct Pace {
 /// fetch is awaited; a start goes on without it, since publishing needs no user key.
 pub(super) async fn keep(
     source: JwksSource,
-    parts: Arc<Parts>,
+    store: Arc<KeyStore>,
     reload: Reload,
 ) -> Result<(), Failure> {
-    let pace = Pace {
+    let schedule = Schedule {
         refresh: source.refresh,
         pause: PAUSE,
     };
     let fetcher = Fetcher::new(source).map_err(Failure::failed)?;
     let started = Instant::now();
-    fetcher.refresh(&parts).await;
-    tokio::spawn(run(fetcher, parts, reload, (pace, started)));
+    fetcher.refresh(&store).await;
+    tokio::spawn(run(fetcher, store, reload, (schedule, started)));
     Ok(())
 }
 
 async fn run(
     fetcher: Fetcher,
-    parts: Arc<Parts>,
+    store: Arc<KeyStore>,
     mut reload: Reload,
-    (pace, mut started): (Pace, Instant),
+    (schedule, mut started): (Schedule, Instant),
 ) {
     loop {
         let unknown_key = async {
-            parts.writer.unknown_key().await;
-            sleep_until(started + pace.pause).await;
+            store.writer.unknown_key().await;
+            sleep_until(started + schedule.pause).await;
         };
         tokio::select! {
-            () = sleep_until(started + pace.refresh) => {}
+            () = sleep_until(started + schedule.refresh) => {}
             () = unknown_key => {}
             Ok(()) = reload.changed() => {}
         }
         started = Instant::now();
-        fetcher.refresh(&parts).await;
+        fetcher.refresh(&store).await;
     }
 }
 
@@ -108,16 +108,16 @@ impl Fetcher {
         })
     }
 
-    async fn refresh(&self, parts: &Parts) {
+    async fn refresh(&self, store: &KeyStore) {
         let fetched = timeout(FETCH, self.fetch()).await;
         let put = fetched
             .unwrap_or(Err(FetchError::Slow))
-            .and_then(|set| Ok(parts.put_fetched(set)?));
+            .and_then(|set| Ok(store.put_fetched(set)?));
         match put {
             Ok(None) => {}
             Ok(Some(keys)) => tracing::info!(%keys, "the keys of user tokens have changed"),
             Err(error) => {
-                parts.writer.read_failed();
+                store.writer.read_failed();
                 tracing::error!(
                     url = self.source.url,
                     %error,

@@ -83,17 +83,17 @@ fn source(server: &Server) -> JwksSource {
     }
 }
 
-fn parts() -> (Arc<Parts>, UserKeys) {
+fn store() -> (Arc<KeyStore>, UserKeys) {
     let (writer, users) = UserKeys::replaceable(KeySet::empty());
-    (Parts::new(writer, KeySet::empty()), users)
+    (KeyStore::new(writer, KeySet::empty()), users)
 }
 
 #[tokio::test]
 async fn what_is_no_set_of_public_keys_leaves_the_keys_before_in_use() {
     let server = Server::start(keys(&["a"])).await;
-    let (parts, users) = parts();
+    let (store, users) = store();
     let fetcher = Fetcher::new(source(&server)).unwrap();
-    fetcher.refresh(&parts).await;
+    fetcher.refresh(&store).await;
     let before = format!("{users:?}");
     assert!(before.contains("1 redacted"), "{before}");
     let secret = format!(r#"{{"kty":"oct","k":"{}"}}"#, "A".repeat(43));
@@ -113,7 +113,7 @@ async fn what_is_no_set_of_public_keys_leaves_the_keys_before_in_use() {
     ];
     for (failed, answer) in bad.into_iter().enumerate() {
         server.answers(answer.clone());
-        fetcher.refresh(&parts).await;
+        fetcher.refresh(&store).await;
         assert_eq!(users.failed_reads(), failed as u64 + 1, "{answer:.80}");
         assert_eq!(format!("{users:?}"), before, "{answer:.80}");
     }
@@ -122,24 +122,24 @@ async fn what_is_no_set_of_public_keys_leaves_the_keys_before_in_use() {
 #[tokio::test]
 async fn a_removed_key_is_gone_with_the_next_fetch_and_holders_learn_of_it() {
     let mut server = Server::start(keys(&["a", "b"])).await;
-    let (parts, mut users) = parts();
+    let (store, mut users) = store();
     let fetcher = Fetcher::new(source(&server)).unwrap();
     let (reloads, reload) = watch::channel(0);
-    let pace = Pace {
+    let schedule = Schedule {
         refresh: Duration::from_hours(1),
         pause: Duration::from_millis(300),
     };
     let began = Instant::now();
-    fetcher.refresh(&parts).await;
+    fetcher.refresh(&store).await;
     users.changed().await;
-    tokio::spawn(run(fetcher, parts, reload, (pace, began)));
+    tokio::spawn(run(fetcher, store, reload, (schedule, began)));
     server.answers(keys(&["b"]));
     reloads.send_replace(1);
     server.has_answered(2).await;
     users.changed().await;
     assert!(format!("{users:?}").contains("1 redacted"));
 
-    // Tokens that name what is not there fetch at the pause's pace, however many.
+    // Tokens that name what is not there fetch once in a pause, however many.
     let unknown = format!("{}.e30.AA", BASE64.encode(r#"{"alg":"EdDSA","kid":"x"}"#));
     let flood = async {
         loop {
@@ -152,5 +152,9 @@ async fn a_removed_key_is_gone_with_the_next_fetch_and_holders_learn_of_it() {
         () = server.has_answered(5) => {}
         () = flood => {}
     }
-    assert!(began.elapsed() >= 2 * pace.pause, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= 2 * schedule.pause,
+        "{:?}",
+        began.elapsed()
+    );
 }

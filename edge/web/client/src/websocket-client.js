@@ -14,7 +14,7 @@ import { DesiredState } from "./desired-state.js";
 import { checkName } from "./event-names.js";
 import { DOCUMENT_STATUS, PDF_STATUS, WS_MESSAGE_TYPES } from "./event-types.js";
 import { Handlers } from "./handlers.js";
-import { originRefusal } from "./origin-check.js";
+import { OriginCheck } from "./origin-check.js";
 import { PageLifecycle } from "./page-lifecycle.js";
 import { Positions, streamKey } from "./positions.js";
 import { PresenceTable } from "./presence.js";
@@ -57,8 +57,7 @@ export class DashboardWebSocketClient {
   #cause = "connect";
   #token = "";
   #degraded = false;
-  /** The console shows that the edge refuses this page's origin. */
-  #refused = false;
+  #originCheck = new OriginCheck();
   #notBefore = 0;
   /** @type {unknown} */
   #retryTimer = null;
@@ -401,7 +400,7 @@ export class DashboardWebSocketClient {
     this.#receiptSender.end();
     this.#world.clearTimeout(this.#refreshTimer);
     // Not opened, or cut before `connected`: the edge knows whether it is the origin.
-    if (this.#connectedAt === null) end.bye ?? this.#tabs ?? this.#checkOrigin();
+    if (this.#connectedAt === null) end.bye ?? this.#tabs ?? this.#originCheck.run(this.#options.url, (error) => this.#state === "connecting" && this.#handlers.emit("error", error));
     else if (this.#world.now() - this.#connectedAt >= STABLE_AFTER_MS) this.#backoff.succeeded();
     this.#connectedAt = null;
     const { reconnect, retryAfterMs, cause, detail } = closePolicy(end, this.#tokens.fixed);
@@ -410,14 +409,6 @@ export class DashboardWebSocketClient {
     if (this.#state === "disconnected") return;
     if (reconnect) this.#reconnect(detail, retryAfterMs);
     else this.#stop(detail.reason, detail);
-  }
-
-  async #checkOrigin() {
-    const message = await originRefusal(this.#options.url);
-    if (!message || this.#state !== "connecting") return;
-    if (!this.#refused) console.warn(`Belfry: ${message}`);
-    this.#refused = true;
-    this.#handlers.emit("error", { type: "error", code: "origin_refused", message });
   }
 
   /**

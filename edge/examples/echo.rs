@@ -3,7 +3,6 @@
 
 use std::{error::Error, io::Read, sync::Arc};
 
-use belfry::identity::UserKeys;
 use edge::{Access, Config, NotifierLink};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -11,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let access = Access {
-        keys: UserKeys::new(&[7; 32], None)?,
         notifier: NotifierLink::Local(Arc::new(|_: &str, _, _| None)),
+        dev_tokens: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);

@@ -44,7 +44,7 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads the files. `protocol` is what is spoken inside, such as `h2`.
+    /// Reads the files. `protocol` is what runs inside, such as `h2`.
     ///
     /// # Errors
     /// If one of them cannot be used.

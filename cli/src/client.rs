@@ -163,7 +163,7 @@ pub(crate) struct EdgeAddress {
     pub(crate) tls: ClientTls,
 }
 
-/// What a WebSocket is spoken over.
+/// What a WebSocket runs over.
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}

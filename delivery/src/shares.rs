@@ -96,7 +96,7 @@ pub struct Exhausted {
     pub service: ServiceId,
     /// Of what.
     pub bucket: Bucket,
-    /// What it holds of a pool; what it asked for, of a rate.
+    /// What it holds of a pool; what it requested, of a rate.
     pub used: u64,
     /// The most that it may hold, or that it may send in a second.
     pub share: u64,

@@ -9,12 +9,12 @@ mod files;
 mod images;
 mod jobs;
 mod multipart;
-mod pace;
 mod reports;
 mod resource;
 mod status;
 mod transcriptions;
 mod typeform;
+mod upload_speed;
 mod uploads;
 mod view;
 
@@ -206,7 +206,7 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-fn unauthenticated(head: &Parts) -> Problem {
+fn unauthenticated(head: &axum::http::request::Parts) -> Problem {
     tracing::info!(
         target: "audit",
         action = "request.refused",

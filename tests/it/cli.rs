@@ -72,10 +72,10 @@ fn the_first_start_makes_secrets_that_nobody_else_can_read() {
 }
 
 #[test]
-fn an_https_address_of_the_notifier_is_refused_before_a_byte_is_sent() {
+fn an_address_that_is_no_http_is_refused_before_a_byte_is_sent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("non-blocking");
-    let url = format!("https://{}", listener.local_addr().expect("its address"));
+    let url = format!("grpc://{}", listener.local_addr().expect("its address"));
     let dir = tempfile::tempdir().expect("a directory");
     let token = dir.path().join("service.token");
     std::fs::write(&token, "t0ken").expect("a token");

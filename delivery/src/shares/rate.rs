@@ -1,12 +1,12 @@
 //! Rates: how much a service may send in a second.
 //!
 //! A token bucket that holds what one second allows, filled by the monotonic clock.
-//! All numbers are whole: a unit is a thousand parts, so that each millisecond adds
+//! All numbers are whole: a unit is counted as a thousand, so that each millisecond adds
 //! exactly `per_second` of them.
 
 use crate::{Limits, MAX_EVENT_BYTES, Millis};
 
-const PARTS: u64 = 1_000;
+const SCALE: u64 = 1_000;
 
 /// What one service may send in a second, and hold of each pool. `None`: what
 /// [`Limits`] say for all.
@@ -26,7 +26,7 @@ pub struct Rates {
 #[derive(Debug, Clone)]
 pub(crate) struct Meter {
     per_second: u64,
-    /// The most that it holds, in parts.
+    /// The most that it holds, in thousandths.
     burst: u64,
     level: u64,
     filled: Millis,
@@ -37,7 +37,7 @@ pub(crate) struct Meter {
 impl Meter {
     /// A full one. `least` fits into it at once, whatever the rate.
     pub(crate) fn new(per_second: u64, least: u64, now: Millis) -> Self {
-        let burst = per_second.max(least).saturating_mul(PARTS);
+        let burst = per_second.max(least).saturating_mul(SCALE);
         Self {
             per_second,
             burst,
@@ -51,7 +51,7 @@ impl Meter {
     /// Goes on at another rate.
     pub(crate) fn set(&mut self, per_second: u64, least: u64) {
         self.per_second = per_second;
-        self.burst = per_second.max(least).saturating_mul(PARTS);
+        self.burst = per_second.max(least).saturating_mul(SCALE);
         self.level = self.level.min(self.burst);
     }
 
@@ -67,13 +67,15 @@ impl Meter {
             self.level = self.level.saturating_add(more).min(self.burst);
             self.filled = now;
         }
-        let parts = amount.saturating_mul(PARTS);
-        match self.level.checked_sub(parts) {
+        let scaled = amount.saturating_mul(SCALE);
+        match self.level.checked_sub(scaled) {
             Some(level) => {
                 self.level = level;
                 Ok(())
             }
-            None => Err((parts - self.level).div_ceil(self.per_second.max(1)).max(1)),
+            None => Err((scaled - self.level)
+                .div_ceil(self.per_second.max(1))
+                .max(1)),
         }
     }
 }

@@ -26,7 +26,7 @@ use tokio::{io::Interest, net::TcpStream};
 use tokio_rustls::server::TlsStream;
 
 /// Bytes that are encrypted ahead of what the kernel takes; a frame that is larger is
-/// encrypted in parts.
+/// encrypted piece by piece.
 const UNSENT_BYTES: usize = 64 << 10;
 
 /// A connection that is read and written without waiting.

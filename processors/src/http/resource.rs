@@ -15,7 +15,9 @@ use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{App, Caller, User, pace::paced, uploads::UploadPermit, view::private};
+use super::{
+    App, Caller, User, upload_speed::with_least_speed, uploads::UploadPermit, view::private,
+};
 use crate::{
     config::Config,
     job::{Kind, Record, Removed},
@@ -132,9 +134,9 @@ pub(super) async fn read_paced<T>(
     read: impl AsyncFnOnce(Request) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
     let (limit, least) = (app.config.upload_timeout, app.config.uploads.speed);
-    let (request, pace) = paced(request, least);
+    let (request, speed) = with_least_speed(request, least);
     let read = timeout(limit, read(request)).await;
-    if pace.is_too_slow() {
+    if speed.is_too_slow() {
         app.metrics.uploads_cut.inc();
         return Err(Problem::too_slow(least));
     }

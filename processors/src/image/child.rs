@@ -38,14 +38,14 @@ pub(super) struct DecodeRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum DecodeResponse {
     /// The new picture follows, then the copy without metadata.
-    Made(Made),
+    Processed(ProcessedPicture),
     /// The picture is to blame: the code of the failure.
     Failed(String),
 }
 
 /// What was made of a picture.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Made {
+pub(super) struct ProcessedPicture {
     /// Pixels of the document.
     pub(super) width: u32,
     /// Pixels of the document.
@@ -90,11 +90,11 @@ pub fn decode_picture(cpu_seconds: u64, memory_bytes: u64) -> Result<(), DecodeP
     };
     limits.apply()?;
     let (request, picture) = read(&mut io::stdin().lock())?;
-    let (response, parts) = answer(&request, &picture);
+    let (response, files) = answer(&request, &picture);
     let mut output = io::stdout().lock();
     output.write_all(&encode(&response)?)?;
-    for part in parts {
-        output.write_all(&part)?;
+    for file in files {
+        output.write_all(&file)?;
     }
     output.flush()?;
     Ok(())
@@ -120,14 +120,18 @@ fn answer(request: &DecodeRequest, picture: &Bytes) -> (DecodeResponse, Vec<Byte
         None => document(picture, request.budget),
     };
     match made {
-        Ok((made, parts)) => (DecodeResponse::Made(made), parts),
+        Ok((made, files)) => (DecodeResponse::Processed(made), files),
         Err(failure) => (DecodeResponse::Failed(failure.code().to_owned()), vec![]),
     }
 }
 
-fn fitted(picture: &[u8], budget: Budget, side: u32) -> Result<(Made, Vec<Bytes>), Failure> {
+fn fitted(
+    picture: &[u8],
+    budget: Budget,
+    side: u32,
+) -> Result<(ProcessedPicture, Vec<Bytes>), Failure> {
     let (picture, format) = fit(picture, budget, side)?;
-    let made = Made {
+    let made = ProcessedPicture {
         width: 0,
         height: 0,
         png: format == ImageFormat::Png,
@@ -137,9 +141,9 @@ fn fitted(picture: &[u8], budget: Budget, side: u32) -> Result<(Made, Vec<Bytes>
     Ok((made, vec![picture.into()]))
 }
 
-fn document(picture: &Bytes, budget: Budget) -> Result<(Made, Vec<Bytes>), Failure> {
+fn document(picture: &Bytes, budget: Budget) -> Result<(ProcessedPicture, Vec<Bytes>), Failure> {
     let document = process(picture, budget)?;
-    let made = Made {
+    let made = ProcessedPicture {
         width: document.width,
         height: document.height,
         png: document.thumbnail_format == ImageFormat::Png,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use image::ImageFormat;
 
 use super::{
-    child::{DecodeRequest, DecodeResponse, Made},
+    child::{DecodeRequest, DecodeResponse, ProcessedPicture},
     picture::{Budget, Picture},
 };
 use crate::{
@@ -82,7 +82,11 @@ impl Decoder {
         Ok(picture)
     }
 
-    async fn run(&self, file: &Bytes, fit: Option<u32>) -> Result<(Made, Vec<u8>, Bytes), Failure> {
+    async fn run(
+        &self,
+        file: &Bytes,
+        fit: Option<u32>,
+    ) -> Result<(ProcessedPicture, Vec<u8>, Bytes), Failure> {
         let request = DecodeRequest {
             fit,
             budget: self.budget,
@@ -105,14 +109,14 @@ impl Decoder {
         })?;
         let (response, _) = decode(&output).map_err(|error| broken(&error))?;
         let made = match response {
-            DecodeResponse::Made(made) => made,
+            DecodeResponse::Processed(made) => made,
             DecodeResponse::Failed(code) => {
                 return Err(Failure::from_code(&code).unwrap_or(Failure::Internal));
             }
         };
         let output = Bytes::from(output);
-        let parts = made.picture.saturating_add(made.cleaned);
-        let at = output.len().checked_sub(parts);
+        let files_bytes = made.picture.saturating_add(made.cleaned);
+        let at = output.len().checked_sub(files_bytes);
         let is_first_line =
             |at: &usize| output[..*at].iter().position(|b| *b == b'\n') == Some(at - 1);
         let Some(at) = at.filter(|at| *at > 0).filter(is_first_line) else {

@@ -77,7 +77,7 @@ async fn cancelling_a_picture_kills_its_decoder() {
 async fn a_decoder_that_crashes_or_lies_fails_its_job_and_no_other() {
     let made = |picture: u32, cleaned: u32| {
         format!(
-            "echo '{{\"Made\":{{\"width\":1,\"height\":1,\"png\":true,\"picture\":{picture},\
+            "echo '{{\"Processed\":{{\"width\":1,\"height\":1,\"png\":true,\"picture\":{picture},\
              \"cleaned\":{cleaned}}}}}'; printf 12345"
         )
     };

@@ -36,7 +36,7 @@ impl Files {
         own.into_iter().chain(self.clients.clone()).collect()
     }
 
-    /// What is in them, to tell whether it is another.
+    /// What is in them, to find out whether it is another.
     fn content(&self) -> Vec<Option<Vec<u8>>> {
         self.paths()
             .iter()

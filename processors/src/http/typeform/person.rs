@@ -2,9 +2,9 @@
 //! the product that links to the form.
 //!
 //! What always holds: nobody without the webhook's secret can name another person, and
-//! a value names nobody after its expiry. The parts are the person's id in base64url
+//! a value names nobody after its expiry. The fields are the person's id in base64url
 //! without padding, Unix seconds, and base64url of HMAC-SHA256, keyed with the secret,
-//! over `belfry-form-person`, a line feed, and the first two parts with their dot.
+//! over `belfry-form-person`, a line feed, and the first two fields with their dot.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,7 +18,7 @@ const PURPOSE: &str = "belfry-form-person\n";
 /// Why a hidden field names nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PersonError {
-    /// Not three parts, or one of them is not as it must be.
+    /// Not three fields, or one of them is not as it must be.
     #[error("is not of the form `<person>.<expiry>.<tag>`")]
     Form,
     /// None of the secrets made the tag.

@@ -31,9 +31,9 @@ struct TooSlow;
 
 /// Whether the body was cut because it was too slow.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pace(Arc<AtomicBool>);
+pub(super) struct SpeedCheck(Arc<AtomicBool>);
 
-impl Pace {
+impl SpeedCheck {
     pub(super) fn is_too_slow(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -48,13 +48,13 @@ struct PacedBody {
     received: u64,
     /// Since when we wait, and until when we may.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
-    pace: Pace,
+    speed: SpeedCheck,
 }
 
 /// The request with a body that ends with an error below `least` bytes per second.
-pub(super) fn paced(request: Request, least: u64) -> (Request, Pace) {
-    let pace = Pace::default();
-    let paced = pace.clone();
+pub(super) fn with_least_speed(request: Request, least: u64) -> (Request, SpeedCheck) {
+    let speed = SpeedCheck::default();
+    let of_body = speed.clone();
     let request = request.map(|body| {
         Body::from_stream(PacedBody {
             body: body.into_data_stream(),
@@ -62,10 +62,10 @@ pub(super) fn paced(request: Request, least: u64) -> (Request, Pace) {
             waited: Duration::ZERO,
             received: 0,
             waiting: None,
-            pace: paced,
+            speed: of_body,
         })
     });
-    (request, pace)
+    (request, speed)
 }
 
 impl PacedBody {
@@ -73,7 +73,7 @@ impl PacedBody {
     fn next_window(&mut self) -> Result<(), TooSlow> {
         let least = self.least.saturating_mul(WINDOW.as_secs());
         if self.received < least {
-            self.pace.0.store(true, Ordering::Relaxed);
+            self.speed.0.store(true, Ordering::Relaxed);
             return Err(TooSlow);
         }
         self.waited = Duration::ZERO;
@@ -134,9 +134,9 @@ mod tests {
             let piece = Bytes::from(vec![0; bytes]);
             (sent < pieces).then(|| (Ok::<_, TooSlow>(piece), sent + 1))
         });
-        let (request, pace) = paced(Request::new(Body::from_stream(sent)), least);
+        let (request, speed) = with_least_speed(Request::new(Body::from_stream(sent)), least);
         let read = to_bytes(request.into_body(), usize::MAX).await.ok();
-        (read.map(|bytes| bytes.len()), pace.is_too_slow())
+        (read.map(|bytes| bytes.len()), speed.is_too_slow())
     }
 
     #[tokio::test(start_paused = true)]
@@ -151,17 +151,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stops_is_cut_and_a_reader_that_waits_cuts_nobody() {
         let silent = Body::from_stream(stream::pending::<Result<Bytes, TooSlow>>());
-        let (request, pace) = paced(Request::new(silent), 1);
+        let (request, speed) = with_least_speed(Request::new(silent), 1);
         let before = Instant::now();
         assert!(to_bytes(request.into_body(), 1).await.is_err());
-        assert!(pace.is_too_slow() && before.elapsed() >= WINDOW);
+        assert!(speed.is_too_slow() && before.elapsed() >= WINDOW);
         let pieces = stream::iter((0..9).map(|_| Ok::<_, TooSlow>(Bytes::from_static(b"x"))));
-        let (request, pace) = paced(Request::new(Body::from_stream(pieces)), 1_000);
+        let (request, speed) = with_least_speed(Request::new(Body::from_stream(pieces)), 1_000);
         let mut body = request.into_body().into_data_stream();
         while let Some(piece) = futures_util::StreamExt::next(&mut body).await {
             piece.unwrap();
             tokio::time::sleep(WINDOW).await;
         }
-        assert!(!pace.is_too_slow());
+        assert!(!speed.is_too_slow());
     }
 }

@@ -16,7 +16,9 @@ use tonic::Code;
 
 use crate::{
     edge::Edge,
-    world::{Authorized, USER_SECRET, World, bearer, config, embedded, status, user_token},
+    world::{
+        Authorized, USER_SECRET, World, bearer, config, embedded, status, token_for, user_token,
+    },
 };
 
 async fn admin(world: &World) -> AdminClient<Authorized> {
@@ -34,7 +36,8 @@ fn revoke(subject: Subject) -> RevokeRequest {
 fn open(session: u64, user: &str) -> ToHub {
     ToHub::Open {
         session,
-        token: user_token(user),
+        // Made well before any revocation: one that is made after it holds.
+        token: token_for(user, &["*"], 1_800),
         public_id: format!("session-{session}").into(),
         device: "d".into(),
         interests: Vec::new(),

@@ -198,15 +198,15 @@ for (const [name, launch] of [["Firefox", firefox], ["WebKit", webkit]]) {
       assert.equal((await tab.evaluate(() => window.seen)).length, 300);
     });
 
-    // A tenth of Chromium's 10,000: what grows with events shows here as well, and WebKit
-    // draws in software.
-    check("1,000 events leave no more elements than 100", async () => {
+    // Fewer than Chromium's 10,000: what grows with events shows here as well, and WebKit
+    // draws in software, some 20 events a second on a busy machine.
+    check("300 events leave no more elements than 100", async () => {
       const tab = await open(site.page("/", `<belfry-bell></belfry-bell>${STATUS}${tags(edge.url)}`));
       await tab.evaluate(() => void window.getDashboardWebSocket().on("*", ({ documentId }) => (window.last = documentId)));
       const elements = () => tab.evaluate(() => [document, ...[...document.querySelectorAll("belfry-toasts, belfry-bell")].map((host) => host.shadowRoot)].reduce((sum, root) => sum + root.querySelectorAll("*").length, 0));
       const counts = [];
-      for (const upto of [100, 500, 1_000]) {
-        for (let n = { 100: 0, 500: 100 }[upto] ?? 500; n < upto; n += 1) picture(n);
+      for (const upto of [100, 200, 300]) {
+        for (let n = upto - 100; n < upto; n += 1) picture(n);
         await until(async () => (await tab.evaluate(() => window.last)) === `d${upto - 1}`, `${upto} events`);
         await until(async () => (await tab.evaluate(() => document.querySelector("belfry-toasts").shadowRoot.querySelectorAll(".toast-leaving").length)) === 0, "what leaves is gone");
         counts.push(await elements());

@@ -162,7 +162,12 @@ fn a_session_ends_with_its_token_unless_it_is_refreshed() {
         rights: rights(16_000),
     };
     out.clear();
-    edge.handle(from_hub(refreshed), 9_000, &mut out);
+    let refreshed = Input::FromHub {
+        message: refreshed,
+        charged: 0,
+        wall_ms: WALL_MS + 9_000,
+    };
+    edge.handle(refreshed, 9_000, &mut out);
     let notice = Notice::Refreshed {
         exp_unix_ms: 0,
         expires_in_ms: 16_000,

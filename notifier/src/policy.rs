@@ -79,7 +79,7 @@ impl Policy {
         let hub = self.hub.as_ref().and_then(WeakSender::upgrade);
         if let Some(hub) = hub {
             let sent = hub.try_send(Command::Rates(new.rates()));
-            sent.map_err(|_| "the hub takes no new rates now, it is tried again")?;
+            sent.map_err(|_| "the hub takes no new rates now, send SIGHUP to try again")?;
         }
         self.rules.store(Some(Arc::new(new)));
         for difference in &differences {

@@ -9,7 +9,6 @@
 
 mod claimed;
 mod claims;
-mod explain;
 mod fault;
 mod key;
 mod key_error;
@@ -24,7 +23,6 @@ use thiserror::Error;
 
 pub use self::{
     claimed::{Claimed, claimed},
-    explain::Content,
     fault::TokenFault,
     key_error::{KeyError, ShortSecret},
     keyring::{KeyId, KeyringWriter},

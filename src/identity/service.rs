@@ -232,11 +232,6 @@ impl ServiceKeys {
         self.keyring.failed_reads()
     }
 
-    /// Where the key with this id was read, and its algorithm.
-    pub fn describe_key(&self, key: KeyId) -> Option<String> {
-        Some(self.keyring.set().key(key)?.describe())
-    }
-
     /// Signs a token with the current key.
     ///
     /// # Errors

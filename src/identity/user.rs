@@ -194,11 +194,6 @@ impl UserKeys {
         self.keyring.failed_reads()
     }
 
-    /// Where the key with this id was read, and its algorithm.
-    pub fn describe_key(&self, key: KeyId) -> Option<String> {
-        Some(self.keyring.set().key(key)?.describe())
-    }
-
     /// Signs a token with the current key. For development: products sign their own.
     ///
     /// # Errors

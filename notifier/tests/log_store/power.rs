@@ -194,7 +194,7 @@ fn last_acked(path: &PathBuf) -> u64 {
     last.unwrap_or(0)
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < TIMEOUT, "waited too long for {what}");

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     faults::{has_strace, in_another_process, inject},
+    power::wait_for,
     world::{Model, World, check, small},
 };
 
@@ -40,12 +41,13 @@ pub(crate) async fn run_out_of_descriptors(dir: &Path) {
         let log = Embedded::open(&path, options.clone()).unwrap();
         let mut model = Model::default();
         log.append(model.batch(1)).await.unwrap();
-        // A batch that needs no new segment comes after the next one was made.
-        let mut before = 0;
-        while before < 3 || log.stats().segments > before {
-            before = log.stats().segments;
-            log.append(model.batch(1)).await.unwrap();
-        }
+        let made_ahead = || {
+            let files = std::fs::read_dir(&path).unwrap();
+            let mut names = files.map(|file| file.unwrap().file_name());
+            names.any(|name| name.to_string_lossy().ends_with(".segment.tmp"))
+        };
+        // The thread of the log makes it after an answer, when nothing else waits.
+        wait_for("the next segment to be made ahead", made_ahead);
         allow_descriptors(false);
         let (segments, mut refused) = (log.stats().segments, None);
         while refused.is_none() {

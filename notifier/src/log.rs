@@ -6,6 +6,7 @@
 //! batch is durable (guarantees G1, G4).
 
 pub mod embedded;
+pub mod engine;
 pub mod memory;
 
 use std::{

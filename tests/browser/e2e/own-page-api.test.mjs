@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { EVENTS, WRONG_NAMES } from "./contract-events.mjs";
 import { picture } from "./own-page.mjs";
 import { ownPageWorld } from "./own-page-world.mjs";
 import { until } from "./page.mjs";
@@ -26,22 +27,6 @@ const connect = (page, options = {}) =>
     window.client.connect();
   }, [world.edge.wsUrl, world.edge.sign(world.edge.user), options]);
 const connected = (page) => until(() => page.evaluate(() => window.client.state === "connected"), "connected");
-
-/** Of each type: what is published, and what the handler's event has beside its place. */
-const EVENTS = [
-  ["image_processing_started", { documentId: "d1", documentType: "passport_picture" }, { status: "pending" }],
-  ["image_processed", { documentId: "d1", documentType: "passport_picture" }, { status: "completed" }],
-  ["image_processing_failed", { documentId: "d1", errorCode: "damaged_file", error: "The file is damaged." }, { status: "failed" }],
-  ["pdf_generation_started", { reportId: "r1", title: "Figures" }, { status: "pending" }],
-  ["pdf_generated", { reportId: "r1", pages: 4 }, { status: "completed" }],
-  ["pdf_generation_failed", { reportId: "r1", errorCode: "too_large", error: "Too large." }, { status: "failed" }],
-  ["transcription_started", { transcriptionId: "t1" }, { status: "pending" }],
-  ["transcription_complete", { transcriptionId: "t1", text: "Hello", language: "en" }, { status: "completed" }],
-  ["transcription_failed", { transcriptionId: "t1", errorCode: "not_configured", error: "No engine." }, { status: "failed" }],
-  ["job_progress", { percent: 40, stage: "reading", jobId: "j1" }, {}],
-  ["status_update", { updateType: "backup", resource: "accounts", status: "finished" }, {}],
-  ["custom", { name: "order_shipped", data: { order: "A-2041" } }, {}],
-];
 
 test("`on` takes each event type, and `*` all of them; the event has its fields", async () => {
   const page = await bare();
@@ -92,7 +77,7 @@ test("`connected`, `disconnected`, `error`, `gap` and `state` come when they sho
 test("an unknown name throws at once, with the nearest right one", async () => {
   const page = await bare();
   await connect(page);
-  for (const [wrong, right] of [["image_procesed", "image_processed"], ["imageProcessed", "image_processed"], ["disconect", "disconnected"], ["PDF-Generated", "pdf_generated"]]) {
+  for (const [wrong, right] of WRONG_NAMES) {
     const message = await page.evaluate((name) => {
       try {
         window.client.on(name, () => {});

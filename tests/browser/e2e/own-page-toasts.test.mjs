@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { EVIL, EVIL_EVENTS } from "./contract-events.mjs";
 import { picture } from "./own-page.mjs";
 import { ownPageWorld } from "./own-page-world.mjs";
 import { until } from "./page.mjs";
@@ -107,30 +108,9 @@ test("it comes and goes with an animation, and without one for who wants no moti
 
 test("text in every field of every event stays text, in toasts and in the list", async () => {
   const page = await world.open(world.page("/", `${BELL}<section data-belfry-section="images"><ul><li data-belfry-row="x">one</li></ul></section>`));
-  const evil = `"><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>`;
-  const fields = { jobId: evil, documentId: evil, documentType: evil, reportId: evil, title: evil, transcriptionId: evil, text: evil, language: "en", resourceId: evil, stage: evil, partial: evil, percent: 40, updateType: "x", resource: evil, status: evil, error: evil, name: "a.b", data: { message: evil, [evil]: evil } };
-  const of = {
-    image_processing_started: ["documentId", "documentType"],
-    image_processed: ["documentId", "documentType"],
-    image_processing_failed: ["documentId", "documentType", "error"],
-    pdf_generation_started: ["reportId", "title"],
-    pdf_generated: ["reportId"],
-    pdf_generation_failed: ["reportId", "error"],
-    transcription_started: ["transcriptionId"],
-    transcription_complete: ["transcriptionId", "text", "language"],
-    transcription_failed: ["transcriptionId", "error"],
-    status_update: ["updateType", "resource", "status", "error"],
-    custom: ["name", "data"],
-    job_progress: ["percent", "stage", "resourceId", "partial"],
-  };
-  let n = 0;
-  for (const [type, names] of Object.entries(of)) {
-    const body = Object.fromEntries(names.map((name) => [name, fields[name]]));
-    await world.edge.publish(type, { ...body, jobId: `${evil}${n}`.slice(0, 120) });
-    n += type.endsWith("_started") ? 0 : 1;
-  }
+  await world.edge.publishAll(EVIL_EVENTS);
   await until(async () => (await page.locator(".toast").count()) === 5, "toasts");
-  await page.evaluate((text) => window.showToast(text, text, text), evil);
+  await page.evaluate((text) => window.showToast(text, text, text), EVIL);
   await page.locator(".toast", { hasText: "onerror" }).first().waitFor();
   await page.locator("belfry-bell .bell").click();
   await page.locator(".panel .notice", { hasText: "onerror" }).first().waitFor();

@@ -22,6 +22,8 @@ export class Site {
   pages = new Map();
   /** Users that tokens were requested for. */
   tokens = [];
+  /** What `/held` waits for, and whom it notifies. @type {{requested: () => void, released: Promise<void>} | null} */
+  #held = null;
   #server;
 
   /** @param {(user: string) => string | Promise<string>} sign */
@@ -43,6 +45,11 @@ export class Site {
         response.writeHead(200, { "Content-Type": "text/javascript", "Access-Control-Allow-Origin": "*" });
         return response.end(await readFile(new URL(script, DIST)));
       }
+      if (pathname === "/held" && site.#held) {
+        site.#held.requested();
+        await site.#held.released;
+        return response.writeHead(204).end();
+      }
       const page = site.pages.get(pathname);
       response.writeHead(page ? 200 : 404, { "Content-Type": "text/html; charset=utf-8", ...page?.headers });
       response.end(page?.html ?? "");
@@ -57,6 +64,15 @@ export class Site {
     const html = `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>A page</title><link rel="icon" href="data:,">${head}</head><body ${attributes}>${body}</body></html>`;
     this.pages.set(path, { html, headers });
     return `${this.origin}${path}`;
+  }
+
+  /** From now on `/held` is answered when the caller releases it, and not before. */
+  hold() {
+    let [arrive, release] = [() => {}, () => {}];
+    const requested = /** @type {Promise<void>} */ (new Promise((resolve) => (arrive = resolve)));
+    const released = /** @type {Promise<void>} */ (new Promise((resolve) => (release = resolve)));
+    this.#held = { requested: arrive, released };
+    return { requested, release };
   }
 
   async stop() {

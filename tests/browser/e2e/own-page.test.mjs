@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { COUNTS, SECTIONS, SHOWN } from "./contract-events.mjs";
 import { picture, Site, tags } from "./own-page.mjs";
 import { live, ownPageWorld } from "./own-page-world.mjs";
 import { shoot, until } from "./page.mjs";
@@ -62,25 +63,8 @@ test("the token endpoint may be named by a meta tag or by BelfryConfig, and a pa
   assert.equal(await page.evaluate(() => window.getDashboardWebSocket()), null);
 });
 
-/** Each event with what an existing page shows of it: the toast's kind and text. */
-const SHOWN = [
-  ["image_processing_started", { documentId: "d1", documentType: "passport_picture", jobId: "j1" }, "progress", "Passport picture"],
-  ["job_progress", { percent: 40, stage: "decoding", jobId: "j1" }, "progress", "decoding"],
-  ["image_processed", { documentId: "d1", documentType: "passport_picture", jobId: "j1" }, "success", "Passport picture is ready"],
-  ["image_processing_failed", { documentId: "d2", documentType: "receipt_picture", jobId: "j2", error: "The file is damaged." }, "error", "The file is damaged."],
-  ["pdf_generation_started", { reportId: "r1", title: "Monthly figures", jobId: "j3" }, "progress", "Monthly figures"],
-  ["pdf_generated", { reportId: "r1", pages: 4, jobId: "j3" }, "success", "Monthly figures is ready"],
-  ["pdf_generation_failed", { reportId: "r2", jobId: "j4", error: "A row is too long." }, "error", "A row is too long."],
-  ["transcription_started", { transcriptionId: "t1", jobId: "j5" }, "progress", "Transcription"],
-  ["transcription_complete", { transcriptionId: "t1", text: "Good morning.", jobId: "j5" }, "success", "Good morning."],
-  ["transcription_failed", { transcriptionId: "t2", jobId: "j6", error: "No engine is set." }, "error", "No engine is set."],
-  ["status_update", { updateType: "backup", resource: "accounts", status: "finished" }, "info", "Accounts: finished"],
-  ["custom", { name: "order_shipped", data: { order: "A-2041" } }, "info", "order: A-2041"],
-];
-
 test("each event type has its default handler: toast, section, row and count", async () => {
-  const sections = ["images", "reports", "transcriptions", "updates"].map((name) => `<section data-belfry-section="${name}"><b data-belfry-count="${name}">3</b><ul><li data-belfry-row="d1">one</li><li data-belfry-row="r1">two</li></ul></section>`);
-  const page = await world.open(world.page("/", sections.join("")));
+  const page = await world.open(world.page("/", SECTIONS));
   for (const [type, fields, kind, text] of SHOWN) {
     await world.edge.publish(type, fields);
     await page.locator(`.toast[data-kind="${kind}"]`, { hasText: text }).waitFor();
@@ -92,7 +76,7 @@ test("each event type has its default handler: toast, section, row and count", a
   assert.equal(await page.locator('[data-belfry-section="images"] [data-belfry-row="r1"]').getAttribute("data-belfry-changed"), null);
   assert.ok(await page.locator('[data-belfry-section="updates"]').getAttribute("data-belfry-changed"));
   const counts = Object.fromEntries(await page.locator("[data-belfry-count]").evaluateAll((all) => all.map((each) => [each.dataset.belfryCount, each.textContent])));
-  assert.deepEqual(counts, { images: "4", reports: "4", transcriptions: "4", updates: "3" }, "one more for each result, none for a failure");
+  assert.deepEqual(counts, COUNTS);
 });
 
 test("the page's loaders run together and at most once a second; one that throws stops none", async () => {

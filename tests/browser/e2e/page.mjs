@@ -8,7 +8,7 @@ import { launch } from "../chromium.mjs";
 
 const OUT = new URL("../out/", import.meta.url);
 /** How long a condition may take, in milliseconds. */
-export const TIMEOUT_MS = 20_000;
+export const TIMEOUT_MS = 60_000;
 
 /** @param {string[]} [args] more arguments of the browser @param {import("playwright-core").LaunchOptions} [options] */
 export async function openBrowser(args, options) {
@@ -63,6 +63,29 @@ export async function until(condition, what) {
     assert.ok(Date.now() < giveUpAt, `waited ${TIMEOUT_MS} ms for: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/**
+ * From here on the page's clock moves only as the test lets it, and pings are counted
+ * where they are sent: without a network none arrives.
+ *
+ * @param {import("playwright-core").Page} page
+ * @returns {Promise<() => Promise<number>>} how many pings were sent since
+ */
+export async function stopClock(page) {
+  const now = await page.evaluate(() => {
+    window.pings = 0;
+    const { send } = WebSocket.prototype;
+    WebSocket.prototype.send = function (data) {
+      window.pings += Number(data === '{"type":"ping"}');
+      return send.call(this, data);
+    };
+    return Date.now();
+  });
+  await page.clock.install({ time: now });
+  await page.clock.pauseAt(now + 1_000);
+  const before = await page.evaluate(() => window.pings);
+  return async () => (await page.evaluate(() => window.pings)) - before;
 }
 
 /** Waits until every animation has ended that ends, in shadow roots too. @param {import("playwright-core").Page} page */

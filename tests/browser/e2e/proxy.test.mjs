@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { startBelfry } from "./binary.mjs";
 import { freePort, startNginx } from "./nginx.mjs";
-import { openBrowser, rowWithPicture, until } from "./page.mjs";
+import { openBrowser, rowWithPicture, TIMEOUT_MS, until } from "./page.mjs";
 
 const GUIDE = readFileSync(new URL("../../../docs/guide/dashboard.md", import.meta.url), "utf8");
 const SAMPLE = fileURLToPath(new URL("../../../edge/web/dashboard/sample.jpg", import.meta.url));
@@ -49,7 +49,7 @@ function tokenOf(user) {
 async function open(url, user) {
   const context = await chromium.browser.newContext({ ignoreHTTPSErrors: true });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(TIMEOUT_MS);
   const [faults, addresses] = [[], new Set()];
   page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
   page.on("request", (request) => request.url().startsWith("http") && addresses.add(new URL(request.url()).origin));

@@ -232,9 +232,9 @@ test("a thousand progress events are drawn at most ten times a second, and leave
   await page.locator("#transcriptions .doc-detail", { hasText: /^segment 1000 …$/ }).waitFor();
   const drawnAt = await page.evaluate(() => window.drawnAt);
   assert.ok(drawnAt.length >= 10, `${drawnAt.length} drawings of ten values`);
-  const gaps = drawnAt.slice(1).map((at, n) => at - drawnAt[n]);
-  // A timer may be a few milliseconds off, never a tenth of its time.
-  assert.ok(Math.min(...gaps) >= 90, `drawn again after ${Math.min(...gaps)} ms`);
+  // Together, not one by one: what is seen of a drawing is its end, which may come late.
+  const spanMs = drawnAt.at(-1) - drawnAt[0];
+  assert.ok(drawnAt.length <= spanMs / 100 + 2, `${drawnAt.length} drawings in ${spanMs} ms`);
   const partial = await page.locator("#transcriptions .doc-partial").textContent();
   assert.ok(partial.length < 300 && partial.endsWith("1000"), partial);
   const later = await measure();

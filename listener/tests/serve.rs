@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// What the handlers wait for and report.
@@ -169,7 +169,7 @@ async fn one_connection_too_many_is_answered_503_and_the_next_is_served() {
 #[tokio::test]
 async fn a_connection_that_sends_nothing_or_half_a_head_is_closed() {
     let world = World::start(Config {
-        head_timeout: Duration::from_millis(50),
+        head_timeout: Duration::from_millis(800),
         ..Config::default()
     })
     .await;

@@ -32,7 +32,7 @@ pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const EPOCH: u64 = 7;
 
 /// No condition that is waited for takes this long unless it never comes.
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(WAIT_LIMIT, future)

@@ -24,7 +24,7 @@ use crate::{
     world::Model,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Records of one batch.
 const BATCH: usize = 3;
 

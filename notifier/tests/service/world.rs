@@ -29,7 +29,7 @@ use tonic::{
 };
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     pub(crate) url: String,

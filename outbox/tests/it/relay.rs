@@ -17,7 +17,7 @@ use tonic::Status;
 use crate::wait::wait_for;
 
 /// Far longer than anything in these tests takes; a test that waits so long has failed.
-const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A service with a database of its own.
 struct Service {

@@ -206,7 +206,7 @@ async fn connect(world: &World) -> TcpStream {
 #[tokio::test]
 async fn an_incomplete_request_head_is_not_awaited() {
     let mut world = World::new().await;
-    world.config.header_timeout = Duration::from_millis(100);
+    world.config.header_timeout = Duration::from_millis(800);
     world.start().await;
     for head in ["", "GET /livez HTTP/1.1\r\nHost:"] {
         let mut slow = connect(&world).await;

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::wait::wait_for;
 
 /// Far longer than anything in these tests takes; a test that waits so long has failed.
-pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Does what the hidden commands of `belfry` do.
 pub(crate) const CHILD: &str = env!("CARGO_BIN_EXE_child");

@@ -50,7 +50,7 @@ async fn a_decoder_that_hangs_is_killed_at_its_deadline_and_others_are_served() 
         first.display(),
         hanging.script()
     );
-    let world = World::decoding_by(&script, Duration::from_secs(5)).await;
+    let world = World::decoding_by(&script, Duration::from_secs(20)).await;
     let file = picture(ImageFormat::Png);
     let (id, _) = world.accepted("u1", &file).await;
     let process = hanging.running().await;

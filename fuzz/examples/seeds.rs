@@ -8,6 +8,7 @@ use belfry::{
     v1::{self, EdgeMessage, HubMessage, edge_message, hub_message},
 };
 use bytes::Bytes;
+use cluster::chain::Tip;
 use delivery::{DedupeKey, Placement, Position, Record};
 use notifier::log::{
     Log,
@@ -58,6 +59,20 @@ async fn log_seeds() -> Result<(), Box<dyn Error>> {
         let mut bytes = Vec::new();
         encode_record(&record(lsn), &mut bytes);
         seed("record", &format!("record-{lsn}"), &bytes)?;
+    }
+    Ok(())
+}
+
+fn chain_seeds() -> std::io::Result<()> {
+    let term = Tip::default().begin_term(1, 7, b"notifier-1\n10.0.0.1:7401");
+    let mut body = Vec::new();
+    for lsn in [1, 2] {
+        encode_record(&record(lsn), &mut body);
+    }
+    let batch = term.tip.batch(2, &body);
+    let head = batch.tip.head(b"everyone");
+    for (name, entry) in [("term", term), ("batch", batch), ("head", head)] {
+        seed("chain", name, &entry.bytes)?;
     }
     Ok(())
 }
@@ -138,6 +153,7 @@ fn link_seeds() -> std::io::Result<()> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     log_seeds().await?;
+    chain_seeds()?;
     link_seeds()?;
     let position = Position {
         epoch: 7,

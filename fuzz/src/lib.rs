@@ -14,9 +14,10 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("record", log::record),
     ("recovery", log::recovery),
+    ("chain", log::chain),
     ("client-frame", text::client_frame),
     ("client-command", text::client_command),
     ("position", text::position),

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use cluster::chain::{Header, Kind, Tip};
 use notifier::log::embedded::{
     format::{BatchHeader, RecordView, SegmentHeader},
     offline::{Offline, Visit},
@@ -39,6 +40,38 @@ pub(crate) fn recovery(bytes: &[u8]) {
         "nothing was written"
     );
     is_alone(dir.path(), &segment);
+}
+
+/// An entry of the log in an engine. One that is read is the only one that its fields
+/// and its body make, and continues exactly the chain that it names.
+pub(crate) fn chain(bytes: &[u8]) {
+    let Ok((header, body)) = Header::decode(bytes) else {
+        assert!(Tip::default().accept(bytes).is_err());
+        return;
+    };
+    let before = Tip {
+        number: header.number - 1,
+        crc: header.previous_crc,
+        term: header.term - u64::from(header.kind == Kind::Term && header.term > 0),
+        epoch: header.epoch,
+        next_lsn: header.first_lsn,
+    };
+    // A term that is no higher than 0 cannot begin.
+    if header.kind == Kind::Term && header.term == 0 {
+        assert!(before.accept(bytes).is_err());
+        return;
+    }
+    assert_eq!(before.accept(bytes), Ok(header));
+    let longest = u64::MAX - u64::from(header.count);
+    if header.first_lsn <= longest {
+        let again = match header.kind {
+            Kind::Batch => before.batch(header.count, body),
+            Kind::Term => before.begin_term(header.term, header.epoch, body),
+            Kind::Head => before.head(body),
+        };
+        assert_eq!(&again.bytes[..], bytes);
+        assert!(again.tip.accept(bytes).is_err(), "accepted again");
+    }
 }
 
 fn is_alone(dir: &Path, segment: &Path) {

@@ -26,9 +26,10 @@ const MAX_PARAMETERS: usize = 5;
 const MAX_TUPLE: usize = 2;
 
 /// Who may depend on which of ours. Imports run one way.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("belfry", &[]),
     ("delivery", &[]),
+    ("cluster", &[]),
     ("simulator", &["delivery"]),
     ("listener", &[]),
     ("settings", &[]),
@@ -43,7 +44,9 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ),
     (
         "fuzz",
-        &["belfry", "delivery", "edge", "notifier", "settings", "wire"],
+        &[
+            "belfry", "cluster", "delivery", "edge", "notifier", "settings", "wire",
+        ],
     ),
     ("outbox", &["belfry"]),
     ("processors", &["belfry", "listener", "outbox", "settings"]),
@@ -88,16 +91,22 @@ fn imports_run_one_way() {
 
 #[test]
 fn the_rules_have_no_io_and_next_to_no_dependencies() {
-    let manifest = fs::read_to_string(root().join("delivery/Cargo.toml")).expect("manifest");
-    let dependencies = manifest.split("[dependencies]").nth(1).expect("a section");
-    let dependencies = dependencies.split('[').next().expect("a section");
-    let names: Vec<_> = dependencies
-        .lines()
-        .filter(|line| line.contains('='))
-        .collect();
-    assert_eq!(names, ["bytes.workspace = true"]);
-    let library = fs::read_to_string(root().join("delivery/src/lib.rs")).expect("library");
-    assert!(library.contains("#![no_std]"));
+    let bytes = "bytes.workspace = true";
+    let rules = [
+        ("delivery", vec![bytes]),
+        ("cluster", vec![bytes, "crc32fast.workspace = true"]),
+    ];
+    for (member, expected) in rules {
+        let folder = root().join(member);
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("manifest");
+        let dependencies = manifest.split("[dependencies]").nth(1).expect("a section");
+        let dependencies = dependencies.split('[').next().expect("a section");
+        let lines = dependencies.lines();
+        let names: Vec<_> = lines.filter(|line| line.contains('=')).collect();
+        assert_eq!(names, expected, "{member}");
+        let library = fs::read_to_string(folder.join("src/lib.rs")).expect("library");
+        assert!(library.contains("#![no_std]"), "{member}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ const BUNDLES = [
 
 /** Members that no page and no other bundle sees: classic scripts have short names for them. */
 const INTERNAL =
-  /^(abandon|activated|begin|buffered|check|commit|deactivated|dropped|element|established|firstFrame|firstRequest|fixed|flush|follow|followOf|forget|inMs|keep|leftMs|listen|lost|onChange|onEnd|onFrame|onHide|onPing|onPong|onResume|pingSent|pongReceived|ranFor|refreshInMs|refused|report|restore|resume|rightsChanged|saveSoon|sent|startedAt|stated|succeeded|timer|toSend|unfollow|unwatch|view|waiting|watches|withoutPresence)$/;
+  /^(abandon|acquire|activated|advice|begin|buffered|check|closeCode|commit|deactivated|dropped|element|emit|established|firstFrame|firstRequest|fixed|flush|follow|followOf|forget|inMs|keep|leftMs|listen|lost|onChange|onEnd|onFrame|onHide|onPing|onPong|onResume|pingSent|pongReceived|ranFor|refreshInMs|refused|report|restore|resume|rightsChanged|saveSoon|sent|startedAt|stated|succeeded|timer|toSend|unfollow|unwatch|view|waiting|watches|withoutPresence)$/;
 
 /** @param {{source: string, format: "iife" | "esm", extension?: string}} bundle */
 function options({ source, format, extension }) {

@@ -4,8 +4,7 @@
 // TLS a proxy put before the edge; an address of the machine behind that proxy, which
 // this browser cannot reach or must not mix in, is taken from beside the page too.
 
-/** Hosts that mean a different machine on each machine. */
-const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+import { isInside } from "../client/src/event-links.js";
 
 /**
  * The configuration of the edge that served the page.
@@ -36,7 +35,7 @@ export class Addresses {
     const ws = wsUrl.startsWith("/") ? this.beside(wsUrl) : new URL(wsUrl);
     ws.protocol = ws.protocol.replace(/^http/, "ws");
     this.ws = ws.href;
-    const own = processorsUrl.startsWith("/") || this.#isInside(new URL(processorsUrl));
+    const own = processorsUrl.startsWith("/") || isInside(new URL(processorsUrl), this.#page);
     const processors = own ? this.beside(processorsUrl.startsWith("/") ? processorsUrl : "/processors").href : processorsUrl;
     this.processors = processors.replace(/\/$/, "");
   }
@@ -61,16 +60,6 @@ export class Addresses {
   link(link) {
     if (!link || !URL.canParse(link)) return link;
     const url = new URL(link);
-    return this.#isInside(url) ? `${this.processors}${url.pathname}${url.search}` : link;
-  }
-
-  /**
-   * Whether an address is that of the machine behind the proxy that served the page.
-   *
-   * @param {URL} url
-   */
-  #isInside({ protocol, hostname }) {
-    if (!LOOPBACK.has(hostname)) return false;
-    return !LOOPBACK.has(this.#page.hostname) || (this.#page.protocol === "https:" && protocol === "http:");
+    return isInside(url, this.#page) ? `${this.processors}${url.pathname}${url.search}` : link;
   }
 }

@@ -8,7 +8,10 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { startBelfry } from "./binary.mjs";
 import { freePort, startNginx } from "./nginx.mjs";
+import { picture, Site, STATUS, tags } from "./own-page.mjs";
+import { live } from "./own-page-world.mjs";
 import { openBrowser, rowWithPicture, TIMEOUT_MS, until } from "./page.mjs";
+import { Publisher } from "./publisher.mjs";
 
 const GUIDE = readFileSync(new URL("../../../docs/guide/dashboard.md", import.meta.url), "utf8");
 const SAMPLE = fileURLToPath(new URL("../../../edge/web/dashboard/sample.jpg", import.meta.url));
@@ -16,6 +19,8 @@ const SAMPLE = fileURLToPath(new URL("../../../edge/web/dashboard/sample.jpg", i
 let chromium;
 let belfry;
 let nginx;
+/** A page of another host, with the three tags. */
+let own;
 let site;
 
 /** The proxy's configuration as the guide shows it, with this test's addresses. */
@@ -29,7 +34,8 @@ before(async () => {
   chromium = await openBrowser(["--host-resolver-rules=MAP app.example.test 127.0.0.1"]);
   const port = await freePort();
   site = `https://app.example.test:${port}`;
-  belfry = await startBelfry(["--origins", site, "--log", "edge=info"]);
+  own = await Site.start(tokenOf);
+  belfry = await startBelfry(["--origins", `${site},${own.origin}`, "--log", "edge=info"]);
   const hosts = { edge: new URL(belfry.addresses.dashboard).host, processors: new URL(belfry.addresses.processors).host };
   nginx = await startNginx(guideLocations(hosts), port);
 });
@@ -37,6 +43,7 @@ before(async () => {
 after(async () => {
   await chromium?.browser.close();
   await nginx?.stop();
+  await own?.stop();
   await belfry?.stop();
 });
 
@@ -70,6 +77,23 @@ test("behind TLS and a prefix the page connects, uploads, and shows the picture,
   assert.match((await row.locator("a").getAttribute("href")) ?? "", new RegExp(`^${site}/live/processors/files/`));
   assert.deepEqual([...addresses].toSorted(), [site, `${site.replace("https", "wss")}/live/ws`].toSorted());
   assert.deepEqual(faults, []);
+  await close();
+});
+
+test("a page with the three tags gets links to files that it can open, and other links as they were published", async () => {
+  const url = own.page("/", `${STATUS}${tags(`${site}/live/`)}`, { attributes: 'data-user-id="linked" data-token-url="/token"' });
+  const { page, close } = await open(url, "linked");
+  await live(page);
+  await page.evaluate(() => {
+    window.links = [];
+    window.getDashboardWebSocket().on("image_processed", ({ signedUrl, thumbnailUrl }) => window.links.push(signedUrl, thumbnailUrl));
+  });
+  const publisher = await Publisher.connect(belfry);
+  const inside = new URL("files/a.jpg?signature=1", belfry.addresses.processors).href;
+  await publisher.publish("linked", "image_processed", picture(1, { signedUrl: inside, thumbnailUrl: "https://cdn.example.test/a.jpg" }));
+  await until(() => page.evaluate(() => window.links.length === 2), "the event");
+  assert.deepEqual(await page.evaluate(() => window.links), [`${site}/live/processors/files/a.jpg?signature=1`, "https://cdn.example.test/a.jpg"]);
+  publisher.close();
   await close();
 });
 

@@ -5,6 +5,7 @@
 // the back/forward cache; a page that lacks something gets one sentence in the console.
 
 import { followStatus, STATUS_TEXT } from "./connection-status.js";
+import { completeLinks } from "./event-links.js";
 import { phaseOf } from "./jobs.js";
 import { fetchToken, findTokenUrl, findUser, findWsUrl, pageConfig } from "./page-config.js";
 import { PageUpdates, sectionOf } from "./page-updates.js";
@@ -21,6 +22,7 @@ const TOO_MANY = 4_009;
 const CONNECTION_TOAST = `belfry-connection ${Math.random()}`;
 
 registry.share ??= shareTabs;
+registry.link ??= completeLinks;
 
 /** @typedef {import("./websocket-client.js").DashboardWebSocketClient} Client */
 /** @typedef {import("./page-config.js").DashboardConfig} DashboardConfig */

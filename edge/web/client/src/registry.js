@@ -9,6 +9,7 @@
  * @property {() => any} [toasts] the page's toasts, made on first use
  * @property {(client: any, options?: import("./event-toasts.js").EventToastsOptions) => void} [announce] shows a client's events as toasts
  * @property {typeof import("./tab-share.js").shareTabs} [share] one connection for all tabs
+ * @property {typeof import("./event-links.js").completeLinks} [link] completes links in events before handlers run
  * @property {any} [Client]
  * @property {any} [dashboard] the client that the auto-start made
  */

@@ -359,9 +359,8 @@ export class DashboardWebSocketClient {
 
   /** Reports a position that found no room. @param {boolean} kept @param {string} key */
   #kept(kept, key) {
-    if (kept) return;
     const message = `the position of \`${key}\` is not kept, its events are lost after a reconnect: reload what the page shows of it`;
-    this.#handlers.emit("error", { type: "error", code: "position_not_kept", message });
+    if (!kept) this.#handlers.emit("error", { type: "error", code: "position_not_kept", message });
   }
 
   /** @param {Record<string, any>} event */
@@ -381,6 +380,7 @@ export class DashboardWebSocketClient {
       this.#handlers.emit("error", { type: "error", code: "order_broken", message });
       return this.#connection.abandon("order broken");
     }
+    registry.link?.(event, this.#options.url);
     this.#handlers.emit(event.type, event);
     this.#handlers.emit("event", event);
     this.#handlers.emit("*", event);

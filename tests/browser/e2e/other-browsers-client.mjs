@@ -33,13 +33,9 @@ export function clientRows(world) {
   check("`connected`, `disconnected`, `error`, `gap` and `state` come when they should", async () => {
     const { tab, connect, connected } = await world.bare();
     await connect();
-    const note = () => tab.evaluate(() => {
-      window.log = [];
-      for (const name of ["connected", "disconnected", "error", "gap", "state"]) window.client.on(name, () => window.log.push(name));
-    });
-    await note();
     await connected();
     await tab.evaluate(() => void window.client.subscribe(""));
+    await until(() => tab.evaluate(() => window.log.includes("error")), "an error");
     world.edge.cut();
     await until(() => tab.evaluate(() => window.log.filter((name) => name === "connected").length === 2), "connected again");
     const names = await tab.evaluate(() => window.log);

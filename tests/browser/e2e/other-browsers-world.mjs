@@ -85,11 +85,12 @@ export function otherBrowserWorld(name, launch) {
   async function bare() {
     const scripts = ["toast-notifications", "websocket-client"].map((script) => `<script src="${world.edge.url}js/${script}.js"></script>`);
     const tab = await open(world.site.page("/bare", scripts.join("")), { waits: false });
-    /** Makes `window.client`. */
+    /** Makes `window.client`, which notes its states and what it emits from the start. */
     const connect = (more = {}) =>
       tab.evaluate((url, token, options) => {
-        window.states = [];
+        Object.assign(window, { states: [], log: [] });
         window.client = new window.DashboardWebSocketClient({ url, token, ...options });
+        for (const event of ["connected", "disconnected", "error", "gap", "state"]) window.client.on(event, () => window.log.push(event));
         window.client.on("state", ({ state }) => window.states.push(state));
         window.states.push(window.client.state);
         window.client.connect();

@@ -17,11 +17,12 @@ async function bare() {
   return world.open(world.site.page("/bare", `${toasts}${client}`), { waits: false });
 }
 
-/** Makes `window.client`. */
+/** Makes `window.client`, which notes its states and what it emits from the start. */
 const connect = (page, options = {}) =>
   page.evaluate(([url, token, more]) => {
-    window.states = [];
+    Object.assign(window, { states: [], log: [] });
     window.client = new DashboardWebSocketClient({ url, token, ...more });
+    for (const name of ["connected", "disconnected", "error", "gap", "state"]) window.client.on(name, () => window.log.push(name));
     window.client.on("state", ({ state }) => window.states.push(state));
     window.states.push(window.client.state);
     window.client.connect();
@@ -50,16 +51,13 @@ test("`connected`, `disconnected`, `error`, `gap` and `state` come when they sho
   const other = await RealEdge.start([world.site.origin]);
   const page = await bare();
   await connect(page);
-  await page.evaluate(() => {
-    window.log = [];
-    for (const name of ["connected", "disconnected", "error", "gap", "state"]) window.client.on(name, (detail) => window.log.push([name, detail.code ?? detail.reason ?? detail.state]));
-  });
   await connected(page);
   await world.edge.publish("image_processed", picture(1));
   await page.evaluate(() => window.client.subscribe(""));
+  await until(() => page.evaluate(() => window.log.includes("error")), "an error");
   world.edge.cut();
-  await until(() => page.evaluate(() => window.log.filter(([name]) => name === "connected").length === 2), "connected again");
-  const names = await page.evaluate(() => window.log.map(([name]) => name));
+  await until(() => page.evaluate(() => window.log.filter((name) => name === "connected").length === 2), "connected again");
+  const names = await page.evaluate(() => window.log);
   for (const name of ["connected", "disconnected", "error", "state"]) assert.ok(names.includes(name), `${name} in ${names}`);
   await page.evaluate(() => window.client.close());
   // A position of another log: what was in between is gone for good.

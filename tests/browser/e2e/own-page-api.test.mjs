@@ -128,3 +128,21 @@ test("constants and classes are global, and what `toasts: true` shows comes by i
   await world.edge.publish("image_processed", picture(1));
   await page.locator('.toast[data-kind="success"]', { hasText: "Passport picture is ready" }).waitFor();
 });
+
+test("a worker has the same client: no global of a page is taken for granted", async () => {
+  const page = await bare();
+  await page.evaluate(([module, url, token]) => {
+    const program = `import { DashboardWebSocketClient } from ${JSON.stringify(module)};
+      const client = new DashboardWebSocketClient({ url: ${JSON.stringify(url)}, token: async () => ${JSON.stringify(token)} });
+      for (const name of ["connected", "image_processed"]) client.on(name, ({ type, documentId }) => postMessage([type, documentId]));
+      client.connect();`;
+    window.posted = [];
+    window.worker = new Worker(URL.createObjectURL(new Blob([program], { type: "text/javascript" })), { type: "module" });
+    window.worker.onmessage = ({ data }) => window.posted.push(data.join(" "));
+    window.worker.onerror = ({ message }) => window.posted.push(message);
+  }, [`${world.edge.url}js/belfry-client.mjs`, world.edge.wsUrl, world.edge.sign(world.edge.user)]);
+  await until(() => page.evaluate(() => window.posted.length >= 1), "the worker is connected");
+  await world.edge.publish("image_processed", picture(1));
+  await until(() => page.evaluate(() => window.posted.length >= 2), "the event");
+  assert.deepEqual(await page.evaluate(() => window.posted), ["connected ", "image_processed d1"]);
+});

@@ -61,6 +61,10 @@ test("the token endpoint may be named by a meta tag or by BelfryConfig, and a pa
   assert.equal(lines.length, 1);
   assert.equal(await page.locator("#ws-connection-status").textContent(), "○ Offline");
   assert.equal(await page.evaluate(() => window.getDashboardWebSocket()), null);
+  // The third tag alone: the sentence names the one that is missing.
+  await page.goto(world.site.page("/alone", tags(world.edge.url).split("\n")[2]));
+  await until(() => lines.length > 1, "another sentence");
+  assert.match(lines[1], /^Belfry: websocket-client\.js is not loaded/);
 });
 
 test("each event type has its default handler: toast, section, row and count", async () => {

@@ -161,14 +161,16 @@ test("an edge that is killed and started again is found by every tab", async () 
   assert.equal(world.edge.sessions, 1);
 });
 
-test("without Web Locks each tab has its own connection", async () => {
-  const old = await world.chromium.browser.newContext();
-  await old.addInitScript(() => Object.defineProperty(navigator, "locks", { value: undefined }));
-  for (let n = 0; n < 2; n += 1) {
-    const page = await old.newPage();
-    await page.goto(url);
-    await live(page);
-  }
-  assert.equal(world.edge.sessions, 2);
-  await old.close();
-});
+for (const [name, remove] of [["Web Locks", () => Object.defineProperty(navigator, "locks", { value: undefined })], ["BroadcastChannel", () => Object.defineProperty(window, "BroadcastChannel", { value: undefined })]]) {
+  test(`without ${name} each tab has its own connection`, async () => {
+    const old = await world.chromium.browser.newContext();
+    await old.addInitScript(remove);
+    for (let n = 0; n < 2; n += 1) {
+      const page = await old.newPage();
+      await page.goto(url);
+      await live(page);
+    }
+    assert.equal(world.edge.sessions, 2);
+    await old.close();
+  });
+}

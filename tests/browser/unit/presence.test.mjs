@@ -55,6 +55,29 @@ test("it is requested again after a reconnect, and after following again", async
   assert.deepEqual(requested(world.socket), ["presence support true", "unsubscribe support", "subscribe support", "presence support true"]);
 });
 
+test("it is requested again when a refresh brings the right to the queue back, and not before", async () => {
+  const { world, client, seen } = await start({ queues: ["support"] });
+  client.watchPresence("support");
+  world.socket.receive(connected("support"), snapshot("support", member("u1", true, 1)));
+  world.socket.receive({ type: "refreshed" }, { type: "unsubscribed", queue: "support" });
+  assert.deepEqual(requested(world.socket), ["presence support true"]);
+  world.socket.receive({ type: "refreshed" });
+  assert.deepEqual(requested(world.socket).slice(1), ["subscribe support"]);
+  world.socket.receive({ type: "subscribed", queue: "support", position: at }, snapshot("support", member("u2", true, 1)));
+  assert.deepEqual(requested(world.socket).slice(1), ["subscribe support", "presence support true"]);
+  assert.deepEqual(seen, ["support all 1: +u1", "support all 1: +u2"]);
+});
+
+test("a watch that its own handler gives up stays given up, whatever answer is on its way", async () => {
+  const { world, client, seen } = await start({ queues: ["support"] });
+  client.watchPresence("support");
+  client.on("presence", () => client.unwatchPresence("support"));
+  world.socket.receive(connected("support"), snapshot("support", member("u1", true, 1)), change("support", member("u2", true, 1)));
+  assert.deepEqual(requested(world.socket), ["presence support true", "presence support false"]);
+  assert.deepEqual(seen, ["support all 1: +u1"]);
+  assert.equal(client.presence("support"), undefined);
+});
+
 test("giving up is requested once, and late changes of it are dropped", async () => {
   const { world, client, seen } = await start({ queues: ["support"] });
   client.watchPresence("support");

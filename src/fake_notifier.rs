@@ -40,8 +40,8 @@ use tokio_stream::{
 use tonic::{Request, Response, Status, Streaming, service::Routes, transport::Server};
 
 use crate::v1::{
-    PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
-    WatchReceiptsRequest, WatchReceiptsResponse,
+    AckLevel, PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
+    PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
     notifier_server::{Notifier, NotifierServer},
     publish_stream_response::Answer,
 };
@@ -249,6 +249,7 @@ impl FakeNotifier {
             event_id: format!("event of {key}"),
             placements: Vec::new(),
             duplicate: known.is_some(),
+            durability: AckLevel::Memory.into(),
         })
     }
 

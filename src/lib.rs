@@ -4,6 +4,7 @@
 //! edge's; a feature adds a side or a service, it changes none.
 #![doc = include_str!("README.md")]
 
+pub mod ack;
 #[cfg(feature = "client")]
 pub mod address;
 pub mod backoff;

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use tonic::Code;
 
+/// The key of the address in `google.rpc.ErrorInfo.metadata`, for [`Reason::Moved`].
+pub const MOVED_TO: &str = "moved_to";
+
 /// What whoever was refused or closed should do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advice {
@@ -123,6 +126,8 @@ reasons! {
     StorageFailed = "STORAGE_FAILED", Unavailable, 1012, Backoff, "the log cannot be written, try again with the same key";
     /// Draining or not ready yet.
     Unavailable = "UNAVAILABLE", Unavailable, 1012, Backoff, "the service is not ready, try again";
+    /// Another notifier has the log.
+    Moved = "MOVED", Unavailable, 1012, AfterHint, "another notifier has the log, try there at once with the same key";
     /// A message out of turn on a link.
     LinkProtocol = "LINK_PROTOCOL", FailedPrecondition, 1012, Backoff, "the link's protocol was broken";
     /// More on a link than was granted.
@@ -137,6 +142,9 @@ impl Reason {
     /// How long to wait before trying again, where trying again can help and the
     /// other side has no better number.
     pub const fn default_retry_after(self) -> Option<Duration> {
+        if matches!(self, Reason::Moved) {
+            return Some(Duration::ZERO);
+        }
         match self.advice() {
             Advice::Never | Advice::FreshToken => None,
             Advice::Backoff | Advice::AfterHint => Some(Duration::from_secs(1)),

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use belfry::ack::AckLevel;
 use belfry::publisher::{Publish, Publisher, event};
 use clap::Args;
 use settings::any_duration;
@@ -59,15 +60,11 @@ pub(crate) async fn run(check: Check) -> Result<(), Failure> {
         .await?;
 
     let mut positions = connection.connected.clone();
+    let mut ack = AckLevel::Unspecified;
     if let Ok(publisher) = &publisher {
         let mark = Uuid::new_v4().to_string();
-        steps
-            .step(
-                "publish to oneself",
-                check.step,
-                publish(publisher, &user, &mark),
-            )
-            .await?;
+        let sent = publish(publisher, &user, &mark);
+        ack = steps.step("publish to oneself", check.step, sent).await?;
         let seen = receive(&mut connection, &mark, &mut positions);
         steps.step("receive it", check.step, seen).await?;
     } else {
@@ -110,6 +107,9 @@ pub(crate) async fn run(check: Check) -> Result<(), Failure> {
     steps
         .step("end in order again", check.step, goodbye(&mut connection))
         .await?;
+    if publisher.is_ok() {
+        println!("\nack level `{ack}`: {}", ack.sentence());
+    }
     println!("\neverything works");
     Ok(())
 }
@@ -122,10 +122,12 @@ fn hello<'a>(token: &'a str, positions: BTreeMap<&'a str, &'a str>) -> Hello<'a>
     }
 }
 
-async fn publish(publisher: &Publisher, user: &str, mark: &str) -> Result<(), Failure> {
+/// What the ack means.
+async fn publish(publisher: &Publisher, user: &str, mark: &str) -> Result<AckLevel, Failure> {
     let event = event::custom("belfry.check", format!(r#"{{"mark":"{mark}"}}"#));
     let sent = publisher.publish(Publish::to_user(user, event)).await;
-    sent.map(|_| ()).map_err(Failure::failed)
+    sent.map(|published| published.durability)
+        .map_err(Failure::failed)
 }
 
 /// Reads until the marked event, keeping positions on the way.

@@ -3,8 +3,9 @@
 //! The command line, the file and `docs/settings.md` are made from this struct. A
 //! field without a flag is for programs that run a notifier and for tests.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use belfry::ack::AckLevel;
 use clap::{Args, ValueEnum};
 use delivery::Limits;
 use settings::{
@@ -38,6 +39,16 @@ pub enum Store {
     Memory,
 }
 
+impl Store {
+    /// What an ack of it means.
+    pub const fn ack(self) -> AckLevel {
+        match self {
+            Self::Embedded => AckLevel::Synced,
+            Self::Memory => AckLevel::Memory,
+        }
+    }
+}
+
 /// What happens to a service that is over its share or rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Shares {
@@ -62,6 +73,15 @@ pub struct Config {
         hide_possible_values = true
     )]
     pub store: Store,
+    /// What an ack has to mean at least; a notifier whose log promises less does not
+    /// start, and stores nothing while it does
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        default_value_t = AckLevel::Synced,
+        value_parser = ack_level
+    )]
+    pub require_ack: AckLevel,
     /// Events kept in one stream; older ones are trimmed
     #[arg(
         long,
@@ -171,6 +191,14 @@ pub struct Config {
     pub http_tls: Option<listener::Tls>,
 }
 
+/// A level by its name.
+fn ack_level(name: &str) -> Result<AckLevel, String> {
+    AckLevel::from_str(name).map_err(|_| {
+        let names: Vec<_> = AckLevel::ALL.iter().map(|level| level.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
 /// A default in milliseconds, as it is written.
 fn shown_ms(milliseconds: u64) -> String {
     show_duration(Duration::from_millis(milliseconds))
@@ -236,6 +264,11 @@ impl Config {
     /// With all faults, not only the first.
     pub fn check(&self) -> Result<(), Faults> {
         let mut faults = Faults::default();
+        let ack = self.store.ack();
+        if ack < self.require_ack {
+            let rule = format!("at most `{ack}`, which is what an ack means with this `--store`");
+            faults.refuse("require-ack", &self.require_ack, &rule);
+        }
         faults.check("retained-events", &self.retained_events, &RETAINED_EVENTS);
         faults.check("retained-age", &self.retained_age, &RETAINED_AGE);
         let connections = &self.max_grpc_connections;
@@ -312,6 +345,21 @@ mod tests {
                 "link-keepalive",
             ]
         );
+    }
+
+    #[test]
+    fn a_log_that_promises_less_than_is_required_is_refused() {
+        let mut config = Config {
+            store: Store::Memory,
+            ..Config::default()
+        };
+        assert_eq!(refused(&config), ["require-ack"]);
+        config.require_ack = AckLevel::Memory;
+        config.check().unwrap();
+        config.store = Store::Embedded;
+        config.check().unwrap();
+        config.require_ack = AckLevel::SyncedQuorum;
+        assert_eq!(refused(&config), ["require-ack"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use crate::{hub::Command, metrics};
+use crate::{hub::Command, log::RequiredAck, metrics};
 
 /// How long an answer may take before it is 503: the hub is busy then.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +31,7 @@ const MAX_BODY_BYTES: usize = 1 << 10;
 pub(crate) struct Sources {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) unready: CancellationToken,
+    pub(crate) ack: RequiredAck,
     pub(crate) servers: metrics::ServerMetrics,
 }
 
@@ -55,12 +56,20 @@ pub(crate) fn router(sources: Sources) -> Router {
 
 async fn ready(State(sources): State<Sources>) -> impl IntoResponse {
     if sources.unready.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        return unready("draining");
     }
     if sources.commands.is_closed() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the hub has ended\n");
+        return unready("the hub has ended");
     }
-    (StatusCode::OK, "ready\n")
+    if let Some(lacking) = sources.ack.lacking() {
+        return unready(&lacking);
+    }
+    let ack = sources.ack.level();
+    (StatusCode::OK, format!("ready\nack {ack}\n"))
+}
+
+fn unready(why: &str) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
 }
 
 async fn scrape(State(sources): State<Sources>) -> impl IntoResponse {

@@ -14,8 +14,13 @@ use std::{
     future::Future,
     io,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
 };
 
+use belfry::ack::AckLevel;
 use delivery::{Record, Recovered, StoredEvent, StreamName};
 use rustix::io::Errno;
 
@@ -105,6 +110,53 @@ pub struct Appended {
     pub trimmed: Vec<(StreamName, u64)>,
 }
 
+/// What an ack of a log means now. Clones show the same.
+#[derive(Debug, Clone)]
+pub struct Ack(Arc<AtomicI32>);
+
+impl Ack {
+    /// At first.
+    pub fn new(level: AckLevel) -> Self {
+        Self(Arc::new(AtomicI32::new(level.into())))
+    }
+
+    /// From now on.
+    pub fn set(&self, level: AckLevel) {
+        self.0.store(level.into(), Ordering::Relaxed);
+    }
+
+    /// Now.
+    pub fn level(&self) -> AckLevel {
+        AckLevel::try_from(self.0.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+}
+
+/// What an ack means, and what it has to mean (guarantee G28).
+#[derive(Debug, Clone)]
+pub(crate) struct RequiredAck {
+    pub(crate) ack: Ack,
+    /// Below it nothing is stored.
+    pub(crate) at_least: AckLevel,
+}
+
+impl RequiredAck {
+    /// What an ack means now.
+    pub(crate) fn level(&self) -> AckLevel {
+        self.ack.level()
+    }
+
+    /// If it means too little now: a sentence that says so.
+    pub(crate) fn lacking(&self) -> Option<String> {
+        let (level, at_least) = (self.level(), self.at_least);
+        (level < at_least).then(|| {
+            format!(
+                "an ack of the log means `{level}` now, and `--require-ack` is `{at_least}`: \
+                 nothing is stored until it means that again"
+            )
+        })
+    }
+}
+
 /// A durable, ordered store of records.
 ///
 /// `append` is called by one task, one batch at a time, with rising `lsn`s
@@ -112,6 +164,9 @@ pub struct Appended {
 pub trait Log: Send + Sync + 'static {
     /// What was found when the log was opened; taken once.
     fn take_recovered(&self) -> Recovered;
+
+    /// What `Ok` of an append means.
+    fn ack(&self) -> Ack;
 
     /// Makes a batch durable, as one unit: after `Ok` it survives power loss,
     /// after an error it is wholly absent or wholly there.

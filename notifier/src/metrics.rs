@@ -2,6 +2,7 @@
 
 mod keys;
 
+use belfry::ack::AckLevel;
 use delivery::hub::Stats;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode as encode_text},
@@ -16,7 +17,7 @@ use prometheus_client::{
 use crate::{
     Keys,
     hub::{HubStats, Share},
-    log::Lack,
+    log::{Ack, Lack},
 };
 
 /// Name, help, and where it is found.
@@ -191,6 +192,8 @@ pub(crate) struct ServerMetrics {
     pub(crate) grpc: listener::Metrics,
     pub(crate) http: listener::Metrics,
     pub(crate) log: LogMetrics,
+    /// What an ack of the log means.
+    pub(crate) ack: Option<Ack>,
     /// Calls refused because too many were in progress.
     pub(crate) calls_shed: Counter,
     /// Calls and events that a service was denied.
@@ -247,6 +250,19 @@ impl ServerMetrics {
             self.tokens.refused.clone(),
         );
         self.log.register(registry);
+        if let Some(ack) = &self.ack {
+            let levels = Family::<[(&str, &str); 1], Gauge>::default();
+            for level in AckLevel::ALL {
+                let now = i64::from(ack.level() == *level);
+                let labels = [("level", level.name())];
+                levels.get_or_create(&labels).set(now);
+            }
+            registry.register(
+                "ack_level",
+                "What the answer to a stored publish means: 1 at that level",
+                levels,
+            );
+        }
         if let Some(keys) = &self.keys {
             keys::register(keys, registry);
         }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use belfry::{
-    reason::Reason,
+    reason::{MOVED_TO, Reason},
     v1::{FieldViolation, PublishRefusal},
 };
 use delivery::shares::Exhausted;
@@ -25,6 +25,8 @@ pub struct Refusal {
     pub violations: Vec<(String, String)>,
     /// When to try again, if that can help.
     pub retry_after: Option<Duration>,
+    /// Which notifier to try instead, for [`Reason::Moved`], if that is known.
+    pub moved_to: Option<String>,
 }
 
 impl Refusal {
@@ -34,6 +36,7 @@ impl Refusal {
             message: message.into(),
             violations: Vec::new(),
             retry_after: reason.default_retry_after(),
+            moved_to: None,
         }
     }
 
@@ -83,7 +86,9 @@ impl Refusal {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(refusal.reason.name(), DOMAIN, HashMap::new());
+        let hint = refusal.moved_to.map(|to| (MOVED_TO.to_owned(), to));
+        let metadata: HashMap<_, _> = hint.into_iter().collect();
+        details.set_error_info(refusal.reason.name(), DOMAIN, metadata);
         if let Some(after) = refusal.retry_after {
             details.set_retry_info(Some(after));
         }
@@ -105,6 +110,32 @@ impl From<Refusal> for PublishRefusal {
                 .map(|(field, description)| FieldViolation { field, description })
                 .collect(),
             retry_after: refusal.retry_after.and_then(|after| after.try_into().ok()),
+            moved_to: refusal.moved_to.unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_log_moved_to_is_in_both_forms_of_a_refusal() {
+        let refusal = Refusal {
+            moved_to: Some("https://b.test:50051".to_owned()),
+            ..Refusal::of(Reason::Moved)
+        };
+        let in_stream = PublishRefusal::from(refusal.clone());
+        assert_eq!(in_stream.moved_to, "https://b.test:50051");
+        assert_eq!(
+            in_stream.retry_after,
+            Some(prost_types::Duration::default())
+        );
+        let status = Status::from(refusal);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "MOVED");
+        assert_eq!(info.metadata[MOVED_TO], "https://b.test:50051");
+        let retry = status.get_details_retry_info().unwrap();
+        assert_eq!(retry.retry_delay, Some(Duration::ZERO));
     }
 }

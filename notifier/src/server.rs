@@ -29,7 +29,7 @@ use crate::{
     hub::{Command, HubTask, PublishCall, TakeBack},
     link::{self, Gateway},
     log::{
-        Log, LogError,
+        Log, LogError, RequiredAck,
         embedded::{Embedded, OpenError},
         memory::Memory,
     },
@@ -113,6 +113,7 @@ pub struct Notifier {
     publishes: mpsc::Sender<Vec<PublishCall>>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
+    ack: RequiredAck,
     log_metrics: LogMetrics,
     hub: JoinHandle<Result<(), LogError>>,
 }
@@ -214,6 +215,10 @@ impl Notifier {
         let batches = limits.waiting_batches.min(limits.unsynced_records);
         let (publishes, calls) = mpsc::channel(batches);
         let (commands, inbox) = mpsc::channel(limits.waiting_commands);
+        let ack = RequiredAck {
+            ack: log.ack(),
+            at_least: config.require_ack,
+        };
         let mut task = HubTask::new(limits, Arc::new(log));
         task.set_rates(policy.rates());
         let (epoch, log_metrics) = (task.epoch(), task.log_metrics());
@@ -229,6 +234,7 @@ impl Notifier {
             publishes,
             commands,
             epoch,
+            ack,
             log_metrics,
             hub,
         }
@@ -327,6 +333,7 @@ impl Notifier {
         let metrics = ServerMetrics {
             tokens: self.verifier.metrics().clone(),
             log: self.log_metrics.clone(),
+            ack: Some(self.ack.ack.clone()),
             denied: self.policy.denied.clone(),
             keys: Some(self.keys.clone()),
             ..ServerMetrics::default()
@@ -363,6 +370,7 @@ impl Notifier {
         let sources = http::Sources {
             commands: self.commands.clone(),
             unready: shutdown.unready.clone(),
+            ack: self.ack.clone(),
             servers: metrics.clone(),
         };
         let web_shutdown = listener::Shutdown {
@@ -402,6 +410,7 @@ impl Notifier {
                 publishes: self.publishes.clone(),
                 commands: self.commands.clone(),
                 epoch: self.epoch,
+                ack: self.ack.clone(),
                 in_flight: self.config.stream_in_flight,
                 draining,
             },

@@ -8,6 +8,7 @@ use std::{
 };
 
 use belfry::{
+    ack::AckLevel,
     identity::Role,
     reason::Reason,
     v1::{
@@ -16,7 +17,7 @@ use belfry::{
         notifier_server::Notifier, publish_stream_response::Answer,
     },
 };
-use delivery::hub::Reply;
+use delivery::hub::{Kind, Publish, Reply};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use crate::{
     auth::{Caller, require},
     authenticate::caller,
     hub::{Command, PublishCall},
+    log::RequiredAck,
     publish,
     refusal::Refusal,
     watch,
@@ -41,6 +43,7 @@ pub(crate) struct Service {
     pub(crate) publishes: mpsc::Sender<Vec<PublishCall>>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) epoch: u64,
+    pub(crate) ack: RequiredAck,
     pub(crate) in_flight: usize,
     pub(crate) draining: CancellationToken,
 }
@@ -60,7 +63,7 @@ impl Notifier for Service {
         mut request: Request<PublishRequest>,
     ) -> Result<Response<PublishResponse>, Status> {
         let caller = caller(&mut request)?;
-        let publish = publish::parse(request.into_inner(), &caller, SystemTime::now())?;
+        let publish = self.parse(request.into_inner(), &caller)?;
         let (reply, answer) = oneshot::channel();
         // Full: say so at once, never wait in line.
         self.publishes
@@ -69,7 +72,7 @@ impl Notifier for Service {
                 mpsc::error::TrySendError::Full(_) => Refusal::of(Reason::Overloaded),
                 mpsc::error::TrySendError::Closed(_) => Refusal::of(Reason::Unavailable),
             })?;
-        Ok(Response::new(respond(answer.await.ok(), self.epoch)?))
+        Ok(Response::new(self.respond(answer.await.ok())?))
     }
 
     type PublishStreamStream = Responses;
@@ -80,24 +83,27 @@ impl Notifier for Service {
     ) -> Result<Response<Responses>, Status> {
         let caller = caller(&mut request)?;
         let (pending, answers) = mpsc::channel(self.in_flight);
-        let epoch = self.epoch;
+        let service = Arc::new(self.clone());
         tokio::spawn(
             self.clone()
                 .read(request.into_inner(), Arc::new(caller), pending),
         );
-        let responses = ReceiverStream::new(answers).then(move |pending| async move {
-            let pending: Result<Pending, Status> = pending;
-            let response = match pending? {
-                Pending::Refused(refusal) => Err(refusal),
-                Pending::Waiting(answer) => respond(answer.await.ok(), epoch),
-            };
-            let answer = match response {
-                Ok(response) => Answer::Accepted(response),
-                Err(refusal) => Answer::Refused(refusal.into()),
-            };
-            Ok(PublishStreamResponse {
-                answer: Some(answer),
-            })
+        let responses = ReceiverStream::new(answers).then(move |pending| {
+            let service = Arc::clone(&service);
+            async move {
+                let pending: Result<Pending, Status> = pending;
+                let response = match pending? {
+                    Pending::Refused(refusal) => Err(refusal),
+                    Pending::Waiting(answer) => service.respond(answer.await.ok()),
+                };
+                let answer = match response {
+                    Ok(response) => Answer::Accepted(response),
+                    Err(refusal) => Answer::Refused(refusal.into()),
+                };
+                Ok(PublishStreamResponse {
+                    answer: Some(answer),
+                })
+            }
         });
         Ok(Response::new(Box::pin(responses)))
     }
@@ -144,13 +150,13 @@ impl Service {
                 () = self.draining.cancelled() => Err(Refusal::of(Reason::Unavailable).into()),
             };
             let mut batch = Vec::new();
-            let mut open = take(message, slot, &caller, &mut batch);
+            let mut open = self.take(message, slot, &caller, &mut batch);
             while open
                 && batch.len() < CALLS_A_BATCH
                 && let Ok(slot) = pending.try_reserve()
                 && let Some(message) = ready(&mut requests)
             {
-                open = take(message, slot, &caller, &mut batch);
+                open = self.take(message, slot, &caller, &mut batch);
             }
             let sent = batch.is_empty() || self.publishes.send(batch).await.is_ok();
             if !open || !sent {
@@ -158,37 +164,86 @@ impl Service {
             }
         }
     }
-}
 
-/// Takes one message of a stream: says whether the stream goes on.
-fn take(
-    message: Result<Option<PublishStreamRequest>, Status>,
-    slot: mpsc::Permit<'_, Result<Pending, Status>>,
-    caller: &Caller,
-    batch: &mut Vec<PublishCall>,
-) -> bool {
-    let request = match message {
-        Ok(Some(request)) => request.publish.unwrap_or_default(),
-        Ok(None) => return false,
-        Err(status) => {
-            slot.send(Err(status));
+    /// A publish that can be stored, or delivered, as things are now.
+    fn parse(&self, request: PublishRequest, caller: &Caller) -> Result<Publish, Refusal> {
+        let publish = publish::parse(request, caller, SystemTime::now())?;
+        let stored = matches!(publish.kind, Kind::Stored { .. });
+        if stored && let Some(lacking) = self.ack.lacking() {
+            return Err(Refusal::new(Reason::Unavailable, lacking));
+        }
+        Ok(publish)
+    }
+
+    /// Takes one message of a stream: says whether the stream goes on.
+    fn take(
+        &self,
+        message: Result<Option<PublishStreamRequest>, Status>,
+        slot: mpsc::Permit<'_, Result<Pending, Status>>,
+        caller: &Caller,
+        batch: &mut Vec<PublishCall>,
+    ) -> bool {
+        let request = match message {
+            Ok(Some(request)) => request.publish.unwrap_or_default(),
+            Ok(None) => return false,
+            Err(status) => {
+                slot.send(Err(status));
+                return false;
+            }
+        };
+        if caller.is_expired() {
+            let message = "the service token has expired, come back with a fresh one";
+            slot.send(Err(Refusal::new(Reason::TokenExpired, message).into()));
             return false;
         }
-    };
-    if caller.is_expired() {
-        let message = "the service token has expired, come back with a fresh one";
-        slot.send(Err(Refusal::new(Reason::TokenExpired, message).into()));
-        return false;
-    }
-    match publish::parse(request, caller, SystemTime::now()) {
-        Ok(publish) => {
-            let (reply, answer) = oneshot::channel();
-            batch.push(PublishCall { publish, reply });
-            slot.send(Ok(Pending::Waiting(answer)));
+        match self.parse(request, caller) {
+            Ok(publish) => {
+                let (reply, answer) = oneshot::channel();
+                batch.push(PublishCall { publish, reply });
+                slot.send(Ok(Pending::Waiting(answer)));
+            }
+            Err(refusal) => slot.send(Ok(Pending::Refused(refusal))),
         }
-        Err(refusal) => slot.send(Ok(Pending::Refused(refusal))),
+        true
     }
-    true
+
+    /// The hub's reply, or none if the notifier ended before it could.
+    fn respond(&self, reply: Option<Reply>) -> Result<PublishResponse, Refusal> {
+        Err(Refusal::of(match reply {
+            Some(Reply::Accepted {
+                id,
+                placements,
+                check,
+                duplicate,
+            }) => {
+                let placements = placements.iter().map(|placement| Placement {
+                    stream: placement.stream.to_string(),
+                    position: Some(Position {
+                        epoch: self.epoch,
+                        offset: placement.offset,
+                        check,
+                    }),
+                });
+                let placements: Vec<_> = placements.collect();
+                let durability = if placements.is_empty() {
+                    AckLevel::Unspecified
+                } else {
+                    self.ack.level()
+                };
+                return Ok(PublishResponse {
+                    event_id: Uuid::from_u128(id).to_string(),
+                    placements,
+                    duplicate,
+                    durability: durability.into(),
+                });
+            }
+            Some(Reply::KeyReused) => Reason::IdempotencyKeyReused,
+            Some(Reply::Exhausted(exhausted)) => return Err(Refusal::exhausted(&exhausted)),
+            Some(Reply::Full) => Reason::StorageFull,
+            Some(Reply::Failed) | None => Reason::StorageFailed,
+            Some(Reply::Draining) => Reason::Unavailable,
+        }))
+    }
 }
 
 /// The next message of a stream, if it is there already.
@@ -201,35 +256,4 @@ fn ready(
         // Polled again by whoever awaits the next message.
         Poll::Pending => None,
     }
-}
-
-/// The hub's reply, or none if the notifier ended before it could.
-fn respond(reply: Option<Reply>, epoch: u64) -> Result<PublishResponse, Refusal> {
-    Err(Refusal::of(match reply {
-        Some(Reply::Accepted {
-            id,
-            placements,
-            check,
-            duplicate,
-        }) => {
-            let placements = placements.iter().map(|placement| Placement {
-                stream: placement.stream.to_string(),
-                position: Some(Position {
-                    epoch,
-                    offset: placement.offset,
-                    check,
-                }),
-            });
-            return Ok(PublishResponse {
-                event_id: Uuid::from_u128(id).to_string(),
-                placements: placements.collect(),
-                duplicate,
-            });
-        }
-        Some(Reply::KeyReused) => Reason::IdempotencyKeyReused,
-        Some(Reply::Exhausted(exhausted)) => return Err(Refusal::exhausted(&exhausted)),
-        Some(Reply::Full) => Reason::StorageFull,
-        Some(Reply::Failed) | None => Reason::StorageFailed,
-        Some(Reply::Draining) => Reason::Unavailable,
-    }))
 }

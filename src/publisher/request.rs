@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::ack::AckLevel;
 use crate::v1::{
     Durability, Event, Everyone, Placement, PublishRequest, PublishResponse, Users,
     publish_request::Target,
@@ -133,11 +134,15 @@ pub struct Published {
     pub placements: Vec<Placement>,
     /// Whether an earlier attempt with the same key had already stored it.
     pub duplicate: bool,
+    /// What the answer means; [`AckLevel::Unspecified`] for an ephemeral event, from a
+    /// notifier of an older version, and for a level that this client does not know.
+    pub durability: AckLevel,
 }
 
 impl From<PublishResponse> for Published {
     fn from(response: PublishResponse) -> Self {
         Self {
+            durability: response.durability(),
             event_id: response.event_id,
             placements: response.placements,
             duplicate: response.duplicate,

@@ -116,7 +116,7 @@ fn the_browsers_client_has_the_edges_limits() {
 #[test]
 fn what_browsers_never_meet_is_not_in_their_table() {
     for reason in Reason::ALL {
-        let internal = ["LINK_", "STORAGE_", "IDEMPOTENCY_"];
+        let internal = ["LINK_", "STORAGE_", "IDEMPOTENCY_", "MOVED"];
         if internal
             .iter()
             .any(|prefix| reason.name().starts_with(prefix))

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Mutex};
 
+use belfry::ack::AckLevel;
 use bytes::Bytes;
 use delivery::{
     JobChange, JobMark, Record, Recovered, RecoveredLease, StoredEvent, StreamName,
@@ -10,7 +11,7 @@ use delivery::{
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::log::{Appended, Lack};
+use crate::log::{Ack, Appended, Lack};
 
 #[test]
 fn the_rules_and_the_contract_have_the_same_bounds() {
@@ -63,6 +64,10 @@ impl Log for Scripted {
             leases: self.leases.clone(),
             ..Recovered::default()
         }
+    }
+
+    fn ack(&self) -> Ack {
+        Ack::new(AckLevel::Synced)
     }
 
     async fn append(&self, batch: Vec<Record>) -> Result<Appended, LogError> {

@@ -35,12 +35,13 @@ use std::{
     thread::JoinHandle,
 };
 
+use belfry::ack::AckLevel;
 use delivery::{Limits, Record, Recovered, StoredEvent, StreamName};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::OpenError;
 
-use super::{Appended, Log, LogError};
+use super::{Ack, Appended, Log, LogError};
 use index::{Bounds, Index};
 use reader::OpenSegments;
 use writer::{Append, Writer};
@@ -277,6 +278,10 @@ impl Log for Embedded {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         recovered.take().unwrap_or_default()
+    }
+
+    fn ack(&self) -> Ack {
+        Ack::new(AckLevel::Synced)
     }
 
     async fn append(&self, batch: Vec<Record>) -> Result<Appended, LogError> {

@@ -8,9 +8,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use belfry::ack::AckLevel;
 use delivery::{Record, Recovered, StoredEvent, StreamName};
 
-use super::{Appended, Log, LogError};
+use super::{Ack, Appended, Log, LogError};
 
 /// Bytes of envelopes that are kept by default.
 const MAX_BYTES: usize = 256 << 20;
@@ -116,6 +117,10 @@ impl Log for Memory {
             epoch: self.epoch,
             ..Recovered::default()
         }
+    }
+
+    fn ack(&self) -> Ack {
+        Ack::new(AckLevel::Memory)
     }
 
     async fn append(&self, batch: Vec<Record>) -> Result<Appended, LogError> {

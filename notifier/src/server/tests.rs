@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use belfry::ack::AckLevel;
 use belfry::v1::{
     Event, PublishRequest, StatusUpdate, event::Body, notifier_client::NotifierClient,
     notifier_server::Notifier as _, publish_request::Target,
@@ -12,7 +13,10 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use super::*;
-use crate::hub::tests::{Scripted, Step};
+use crate::{
+    hub::tests::{Scripted, Step},
+    log::Ack,
+};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef-s";
 
@@ -54,21 +58,52 @@ fn reason(status: &Status) -> String {
         .map_or_else(|| format!("{status:?}"), |info| info.reason.clone())
 }
 
-#[tokio::test]
-async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
-    let (publishes, _inbox) = mpsc::channel(1);
-    publishes.try_send(Vec::new()).unwrap();
-    let service = service::Service {
+/// A service whose requests nobody takes, and what an ack of its log means.
+fn service(publishes: mpsc::Sender<Vec<PublishCall>>, at_least: AckLevel) -> service::Service {
+    service::Service {
         publishes,
         commands: mpsc::channel(1).0,
         epoch: 1,
+        ack: RequiredAck {
+            ack: Ack::new(at_least),
+            at_least,
+        },
         in_flight: 1,
         draining: CancellationToken::new(),
-    };
+    }
+}
+
+/// A request of a publisher that was let in.
+fn admitted() -> Request<PublishRequest> {
     let mut request = request();
     let caller = crate::auth::authenticate(&keys().services, request.metadata());
     let caller = crate::auth::Caller::admit(caller.unwrap(), &Policy::default(), "Publish");
     request.extensions_mut().insert(caller.unwrap());
+    request
+}
+
+#[tokio::test]
+async fn nothing_is_stored_while_an_ack_means_less_than_is_required() {
+    let (publishes, mut inbox) = mpsc::channel(1);
+    let service = service(publishes, AckLevel::Synced);
+    service.ack.ack.set(AckLevel::Primary);
+    let refused = service.publish(admitted()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("`primary`"), "{refused:?}");
+    assert!(inbox.try_recv().is_err(), "it came to the hub");
+    service.ack.ack.set(AckLevel::SyncedQuorum);
+    let publishing = tokio::spawn(async move { service.publish(admitted()).await });
+    assert!(inbox.recv().await.is_some());
+    drop(inbox);
+    assert!(publishing.await.unwrap().is_err(), "nobody answered it");
+}
+
+#[tokio::test]
+async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
+    let (publishes, _inbox) = mpsc::channel(1);
+    publishes.try_send(Vec::new()).unwrap();
+    let service = service(publishes, AckLevel::Memory);
+    let request = admitted();
     let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(reason(&refused), "OVERLOADED");

@@ -1,8 +1,9 @@
 //! What a publisher is answered.
 
 use belfry::v1::{
-    GetPresenceRequest, ListSessionsRequest, PublishRequest, PublishStreamRequest,
-    admin_client::AdminClient, notifier_client::NotifierClient, publish_stream_response::Answer,
+    AckLevel, Durability, GetPresenceRequest, ListSessionsRequest, PublishRequest,
+    PublishStreamRequest, admin_client::AdminClient, notifier_client::NotifierClient,
+    publish_stream_response::Answer,
 };
 use notifier::Store;
 use tokio_stream::StreamExt;
@@ -56,6 +57,46 @@ async fn an_ack_says_where_the_event_stands_and_a_retry_says_the_same() {
         "IDEMPOTENCY_KEY_REUSED"
     );
     world.end().await;
+}
+
+#[tokio::test]
+async fn every_answer_says_what_it_means() {
+    let dir = tempfile::tempdir().unwrap();
+    for (config, level) in [
+        (config(Store::Memory), AckLevel::Memory),
+        (embedded(dir.path()), AckLevel::Synced),
+    ] {
+        let world = World::start(config).await;
+        let mut publisher = world.publisher().await;
+        for _ in 0..2 {
+            let answer = publisher.publish(keyed("k", "a")).await.unwrap();
+            assert_eq!(answer.into_inner().durability(), level);
+        }
+        let ephemeral = PublishRequest {
+            durability: Durability::Ephemeral.into(),
+            ..status("u1", "b")
+        };
+        let answer = publisher.publish(ephemeral).await.unwrap().into_inner();
+        assert_eq!(answer.durability(), AckLevel::Unspecified);
+        let requests = [keyed("k", "a"), keyed("l", "c")].map(|publish| PublishStreamRequest {
+            publish: Some(publish),
+        });
+        let answers = publisher.publish_stream(tokio_stream::iter(requests)).await;
+        let mut answers = answers.unwrap().into_inner();
+        for _ in 0..2 {
+            let answer = answers.message().await.unwrap().unwrap().answer;
+            let Some(Answer::Accepted(accepted)) = answer else {
+                panic!("{answer:?}");
+            };
+            assert_eq!(accepted.durability(), level);
+        }
+        let ready = world.get("/readyz").await;
+        assert!(ready.ends_with(&format!("ready\nack {level}\n")), "{ready}");
+        let metrics = world.get("/metrics").await;
+        let line = format!("belfry_notifier_ack_level{{level=\"{level}\"}} 1\n");
+        assert!(metrics.contains(&line), "{metrics}");
+        world.end().await;
+    }
 }
 
 #[tokio::test]

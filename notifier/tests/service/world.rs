@@ -96,6 +96,7 @@ pub(crate) fn user_token(user: &str) -> Arc<str> {
 pub(crate) fn config(store: Store) -> Config {
     Config {
         store,
+        require_ack: store.ack(),
         ..Config::default()
     }
 }
@@ -161,8 +162,13 @@ impl World {
 
     /// What a scrape sees.
     pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await
+    }
+
+    /// What `GET` of a path is answered.
+    pub(crate) async fn get(&self, path: &str) -> String {
         let mut socket = TcpStream::connect(self.http).await.unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();

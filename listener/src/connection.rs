@@ -24,9 +24,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt};
 
 use crate::{
-    Http2, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS,
+    ClientAddress, Http2, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS, TrustedProxies,
     admission::Ticket,
     body::ReadToEnd,
+    hardening::harden,
     host::host,
     rewound::Rewound,
     tls::{self, ClientCertificate, Tls},
@@ -201,15 +202,22 @@ where
         let late = self.drain.is_cancelled();
         let drained = pin!(self.drain.cancelled());
         http.keep_alive(!late);
+        let is_proxy = self.proxies.contain(peer.address.ip());
         let answered = service_fn(|request: hyper::Request<Incoming>| {
             ticket.has_requested();
-            let request = host(&request).map(|_| self.request_of(request, &peer));
-            let service = self.service.clone();
+            let client = self.proxies.client(peer.address.ip(), request.headers());
+            let request = match host(&request) {
+                Err(text) => Err((StatusCode::BAD_REQUEST, format!("{text}\n")).into_response()),
+                Ok(_) if is_proxy && ticket.is_for(client.0).is_err() => Err(too_many()),
+                Ok(_) => Ok(self.request_of(request, &peer, client)),
+            };
+            let (service, secure) = (self.service.clone(), self.tls.is_some());
             async move {
-                match request {
-                    Ok(request) => service.oneshot(request).await,
-                    Err(text) => Ok((StatusCode::BAD_REQUEST, format!("{text}\n")).into_response()),
-                }
+                let response = match request {
+                    Ok(request) => service.oneshot(request).await?,
+                    Err(refusal) => refusal,
+                };
+                Ok::<_, Infallible>(harden(response, secure))
             }
         });
         let http = http.serve_connection(TokioIo::new(io), answered);

@@ -13,6 +13,8 @@
 //! - An accept that fails costs a pause and a line in the log once in a while.
 //! - An answer reaches a client that still sends its body: what is left of the body
 //!   is read and dropped, within bounds.
+//! - Every answer of HTTP/1.1 carries the headers of `hardening.rs`: a browser guesses
+//!   no type, sends no referrer, and with TLS comes by TLS again.
 //! - A request of HTTP/1.1 without exactly one valid `Host` is answered 400 (RFC 9112
 //!   §3.2).
 //! - After [`Shutdown::stop`] nothing is accepted, requests in flight are answered,
@@ -51,8 +53,11 @@ mod admission;
 mod body;
 mod connection;
 mod drain;
+mod forwarded;
+mod hardening;
 mod host;
 mod metrics;
+mod rate;
 mod rewound;
 mod tls;
 

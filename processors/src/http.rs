@@ -24,8 +24,8 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRequestParts, Request, State},
     http::{
-        HeaderValue, Method, StatusCode,
-        header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
+        Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER},
         request::Parts,
     },
     middleware::{Next, from_fn},
@@ -36,7 +36,6 @@ use listener::DrainSignal;
 use tokio::net::TcpListener;
 use tower_http::{
     cors::{AllowOrigin, CorsLayer},
-    set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
 
@@ -139,10 +138,6 @@ fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(as_problem))
         .layer(cors(&app))
-        .layer(SetResponseHeaderLayer::overriding(
-            X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .with_state(app)
 }

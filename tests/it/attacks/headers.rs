@@ -2,8 +2,16 @@
 
 use super::{Attacked, answer_to};
 
+/// Of each answer, in lower case.
+const HEADERS: &[&str] = &[
+    "x-content-type-options: nosniff",
+    "referrer-policy: no-referrer",
+    "cross-origin-opener-policy: same-origin",
+    "permissions-policy: camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+];
+
 #[tokio::test]
-async fn no_answer_of_any_process_lets_a_browser_guess_its_type() {
+async fn every_answer_of_every_process_says_what_browsers_must_not_do() {
     let attacked = Attacked::start().await;
     for (listener, paths) in [
         (
@@ -43,12 +51,13 @@ async fn no_answer_of_any_process_lets_a_browser_guess_its_type() {
                 .next()
                 .unwrap_or_default()
                 .to_ascii_lowercase();
-            let carries = head.contains("x-content-type-options: nosniff\r\n")
-                || head.ends_with("x-content-type-options: nosniff");
-            assert!(
-                head.starts_with("http/1.1 ") && carries,
-                "{listener} {path}: {head}"
-            );
+            assert!(head.starts_with("http/1.1 "), "{listener} {path}: {head}");
+            let lines: Vec<&str> = head.split("\r\n").collect();
+            for header in HEADERS {
+                assert!(lines.contains(header), "{listener} {path} {header}: {head}");
+            }
+            // In clear text it would lock out whoever serves no TLS.
+            assert!(!head.contains("strict-transport-security"), "{head}");
             // Nothing says which program of which version answers.
             assert!(
                 !head.contains("\r\nserver:") && !head.contains("x-powered-by"),

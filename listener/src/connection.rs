@@ -39,6 +39,13 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
 /// What an HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Streams that a peer of HTTP/2 may reset before they are looked at.
+const MAX_RESET_STREAMS: usize = 20;
+/// Streams that may be reset for faults of the peer, over the life of a connection.
+const MAX_FAULTY_STREAMS: usize = 256;
+/// Bytes of an answer that are held for one stream.
+const MAX_SEND_BYTES: usize = 400 << 10;
+
 /// What all connections share.
 #[derive(Debug, Clone)]
 pub(crate) struct Server<S> {
@@ -151,7 +158,12 @@ pub(crate) fn http2(settings: &Http2) -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(settings.keepalive / 2)
         .initial_stream_window_size(settings.stream_window_bytes)
         .initial_connection_window_size(settings.connection_window_bytes)
-        .max_concurrent_streams(settings.max_streams);
+        .max_concurrent_streams(settings.max_streams)
+        // Streams that were reset, by the peer or for its faults, and take no request
+        // any more: one too many ends the connection (rapid reset).
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_FAULTY_STREAMS)
+        .max_send_buf_size(MAX_SEND_BYTES);
     http
 }
 

@@ -55,12 +55,16 @@ impl<H: Health> Services<H> {
             policy: policy.clone(),
             role,
         };
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)
-            // Lets tools show the details of a status.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .expect("the contract's own descriptors are whole");
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(belfry::DESCRIPTORS)
+                // Lets tools show the details of a status.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        };
+        let whole = "the contract's own descriptors are whole";
+        let v1 = reflection().build_v1().expect(whole);
+        // Older tools speak this version alone.
+        let v1alpha = reflection().build_v1alpha().expect(whole);
         let notifier =
             NotifierServer::new(self.notifier).max_decoding_message_size(MAX_REQUEST_BYTES);
         let notifier = LoadShed::new(MAX_CALLS, shed).layer(notifier);
@@ -68,7 +72,8 @@ impl<H: Health> Services<H> {
             EdgeGatewayServer::new(self.gateway).max_decoding_message_size(MAX_LINK_REQUEST_BYTES);
         let admin = AdminServer::new(self.admin).max_decoding_message_size(MAX_REQUEST_BYTES);
         let routes = Routes::new(self.health)
-            .add_service(reflection)
+            .add_service(v1)
+            .add_service(v1alpha)
             .add_service(authenticate(None).layer(revocations.layer(notifier)))
             .add_service(authenticate(Some(Role::Edge)).layer(revocations.layer(gateway)))
             .add_service(authenticate(Some(Role::Operator)).layer(revocations.layer(admin)));

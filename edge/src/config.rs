@@ -13,6 +13,7 @@ use crate::{dev_key::DevKey, protocol::MAX_FIRST_MESSAGE_BYTES};
 
 const CONNECTIONS: Counts<usize> = Counts::new(1, 1_000_000);
 const HTTP_CONNECTIONS: Counts<usize> = Counts::new(1, 65_536);
+const HANDSHAKES: Counts<u32> = Counts::new(1, 1_000_000);
 const SHARDS: Counts<usize> = Counts::new(1, 64);
 const PING_EVERY: Durations = Durations::new(Duration::from_millis(50), Duration::from_mins(10));
 const STALE_AFTER: Durations = Durations::new(Duration::from_millis(100), Duration::from_hours(1));
@@ -109,6 +110,19 @@ pub struct Config {
     /// present it. Only on a loopback listener and without `origins`. Default: none.
     #[arg(skip)]
     pub dev_key: Option<DevKey>,
+    /// Opening handshakes a second from one address (IPv6: one /64 network), and
+    /// those of 5 s at once; one more is answered 429. Behind a proxy all are its own
+    /// unless it is among --trusted-proxies
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "2000",
+        value_parser = HANDSHAKES.parser()
+    )]
+    pub handshakes_per_address: u32,
+    /// Proxies that are believed about the client's address. Default none.
+    #[arg(skip)]
+    pub trusted_proxies: listener::TrustedProxies,
     /// The certificates to serve TLS with. Default none: clear text.
     #[arg(skip)]
     pub tls: Option<listener::Tls>,

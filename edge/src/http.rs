@@ -17,6 +17,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use listener::AddressRates;
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,7 @@ pub(crate) struct Site {
     origins: Origins,
     page: Page,
     sockets: Arc<Semaphore>,
+    handshakes: AddressRates,
     context: Arc<socket::Context>,
     metrics: Arc<Metrics>,
     registry: Registry,
@@ -77,6 +79,7 @@ impl Site {
             origins: Origins::new(&config.origins, address, config.tls.is_some()),
             page: Page::new(&page_config(&config)),
             sockets: Arc::new(Semaphore::new(config.max_connections)),
+            handshakes: AddressRates::new(config.handshakes_per_address),
             registry: metrics.register(),
             draining: context.draining.clone(),
             unready,
@@ -95,6 +98,7 @@ pub(crate) async fn serve(listener: TcpListener, site: Arc<Site>, end: Cancellat
         head_timeout: site.config.first_frame,
         grace: GRACE,
         tls: site.config.tls.clone(),
+        trusted_proxies: site.config.trusted_proxies.clone(),
         metrics: site.metrics.listener.clone(),
         ..listener::Config::default()
     };

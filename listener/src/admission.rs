@@ -21,7 +21,7 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
-    Config,
+    Config, TrustedProxies,
     metrics::{Metrics, Reason},
 };
 
@@ -30,6 +30,7 @@ use crate::{
 pub(crate) struct Admission {
     max_connections: usize,
     max_per_address: usize,
+    proxies: TrustedProxies,
     metrics: Metrics,
     table: Mutex<Table>,
 }
@@ -45,7 +46,8 @@ struct Table {
 
 #[derive(Debug)]
 struct Waiting {
-    address: IpAddr,
+    /// `None`: of a trusted proxy, which has said of nobody yet whom it speaks for.
+    address: Option<IpAddr>,
     /// When its place is taken back; `None`: only when it is needed.
     deadline: Option<Instant>,
     /// `None` until its task is spawned.
@@ -57,7 +59,8 @@ struct Waiting {
 pub(crate) struct Ticket {
     admission: Arc<Admission>,
     id: u64,
-    address: IpAddr,
+    /// Whom it counts for.
+    address: Mutex<Option<IpAddr>>,
     has_requested: AtomicBool,
 }
 
@@ -66,6 +69,7 @@ impl Admission {
         Self {
             max_connections: config.max_connections,
             max_per_address: config.max_per_address,
+            proxies: config.trusted_proxies.clone(),
             metrics: config.metrics.clone(),
             table: Mutex::default(),
         }
@@ -82,10 +86,13 @@ impl Admission {
         peer: SocketAddr,
         deadline: Instant,
     ) -> Result<Ticket, Reason> {
-        let address = network(peer.ip());
+        let known = !self.proxies.contain(peer.ip());
+        let address = known.then(|| network(peer.ip()));
         let mut table = self.table();
-        let of_address = table.by_address.get(&address).copied().unwrap_or(0);
-        if of_address >= self.max_per_address && !self.replace(&mut table, Some(address)) {
+        if let Some(address) = address
+            && table.of(address) >= self.max_per_address
+            && !self.replace(&mut table, Some(address))
+        {
             return Err(Reason::MaxPerAddress);
         }
         if table.open >= self.max_connections && !self.replace(&mut table, None) {
@@ -94,7 +101,7 @@ impl Admission {
         let id = table.next_id;
         table.next_id += 1;
         table.open += 1;
-        *table.by_address.entry(address).or_default() += 1;
+        table.count(address);
         let waiting = Waiting {
             address,
             deadline: Some(deadline),
@@ -106,7 +113,7 @@ impl Admission {
         Ok(Ticket {
             admission: Arc::clone(self),
             id,
-            address,
+            address: Mutex::new(address),
             has_requested: AtomicBool::new(false),
         })
     }
@@ -153,7 +160,7 @@ impl Admission {
     /// Drops the oldest connection without a request, of this address if one is given.
     fn replace(&self, table: &mut Table, address: Option<IpAddr>) -> bool {
         let mut waiting = table.waiting.iter();
-        let oldest = waiting.find(|(_, w)| address.is_none_or(|address| w.address == address));
+        let oldest = waiting.find(|(_, w)| address.is_none() || w.address == address);
         let Some((&id, _)) = oldest else {
             return false;
         };
@@ -173,9 +180,26 @@ impl Admission {
 }
 
 impl Table {
-    fn release(&mut self, address: IpAddr) {
+    /// Connections of an address.
+    fn of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            *self.by_address.entry(address).or_default() += 1;
+        }
+    }
+
+    fn release(&mut self, address: Option<IpAddr>) {
         self.open -= 1;
-        if let Entry::Occupied(mut count) = self.by_address.entry(address) {
+        self.uncount(address);
+    }
+
+    fn uncount(&mut self, address: Option<IpAddr>) {
+        if let Some(address) = address
+            && let Entry::Occupied(mut count) = self.by_address.entry(address)
+        {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -206,6 +230,30 @@ impl Ticket {
         self.has_requested.store(entry.is_some(), Ordering::Relaxed);
     }
 
+    /// Counts a trusted proxy's connection for the client of its request, in place of
+    /// the one before, or says that this client has as many as it may.
+    pub(crate) fn is_for(&self, client: IpAddr) -> Result<(), Reason> {
+        let client = Some(network(client));
+        let mut address = self.address();
+        // One that was dropped a moment ago counts for nobody.
+        if *address == client || !self.has_requested.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut table = self.admission.table();
+        if client.is_some_and(|client| table.of(client) >= self.admission.max_per_address) {
+            self.admission.refused(Reason::MaxPerAddress);
+            return Err(Reason::MaxPerAddress);
+        }
+        table.uncount(*address);
+        table.count(client);
+        *address = client;
+        Ok(())
+    }
+
+    fn address(&self) -> MutexGuard<'_, Option<IpAddr>> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a connection that ends without a handshake of TLS.
     pub(crate) fn has_no_tls(&self, peer: SocketAddr, error: &std::io::Error) {
         tracing::debug!(%peer, %error, "a handshake of TLS failed");
@@ -227,10 +275,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let address = *self.address();
         let mut table = self.admission.table();
         let waiting = table.waiting.remove(&self.id).is_some();
         if waiting || self.has_requested.load(Ordering::Relaxed) {
-            table.release(self.address);
+            table.release(address);
         }
         drop(table);
         self.admission.metrics.on_end();
@@ -238,7 +287,7 @@ impl Drop for Ticket {
 }
 
 /// What is counted as one address: a site has at least a /64 of IPv6 to itself.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);

@@ -5,7 +5,10 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin};
 use axum::{
     body::{Body, HttpBody},
     extract::{ConnectInfo, Request},
-    http::{StatusCode, header::EXPECT},
+    http::{
+        StatusCode,
+        header::{EXPECT, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use hyper::{
@@ -56,6 +59,7 @@ pub(crate) struct Server<S> {
     pub(crate) tasks: TaskTracker,
     /// `None`: in clear text.
     pub(crate) tls: Option<Tls>,
+    pub(crate) proxies: TrustedProxies,
 }
 
 /// Who is at the other end of a connection.
@@ -320,7 +324,12 @@ where
 
     /// Adds the peer's address, and a body that is read to its end even if the service
     /// drops it.
-    fn request_of(&self, request: hyper::Request<Incoming>, peer: &Peer) -> Request {
+    fn request_of(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: &Peer,
+        client: ClientAddress,
+    ) -> Request {
         // Who waits for `100 Continue` has sent nothing that would have to be read.
         let expects = request.headers().contains_key(EXPECT);
         let mut request = request.map(|incoming| {
@@ -333,8 +342,14 @@ where
             }
         });
         peer.put_into(&mut request);
+        request.extensions_mut().insert(client);
         request
     }
+}
+
+/// The answer to a client that has as many connections as it may, through a proxy.
+fn too_many() -> Response {
+    (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response()
 }
 
 fn on_end(ended: Result<(), hyper::Error>, ticket: &Ticket) {

@@ -46,7 +46,8 @@
 //!   and downcast to [`Io`], or to [`TlsIo`] with TLS: the socket comes back without
 //!   another wrapper. From then on it is no connection of this crate: it takes no
 //!   permit and no shutdown waits for it.
-//! - A client's certificate is in its requests: [`ClientCertificate`].
+//! - A client's certificate is in its requests ([`ClientCertificate`]), and its address
+//!   through trusted proxies ([`ClientAddress`]).
 
 mod accept;
 mod admission;
@@ -79,7 +80,9 @@ use crate::{
     connection::{Server, SpawnHttp1, SpawnHttp2},
 };
 pub use crate::{
+    forwarded::{ClientAddress, TrustedProxies},
     metrics::{Metrics, OPENMETRICS, Reason},
+    rate::AddressRates,
     tls::{CertificateError, Certificates, ClientCertificate, Tls},
 };
 
@@ -125,6 +128,9 @@ pub struct Config {
     pub protocol: Protocol,
     /// The certificates to serve TLS with. Default none: clear text.
     pub tls: Option<Tls>,
+    /// Proxies that are believed about the client's address; a connection of theirs
+    /// counts for the client of its last request. Default none.
+    pub trusted_proxies: TrustedProxies,
     /// Counts connections; keep a clone.
     pub metrics: Metrics,
 }
@@ -139,6 +145,7 @@ impl Default for Config {
             grace: Duration::from_secs(10),
             protocol: Protocol::Http1,
             tls: None,
+            trusted_proxies: TrustedProxies::default(),
             metrics: Metrics::default(),
         }
     }
@@ -225,6 +232,7 @@ pub async fn serve<S>(
         cut: CancellationToken::new(),
         tasks: TaskTracker::new(),
         tls: config.tls.clone(),
+        proxies: config.trusted_proxies.clone(),
     };
     let (tasks, cut) = (server.tasks.clone(), server.cut.clone());
     match &config.protocol {

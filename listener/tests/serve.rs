@@ -343,3 +343,33 @@ async fn an_upgraded_connection_is_the_socket_itself_and_holds_up_no_shutdown() 
     upgraded.send("b").await;
     upgraded.until("b").await;
 }
+
+#[tokio::test]
+async fn a_trusted_proxy_has_the_bound_of_an_address_for_each_of_its_clients() {
+    let world = World::start(Config {
+        max_per_address: 2,
+        trusted_proxies: ["127.0.0.1/32".parse().unwrap()].into_iter().collect(),
+        ..Config::default()
+    })
+    .await;
+    let mut kept = Vec::new();
+    for client in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2"] {
+        let mut connection = world.client().await;
+        connection.send(&of(client)).await;
+        let answer = connection.until("hello").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        kept.push(connection);
+    }
+    let mut third = world.client().await;
+    third.send(&of("192.0.2.1")).await;
+    let refused = third.until("\r\n\r\n").await.to_ascii_lowercase();
+    assert!(refused.starts_with("http/1.1 429"), "{refused}");
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+    // The same connection may carry requests of somebody else.
+    third.send(&of("192.0.2.3")).await;
+    assert!(third.until("hello").await.starts_with("HTTP/1.1 200"));
+}
+
+fn of(client: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {client}\r\n\r\n")
+}

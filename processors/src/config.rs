@@ -202,6 +202,9 @@ pub struct Config {
     /// Whom to trust there, and what to show.
     #[arg(skip)]
     pub notifier_tls: ClientTls,
+    /// Proxies that are believed about the client's address. Default none.
+    #[arg(skip)]
+    pub trusted_proxies: listener::TrustedProxies,
     /// The certificates to serve TLS with. Default none: clear text.
     #[arg(skip)]
     pub tls: Option<listener::Tls>,

@@ -116,6 +116,7 @@ pub(crate) async fn serve(listener: TcpListener, app: App) {
         head_timeout: app.config.header_timeout,
         grace: app.config.shutdown_grace,
         tls: app.config.tls.clone(),
+        trusted_proxies: app.config.trusted_proxies.clone(),
         metrics: app.metrics.listener.clone(),
         ..listener::Config::default()
     };

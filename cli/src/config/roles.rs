@@ -13,7 +13,7 @@ use super::preflight::Needs;
 use super::process::{
     EdgeListen, Link, NotifierListen, NotifierUrl, Pages, Process, ProcessorsListen, ServiceToken,
 };
-use super::transport::{ClientAuthorities, Plaintext, ServerTls};
+use super::transport::{ClientAuthorities, Plaintext, Proxies, ServerTls};
 
 use shared::{authorities, edge_config, notifier_config, processors_config, token_files};
 
@@ -72,6 +72,8 @@ pub(crate) struct Up {
     #[command(flatten)]
     plaintext: Plaintext,
     #[command(flatten)]
+    proxies: Proxies,
+    #[command(flatten)]
     pub(crate) users_key: UsersKey,
     #[command(flatten)]
     pub(crate) services_key: ServicesKey,
@@ -123,7 +125,10 @@ impl Up {
     }
 
     pub(crate) fn edge(&self) -> edge::Config {
-        edge_config(&self.edge, &self.process, &self.pages)
+        edge::Config {
+            trusted_proxies: self.proxies.trusted(),
+            ..edge_config(&self.edge, &self.process, &self.pages)
+        }
     }
 
     pub(crate) fn notifier(&self) -> notifier::Config {
@@ -133,7 +138,10 @@ impl Up {
     }
 
     pub(crate) fn processors(&self) -> processors::Config {
-        processors_config(&self.processors, &self.process, &self.pages)
+        processors::Config {
+            trusted_proxies: self.proxies.trusted(),
+            ..processors_config(&self.processors, &self.process, &self.pages)
+        }
     }
 }
 
@@ -288,6 +296,8 @@ pub(crate) struct Edge {
     #[command(flatten)]
     pub(crate) plaintext: Plaintext,
     #[command(flatten)]
+    proxies: Proxies,
+    #[command(flatten)]
     pub(crate) notifier_url: NotifierUrl,
     #[command(flatten)]
     pub(crate) service_token: ServiceToken,
@@ -307,7 +317,10 @@ impl Edge {
     }
 
     pub(crate) fn config(&self) -> edge::Config {
-        edge_config(&self.own, &self.process, &self.pages)
+        edge::Config {
+            trusted_proxies: self.proxies.trusted(),
+            ..edge_config(&self.own, &self.process, &self.pages)
+        }
     }
 }
 
@@ -364,6 +377,8 @@ pub(crate) struct Processors {
     #[command(flatten)]
     pub(crate) plaintext: Plaintext,
     #[command(flatten)]
+    proxies: Proxies,
+    #[command(flatten)]
     pub(crate) notifier_url: NotifierUrl,
     #[command(flatten)]
     pub(crate) service_token: ServiceToken,
@@ -390,6 +405,7 @@ impl Processors {
         processors::Config {
             notifier: self.notifier_url.notifier_url.clone(),
             notifier_tls: self.notifier_url.tls(&self.plaintext),
+            trusted_proxies: self.proxies.trusted(),
             ..processors_config(&self.own, &self.process, &self.pages)
         }
     }

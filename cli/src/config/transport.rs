@@ -3,10 +3,15 @@
 //! What always holds: beyond this machine nothing is served or sent in clear text
 //! unless `--insecure-plaintext` is set, and a certificate comes with its key.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use belfry::tls::{CertificateFiles, ClientTls};
 use clap::Args;
+use ipnet::IpNet;
+use listener::TrustedProxies;
 use settings::Faults;
 
 /// The certificate of the listeners.
@@ -161,6 +166,34 @@ impl ClientCertificate {
         let key = ("tls-client-key", self.tls_client_key.as_ref());
         check_pair([cert, key], faults);
     }
+}
+
+/// Proxies in front.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Listeners")]
+pub(crate) struct Proxies {
+    /// Networks of proxies whose `X-Forwarded-For` says where a request comes from, for
+    /// the bounds of each address: addresses, or networks such as `10.0.0.0/8`
+    /// [default: none]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        value_parser = network
+    )]
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl Proxies {
+    pub(crate) fn trusted(&self) -> TrustedProxies {
+        self.trusted_proxies.iter().copied().collect()
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    let network = address.or_else(|_| text.parse::<IpNet>());
+    network.map_err(|_| "an IP address, or a network such as 10.0.0.0/8".to_owned())
 }
 
 fn pair(cert: Option<&PathBuf>, key: Option<&PathBuf>) -> Option<CertificateFiles> {

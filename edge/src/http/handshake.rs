@@ -1,7 +1,7 @@
 //! The opening handshake of a WebSocket (RFC 6455 §4.2), every check before the
 //! switch, so that HTTP can say what is wrong.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::extract::Request;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -11,6 +11,7 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     upgrade,
 };
+use listener::ClientAddress;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Answer, Site, plain, with_header};
@@ -119,6 +120,7 @@ impl Site {
     }
 
     fn check(&self, request: &Request) -> Result<Accepted, Refusal> {
+        self.check_rate(request)?;
         if request.method() != Method::GET {
             let status = StatusCode::METHOD_NOT_ALLOWED;
             let refusal = Refusal::new(status, "METHOD", "a WebSocket begins with GET");
@@ -169,6 +171,16 @@ impl Site {
             bearer,
             permit,
         })
+    }
+
+    fn check_rate(&self, request: &Request) -> Result<(), Refusal> {
+        let client = request.extensions().get::<ClientAddress>();
+        if client.is_none_or(|client| self.handshakes.allows(client.0, Instant::now())) {
+            return Ok(());
+        }
+        let text = "too many handshakes from this address";
+        let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "ADDRESS_RATE", text);
+        Err(refusal.with(header::RETRY_AFTER, "1"))
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {

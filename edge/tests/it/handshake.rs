@@ -1,5 +1,7 @@
 //! Every bad handshake is answered with what HTTP has for it, before any switch.
 
+use futures_util::future::join_all;
+
 use crate::world::World;
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -151,4 +153,32 @@ async fn a_full_edge_says_when_to_come_back() {
     while status(&world, &[]).await.0 != "101" {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn an_address_opens_as_many_as_its_rate_and_no_proxy_is_believed_unless_trusted() {
+    let forwarded: Vec<String> = (0..100)
+        .map(|n| format!("X-Forwarded-For: 192.0.2.{n}"))
+        .collect();
+    let world = World::start(|config| config.handshakes_per_address = 1).await;
+    let all_headers = forwarded.iter().map(|header| [header.as_str()]);
+    let all_headers: Vec<_> = all_headers.collect();
+    let answers = join_all(all_headers.iter().map(|header| status(&world, header))).await;
+    let refused = answers.iter().filter(|(code, _)| code == "429");
+    assert!(
+        refused
+            .clone()
+            .all(|(_, head)| head.contains("retry-after: 1\r\n"))
+    );
+    // Five seconds' worth at once, and one more each second.
+    let (refused, all) = (refused.count(), answers.len());
+    assert!((1..=all - 5).contains(&refused), "{refused} of {all}");
+    // Behind a trusted proxy each of its clients has a rate of its own.
+    let world = World::start(|config| {
+        config.handshakes_per_address = 1;
+        config.trusted_proxies = ["127.0.0.0/8".parse().unwrap()].into_iter().collect();
+    })
+    .await;
+    let answers = join_all(all_headers.iter().map(|header| status(&world, header))).await;
+    assert!(answers.iter().all(|(code, _)| code == "101"));
 }

@@ -7,6 +7,7 @@
 //! one [`LEEWAY`], counted once: a token is accepted as long as what it opened may live.
 //! What is signed here is accepted here, if its lifetime is allowed.
 
+mod certified;
 mod claimed;
 mod claims;
 mod fault;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use self::{
+    certified::certified,
     claimed::{Claimed, claimed},
     fault::TokenFault,
     key_error::{KeyError, ShortSecret},

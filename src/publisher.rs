@@ -160,7 +160,9 @@ impl Publisher {
 
     /// Adds the credential, read each time so that a rotated one is used.
     async fn authorized<T>(&self, message: T) -> Result<Request<T>, Failure> {
-        let header = self.config.credential.header().await?;
+        let Some(header) = self.config.credential.header().await? else {
+            return Ok(Request::new(message));
+        };
         let mut value = MetadataValue::try_from(header).map_err(|_| {
             Failure::credential(
                 "the service token contains characters that a header must not have, give a JWT",

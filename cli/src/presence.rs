@@ -14,12 +14,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::{
-    config::process::Data,
-    exit::Failure,
-    publish::{At, BY_HAND},
-    token::ServiceRole,
-};
+use crate::{config::process::Data, exit::Failure, publish::At};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,12 +115,7 @@ impl From<Status> for Lost {
 }
 
 async fn connect(options: &Presence) -> Result<Streaming<WatchPresenceResponse>, Lost> {
-    let operator = (BY_HAND, ServiceRole::Operator);
-    let token = options.at.token(&options.secrets, operator);
-    let bearer = token.and_then(|token| {
-        let bearer = format!("Bearer {token}").parse();
-        bearer.map_err(|_| Failure::usage("the service token has characters that no token has"))
-    });
+    let bearer = options.at.operator(&options.secrets);
     let bearer = bearer.map_err(Lost::ForGood)?;
     let endpoint = address::endpoint(&options.at.notifier.notifier_url, &options.at.tls())
         .map_err(|error| Lost::ForGood(Failure::usage(error)))?;
@@ -136,7 +126,9 @@ async fn connect(options: &Presence) -> Result<Streaming<WatchPresenceResponse>,
     let mut request = Request::new(WatchPresenceRequest {
         user_ids: options.user.clone(),
     });
-    request.metadata_mut().insert("authorization", bearer);
+    if let Some(bearer) = bearer {
+        request.metadata_mut().insert("authorization", bearer);
+    }
     let watch = AdminClient::new(channel).watch_presence(request).await;
     Ok(watch?.into_inner())
 }

@@ -11,6 +11,7 @@ use belfry::{
 };
 use clap::{Args, Subcommand};
 use settings::any_duration;
+use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::{
     config::{
@@ -91,6 +92,9 @@ impl At {
         if let Some(path) = &self.token.service_token_file {
             return Ok(Credential::file(path));
         }
+        if self.notifier.shows_certificate() {
+            return Ok(Credential::certificate());
+        }
         let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
         let subject = subject((service, ServiceRole::Publisher));
         token::sign(&subject, TOKEN_TTL, &secret).map_err(Failure::usage)?;
@@ -100,22 +104,25 @@ impl At {
         }))
     }
 
-    /// A token, from the same places, for any role.
-    pub(crate) fn token(
-        &self,
-        secrets: &Data,
-        service: (&str, ServiceRole),
-    ) -> Result<String, Failure> {
-        if let Some(path) = &self.token.service_token_file {
-            let token = std::fs::read_to_string(path);
-            let token = token.map(|token| token.trim().to_owned());
-            return token.map_err(|cause| {
+    /// `authorization` of an operator, from the same places; `None`: a certificate says
+    /// who this is.
+    pub(crate) fn operator(&self, secrets: &Data) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+        let token = if let Some(path) = &self.token.service_token_file {
+            std::fs::read_to_string(path).map_err(|cause| {
                 let path = path.display();
                 Failure::usage(format!("`{path}` cannot be read: {cause}"))
-            });
-        }
-        let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
-        token::sign(&subject(service), TOKEN_TTL, &secret).map_err(Failure::usage)
+            })?
+        } else if self.notifier.shows_certificate() {
+            return Ok(None);
+        } else {
+            let secret = secrets::load(&secrets.services_key()).map_err(Failure::usage)?;
+            let subject = subject((BY_HAND, ServiceRole::Operator));
+            token::sign(&subject, TOKEN_TTL, &secret).map_err(Failure::usage)?
+        };
+        let bearer = format!("Bearer {}", token.trim()).parse();
+        let bearer = bearer
+            .map_err(|_| Failure::usage("the service token has characters that no token has"))?;
+        Ok(Some(bearer))
     }
 
     /// The notifier did not answer at first.

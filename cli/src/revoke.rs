@@ -18,12 +18,7 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{
-    config::process::Data,
-    exit::Failure,
-    publish::{At, BY_HAND},
-    token::ServiceRole,
-};
+use crate::{config::process::Data, exit::Failure, publish::At};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -145,11 +140,7 @@ struct Operator {
 
 impl Operator {
     async fn connect(&self) -> Result<Admin, Failure> {
-        let operator = (BY_HAND, ServiceRole::Operator);
-        let token = self.at.token(&self.secrets, operator)?;
-        let bearer = format!("Bearer {token}").parse();
-        let bearer = bearer
-            .map_err(|_| Failure::usage("the service token has characters that no token has"))?;
+        let bearer = self.at.operator(&self.secrets)?;
         let url = &self.at.notifier.notifier_url;
         let endpoint = address::endpoint(url, &self.at.tls()).map_err(Failure::usage)?;
         let connecting = tokio::time::timeout(self.at.within, endpoint.connect());
@@ -164,14 +155,15 @@ impl Operator {
 
 struct Admin {
     client: AdminClient<Channel>,
-    bearer: MetadataValue<Ascii>,
+    bearer: Option<MetadataValue<Ascii>>,
 }
 
 impl Admin {
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", self.bearer.clone());
+        if let Some(bearer) = self.bearer.clone() {
+            request.metadata_mut().insert("authorization", bearer);
+        }
         request
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What always holds: a call without a token that is accepted, or with one of
 //! another role than the service needs, reaches no handler and none of its messages
-//! is decoded. A handler finds its [`Caller`] in the request's extensions.
+//! is decoded. A certificate that names a service stands for a token; with both they
+//! are of one service. A handler finds its [`Caller`] in the request's extensions.
 
 use std::{
     convert::Infallible,
@@ -12,10 +13,11 @@ use std::{
 };
 
 use belfry::{
-    identity::{Role, ServiceKeys},
+    identity::{Role, Service as Identity, ServiceKeys, certified},
     reason::Reason,
 };
 use futures_util::future::Either;
+use listener::ClientCertificate;
 use tonic::{
     Request, Status, body::Body, codegen::http, metadata::MetadataMap, server::NamedService,
 };
@@ -39,12 +41,18 @@ pub(crate) struct Authenticate {
 impl Authenticate {
     /// Who calls `method`. A call that is refused, and each of an operator, is an entry of
     /// the audit log.
-    fn check(&self, metadata: &MetadataMap, method: &str) -> Result<Caller, Refusal> {
+    fn check(
+        &self,
+        metadata: &MetadataMap,
+        certificate: Option<&ClientCertificate>,
+        method: &str,
+    ) -> Result<Caller, Refusal> {
         let audit = |action, actor, reason| {
             tracing::info!(target: "audit", action, actor, subject = method, reason, "gRPC call");
         };
-        let service = authenticate(&self.keys, metadata)
-            .inspect_err(|_| audit("call.denied", "", "no accepted token"))?;
+        let service = self
+            .identify(metadata, certificate)
+            .inspect_err(|_| audit("call.denied", "", "no accepted token or certificate"))?;
         let caller = Caller::admit(service, &self.policy, method)?;
         if let Some(role) = self.role {
             require(&caller, role, method)?;
@@ -53,6 +61,32 @@ impl Authenticate {
             audit("admin.called", &caller.name, "allowed");
         }
         Ok(caller)
+    }
+}
+
+impl Authenticate {
+    /// The service that token, certificate or both say this is.
+    fn identify(
+        &self,
+        metadata: &MetadataMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Identity, Refusal> {
+        let shown = certificate.and_then(|shown| certified(shown.uris.iter().map(|uri| &**uri)));
+        let Some(shown) = shown else {
+            return authenticate(&self.keys, metadata);
+        };
+        if !metadata.contains_key("authorization") {
+            return Ok(shown);
+        }
+        let service = authenticate(&self.keys, metadata)?;
+        // A token that was taken from another service works nowhere but there.
+        if service.role != shown.role || service.name != shown.name {
+            return Err(Refusal::new(
+                Reason::Unauthenticated,
+                "the service token and the certificate are of two services",
+            ));
+        }
+        Ok(service)
     }
 }
 
@@ -89,7 +123,9 @@ where
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         // Moved there and back: nothing is copied on the way of an event.
         let metadata = MetadataMap::from_headers(mem::take(request.headers_mut()));
-        let checked = self.rule.check(&metadata, request.uri().path());
+        let certificate = request.extensions().get::<ClientCertificate>();
+        let path = request.uri().path();
+        let checked = self.rule.check(&metadata, certificate, path);
         *request.headers_mut() = metadata.into_headers();
         match checked {
             Ok(caller) => {

@@ -103,6 +103,11 @@ impl Policy {
             .map_or_else(BTreeMap::new, |rules| rules.rates())
     }
 
+    /// Whether there is a file.
+    pub(crate) fn is_in_force(&self) -> bool {
+        self.rules.load().is_some()
+    }
+
     /// Whether a service may call at all.
     pub(crate) fn admits(&self, caller: &Service) -> Result<(), Denial> {
         let rules = self.rules.load();

@@ -23,6 +23,9 @@ use super::{TokenFault, fault::Refusals, keys::KeySet};
 pub struct KeyId(pub(super) u64);
 
 impl KeyId {
+    /// In place of a key: a certificate, which TLS verified.
+    pub(super) const CERTIFICATE: Self = Self(0);
+
     /// The key as a number, for those who only keep and compare it.
     pub const fn to_u64(self) -> u64 {
         self.0

@@ -43,8 +43,8 @@ pub struct Service {
     pub issued_at_unix_ms: Option<i64>,
     /// The key that verified it.
     pub key: KeyId,
-    events: Arc<[String]>,
-    targets: Arc<[String]>,
+    pub(super) events: Arc<[String]>,
+    pub(super) targets: Arc<[String]>,
 }
 
 impl Service {
@@ -60,6 +60,11 @@ impl Service {
                     && targets.any(|granted| grant_covers(granted, stream))
             }
         }
+    }
+
+    /// Whether a certificate, and no token, says who it is.
+    pub fn is_certified(&self) -> bool {
+        self.key == KeyId::CERTIFICATE
     }
 
     /// How long its token is still accepted.
@@ -176,7 +181,7 @@ impl ServiceKeys {
 
     /// Whether tokens that this key verified would still be accepted.
     pub fn accepts_key(&self, key: KeyId) -> bool {
-        self.keyring.set().key(key).is_some()
+        key == KeyId::CERTIFICATE || self.keyring.set().key(key).is_some()
     }
 
     /// Waits until the keys were replaced since this clone was made, or since its last

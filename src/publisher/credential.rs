@@ -14,6 +14,7 @@ enum Source {
     Fixed(Arc<str>),
     File(Arc<PathBuf>),
     Minted(Arc<dyn Fn() -> String + Send + Sync>),
+    Certificate,
 }
 
 impl Credential {
@@ -32,16 +33,24 @@ impl Credential {
         Self(Source::Minted(Arc::new(mint)))
     }
 
-    /// `Bearer …`, with the token as it is now.
+    /// No token: the certificate of [`ClientTls::own`](crate::tls::ClientTls::own) says
+    /// who this is.
+    pub fn certificate() -> Self {
+        Self(Source::Certificate)
+    }
+
+    /// `Bearer …`, with the token as it is now; `None`: there is no token.
     ///
     /// # Errors
     /// If its file cannot be read.
-    pub async fn bearer(&self) -> io::Result<String> {
+    pub async fn bearer(&self) -> io::Result<Option<String>> {
+        let bearer = |token: &str| Ok(Some(format!("Bearer {}", token.trim())));
         match &self.0 {
-            Source::Fixed(token) => Ok(format!("Bearer {}", token.trim())),
-            Source::Minted(mint) => Ok(format!("Bearer {}", mint())),
+            Source::Certificate => Ok(None),
+            Source::Fixed(token) => bearer(token),
+            Source::Minted(mint) => bearer(&mint()),
             Source::File(path) => match tokio::fs::read_to_string(path.as_path()).await {
-                Ok(token) => Ok(format!("Bearer {}", token.trim())),
+                Ok(token) => bearer(&token),
                 Err(error) => {
                     let path = path.display();
                     let message =
@@ -52,7 +61,7 @@ impl Credential {
         }
     }
 
-    pub(super) async fn header(&self) -> Result<String, Failure> {
+    pub(super) async fn header(&self) -> Result<Option<String>, Failure> {
         let bearer = self.bearer().await;
         bearer.map_err(|error| Failure::credential(&error.to_string()))
     }
@@ -64,6 +73,7 @@ impl fmt::Debug for Credential {
             Source::Fixed(_) => f.write_str("Credential(redacted)"),
             Source::File(path) => write!(f, "Credential(file {})", path.display()),
             Source::Minted(_) => f.write_str("Credential(minted)"),
+            Source::Certificate => f.write_str("Credential(certificate)"),
         }
     }
 }

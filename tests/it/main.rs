@@ -20,6 +20,7 @@ mod settings;
 mod signals;
 mod silent_jobs;
 mod store;
+mod tls;
 mod tokens;
 mod vectors;
 mod watches;

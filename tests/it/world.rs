@@ -1,6 +1,8 @@
 //! Real processes on free ports, each ended by its own pid; tokens, clients and
 //! publishers to go with them.
 
+#[path = "world/authority.rs"]
+mod authority;
 #[path = "world/browser.rs"]
 mod browser;
 #[path = "world/caller.rs"]
@@ -32,6 +34,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub(crate) use authority::Authority;
 pub(crate) use browser::Browser;
 pub(crate) use caller::Caller;
 pub(crate) use history::{Acked, Fault, History, Shadow, faults_in};
@@ -277,7 +280,11 @@ impl World {
 
     /// A client in a process of its own.
     pub(crate) fn listener(&self, url: &str, user: &str) -> Listener {
-        Listener::start(self.dir(), url, user)
+        self.listener_with(url, user, &[])
+    }
+
+    pub(crate) fn listener_with(&self, url: &str, user: &str, more: &[&str]) -> Listener {
+        Listener::start(self.dir(), (url, user), more)
     }
 
     pub(crate) async fn browser(&self, edge: &Process, user: &str) -> Browser {

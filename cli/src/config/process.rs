@@ -168,6 +168,11 @@ impl NotifierUrl {
         }
     }
 
+    /// Whether it is shown a certificate, which says who this is if there is no token.
+    pub(crate) fn shows_certificate(&self) -> bool {
+        self.certificate.files().is_some()
+    }
+
     /// Checks that it may be connected to as configured.
     pub(crate) fn check(&self, plaintext: &Plaintext, faults: &mut Faults) {
         self.certificate.check(faults);
@@ -188,7 +193,8 @@ impl NotifierUrl {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Notifier of another process")]
 pub(crate) struct ServiceToken {
-    /// File with a service token for the notifier [default: signed with services.key]
+    /// File with a service token for the notifier [default: the name in
+    /// `--tls-client-cert`, or one signed with services.key]
     #[arg(
         long,
         value_name = "FILE",

@@ -334,7 +334,7 @@ impl Role for Edge {
     fn needs(&self) -> Needs {
         let mut secrets = Vec::new();
         let token = self.service_token.service_token_file.clone();
-        if token.is_none() {
+        if token.is_none() && !self.notifier_url.shows_certificate() {
             secrets.push(self.services_key.path(&self.process));
         }
         Needs {
@@ -423,8 +423,9 @@ impl Role for Processors {
         let mut secrets = vec![self.files_key.path(process)];
         let services = self.services_key.path(process);
         let token = self.service_token.service_token_file.clone();
+        let needs_key = token.is_none() && !self.notifier_url.shows_certificate();
         // Without it nobody is an operator.
-        if token.is_none() || services.exists() {
+        if needs_key || services.exists() {
             secrets.push(services);
         }
         let mut tokens = token_files(&self.own);

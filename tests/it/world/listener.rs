@@ -27,7 +27,7 @@ impl Deref for Listener {
 }
 
 impl Listener {
-    pub(crate) fn start(dir: &Path, url: &str, user: &str) -> Self {
+    pub(crate) fn start(dir: &Path, (url, user): (&str, &str), more: &[&str]) -> Self {
         let printed = dir.join(format!("printed-{user}"));
         let out = File::create(&printed).expect("a file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_belfry"));
@@ -35,6 +35,7 @@ impl Listener {
             .args(["listen", "--format", "json", "--url", url, "--user", user])
             .arg("--data-dir")
             .arg(dir)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(Stdio::null());

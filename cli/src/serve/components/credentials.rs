@@ -35,6 +35,8 @@ pub(in crate::serve) fn grpc_link(
     let token = if let Some(path) = &role.service_token.service_token_file {
         read("service-token-file", path)?;
         Credential::file(path)
+    } else if role.notifier_url.shows_certificate() {
+        Credential::certificate()
     } else {
         let services = role.services_key.path(&role.process);
         let services = service_keys(services, ServiceRules::default(), signals)?;
@@ -51,7 +53,8 @@ pub(in crate::serve) fn grpc_link(
     })
 }
 
-/// What the processors present to a notifier: the configured file, or their own.
+/// What the processors present to a notifier: the configured file, their certificate, or
+/// tokens of their own.
 pub(in crate::serve) fn publisher_credential(
     role: &roles::Processors,
     services: Option<&ServiceKeys>,
@@ -61,6 +64,7 @@ pub(in crate::serve) fn publisher_credential(
             read("service-token-file", path)?;
             Ok(Credential::file(path))
         }
+        (None, _) if role.notifier_url.shows_certificate() => Ok(Credential::certificate()),
         (None, Some(services)) => minted_credential(services.clone()),
         (None, None) => {
             let missing = SecretError::Missing(role.services_key.path(&role.process));

@@ -80,13 +80,18 @@ impl ClientError {
                 ..
             } => reconnect.then_some(*retry_after),
             ClientError::Refused { cause, .. } => match cause.as_ref() {
-                // 4xx: the same request can only fail again.
-                tungstenite::Error::Http(answer) if answer.status().is_client_error() => None,
+                tungstenite::Error::Http(answer) if is_final(answer.status().as_u16()) => None,
                 _ => Some(Duration::ZERO),
             },
             _ => Some(Duration::ZERO),
         }
     }
+}
+
+/// 4xx: the same request can only fail again, unless it was too slow, too early or one
+/// of too many (408, 425, 429), which a proxy says, too.
+fn is_final(http_status: u16) -> bool {
+    (400..500).contains(&http_status) && !matches!(http_status, 408 | 425 | 429)
 }
 
 /// Where a token comes from.
@@ -388,6 +393,16 @@ mod tests {
         }
         for code in [4000, 4003, 4009] {
             assert!(!comes_back(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_refused_upgrade_is_final_only_if_the_same_request_is_refused_again() {
+        for status in [400, 401, 403, 404, 426] {
+            assert!(is_final(status), "{status}");
+        }
+        for status in [200, 302, 408, 425, 429, 500, 502, 503, 504] {
+            assert!(!is_final(status), "{status}");
         }
     }
 }

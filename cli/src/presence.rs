@@ -101,10 +101,19 @@ enum Lost {
 
 impl From<Status> for Lost {
     fn from(status: Status) -> Self {
-        let passing = matches!(
-            status.code(),
-            Code::Unavailable | Code::ResourceExhausted | Code::Unknown | Code::Cancelled
-        );
+        // A status with a source was made on this side: a proxy or the network ended
+        // the call, whatever code that is turned into.
+        let broken = std::error::Error::source(&status).is_some();
+        let passing = broken
+            || matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::ResourceExhausted
+                    | Code::DeadlineExceeded
+                    | Code::Aborted
+                    | Code::Unknown
+                    | Code::Cancelled
+            );
         let expired = status.message().contains("expired");
         if passing || expired {
             Lost::Passing(status.message().to_owned())
@@ -215,4 +224,37 @@ fn pretty_line(change: &PresenceChange, snapshot: bool) -> String {
     };
     let user = change.user_id.escape_debug();
     format!("`{user}` {change_name} (generation {})", change.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use super::*;
+
+    #[test]
+    fn only_the_notifiers_own_refusal_ends_the_watch_for_good() {
+        let mut reset = Status::internal("h2 protocol error: stream was reset");
+        reset.set_source(Arc::new(io::Error::other("reset by a proxy")));
+        let passing = [
+            reset,
+            Status::unavailable("drains"),
+            Status::deadline_exceeded("a proxy's timeout"),
+            Status::aborted("a proxy's restart"),
+            Status::unauthenticated("the token has expired"),
+        ];
+        for status in passing {
+            let text = status.to_string();
+            assert!(matches!(Lost::from(status), Lost::Passing(_)), "{text}");
+        }
+        for status in [
+            Status::permission_denied("no operator"),
+            Status::invalid_argument("`user_ids` has more than 100"),
+            Status::unauthenticated("the token is not accepted"),
+            Status::internal("said by the notifier"),
+        ] {
+            let text = status.to_string();
+            assert!(matches!(Lost::from(status), Lost::ForGood(_)), "{text}");
+        }
+    }
 }

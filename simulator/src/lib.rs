@@ -6,8 +6,11 @@
 //! retries after lost answers) and checks safety at every step. A liveness run
 //! then heals everything and checks that all arrives.
 //!
+//! Every other seed also runs two processes that share a shard over an engine that lies.
+//!
 //! `cargo run -p simulator -- simulate --seed 17` replays one seed.
 
+mod cluster;
 mod disk;
 mod model;
 mod random;

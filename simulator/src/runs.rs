@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use crate::{Mode, Report, world::World};
+use crate::{Mode, Report, cluster::ClusterWorld, world::World};
 
 /// A seed that broke a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,14 @@ pub struct Runs {
 
 /// Runs one seed; the same seed does the same thing.
 pub fn run(seed: u64, mode: Mode) -> Result<Report, BrokenPromise> {
-    let world = AssertUnwindSafe(|| World::new(seed, mode).run());
-    panic::catch_unwind(world).map_err(|cause| BrokenPromise {
+    let worlds = AssertUnwindSafe(|| {
+        let mut report = World::new(seed, mode).run();
+        if seed.is_multiple_of(2) {
+            report.add(&ClusterWorld::new(seed).run());
+        }
+        report
+    });
+    panic::catch_unwind(worlds).map_err(|cause| BrokenPromise {
         seed,
         mode,
         what: panic_message(&*cause),

@@ -30,7 +30,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("belfry", &[]),
     ("delivery", &[]),
     ("cluster", &[]),
-    ("simulator", &["delivery"]),
+    ("simulator", &["cluster", "delivery"]),
     ("listener", &[]),
     ("settings", &[]),
     ("wire", &["belfry", "delivery"]),

@@ -109,4 +109,44 @@ report! {
     set_forward,
     /// Times that it was set back.
     set_back,
+    /// Acks of a shard's owner that were checked at the end.
+    cluster_acked,
+    /// Times that a process became the owner.
+    cluster_taken,
+    /// Times that one ceased to be it while it ran.
+    cluster_moved,
+    /// Planned moves.
+    cluster_released,
+    /// Deaths of a process.
+    cluster_killed,
+    /// Processes stopped for a while.
+    cluster_stopped,
+    /// Processes cut off from the engine.
+    cluster_cut_off,
+    /// Processes that received no changes any more.
+    cluster_silent,
+    /// Calls whose answer was lost.
+    cluster_unknown,
+    /// Ends that the engine forgot.
+    cluster_lost,
+    /// Those that only a living owner could put back.
+    cluster_protected,
+    /// Logs that the engine forgot wholly.
+    cluster_deleted,
+    /// Forks made in the engine.
+    cluster_forked,
+    /// Times that the engine hid its newest entries.
+    cluster_hidden,
+    /// Times that it began or ceased to store whatever came.
+    cluster_confused,
+    /// Times that it had no room.
+    cluster_full,
+    /// Losses that a process noticed.
+    cluster_regressed,
+    /// Entries put back.
+    cluster_healed,
+    /// Forks that a process noticed.
+    cluster_forks,
+    /// Entries that did not count.
+    cluster_voids,
 }

@@ -5,15 +5,17 @@
 //!   [`Config::max_per_address`] of one address (for IPv6: of one /64 network).
 //! - A connection that has sent no request yet gives way to a new one, the oldest
 //!   first: whoever holds connections without speaking shuts nobody out, not even
-//!   behind the same address.
+//!   behind the same address. Where the service decides ([`Connection::keep`]), that
+//!   holds until it keeps the connection, which then counts for no address any more.
 //! - A connection that is dropped by the end of its time limit or for another gives
 //!   its place back at once, not when its task has ended.
 
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap, hash_map::Entry},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -62,6 +64,32 @@ pub(crate) struct Ticket {
     /// Whom it counts for.
     address: Mutex<Option<IpAddr>>,
     has_requested: AtomicBool,
+    /// What is dropped with the connection, once it was accepted.
+    held: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// The connection that a request came on: in the extensions of each request of HTTP/2.
+#[derive(Debug, Clone)]
+pub struct Connection(Weak<Ticket>);
+
+impl Connection {
+    pub(crate) fn new(ticket: &Arc<Ticket>) -> Self {
+        Self(Arc::downgrade(ticket))
+    }
+
+    /// Whether it keeps its place.
+    pub fn is_kept(&self) -> bool {
+        let ticket = self.0.upgrade();
+        ticket.is_some_and(|ticket| ticket.held.get().is_some())
+    }
+
+    /// It keeps its place from now on and no longer counts for its address; `held` is
+    /// dropped when it ends. Without effect the second time.
+    pub fn keep(&self, held: impl Any + Send + Sync) {
+        if let Some(ticket) = self.0.upgrade() {
+            ticket.keep(Box::new(held));
+        }
+    }
 }
 
 impl Admission {
@@ -115,6 +143,7 @@ impl Admission {
             id,
             address: Mutex::new(address),
             has_requested: AtomicBool::new(false),
+            held: OnceLock::new(),
         })
     }
 
@@ -252,6 +281,15 @@ impl Ticket {
 
     fn address(&self) -> MutexGuard<'_, Option<IpAddr>> {
         self.address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, held: Box<dyn Any + Send + Sync>) {
+        self.has_requested();
+        let mut address = self.address();
+        // Dropped a moment ago: its place was given back.
+        if self.has_requested.load(Ordering::Relaxed) && self.held.set(held).is_ok() {
+            self.admission.table().uncount(address.take());
+        }
     }
 
     /// Counts a connection that ends without a handshake of TLS.

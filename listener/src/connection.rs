@@ -1,6 +1,6 @@
 //! One connection, from its first byte to its end.
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
 
 use axum::{
     body::{Body, HttpBody},
@@ -28,7 +28,7 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     ClientAddress, Http2, MAX_CONNECTION_AGE, MAX_HEAD_BYTES, MAX_HEADERS, TrustedProxies,
-    admission::Ticket,
+    admission::{Connection, Ticket},
     body::ReadToEnd,
     hardening::harden,
     host::host,
@@ -95,6 +95,14 @@ pub(crate) struct SpawnHttp1<S> {
 pub(crate) struct SpawnHttp2<S> {
     pub(crate) server: Server<S>,
     pub(crate) http: http2::Builder<TokioExecutor>,
+    /// See [`Http2::service_keeps`].
+    pub(crate) service_keeps: bool,
+}
+
+/// The place of a connection of HTTP/2, and who decides that it is kept.
+struct HeldTicket {
+    ticket: Arc<Ticket>,
+    service_keeps: bool,
 }
 
 impl<S> Spawn for SpawnHttp1<S>
@@ -134,6 +142,10 @@ where
 {
     fn spawn(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> AbortHandle {
         let (server, http) = (self.server.clone(), self.http.clone());
+        let ticket = HeldTicket {
+            ticket: Arc::new(ticket),
+            service_keeps: self.service_keeps,
+        };
         let connection = async move { server.begin_http2(http, stream, peer, &ticket).await };
         self.server.tasks.spawn(connection).abort_handle()
     }
@@ -256,7 +268,7 @@ where
         http: http2::Builder<TokioExecutor>,
         stream: TcpStream,
         address: SocketAddr,
-        ticket: &Ticket,
+        held: &HeldTicket,
     ) {
         let _ = stream.set_nodelay(true);
         let mut peer = Peer {
@@ -264,7 +276,7 @@ where
             certificate: None,
         };
         let Some(tls) = &self.tls else {
-            return self.answer_http2(http, stream, peer, ticket).await;
+            return self.answer_http2(http, stream, peer, held).await;
         };
         let secured = Box::pin(async {
             let accepted = tokio::select! {
@@ -275,9 +287,9 @@ where
             match accepted {
                 Ok(stream) => {
                     peer.certificate = tls::client_certificate(&stream);
-                    self.answer_http2(http, stream, peer, ticket).await;
+                    self.answer_http2(http, stream, peer, held).await;
                 }
-                Err(error) => ticket.has_no_tls(address, &error),
+                Err(error) => held.ticket.has_no_tls(address, &error),
             }
         });
         secured.await;
@@ -288,7 +300,7 @@ where
         http: http2::Builder<TokioExecutor>,
         mut io: I,
         peer: Peer,
-        ticket: &Ticket,
+        held: &HeldTicket,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -303,21 +315,26 @@ where
             tracing::debug!(peer = %peer.address, "a connection did not begin with the preface of HTTP/2");
             return;
         }
-        ticket.has_preface();
+        held.ticket.has_preface();
         let answered = service_fn(|request: hyper::Request<Incoming>| {
-            ticket.has_requested();
+            if !held.service_keeps {
+                held.ticket.has_requested();
+            }
             let mut request = request.map(Body::new);
             peer.put_into(&mut request);
+            request
+                .extensions_mut()
+                .insert(Connection::new(&held.ticket));
             self.service.clone().oneshot(request)
         });
         let io = Rewound::new(PREFACE, TokioIo::new(io));
         let mut http = pin!(http.serve_connection(io, answered));
         tokio::select! {
-            ended = http.as_mut() => return on_end(ended, ticket),
+            ended = http.as_mut() => return on_end(ended, &held.ticket),
             () = drained => http.as_mut().graceful_shutdown(),
         }
         tokio::select! {
-            ended = http => on_end(ended, ticket),
+            ended = http => on_end(ended, &held.ticket),
             () = self.cut.cancelled() => {}
         }
     }

@@ -5,6 +5,7 @@
 //! - No more than [`Config::max_connections`] are served at a time, and no more than
 //!   [`Config::max_per_address`] of one address. Who has sent no request yet gives way
 //!   to a new connection; without such a one the new one is refused (503, HTTP/2: closed).
+//!   With [`Http2::service_keeps`] a request is one that the service accepted.
 //! - A connection that does not send the preface of HTTP/2 or the head of a request in
 //!   time, stays idle (HTTP/1.1), or is older than [`MAX_CONNECTION_AGE`] (HTTP/1.1)
 //!   is closed.
@@ -80,6 +81,7 @@ use crate::{
     connection::{Server, SpawnHttp1, SpawnHttp2},
 };
 pub use crate::{
+    admission::Connection,
     forwarded::{ClientAddress, TrustedProxies},
     metrics::{Metrics, OPENMETRICS, Reason},
     rate::AddressRates,
@@ -168,13 +170,17 @@ pub struct Http2 {
     /// Silence after which a peer is pinged; without an answer within half of it again
     /// the connection is cut. Default 10 s.
     pub keepalive: Duration,
-    /// Streams of one connection at a time. Default 1,024.
+    /// Streams of one connection at a time. Default 100.
     pub max_streams: u32,
-    /// Bytes in flight to us on one stream. Default 1 MiB: with 64 KiB a busy stream
+    /// Bytes in flight to us on one stream. Default 256 KiB: with 64 KiB a busy stream
     /// waits for window updates.
     pub stream_window_bytes: u32,
-    /// Bytes in flight to us on one connection. Default 4 MiB.
+    /// Bytes in flight to us on one connection: what it holds of memory while nobody
+    /// reads its requests. Default 512 KiB.
     pub connection_window_bytes: u32,
+    /// A connection gives way to a new one until the service calls
+    /// [`Connection::keep`], not only until its first request. Default false.
+    pub service_keeps: bool,
 }
 
 impl Default for Http2 {
@@ -182,9 +188,10 @@ impl Default for Http2 {
         Self {
             preface_timeout: Duration::from_secs(5),
             keepalive: Duration::from_secs(10),
-            max_streams: 1_024,
-            stream_window_bytes: 1 << 20,
-            connection_window_bytes: 4 << 20,
+            max_streams: 100,
+            stream_window_bytes: 256 << 10,
+            connection_window_bytes: 512 << 10,
+            service_keeps: false,
         }
     }
 }
@@ -252,7 +259,11 @@ pub async fn serve<S>(
                 name: config.name,
                 admission: &admission,
                 first_request: settings.preface_timeout,
-                server: SpawnHttp2 { server, http },
+                server: SpawnHttp2 {
+                    server,
+                    http,
+                    service_keeps: settings.service_keeps,
+                },
             };
             accept.run(listener, &stop).await;
         }

@@ -6,7 +6,7 @@ use axum::{Router, body::Body, http::Request, routing::get};
 use http_body_util::BodyExt;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use listener::{Config, Http2, Metrics, Protocol, Reason};
+use listener::{Config, Connection, Http2, Metrics, Protocol, Reason};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -116,4 +116,54 @@ async fn silent_connections_shut_nobody_out_and_no_shutdown_waits_for_them() {
     let stopped = Instant::now();
     timeout(SOON, world.served).await.unwrap().unwrap();
     assert!(stopped.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_connection_that_the_service_does_not_keep_gives_way_to_one_that_it_does() {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let keep = |request: axum::extract::Request| async move {
+        let connection = request.extensions().get::<Connection>().unwrap();
+        connection.keep("held");
+        assert!(connection.is_kept());
+        "hello"
+    };
+    let router = Router::new()
+        .route("/", get(keep))
+        .route("/refused", get(|| async { "hello" }));
+    let config = Config {
+        max_connections: 4,
+        max_per_address: 2,
+        protocol: Protocol::Http2(Http2 {
+            service_keeps: true,
+            ..Http2::default()
+        }),
+        ..Config::default()
+    };
+    let world = World {
+        address: tcp.local_addr().unwrap(),
+        metrics: config.metrics.clone(),
+        stop: CancellationToken::new(),
+        served: tokio::spawn(listener::serve(
+            tcp,
+            router,
+            config,
+            CancellationToken::new(),
+        )),
+    };
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let mut stranger = world.client().await;
+        let request = Request::get("http://x/refused")
+            .body(Body::empty())
+            .unwrap();
+        stranger.send_request(request).await.unwrap();
+        let mut client = world.client().await;
+        assert!(is_answered(&mut client).await);
+        kept.push((client, stranger));
+    }
+    // All four places are kept, though one address has no more than two others.
+    for (client, _) in &mut kept {
+        assert!(is_answered(client).await);
+    }
+    assert_eq!(world.metrics.count(Reason::Replaced), 4);
 }

@@ -219,10 +219,13 @@ limits! {
     batches_per_turn: usize = 64, 1..=65_536;
     /// Commands that a hub takes in before it looks at anything else.
     commands_per_turn: usize = 64, 1..=65_536;
-    /// Batches of publishes that wait for the hub, in number; a lone call is a batch
-    /// too. Over it, callers wait.
-    waiting_batches: usize = 1_024, 1..=65_536;
-    /// Commands that wait for the hub, in number. Over it, callers wait.
+    /// Publishes that wait for the hub, in number. Over its share of them a service's
+    /// calls are refused, and its streams are held back.
+    inbox_publishes: usize = 16_384, 1..=1_000_000;
+    /// Publishes that wait for the hub, in bytes of envelopes.
+    inbox_bytes: usize = 64 << 20, 2 * MAX_EVENT_BYTES..=MAX_BYTES;
+    /// Commands that wait for the hub, in number, beside one of each call in progress.
+    /// Over it, callers wait.
     waiting_commands: usize = 1_024, 1..=65_536;
     /// Batches on their way between hub and edge in each direction, in number,
     /// beside those that the transport holds.

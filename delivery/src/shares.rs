@@ -87,6 +87,16 @@ buckets! {
     ByteRate = "byte_rate";
     /// Streams never seen before, in a second.
     StreamRate = "stream_rate";
+    /// Connections that calls of services came on.
+    Connections = "connections";
+    /// Calls in progress.
+    Calls = "calls";
+    /// Bytes of messages that have begun to arrive.
+    BodyBytes = "body_bytes";
+    /// Publishes that wait for the hub, in number.
+    Inbox = "inbox";
+    /// Publishes that wait for the hub, in bytes of envelopes.
+    InboxBytes = "inbox_bytes";
 }
 
 /// A service holds, or sent, as much as it may.
@@ -157,7 +167,7 @@ impl Pool {
     }
 
     /// Sets the share of one service; `None`: the same as of all others.
-    pub(crate) fn set_share(&mut self, service: ServiceId, percent: Option<u64>) {
+    pub fn set_share(&mut self, service: ServiceId, percent: Option<u64>) {
         let share = percent.map(|percent| self.part(percent));
         self.accounts[service.index()].share = share;
     }
@@ -197,27 +207,30 @@ impl Pool {
     }
 
     /// Whether the pool as a whole has room, whoever asks.
-    pub(crate) fn has_room(&self, amount: usize) -> bool {
+    pub fn has_room(&self, amount: usize) -> bool {
         self.used.saturating_add(amount) <= self.size
     }
 
     /// Counts a refusal; says what was refused, and whether that is to be reported.
-    pub(crate) fn refuse(&mut self, service: ServiceId, now: Millis) -> (Exhausted, bool) {
-        let share = self.share(service) as u64;
+    pub fn refuse(&mut self, service: ServiceId, now: Millis) -> (Exhausted, bool) {
         let account = &mut self.accounts[service.index()];
         account.refused += 1;
         let report = account.next_report <= now;
         if report {
             account.next_report = now + REPORT_EVERY_MS;
         }
-        let exhausted = Exhausted {
+        (self.exhausted(service), report)
+    }
+
+    /// What a service holds and may hold, as the answer to a refusal.
+    pub fn exhausted(&self, service: ServiceId) -> Exhausted {
+        Exhausted {
             service,
             bucket: self.bucket,
-            used: account.used as u64,
-            share,
+            used: self.used(service) as u64,
+            share: self.share(service) as u64,
             retry_after_ms: None,
-        };
-        (exhausted, report)
+        }
     }
 
     /// A service takes so much, whether it may or not: what a log holds is there.

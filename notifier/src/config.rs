@@ -24,6 +24,10 @@ const RETAINED_AGE: Durations =
 const IDEMPOTENCY_WINDOW: Durations =
     Durations::new(Duration::from_secs(1), Duration::from_hours(30 * 24));
 const GRPC_CONNECTIONS: Counts<usize> = Counts::new(2, 100_000);
+const GRPC_CALLS: Counts<usize> = Counts::new(16, 1_000_000);
+const GRPC_BODY_MEMORY: Sizes = Sizes::new(128 << 10, 1 << 30);
+const GRPC_BODY_TIMEOUT: Durations =
+    Durations::new(Duration::from_millis(100), Duration::from_mins(10));
 const LOG_SEGMENT: Sizes = Sizes::new(4 << 10, 1 << 30);
 const SERVICE_SHARE: Counts<u64> = Counts::new(1, 100);
 const MAX_SERVICES: Counts<usize> = Counts::new(2, 4_096);
@@ -114,6 +118,31 @@ pub struct Config {
         value_parser = GRPC_CONNECTIONS.parser()
     )]
     pub max_grpc_connections: usize,
+    /// Calls of gRPC in progress; streams and watches count until they end
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = "16384",
+        value_parser = GRPC_CALLS.parser()
+    )]
+    pub max_grpc_calls: usize,
+    /// Memory for messages of gRPC that have begun to arrive
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = GRPC_BODY_MEMORY.parser()
+    )]
+    pub grpc_body_memory: u64,
+    /// How long the request of a call, or one message of a stream once it has begun, may
+    /// take to arrive
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = GRPC_BODY_TIMEOUT.parser()
+    )]
+    pub grpc_body_timeout: Duration,
     /// How long an idempotency key is kept
     #[arg(
         long,
@@ -273,6 +302,11 @@ impl Config {
         faults.check("retained-age", &self.retained_age, &RETAINED_AGE);
         let connections = &self.max_grpc_connections;
         faults.check("max-grpc-connections", connections, &GRPC_CONNECTIONS);
+        faults.check("max-grpc-calls", &self.max_grpc_calls, &GRPC_CALLS);
+        let memory = &self.grpc_body_memory;
+        faults.check("grpc-body-memory", memory, &GRPC_BODY_MEMORY);
+        let timeout = &self.grpc_body_timeout;
+        faults.check("grpc-body-timeout", timeout, &GRPC_BODY_TIMEOUT);
         faults.check("log-segment", &self.log_segment, &LOG_SEGMENT);
         let window = &self.idempotency_window;
         faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);

@@ -34,6 +34,7 @@ use self::{links::Outboxes, storage::Storage, watches::Watches};
 use crate::{
     log::{Log, LogError},
     metrics::LogMetrics,
+    shares::PublishBatch,
     watch::{PresenceUpdate, ReceiptUpdate},
 };
 
@@ -89,7 +90,7 @@ impl<L: Log> HubTask<L> {
     /// Runs until every handle is dropped, or the log fails.
     pub(crate) async fn run(
         mut self,
-        mut publishes: mpsc::Receiver<Vec<PublishCall>>,
+        mut publishes: mpsc::Receiver<PublishBatch>,
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), LogError> {
         let (batches, requests) = (self.limits.batches_per_turn, self.limits.commands_per_turn);
@@ -175,8 +176,8 @@ impl<L: Log> HubTask<L> {
         }
     }
 
-    fn publish(&mut self, calls: Vec<PublishCall>) {
-        for PublishCall { publish, reply } in calls {
+    fn publish(&mut self, batch: PublishBatch) {
+        for PublishCall { publish, reply } in batch.calls {
             let ticket = self.number();
             self.replies.insert(ticket, reply);
             self.feed(Input::Publish { ticket, publish });

@@ -10,14 +10,15 @@ mod auth;
 pub mod log;
 
 mod admin;
+mod admission;
 mod authenticate;
+mod body;
 mod config;
 mod deadline;
 mod grpc;
 mod http;
 mod hub;
 mod link;
-mod load_shed;
 mod metrics;
 mod policy;
 mod publish;
@@ -26,6 +27,7 @@ mod revocations;
 mod revoked;
 mod server;
 mod service;
+mod shares;
 mod verify;
 mod watch;
 

@@ -18,6 +18,7 @@ use crate::{
     Keys,
     hub::{HubStats, Share},
     log::{Ack, Lack},
+    shares::Shares,
 };
 
 /// Name, help, and where it is found.
@@ -194,8 +195,10 @@ pub(crate) struct ServerMetrics {
     pub(crate) log: LogMetrics,
     /// What an ack of the log means.
     pub(crate) ack: Option<Ack>,
-    /// Calls refused because too many were in progress.
-    pub(crate) calls_shed: Counter,
+    /// Calls whose messages did not arrive in time.
+    pub(crate) bodies_late: Counter,
+    /// What services hold before the hub.
+    pub(crate) shares: Option<Shares>,
     /// Calls and events that a service was denied.
     pub(crate) denied: Counter,
     /// Tokens of persons.
@@ -230,9 +233,9 @@ impl ServerMetrics {
             self.denied.clone(),
         );
         registry.register(
-            "calls_shed",
-            "Calls refused because too many were in progress",
-            self.calls_shed.clone(),
+            "bodies_late",
+            "Calls that ended because a message did not arrive in time",
+            self.bodies_late.clone(),
         );
         registry.register(
             "user_tokens_verified",
@@ -274,14 +277,14 @@ type ShareLabels = [(&'static str, String); 2];
 
 /// What each service holds of each pool. As many lines as services have an account,
 /// which is bounded.
-fn register_shares(shares: &[Share], registry: &mut Registry) {
+fn register_shares(shares: impl Iterator<Item = Share>, registry: &mut Registry) {
     let used = Family::<ShareLabels, Gauge>::default();
     let refused = Family::<ShareLabels, Counter>::default();
     for share in shares {
         let service = if share.service.is_empty() {
             "(hub)"
         } else {
-            &share.service
+            &*share.service
         };
         let labels = [
             ("service", service.to_owned()),
@@ -305,6 +308,8 @@ fn register_shares(shares: &[Share], registry: &mut Registry) {
 pub(crate) fn encode(hub: &HubStats, servers: &ServerMetrics) -> String {
     let HubStats { stats, shares } = hub;
     let mut registry = Registry::with_prefix("belfry_notifier");
+    let before = servers.shares.as_ref().map_or_else(Vec::new, Shares::list);
+    let shares = shares.iter().cloned().chain(before);
     register_shares(shares, &mut registry);
     for (name, help, value) in COUNTERS {
         registry.register(name, help, ConstCounter::new(value(stats)));

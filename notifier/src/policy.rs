@@ -17,7 +17,7 @@ use tokio::sync::mpsc::WeakSender;
 
 pub use self::file::PolicyError;
 use self::file::Rules;
-use crate::hub::Command;
+use crate::{hub::Command, shares::Shares};
 
 /// Why a service was denied something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub struct Policy {
     /// Calls and events that were denied.
     pub(crate) denied: Counter,
     hub: Option<WeakSender<Command>>,
+    shares: Option<Shares>,
 }
 
 impl Policy {
@@ -49,10 +50,12 @@ impl Policy {
         })
     }
 
-    /// New rates are sent to this hub.
-    pub(crate) fn for_hub(self, hub: WeakSender<Command>) -> Self {
+    /// New rates are sent to this hub; shares are set to those in use, and to new ones.
+    pub(crate) fn for_hub(self, hub: WeakSender<Command>, shares: Shares) -> Self {
+        shares.set_rates(self.rates());
         Self {
             hub: Some(hub),
+            shares: Some(shares),
             ..self
         }
     }
@@ -80,6 +83,9 @@ impl Policy {
         if let Some(hub) = hub {
             let sent = hub.try_send(Command::Rates(new.rates()));
             sent.map_err(|_| "the hub takes no new rates now, send SIGHUP to try again")?;
+        }
+        if let Some(shares) = &self.shares {
+            shares.set_rates(new.rates());
         }
         self.rules.store(Some(Arc::new(new)));
         for difference in &differences {

@@ -23,10 +23,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use crate::{auth::Caller, refusal::Refusal, revocations::Revocations};
-
-/// The last part of the paths of calls that go on for long.
-const LONG_CALLS: [&str; 4] = ["PublishStream", "WatchReceipts", "WatchPresence", "Attach"];
+use crate::{admission::is_long, auth::Caller, refusal::Refusal, revocations::Revocations};
 
 impl<S> Layer<S> for Revocations {
     type Service = Unrevoked<S>;
@@ -75,8 +72,7 @@ where
             let refused = revoked().into_http();
             return Either::Right(Either::Right(ready(Ok(refused))));
         }
-        let path = request.uri().path().rsplit('/').next();
-        if !path.is_some_and(|name| LONG_CALLS.contains(&name)) {
+        if !is_long(request.uri().path()) {
             return Either::Left(self.inner.call(request));
         }
         let until = until_revoked(self.revocations.clone(), caller.clone());

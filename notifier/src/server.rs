@@ -26,7 +26,7 @@ use crate::{
     config::{Config, Store},
     deadline::WithDeadline,
     grpc, http,
-    hub::{Command, HubTask, PublishCall, TakeBack},
+    hub::{Command, HubTask, TakeBack},
     link::{self, Gateway},
     log::{
         Log, LogError, RequiredAck,
@@ -37,6 +37,7 @@ use crate::{
     policy::{Policy, PolicyError},
     revocations::{ReadError, Revocations},
     service,
+    shares::{PublishBatch, Shares},
     verify::Verifier,
 };
 
@@ -110,7 +111,8 @@ pub struct Notifier {
     policy: Policy,
     verifier: Verifier,
     revocations: Revocations,
-    publishes: mpsc::Sender<Vec<PublishCall>>,
+    shares: Shares,
+    publishes: mpsc::Sender<PublishBatch>,
     commands: mpsc::Sender<Command>,
     epoch: u64,
     ack: RequiredAck,
@@ -212,9 +214,11 @@ impl Notifier {
             revocations,
         } = allowed;
         let limits = config.limits();
-        let batches = limits.waiting_batches.min(limits.unsynced_records);
-        let (publishes, calls) = mpsc::channel(batches);
-        let (commands, inbox) = mpsc::channel(limits.waiting_commands);
+        let shares = Shares::new(&config);
+        let (publishes, calls) = mpsc::channel(Shares::inbox_batches(&limits));
+        // One place for each call: what services request takes none of the links'.
+        let places = limits.waiting_commands + config.max_grpc_calls;
+        let (commands, inbox) = mpsc::channel(places);
         let ack = RequiredAck {
             ack: log.ack(),
             at_least: config.require_ack,
@@ -227,7 +231,8 @@ impl Notifier {
         tokio::spawn(lost_keys);
         Self {
             config,
-            policy: policy.for_hub(commands.downgrade()),
+            policy: policy.for_hub(commands.downgrade(), shares.clone()),
+            shares,
             verifier: Verifier::new(keys.users.clone(), revocations.clone()),
             keys,
             revocations,
@@ -336,9 +341,10 @@ impl Notifier {
             ack: Some(self.ack.ack.clone()),
             denied: self.policy.denied.clone(),
             keys: Some(self.keys.clone()),
+            shares: Some(self.shares.clone()),
             ..ServerMetrics::default()
         };
-        let calls = self.grpc(health, shutdown.start.clone(), metrics.calls_shed.clone());
+        let calls = self.grpc(health, shutdown.start.clone(), metrics.bodies_late.clone());
         let grpc_config = listener::Config {
             name: "grpc",
             max_connections: self.config.max_grpc_connections,
@@ -346,6 +352,8 @@ impl Notifier {
             grace: self.config.drain,
             protocol: listener::Protocol::Http2(listener::Http2 {
                 keepalive: self.config.keepalive,
+                // Who has no token keeps no connection.
+                service_keeps: true,
                 ..listener::Http2::default()
             }),
             tls: self.config.tls.clone(),
@@ -402,12 +410,13 @@ impl Notifier {
         &self,
         health: HealthServer<H>,
         draining: CancellationToken,
-        shed: Counter,
+        late: Counter,
     ) -> WithDeadline<axum::Router> {
         let services = grpc::Services {
             health,
             notifier: service::Service {
                 publishes: self.publishes.clone(),
+                shares: self.shares.clone(),
                 commands: self.commands.clone(),
                 epoch: self.epoch,
                 ack: self.ack.clone(),
@@ -422,7 +431,12 @@ impl Notifier {
                 revocations: self.revocations.clone(),
             },
         };
-        services.routes((&self.keys.services, &self.revocations), &self.policy, shed)
+        services.routes(
+            (&self.keys.services, &self.revocations),
+            &self.policy,
+            &self.shares,
+            (self.config.grpc_body_timeout, late),
+        )
     }
 }
 

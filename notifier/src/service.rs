@@ -31,16 +31,15 @@ use crate::{
     log::RequiredAck,
     publish,
     refusal::Refusal,
+    shares::{PublishBatch, Shares},
     watch,
 };
-
-/// Publishes of one stream that reach the hub together at most.
-const CALLS_A_BATCH: usize = 128;
 
 /// `Notifier` over gRPC.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
-    pub(crate) publishes: mpsc::Sender<Vec<PublishCall>>,
+    pub(crate) publishes: mpsc::Sender<PublishBatch>,
+    pub(crate) shares: Shares,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) epoch: u64,
     pub(crate) ack: RequiredAck,
@@ -65,13 +64,12 @@ impl Notifier for Service {
         let caller = caller(&mut request)?;
         let publish = self.parse(request.into_inner(), &caller)?;
         let (reply, answer) = oneshot::channel();
+        let mut batch = PublishBatch::default();
+        batch.push(PublishCall { publish, reply });
         // Full: say so at once, never wait in line.
-        self.publishes
-            .try_send(vec![PublishCall { publish, reply }])
-            .map_err(|full| match full {
-                mpsc::error::TrySendError::Full(_) => Refusal::of(Reason::Overloaded),
-                mpsc::error::TrySendError::Closed(_) => Refusal::of(Reason::Unavailable),
-            })?;
+        let permit = self.shares.take(&caller.name.to_arc(), batch.amounts());
+        batch.hold(permit.map_err(|exhausted| Refusal::exhausted(&exhausted))?);
+        self.send(batch)?;
         Ok(Response::new(self.respond(answer.await.ok())?))
     }
 
@@ -133,14 +131,16 @@ impl Notifier for Service {
 
 impl Service {
     /// Takes requests in order, all that are there at once: they reach the hub
-    /// together and share one sync. With as many unanswered as may be it reads no
-    /// further, and HTTP/2 holds the publisher back.
+    /// together and share one sync. With as many unanswered as may be, or with its
+    /// service's share of the inbox taken, it reads no further, and HTTP/2 holds the
+    /// publisher back.
     async fn read(
         self,
         mut requests: Streaming<PublishStreamRequest>,
         caller: Arc<Caller>,
         pending: mpsc::Sender<Result<Pending, Status>>,
     ) {
+        let service = caller.name.to_arc();
         loop {
             let Ok(slot) = pending.reserve().await else {
                 return;
@@ -149,20 +149,40 @@ impl Service {
                 message = requests.message() => message,
                 () = self.draining.cancelled() => Err(Refusal::of(Reason::Unavailable).into()),
             };
-            let mut batch = Vec::new();
+            let mut batch = PublishBatch::default();
             let mut open = self.take(message, slot, &caller, &mut batch);
             while open
-                && batch.len() < CALLS_A_BATCH
+                && batch.has_room(&self.shares)
                 && let Ok(slot) = pending.try_reserve()
                 && let Some(message) = ready(&mut requests)
             {
                 open = self.take(message, slot, &caller, &mut batch);
             }
-            let sent = batch.is_empty() || self.publishes.send(batch).await.is_ok();
-            if !open || !sent {
+            if !batch.calls.is_empty() {
+                let permit = tokio::select! {
+                    permit = self.shares.wait(&service, batch.amounts()) => permit,
+                    // Whoever has gone waits for nothing; none of it is stored.
+                    () = pending.closed() => return,
+                };
+                batch.hold(permit);
+                if self.send(batch).is_err() {
+                    return;
+                }
+            }
+            if !open {
                 return;
             }
         }
+    }
+
+    /// Every publish in the inbox has a permit, so there is room for it.
+    fn send(&self, batch: PublishBatch) -> Result<(), Refusal> {
+        self.publishes.try_send(batch).map_err(|full| {
+            Refusal::of(match full {
+                mpsc::error::TrySendError::Full(_) => Reason::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => Reason::Unavailable,
+            })
+        })
     }
 
     /// A publish that can be stored, or delivered, as things are now.
@@ -181,7 +201,7 @@ impl Service {
         message: Result<Option<PublishStreamRequest>, Status>,
         slot: mpsc::Permit<'_, Result<Pending, Status>>,
         caller: &Caller,
-        batch: &mut Vec<PublishCall>,
+        batch: &mut PublishBatch,
     ) -> bool {
         let request = match message {
             Ok(Some(request)) => request.publish.unwrap_or_default(),

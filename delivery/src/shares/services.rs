@@ -59,7 +59,7 @@ impl Services {
     }
 
     /// All numbers and their names.
-    pub fn all(&self) -> impl Iterator<Item = (ServiceId, &Arc<str>)> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = (ServiceId, &Arc<str>)> {
         let names = self.names.iter().enumerate();
         names.map(|(index, name)| (ServiceId(index as u16), name))
     }

@@ -1,10 +1,11 @@
 //! What the hub decided, done.
 
-use delivery::{hub::Output, shares::Exhausted};
+use delivery::hub::Output;
 
 use super::HubTask;
 use crate::{
     log::Log,
+    shares,
     watch::{PresenceUpdate, ReceiptUpdate},
 };
 
@@ -74,28 +75,14 @@ impl<L: Log> HubTask<L> {
                     "an edge requested what its session's token does not allow"
                 );
             }
-            Output::Exhausted(exhausted) => self.log_exhausted(exhausted),
+            Output::Exhausted(exhausted) => {
+                let service = self.hub.service_name(exhausted.service);
+                shares::log(service, &exhausted, self.limits.observe_shares);
+            }
             Output::End { link, fault } => {
                 tracing::warn!(link, ?fault, "link ended");
                 self.outboxes.end(link, fault);
             }
-        }
-    }
-    /// At most once in a minute for each service and bucket, as the rules report it.
-    fn log_exhausted(&self, exhausted: Exhausted) {
-        let Exhausted {
-            service,
-            bucket,
-            used,
-            share,
-            ..
-        } = exhausted;
-        let service = self.hub.service_name(service);
-        let bucket = bucket.name();
-        if self.limits.observe_shares {
-            tracing::warn!(%service, bucket, used, share, "over its share, only observed");
-        } else {
-            tracing::warn!(%service, bucket, used, share, "over its share, refused");
         }
     }
 }

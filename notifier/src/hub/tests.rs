@@ -106,7 +106,7 @@ impl Log for Scripted {
 
 struct World {
     steps: mpsc::Sender<Step>,
-    publishes: mpsc::Sender<Vec<PublishCall>>,
+    publishes: mpsc::Sender<PublishBatch>,
     _commands: mpsc::Sender<Command>,
     log: Arc<Scripted>,
     ended: JoinHandle<Result<(), LogError>>,
@@ -148,15 +148,23 @@ impl World {
         let (mut event, answer) = call(1);
         event.publish.job = Some("j".into());
         event.publish.kind = kind;
-        self.publishes.send(vec![event]).await.unwrap();
+        self.publishes.send(batch(vec![event])).await.unwrap();
         assert!(matches!(answer.await.unwrap(), Reply::Accepted { .. }));
     }
 
     async fn publish(&self, count: u128) -> Vec<oneshot::Receiver<Reply>> {
         let (calls, answers) = (0..count).map(call).unzip();
-        self.publishes.send(calls).await.unwrap();
+        self.publishes.send(batch(calls)).await.unwrap();
         answers
     }
+}
+
+fn batch(calls: Vec<PublishCall>) -> PublishBatch {
+    let mut batch = PublishBatch::default();
+    for call in calls {
+        batch.push(call);
+    }
+    batch
 }
 
 fn call(id: u128) -> (PublishCall, oneshot::Receiver<Reply>) {

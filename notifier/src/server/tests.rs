@@ -59,9 +59,13 @@ fn reason(status: &Status) -> String {
 }
 
 /// A service whose requests nobody takes, and what an ack of its log means.
-fn service(publishes: mpsc::Sender<Vec<PublishCall>>, at_least: AckLevel) -> service::Service {
+fn service(publishes: mpsc::Sender<PublishBatch>, at_least: AckLevel) -> service::Service {
+    let mut config = Config::default();
+    config.limits.inbox_publishes = 1;
+    let shares = Shares::new(&config);
     service::Service {
         publishes,
+        shares,
         commands: mpsc::channel(1).0,
         epoch: 1,
         ack: RequiredAck {
@@ -101,12 +105,14 @@ async fn nothing_is_stored_while_an_ack_means_less_than_is_required() {
 #[tokio::test]
 async fn a_full_inbox_refuses_at_once_and_says_when_to_come_back() {
     let (publishes, _inbox) = mpsc::channel(1);
-    publishes.try_send(Vec::new()).unwrap();
     let service = service(publishes, AckLevel::Memory);
+    let amounts = crate::shares::only(delivery::shares::Bucket::Inbox, 1);
+    let _held = service.shares.take(&"tests".into(), amounts).unwrap();
     let request = admitted();
     let refused = service.publish(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(reason(&refused), "OVERLOADED");
+    assert!(refused.message().contains("`inbox`"), "{refused}");
     let details = refused.get_error_details();
     assert!(details.retry_info().unwrap().retry_delay.is_some());
 }

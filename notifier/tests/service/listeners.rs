@@ -25,7 +25,7 @@ async fn connections_that_send_nothing_delay_no_shutdown() {
     for line in [
         "belfry_notifier_connections_open{listener=\"grpc\"} 9\n",
         "belfry_notifier_connections_accepted_total{listener=\"http\"} 9\n",
-        "belfry_notifier_calls_shed_total 0\n",
+        "belfry_notifier_bodies_late_total 0\n",
     ] {
         assert!(metrics.contains(line), "{line}{metrics}");
     }

@@ -52,6 +52,13 @@ impl Interceptor for Bearer {
     }
 }
 
+impl Bearer {
+    /// As it is in a header.
+    pub(crate) fn header(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
 pub(crate) type Authorized = InterceptedService<Channel, Bearer>;
 
 pub(crate) fn bearer(name: &str, role: &str) -> Bearer {

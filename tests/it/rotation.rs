@@ -1,6 +1,9 @@
 //! Keys that are replaced while processes run: the key before is accepted for as long as
 //! it is listed, and refused once it is removed.
 
+mod jwks;
+mod processors;
+
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt};
 
 use belfry::{

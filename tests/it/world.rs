@@ -43,7 +43,7 @@ pub(crate) use load::{Aim, Baseline, Load, burst};
 pub(crate) use process::{ChildGuard, Process, closed_for};
 pub(crate) use proxy::{Fate, Proxy};
 pub(crate) use tracer::Tracer;
-pub(crate) use wait::{DEADLINE, wait_for};
+pub(crate) use wait::{DEADLINE, wait_for, wait_within};
 pub(crate) use wall_clock::WallClock;
 pub(crate) use watcher::{Order, Watcher};
 

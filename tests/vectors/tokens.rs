@@ -263,6 +263,19 @@ pub(crate) const ROWS: &[Row] = &[
         service: Accepted,
         ..claims("more than a day, no iat", &[("exp", "NOW+86470")], Refused)
     },
+    Row {
+        service: Accepted,
+        ..claims(
+            "31 days, as an operator may have, and no more",
+            &[("iat", "NOW+0"), ("exp", "NOW+2678400")],
+            Refused,
+        )
+    },
+    claims(
+        "more than the 31 days of an operator",
+        &[("iat", "NOW+0"), ("exp", "NOW+2678401")],
+        Refused,
+    ),
     claims("more than a year", &[("exp", "NOW+31700000")], Refused),
     claims(
         "more than a year of which little is left",

@@ -16,10 +16,20 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// sentence "waited for …".
 pub(crate) async fn wait_for<T: Debug, F: Future<Output = T>>(
     what: &str,
+    observe: impl FnMut() -> F,
+    holds: impl Fn(&T) -> bool,
+) -> T {
+    wait_within(DEADLINE, what, observe, holds).await
+}
+
+/// The same for what takes longer by itself.
+pub(crate) async fn wait_within<T: Debug, F: Future<Output = T>>(
+    limit: Duration,
+    what: &str,
     mut observe: impl FnMut() -> F,
     holds: impl Fn(&T) -> bool,
 ) -> T {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + limit;
     loop {
         let observed = observe().await;
         if holds(&observed) {
@@ -27,7 +37,7 @@ pub(crate) async fn wait_for<T: Debug, F: Future<Output = T>>(
         }
         assert!(
             Instant::now() < deadline,
-            "waited {DEADLINE:?} for {what}, last observed: {observed:?}"
+            "waited {limit:?} for {what}, last observed: {observed:?}"
         );
         sleep(POLL_INTERVAL).await;
     }

@@ -14,13 +14,14 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("record", log::record),
     ("recovery", log::recovery),
     ("chain", log::chain),
     ("client-frame", text::client_frame),
     ("client-command", text::client_command),
     ("position", text::position),
+    ("policy", text::policy),
     ("configuration", text::configuration),
     ("token", token::token),
     ("link-message", link::link_message),

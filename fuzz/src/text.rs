@@ -50,6 +50,16 @@ pub(crate) fn position(bytes: &[u8]) {
     }
 }
 
+/// The services' policy as an operator writes it. A fault names its
+/// line.
+pub(crate) fn policy(bytes: &[u8]) {
+    if let Ok(text) = str::from_utf8(bytes)
+        && let Err(error) = notifier::Policy::parse(text)
+    {
+        assert!(error.to_string().contains("line "), "{error}");
+    }
+}
+
 /// Settings as they are written after a command, one a line.
 pub(crate) fn configuration(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {

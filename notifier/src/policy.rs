@@ -10,7 +10,7 @@ mod file;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwapOption;
-use belfry::identity::Service;
+use belfry::identity::{Role, Service};
 use delivery::shares::Rates;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc::WeakSender;
@@ -41,11 +41,26 @@ pub struct Policy {
 
 impl Policy {
     /// Reads the file, if there is to be one.
-    pub(crate) fn read(path: Option<&PathBuf>) -> Result<Self, PolicyError> {
+    ///
+    /// # Errors
+    /// If it is not a policy, with line and value.
+    pub fn read(path: Option<&PathBuf>) -> Result<Self, PolicyError> {
         let rules = path.map(|path| file::read(path)).transpose()?;
         Ok(Self {
             path: path.cloned().map(Arc::new),
             rules: Arc::new(ArcSwapOption::from_pointee(rules)),
+            ..Self::default()
+        })
+    }
+
+    /// Reads the text of a file, which is then named `policy`.
+    ///
+    /// # Errors
+    /// If it is not a policy, with line and value.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let rules = file::parse("policy", text)?;
+        Ok(Self {
+            rules: Arc::new(ArcSwapOption::from_pointee(Some(rules))),
             ..Self::default()
         })
     }
@@ -58,6 +73,11 @@ impl Policy {
             shares: Some(shares),
             ..self
         }
+    }
+
+    /// The role that its rule gives a service: `None` if no rule is about it.
+    pub fn role(&self, service: &str) -> Option<Role> {
+        self.rules.load().as_ref()?.role(service)
     }
 
     /// The file, if there is one.

@@ -10,6 +10,7 @@
 mod certified;
 mod claimed;
 mod claims;
+mod explain;
 mod fault;
 mod key;
 mod key_error;
@@ -25,12 +26,13 @@ use thiserror::Error;
 pub use self::{
     certified::certified,
     claimed::{Claimed, claimed},
+    explain::Content,
     fault::TokenFault,
     key_error::{KeyError, ShortSecret},
     keyring::{KeyId, KeyringWriter},
     keys::{KeyOrigin, KeySet, MAX_KEYS},
     service::{Role, Service, ServiceGrant, ServiceKeys, ServiceRules, grant_covers, is_target},
-    user::{QueueGrants, User, UserKeys, UserRules},
+    user::{QueueGrants, User, UserKeys, UserRules, is_queue_grant},
 };
 use crate::{name::NameError, reason::Reason};
 

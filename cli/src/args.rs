@@ -1,18 +1,13 @@
 //! The command line: commands, flags, and what their help says.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use settings::any_duration;
 
-use crate::{
-    config::{
-        layers::Layered,
-        names::without_empty_variables,
-        process::Data,
-        roles::{Edge, Everything, Notifier, Processors, Role, Up},
-    },
-    token::ServiceRole,
+use crate::config::{
+    layers::Layered,
+    names::without_empty_variables,
+    roles::{Edge, Everything, Notifier, Processors, Role, Up},
 };
 
 /// Notifies people, in their browser, of what services do for them.
@@ -60,8 +55,8 @@ pub(crate) enum Command {
     Leases(crate::revoke::Leases),
     /// Connect as a user and print every event
     Listen(crate::listen::Listen),
-    /// Sign a token for a user or a service and print it
-    Token(Token),
+    /// Make keys, sign tokens of users and services, and explain tokens
+    Token(crate::token::Token),
     /// Publish what a service writes into its outbox, a table of its own database
     Relay(crate::relay::Relay),
     /// Test a connection step by step: connect, receive, heartbeat, reconnect, end
@@ -121,53 +116,6 @@ pub(crate) struct Serve<R: Role + Send + Sync + 'static> {
     /// What is configured.
     #[command(flatten)]
     pub(crate) settings: Layered<R>,
-}
-
-/// Signs a token.
-#[derive(Args)]
-pub(crate) struct Token {
-    /// Whom the token speaks for.
-    #[command(subcommand)]
-    pub(crate) subject: TokenSubject,
-}
-
-/// Whom the token speaks for.
-#[derive(Subcommand)]
-pub(crate) enum TokenSubject {
-    /// A person in a browser
-    User {
-        /// The user's id
-        id: String,
-        /// Queues the user may follow: names, or prefixes that end in `*`
-        #[arg(long, value_delimiter = ',')]
-        queues: Vec<String>,
-        /// How long the token works
-        #[arg(long, default_value = "1h", value_parser = any_duration)]
-        ttl: Duration,
-        /// Where the secret is.
-        #[command(flatten)]
-        secrets: Data,
-    },
-    /// A service: a publisher, an edge or an operator
-    Service {
-        /// The service's name
-        name: String,
-        /// What it may do
-        #[arg(long, value_enum)]
-        role: ServiceRole,
-        /// Events a publisher may publish, as the contract names them; `*`: all
-        #[arg(long, value_delimiter = ',')]
-        events: Vec<String>,
-        /// Targets a publisher may publish to: `*`, `everyone`, or prefixes such as `user:`
-        #[arg(long, value_delimiter = ',')]
-        targets: Vec<String>,
-        /// How long the token works
-        #[arg(long, default_value = "30d", value_parser = any_duration)]
-        ttl: Duration,
-        /// Where the secret is.
-        #[command(flatten)]
-        secrets: Data,
-    },
 }
 
 /// How to print something.

@@ -25,10 +25,9 @@ use std::{
     process::ExitCode,
 };
 
-use args::{Cli, Command, ConfigCommand, TokenSubject};
+use args::{Cli, Command, ConfigCommand};
 use clap::FromArgMatches;
 use exit::Failure;
-use token::Subject;
 
 fn main() -> ExitCode {
     let parsed = args::command().try_get_matches_from(args::arguments());
@@ -55,7 +54,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Leases(leases) => one_thread()?.block_on(revoke::leases(leases)),
         Command::Relay(relay) => one_thread()?.block_on(relay::run(relay)),
         Command::Check(check) => one_thread()?.block_on(check::run(check)),
-        Command::Token(token) => print_token(token.subject),
+        Command::Token(token) => token::run(token),
         Command::Config(ConfigCommand::Check(check)) => {
             let (given, file) = (&check.settings.given, check.config.as_deref());
             config::load::<config::roles::Everything>(given, file).map_err(Failure::usage)?;
@@ -80,40 +79,6 @@ fn run(command: Command) -> Result<(), Failure> {
             memory_bytes,
         } => ::processors::decode_picture(cpu_seconds, memory_bytes).map_err(Failure::failed),
     }
-}
-
-fn print_token(subject: TokenSubject) -> Result<(), Failure> {
-    let (subject, ttl, key) = match subject {
-        TokenSubject::User {
-            id,
-            queues,
-            ttl,
-            secrets,
-        } => (Subject::User { id, queues }, ttl, secrets.users_key()),
-        TokenSubject::Service {
-            name,
-            role,
-            events,
-            targets,
-            ttl,
-            secrets,
-        } => (
-            Subject::Service {
-                name,
-                role,
-                events,
-                targets,
-            },
-            ttl,
-            secrets.services_key(),
-        ),
-    };
-    let secret = secrets::load(&key).map_err(Failure::usage)?;
-    println!(
-        "{}",
-        token::sign(&subject, ttl, &secret).map_err(Failure::usage)?
-    );
-    Ok(())
 }
 
 /// A runtime for the commands that only talk to one server.

@@ -4,11 +4,13 @@
 //! The group of a file may read it if this process belongs to that group: that is how
 //! Kubernetes gives a secret to a process that is not root (`fsGroup`, mode 0440).
 
+pub(crate) mod make;
+
 use std::{
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,6 +19,7 @@ use belfry::identity::{KeyError, KeyOrigin, KeySet, MIN_SECRET_BYTES, check_secr
 use rustix::process::{Gid, getegid, getgroups};
 use thiserror::Error;
 
+pub(crate) use self::make::make_if_missing;
 use crate::config::keys::KeySources;
 
 /// Longest key file that is read, in bytes.
@@ -44,12 +47,16 @@ impl fmt::Debug for Secret {
 /// Why there is no secret. Names the file, never what is in it.
 #[derive(Debug, Error)]
 pub(crate) enum SecretError {
-    #[error("the secret `{}` does not exist: `belfry up` makes it, or write at least 32 random bytes there with mode 0600", .0.display())]
+    #[error("the secret `{}` does not exist: `belfry up` and `belfry token key secret FILE` make it", .0.display())]
     Missing(PathBuf),
     #[error("the secret `{}` cannot be read: {cause}", path.display())]
     Unreadable { path: PathBuf, cause: io::Error },
     #[error("the secret `{}` cannot be made: {cause}", path.display())]
     NotMade { path: PathBuf, cause: io::Error },
+    #[error("`{}` is there already: choose another name, or `--rotate` it if it is a secret", .0.display())]
+    Exists(PathBuf),
+    #[error("`{}` is still accepted: remove it once its last token has ended, then rotate", .0.display())]
+    StillAccepted(PathBuf),
     #[error("the secret `{}` has mode {mode:04o}, but {reader} must not read it: chmod 600 it", path.display())]
     Open {
         path: PathBuf,
@@ -223,46 +230,6 @@ pub(crate) fn load_or_make(path: &Path) -> Result<Secret, SecretError> {
     load(path)
 }
 
-/// Makes a random secret if there is no file yet.
-pub(crate) fn make_if_missing(path: &Path) -> Result<(), SecretError> {
-    if path.exists() {
-        return Ok(());
-    }
-    match make(path) {
-        // Two first starts at once: the other one made it.
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(cause) => Err(SecretError::NotMade {
-            path: path.to_owned(),
-            cause,
-        }),
-        Ok(()) => Ok(()),
-    }
-}
-
-fn make(path: &Path) -> io::Result<()> {
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mut random = [0; MIN_SECRET_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let text = random.map(|byte| format!("{byte:02x}")).concat();
-    // Written aside and linked, so that nobody ever reads half a secret.
-    let aside = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&aside)?;
-    let made = writeln!(file, "{text}")
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::hard_link(&aside, path));
-    fs::remove_file(&aside)?;
-    made?;
-    File::open(dir)?.sync_all()
-}
-
 fn guessable(secret: &[u8]) -> bool {
     const WELL_KNOWN: [&str; 4] = ["changeme", "your-256-bit-secret", "secret", "password"];
     let text = String::from_utf8_lossy(secret).to_lowercase();
@@ -274,7 +241,7 @@ fn guessable(secret: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 

@@ -15,6 +15,7 @@ use std::future::Future;
 
 use addresses::Addresses;
 use clap::CommandFactory;
+pub(crate) use keys::fetch as fetch_keys;
 pub(crate) use log::{AuditFile, start as start_log};
 pub(crate) use process::{Signals, colours, on_signals, raise_file_limit};
 
@@ -44,7 +45,7 @@ pub(crate) fn up(serve: &Serve<Up>) -> Result<(), Failure> {
 /// The notifier alone.
 pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
     run("the notifier", serve, async |role, announce, signals| {
-        let services = role.services_key.path(&role.process);
+        let services = role.services_key.path(&role.process.data);
         let keys = notifier::Keys {
             services: keys::service_keys(services, role.lifetimes.rules(), &signals)?,
             users: keys::user_keys(&role.users_key, &role.process, &signals).await?,
@@ -79,7 +80,7 @@ pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
 pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
     run("the processors", serve, async |role, announce, signals| {
         let process = &role.process;
-        let services = role.services_key.path(process);
+        let services = role.services_key.path(&process.data);
         let services = services.exists().then(|| {
             let rules = role.lifetimes.rules();
             keys::service_keys(services, rules, &signals)
@@ -88,7 +89,7 @@ pub(crate) fn processors(serve: &Serve<Processors>) -> Result<(), Failure> {
         let secrets = components::ProcessorSecrets {
             credential: components::publisher_credential(&role, services.as_ref())?,
             users: keys::user_keys(&role.users_key, process, &signals).await?,
-            files: keys::link_secrets(role.files_key.path(process), &signals)?,
+            files: keys::link_secrets(role.files_key.path(&process.data), &signals)?,
             services,
         };
         let listen = role.listen.processors_listen;

@@ -89,6 +89,7 @@ mod tests {
                 role,
                 events: Vec::new(),
                 targets: Vec::new(),
+                token_id: None,
             };
             let keys = ServiceKeys::new(&secret, None).unwrap();
             let headers = headers(keys.sign(&grant, validity).unwrap());

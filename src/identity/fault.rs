@@ -92,6 +92,31 @@ impl TokenFault {
         }
     }
 
+    /// What is wrong, for whoever holds the token and may know.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::TooLong => "it is longer than 8 KiB",
+            Self::Malformed => {
+                "it is not a signed JWT: three segments of base64url without padding"
+            }
+            Self::Type => "its `typ` is of something else, leave it out or write `JWT`",
+            Self::Critical => "its header demands an extension (`crit`, `enc` or `zip`)",
+            Self::Algorithm => "its `alg` is not the one that the key is for",
+            Self::UnknownKey => "its `kid` names none of the keys",
+            Self::Signature => "no key made its signature",
+            Self::Claims => "a claim is missing, occurs more than once or has the wrong type",
+            Self::Audience => "its `aud` names somebody else",
+            Self::Issuer => "its `iss` is not the issuer that the key is bound to",
+            Self::NotYet => "it is not valid yet (`nbf`)",
+            Self::IssuedAhead => "it was issued in the future (`iat`): a clock is wrong",
+            Self::Lifetime => "it lives for longer than is allowed (`exp` against `iat`, or now)",
+            Self::Subject => "its `sub` or `jti` is no name: 1 to 128 bytes, nothing invisible",
+            Self::Grants => "it grants more queues than a token may",
+            Self::Role => "it has no role",
+            Self::Expired => "it has expired",
+        }
+    }
+
     fn index(self) -> usize {
         self as usize
     }

@@ -97,6 +97,8 @@ pub struct ServiceGrant {
     /// Streams that a publisher may publish to: `user:<id>`, `queue:<id>`,
     /// `everyone`, `user:` for every user, `queue:` for every queue, or `*`.
     pub targets: Vec<String>,
+    /// The `jti`, by which this token alone can be revoked.
+    pub token_id: Option<String>,
 }
 
 /// How long service tokens may live: from `iat` to `exp`, or from now without `iat`.
@@ -148,6 +150,8 @@ struct Signed<'a> {
     events: &'a [String],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     targets: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<&'a str>,
 }
 
 impl ServiceKeys {
@@ -237,6 +241,16 @@ impl ServiceKeys {
         self.keyring.failed_reads()
     }
 
+    /// Where the key with this id was read, and its algorithm.
+    pub fn describe_key(&self, key: KeyId) -> Option<String> {
+        Some(self.keyring.set().key(key)?.describe())
+    }
+
+    /// A line for each key: where it was read, its algorithm and `kid`.
+    pub fn describe(&self) -> Vec<String> {
+        self.keyring.set().describe()
+    }
+
     /// Signs a token with the current key.
     ///
     /// # Errors
@@ -270,6 +284,7 @@ impl ServiceKeys {
             role: grant.role,
             events: &grant.events,
             targets: &grant.targets,
+            jti: grant.token_id.as_deref(),
         })
     }
 }

@@ -121,6 +121,7 @@ fn publisher(events: &[&str], targets: &[&str]) -> ServiceGrant {
         role: Role::Publisher,
         events: owned(events),
         targets: owned(targets),
+        token_id: None,
     }
 }
 
@@ -193,6 +194,29 @@ proptest! {
             let service = services().verify(&token, NOW_MS).unwrap();
             prop_assert_eq!(service.name.as_str(), &grant.name);
         }
+    }
+}
+
+#[test]
+fn a_token_lives_for_as_long_as_its_role_may_and_no_longer() {
+    const DAY: Duration = Duration::from_hours(24);
+    for (role, days) in [
+        (Role::Publisher, 366),
+        (Role::Edge, 366),
+        (Role::Operator, 31),
+    ] {
+        let grant = ServiceGrant {
+            role,
+            ..publisher(&[], &[])
+        };
+        let fault = |lifetime| {
+            let validity = Validity { lifetime, ..HOUR };
+            let token = services().sign(&grant, validity).unwrap();
+            services().check(&token, NOW_MS).err()
+        };
+        assert_eq!(fault(DAY * days), None, "{role:?}");
+        let longer = DAY * days + Duration::from_secs(1);
+        assert_eq!(fault(longer), Some(TokenFault::Lifetime), "{role:?}");
     }
 }
 

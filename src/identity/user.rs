@@ -194,6 +194,16 @@ impl UserKeys {
         self.keyring.failed_reads()
     }
 
+    /// Where the key with this id was read, and its algorithm.
+    pub fn describe_key(&self, key: KeyId) -> Option<String> {
+        Some(self.keyring.set().key(key)?.describe())
+    }
+
+    /// A line for each key: where it was read, its algorithm and `kid`.
+    pub fn describe(&self) -> Vec<String> {
+        self.keyring.set().describe()
+    }
+
     /// Signs a token with the current key. For development: products sign their own.
     ///
     /// # Errors
@@ -231,7 +241,8 @@ impl UserKeys {
     }
 }
 
-fn is_queue_grant(grant: &str) -> bool {
+/// Whether a grant can match a queue: a name, or a prefix that ends in `*`.
+pub fn is_queue_grant(grant: &str) -> bool {
     match grant.strip_suffix('*') {
         None => QueueId::parse(grant).is_ok(),
         Some(prefix) => {

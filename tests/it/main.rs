@@ -15,12 +15,14 @@ mod logs;
 mod many_pictures;
 #[path = "world/postgres.rs"]
 mod postgres;
+mod recipes;
 mod rotation;
 mod settings;
 mod signals;
 mod silent_jobs;
 mod store;
 mod tls;
+mod token;
 mod tokens;
 mod vectors;
 mod watches;

@@ -7,7 +7,7 @@ use belfry::identity::{ServiceRules, USER_AUDIENCE, UserRules};
 use clap::Args;
 use settings::{Durations, show_duration};
 
-use super::process::Process;
+use super::process::Data;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -108,27 +108,37 @@ pub(crate) struct JwksSource {
 
 impl UsersKey {
     /// The files; the default one unless keys come from elsewhere.
-    fn files(&self, process: &Process) -> Vec<PathBuf> {
+    fn files(&self, data: &Data) -> Vec<PathBuf> {
         let elsewhere = self.users_key_env.is_some() || self.users_jwks_url.is_some();
         match self.users_key_file.as_slice() {
             [] if elsewhere => Vec::new(),
-            [] => vec![process.data.users_key()],
+            [] => vec![data.users_key()],
             files => files.to_vec(),
         }
     }
 
     /// Where keys are on this machine.
-    pub(crate) fn sources(&self, process: &Process) -> KeySources {
+    pub(crate) fn sources(&self, data: &Data) -> KeySources {
         KeySources {
-            files: self.files(process),
+            files: self.files(data),
             variable: self.users_key_env.clone(),
             issuer: self.users_issuer.as_deref().map(Arc::from),
         }
     }
 
+    /// Where keys are among the files that are there.
+    pub(crate) fn existing(&self, data: &Data) -> KeySources {
+        let mut sources = self.sources(data);
+        // Files that somebody named have to be there.
+        if self.users_key_file.is_empty() {
+            sources.files.retain(|path| path.exists());
+        }
+        sources
+    }
+
     /// The file that a first start makes: a single one that is not there.
-    pub(crate) fn created(&self, process: &Process) -> Option<PathBuf> {
-        match self.files(process).as_slice() {
+    pub(crate) fn created(&self, data: &Data) -> Option<PathBuf> {
+        match self.files(data).as_slice() {
             [only] if !only.exists() => Some(only.clone()),
             _ => None,
         }
@@ -163,9 +173,9 @@ pub(crate) struct ServicesKey {
 }
 
 impl ServicesKey {
-    pub(crate) fn path(&self, process: &Process) -> PathBuf {
+    pub(crate) fn path(&self, data: &Data) -> PathBuf {
         let named = self.services_key_file.clone();
-        named.unwrap_or_else(|| process.data.services_key())
+        named.unwrap_or_else(|| data.services_key())
     }
 }
 
@@ -214,9 +224,9 @@ pub(crate) struct FilesKey {
 }
 
 impl FilesKey {
-    pub(crate) fn path(&self, process: &Process) -> PathBuf {
+    pub(crate) fn path(&self, data: &Data) -> PathBuf {
         let named = self.files_key_file.clone();
-        named.unwrap_or_else(|| process.data.files_key())
+        named.unwrap_or_else(|| data.files_key())
     }
 }
 

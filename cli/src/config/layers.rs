@@ -121,6 +121,33 @@ impl<R: Role> FromArgMatches for Layered<R> {
     }
 }
 
+/// Settings of a command that serves nothing, from flags and variables.
+pub(crate) struct WithVariables<T>(pub(crate) T);
+
+impl<T: Args> Args for WithVariables<T> {
+    fn augment_args(command: Command) -> Command {
+        let settings = T::augment_args(Command::new("settings"));
+        command.args(settings.get_arguments().map(|definition| {
+            let variable = variable(flag(definition));
+            definition.clone().env(variable).hide_env_values(true)
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for WithVariables<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
 /// Reads the settings of `R`. One that breaks its rule is left at its default and
 /// reported in `faults`.
 pub(crate) fn read<R: Role>(given: &Given, faults: &mut Vec<String>) -> Result<R, clap::Error> {

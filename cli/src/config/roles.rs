@@ -157,14 +157,14 @@ impl Role for Up {
         Needs {
             created_secrets: self
                 .users_key
-                .created(process)
+                .created(&process.data)
                 .into_iter()
                 .chain([
-                    self.services_key.path(process),
-                    self.files_key.path(process),
+                    self.services_key.path(&process.data),
+                    self.files_key.path(&process.data),
                 ])
                 .collect(),
-            user_keys: Some(self.users_key.sources(process)),
+            user_keys: Some(self.users_key.sources(&process.data)),
             tokens: token_files(&self.processors),
             data_dir: Some(process.data.data_dir.clone()),
             listeners: self.listeners(),
@@ -259,8 +259,8 @@ impl Role for Notifier {
     fn needs(&self) -> Needs {
         let on_disk = self.own.store == notifier::Store::Embedded;
         Needs {
-            secrets: vec![self.services_key.path(&self.process)],
-            user_keys: Some(self.users_key.sources(&self.process)),
+            secrets: vec![self.services_key.path(&self.process.data)],
+            user_keys: Some(self.users_key.sources(&self.process.data)),
             data_dir: on_disk.then(|| self.process.data.data_dir.clone()),
             listeners: self.listeners(),
             certificates: self.tls.files(),
@@ -335,7 +335,7 @@ impl Role for Edge {
         let mut secrets = Vec::new();
         let token = self.service_token.service_token_file.clone();
         if token.is_none() && !self.notifier_url.shows_certificate() {
-            secrets.push(self.services_key.path(&self.process));
+            secrets.push(self.services_key.path(&self.process.data));
         }
         Needs {
             secrets,
@@ -420,8 +420,8 @@ impl Role for Processors {
 
     fn needs(&self) -> Needs {
         let process = &self.process;
-        let mut secrets = vec![self.files_key.path(process)];
-        let services = self.services_key.path(process);
+        let mut secrets = vec![self.files_key.path(&process.data)];
+        let services = self.services_key.path(&process.data);
         let token = self.service_token.service_token_file.clone();
         let needs_key = token.is_none() && !self.notifier_url.shows_certificate();
         // Without it nobody is an operator.
@@ -432,7 +432,7 @@ impl Role for Processors {
         tokens.extend(token.map(|path| ("service-token-file", path)));
         Needs {
             secrets,
-            user_keys: Some(self.users_key.sources(process)),
+            user_keys: Some(self.users_key.sources(&process.data)),
             tokens,
             data_dir: Some(process.data.data_dir.clone()),
             listeners: self.listeners(),

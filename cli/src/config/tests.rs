@@ -53,7 +53,7 @@ fn without_anything_written_every_role_has_the_defaults_of_its_crates() {
         up.edge_listen.edge_listen,
         "127.0.0.1:8080".parse().unwrap()
     );
-    let keys = up.users_key.sources(&up.process).files;
+    let keys = up.users_key.sources(&up.process.data).files;
     assert_eq!(keys, [PathBuf::from("./data/secrets/users.key")]);
     assert_eq!(up.notifier().drain, notifier::Config::default().drain);
     let edge: Edge = empty.load(&none).unwrap();
@@ -147,10 +147,10 @@ fn secrets_are_in_the_data_directory_unless_another_place_is_named() {
     );
     let up: Up = File::with("").load(&given).unwrap();
     assert_eq!(
-        up.services_key.path(&up.process),
+        up.services_key.path(&up.process.data),
         PathBuf::from("/s/services.key")
     );
-    assert_eq!(up.files_key.path(&up.process), PathBuf::from("/f"));
+    assert_eq!(up.files_key.path(&up.process.data), PathBuf::from("/f"));
 }
 
 #[test]

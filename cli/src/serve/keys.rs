@@ -20,6 +20,7 @@ use belfry::{
 };
 use processors::{Secret, Secrets};
 
+pub(crate) use self::jwks::fetch;
 use super::process::Signals;
 use crate::{
     config::{
@@ -37,7 +38,7 @@ pub(in crate::serve) async fn user_keys(
     process: &Process,
     signals: &Signals,
 ) -> Result<UserKeys, Failure> {
-    let sources = setting.sources(process);
+    let sources = setting.sources(&process.data);
     let first = secrets::load_all_keys(&sources).map_err(Failure::usage)?;
     let (writer, keys) = UserKeys::replaceable(first.clone());
     let store = KeyStore::new(writer, first);

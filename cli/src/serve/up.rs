@@ -25,10 +25,10 @@ const FIRST_PART: f64 = 0.8;
 pub(super) async fn run(role: Up, announce: Announce, signals: Signals) -> Result<(), Failure> {
     let process = &role.process;
     let (services, files) = (
-        role.services_key.path(process),
-        role.files_key.path(process),
+        role.services_key.path(&process.data),
+        role.files_key.path(&process.data),
     );
-    let created = role.users_key.created(process);
+    let created = role.users_key.created(&process.data);
     for path in created.iter().chain([&services, &files]) {
         secrets::make_if_missing(path).map_err(Failure::usage)?;
     }

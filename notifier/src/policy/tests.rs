@@ -23,6 +23,7 @@ fn service(name: &str, role: Role) -> Service {
         role,
         events: vec!["*".to_owned()],
         targets: vec!["*".to_owned()],
+        token_id: None,
     };
     let now = std::time::SystemTime::now();
     let now_unix_ms = crate::publish::unix_ms(now);

@@ -38,7 +38,7 @@ pub(in crate::serve) fn grpc_link(
     } else if role.notifier_url.shows_certificate() {
         Credential::certificate()
     } else {
-        let services = role.services_key.path(&role.process);
+        let services = role.services_key.path(&role.process.data);
         let services = service_keys(services, ServiceRules::default(), signals)?;
         let name = role.config().name;
         let mint = move || own_token(&services, &name, Role::Edge, OWN_LINK_TOKEN);
@@ -67,7 +67,7 @@ pub(in crate::serve) fn publisher_credential(
         (None, _) if role.notifier_url.shows_certificate() => Ok(Credential::certificate()),
         (None, Some(services)) => minted_credential(services.clone()),
         (None, None) => {
-            let missing = SecretError::Missing(role.services_key.path(&role.process));
+            let missing = SecretError::Missing(role.services_key.path(&role.process.data));
             Err(Failure::usage(missing))
         }
     }
@@ -107,6 +107,7 @@ fn own_token(
         role,
         events,
         targets,
+        token_id: None,
     };
     let signed = services.sign(&grant, token::validity(ttl));
     signed.map_err(Failure::bug)

@@ -43,6 +43,16 @@ struct Schedule {
     pause: Duration,
 }
 
+/// Fetches the set once, for a command that serves nothing.
+pub(crate) async fn fetch(source: JwksSource) -> Result<KeySet, Failure> {
+    let url = source.url.clone();
+    let fetcher = Fetcher::new(source).map_err(Failure::failed)?;
+    let answer = timeout(FETCH, fetcher.fetch()).await;
+    answer.unwrap_or(Err(FetchError::Slow)).map_err(|error| {
+        Failure::failed(error).while_doing(&format!("no keys of user tokens come from `{url}`"))
+    })
+}
+
 /// Fetches the set, then keeps it fresh for as long as the process lives. The first
 /// fetch is awaited; a start goes on without it, since publishing needs no user key.
 pub(super) async fn keep(

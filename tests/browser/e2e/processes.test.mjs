@@ -27,18 +27,26 @@ function start(command, ports) {
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), "belfry-processes-"));
   const page = await readFile(new URL("../../../docs/operations.md", import.meta.url), "utf8");
-  const [, block = ""] = /^```sh\n(\(umask.*?)^```$/ms.exec(page) ?? [];
-  const [secrets, ...commands] = block.trim().split("\n");
-  assert.equal(commands.length, 4, block);
-  execFileSync("sh", ["-c", secrets], { cwd: dir });
+  const blocks = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].map((match) => match[1]);
+  const block = blocks.find((each) => each.includes("belfry token user demo")) ?? "";
+  const lines = block.trim().split("\n");
+  const command = (name) => {
+    const line = lines.find((each) => each.startsWith(`belfry ${name} `));
+    assert.ok(line, `the page starts \`belfry ${name}\`: ${block}`);
+    return line;
+  };
+  // Secrets and tokens of services come first, whatever makes them.
+  for (const line of lines.filter((each) => !/^belfry (notifier|edge|processors|token user) /.test(each))) {
+    execFileSync("sh", ["-c", `belfry() { "$BELFRY_BIN" "$@"; }; ${line}`], { cwd: dir });
+  }
   const [grpc, notifierHttp, web, works] = await Promise.all([1, 2, 3, 4].map(() => freePort()));
   const at = (port) => `127.0.0.1:${port}`;
   edge = `http://${at(web)}`;
   const processorsUrl = ["http://127.0.0.1:8081", `http://${at(works)}`];
-  start(commands[0], ["--grpc-listen", at(grpc), "--notifier-http-listen", at(notifierHttp)]);
-  start(commands[1].replace(...processorsUrl), ["--edge-listen", at(web), "--notifier-url", `http://${at(grpc)}`]);
-  start(commands[2], ["--processors-listen", at(works), "--notifier-url", `http://${at(grpc)}`]);
-  token = execFileSync(process.env.BELFRY_BIN, commands[3].split(" ").slice(1), { cwd: dir, encoding: "utf8" }).trim();
+  start(command("notifier"), ["--grpc-listen", at(grpc), "--notifier-http-listen", at(notifierHttp)]);
+  start(command("edge").replace(...processorsUrl), ["--edge-listen", at(web), "--notifier-url", `http://${at(grpc)}`]);
+  start(command("processors"), ["--processors-listen", at(works), "--notifier-url", `http://${at(grpc)}`]);
+  token = execFileSync(process.env.BELFRY_BIN, command("token user").split(" ").slice(1), { cwd: dir, encoding: "utf8" }).trim();
   await until(async () => (await fetch(`${edge}/readyz`).catch(() => null))?.ok, "a ready edge");
   await until(async () => (await fetch(`http://${at(works)}/readyz`).catch(() => null))?.ok, "ready processors");
   chromium = await openBrowser();

@@ -21,6 +21,7 @@ mod route;
 mod sessions;
 mod shares;
 mod stream;
+mod user_sessions;
 mod watching;
 
 use alloc::{
@@ -43,6 +44,7 @@ use self::{
     receipts::{Receipts, Watcher},
     route::{Credit, Link, Routed},
     stream::Stream,
+    user_sessions::UserSessions,
     watching::{PresenceWatch, WatchedStream},
 };
 use crate::{
@@ -52,6 +54,15 @@ use crate::{
 };
 
 type Turn<'a> = crate::turn::Turn<'a, Output>;
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JobEnd {
+    /// By its publisher.
+    Published,
+    /// It was silent for its lease. It goes on with its next event.
+    Stalled,
+}
 
 /// A record that the log has, but not yet durably.
 #[derive(Debug)]
@@ -63,7 +74,7 @@ struct Unsynced {
     service: ServiceId,
     job: Option<Arc<str>>,
     /// It ends its job, whether there is a lease or not.
-    ends_job: bool,
+    ends_job: Option<JobEnd>,
     /// When it is no longer worth showing.
     expires: Option<Millis>,
 }
@@ -178,6 +189,7 @@ struct State {
     recent_bytes: usize,
     links: BTreeMap<LinkId, Link>,
     users: Members,
+    user_sessions: UserSessions,
     sessions: usize,
     /// When each session's token ends.
     ends: BTreeSet<(Millis, LinkId, SessionId)>,
@@ -233,6 +245,7 @@ impl State {
             recent_bytes: 0,
             links: BTreeMap::new(),
             users: Members::default(),
+            user_sessions: UserSessions::default(),
             sessions: 0,
             ends: BTreeSet::new(),
             watched: BTreeMap::new(),
@@ -319,6 +332,7 @@ impl State {
             latest: self.latest.len() as u64,
             latest_refused: self.latest.refused(),
             collapsed: self.latest.collapsed(),
+            late_progress: self.latest.late(),
             leases: self.leases.len() as u64,
             leases_lapsed: self.leases.lapsed(),
             users: self.users.len() as u64,

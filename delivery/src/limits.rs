@@ -157,6 +157,8 @@ limits! {
     edge_bytes: u64 = 32 << 20, 4 * MAX_EVENT_BYTES as u64..=MAX_BYTES as u64;
     /// Sessions of one hub or edge.
     sessions: usize = 200_000, 1..=100_000_000;
+    /// Sessions of one user, over all edges. With one more the oldest ends (4009).
+    user_sessions: usize = 20, 1..=1_000_000;
     /// Streams one session follows.
     session_streams: usize = 130, 2..=10_000;
     /// How long a new session waits for the notifier to verify its token before it is

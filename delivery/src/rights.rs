@@ -73,6 +73,8 @@ pub enum Refusal {
     Limit,
     /// An operator disconnected it; the client may come back.
     Disconnected,
+    /// Its user opened more sessions than one user may have, and this was the oldest.
+    TooManySessions,
 }
 
 /// What became of verifying a token.

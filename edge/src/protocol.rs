@@ -53,9 +53,6 @@ pub const PUBLIC_REASONS: &[Reason] = &[
     Reason::TooManySubscriptions,
 ];
 
-/// Those of [`PUBLIC_REASONS`] that no edge sends yet.
-pub const RESERVED_REASONS: &[Reason] = &[Reason::TooManyConnections];
-
 /// The name of a reason in frames: `token_expired`.
 pub fn code(reason: Reason) -> String {
     reason.name().to_ascii_lowercase()

@@ -31,6 +31,7 @@ const GRPC_BODY_TIMEOUT: Durations =
 const LOG_SEGMENT: Sizes = Sizes::new(4 << 10, 1 << 30);
 const SERVICE_SHARE: Counts<u64> = Counts::new(1, 100);
 const MAX_SERVICES: Counts<usize> = Counts::new(2, 4_096);
+const USER_CONNECTIONS: Counts<usize> = Counts::new(1, 1_000_000);
 const STREAM_IN_FLIGHT: Counts<usize> = Counts::new(1, 65_536);
 
 /// Where events are kept.
@@ -180,6 +181,14 @@ pub struct Config {
         hide_possible_values = true
     )]
     pub shares: Shares,
+    /// Connections of one user, over all edges: with one more the oldest is closed (4009)
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value = Limits::default().user_sessions.to_string(),
+        value_parser = USER_CONNECTIONS.parser()
+    )]
+    pub user_connections: usize,
     /// File that says what each service may do (role, events, targets, rates); a
     /// service that it does not list may do nothing. Without it, tokens decide alone
     #[arg(long, value_name = "FILE")]
@@ -247,6 +256,7 @@ impl Config {
             dedupe_window_ms: self.idempotency_window.as_millis() as u64,
             service_share_percent: self.service_share,
             services: self.max_services,
+            user_sessions: self.user_connections,
             observe_shares: self.shares == Shares::Observe,
             ..self.limits.clone()
         }
@@ -312,6 +322,8 @@ impl Config {
         faults.check("idempotency-window", window, &IDEMPOTENCY_WINDOW);
         faults.check("service-share", &self.service_share, &SERVICE_SHARE);
         faults.check("max-services", &self.max_services, &MAX_SERVICES);
+        let connections = &self.user_connections;
+        faults.check("user-connections", connections, &USER_CONNECTIONS);
         if let Err(error) = Policy::read(self.services_policy.as_ref()) {
             faults.push("services-policy", format!("cannot be used: {error}"));
         }

@@ -24,7 +24,7 @@ use crate::{
 /// Name, help, and where it is found.
 type Metric = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTERS: [Metric; 16] = [
+const COUNTERS: [Metric; 18] = [
     (
         "published_stored",
         "Publishes that were made durable",
@@ -74,6 +74,11 @@ const COUNTERS: [Metric; 16] = [
         |stats| stats.collapsed,
     ),
     (
+        "late_progress",
+        "Progress that came after the end of its job and was not sent",
+        |stats| stats.late_progress,
+    ),
+    (
         "leases_lapsed",
         "Jobs that were silent for longer than their lease",
         |stats| stats.leases_lapsed,
@@ -90,8 +95,13 @@ const COUNTERS: [Metric; 16] = [
     ),
     (
         "sessions_ended",
-        "Sessions whose token ended or was taken back",
+        "Sessions that the notifier ended: their token ended or was taken back, or their user has too many",
         |stats| stats.sessions_ended,
+    ),
+    (
+        "sessions_replaced",
+        "Sessions that made room for a newer one of their user",
+        |stats| stats.sessions_replaced,
     ),
 ];
 

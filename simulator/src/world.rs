@@ -50,6 +50,7 @@ enum Due {
     LogDone(u64),
     ReadDone(u64, ReadId, StreamName, u64),
     Work(usize),
+    LateProgress(usize),
     HubTick(u64),
     HubStart,
     ToHub(u64, ToHub),
@@ -238,6 +239,8 @@ impl World {
             link_hold_off_ms: random.between(100, 700),
             wall_check_ms: 200,
             wall_step_ms: 50,
+            // Each user has two clients.
+            user_sessions: [2, 3, 20][(seed % 3) as usize],
             ..Limits::default()
         };
         let mut world = Self {
@@ -370,6 +373,7 @@ impl World {
             Due::LogDone(of) => self.log_done(of),
             Due::ReadDone(of, read, stream, first) => self.read_done(of, read, &stream, first),
             Due::Work(worker) => self.work(worker),
+            Due::LateProgress(worker) => self.progress(worker),
             Due::HubTick(of) => self.hub_tick(of),
             Due::HubStart => self.hub_start(),
             Due::ToHub(link, message) => self.deliver_to_hub(link, message),

@@ -18,7 +18,7 @@ fn entries(path: &Path) -> Vec<Value> {
     lines.collect()
 }
 
-async fn entry(path: &Path, action: &str) -> Value {
+pub(crate) async fn entry(path: &Path, action: &str) -> Value {
     let observe = async || {
         let mut entries = entries(path).into_iter();
         entries.find(|entry| entry["action"] == action)

@@ -4,6 +4,7 @@ mod acknowledged;
 mod attacks;
 mod audit;
 mod cli;
+mod connections;
 mod dev_tokens;
 mod docs;
 mod faults;

@@ -80,6 +80,7 @@ pub(crate) fn encode_refusal(reason: Refusal) -> i32 {
         Refusal::Revoked => SessionRefusal::Revoked,
         Refusal::Limit => SessionRefusal::Limit,
         Refusal::Disconnected => SessionRefusal::Disconnected,
+        Refusal::TooManySessions => SessionRefusal::TooManySessions,
     };
     reason.into()
 }
@@ -91,6 +92,7 @@ pub(crate) fn decode_refusal(field: &'static str, number: i32) -> Result<Refusal
         Ok(SessionRefusal::Revoked) => Ok(Refusal::Revoked),
         Ok(SessionRefusal::Limit) => Ok(Refusal::Limit),
         Ok(SessionRefusal::Disconnected) => Ok(Refusal::Disconnected),
+        Ok(SessionRefusal::TooManySessions) => Ok(Refusal::TooManySessions),
         Ok(SessionRefusal::Unspecified) | Err(_) => Err(malformed(
             field,
             format!("is {number}, which is no reason that is known"),

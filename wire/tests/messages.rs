@@ -159,6 +159,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Just(Refusal::Revoked),
         Just(Refusal::Limit),
         Just(Refusal::Disconnected),
+        Just(Refusal::TooManySessions),
     ]
 }
 

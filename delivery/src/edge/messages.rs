@@ -263,6 +263,8 @@ pub enum CloseReason {
     Unverified,
     /// The hub has too many sessions.
     Overloaded,
+    /// The user has too many sessions, and this was the oldest.
+    TooManyConnections,
     /// Too many messages.
     RateLimited,
     /// Too many bad messages.
@@ -278,6 +280,7 @@ impl From<Refusal> for CloseReason {
             Refusal::Expired => CloseReason::TokenExpired,
             Refusal::Limit => CloseReason::Overloaded,
             Refusal::Disconnected => CloseReason::Restart,
+            Refusal::TooManySessions => CloseReason::TooManyConnections,
         }
     }
 }

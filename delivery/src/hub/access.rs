@@ -188,7 +188,7 @@ impl State {
     }
 
     /// Ends a session here; its edge is not notified.
-    fn end_session(
+    pub(super) fn end_session(
         &mut self,
         link: LinkId,
         number: SessionId,

@@ -1,6 +1,8 @@
 //! What the log says: records became durable, were refused, or it failed.
 
-use super::{Output, Phase, Reply, State, Turn, Unsynced, leases::Opening, receipts::Track, route};
+use super::{
+    JobEnd, Output, Phase, Reply, State, Turn, Unsynced, leases::Opening, receipts::Track, route,
+};
 use crate::{JobChange, JobMark, Lsn, Millis, Record, StoredEvent, StreamName, shares::ServiceId};
 
 impl State {
@@ -51,21 +53,21 @@ impl State {
             };
             turn.push(Output::Reply { ticket, reply });
         }
-        let ended = job.as_ref().filter(|_| ends_job);
+        let ended = job.as_ref().zip(ends_job);
         for placement in record.placements.iter() {
             let event = StoredEvent {
                 offset: placement.offset,
                 check: record.check,
                 payload: record.envelope.clone(),
             };
-            if let Some(job) = ended {
+            if let Some((job, _)) = ended {
                 for last in self.latest.end_job(&placement.stream, job) {
                     self.route_ephemeral(&placement.stream, &last, turn);
                 }
             }
             self.commit_placement(&placement.stream, event, turn);
         }
-        if let Some(job) = ended {
+        if let Some((job, JobEnd::Published)) = ended {
             self.latest.remember_ended(service, job, turn);
         }
         self.commit_lease(service, &record, turn.now);

@@ -41,13 +41,14 @@ pub(super) struct Latest {
     by_end: BTreeSet<(Millis, StreamName, Arc<str>)>,
     /// What waits for the end of its window.
     waiting: BTreeSet<(Millis, StreamName, Arc<str>)>,
-    /// Jobs that ended lately: what still comes of them is not kept.
+    /// Jobs that their publisher ended lately: nothing of them goes out any more.
     ended: BTreeSet<Arc<str>>,
     ended_order: Queues<(Millis, Arc<str>)>,
     /// Of events that are kept.
     shares: Pool,
     refused: u64,
     collapsed: u64,
+    late: u64,
 }
 
 impl Latest {
@@ -62,10 +63,13 @@ impl Latest {
             shares: Pool::new(Bucket::LatestEvents, max, limits),
             refused: 0,
             collapsed: 0,
+            late: 0,
         }
     }
 
-    /// Takes an event in; true if it goes out now. If its service has its share of
+    /// Takes an event in; true if it goes out now. Progress that was overtaken by the end
+    /// of its job does not go out at all: publishers send the two on different ways. If
+    /// its service has its share of
     /// [`Limits::latest_events`] already, it goes out but is not kept.
     pub(super) fn take(
         &mut self,
@@ -80,7 +84,8 @@ impl Latest {
             return true;
         };
         if job.is_some_and(|job| self.ended.contains(job)) {
-            return true;
+            self.late += 1;
+            return false;
         }
         let until = now + limits.latest_ms;
         let known = self.by_stream.get_mut(stream);
@@ -171,7 +176,7 @@ impl Latest {
         flushed
     }
 
-    /// What still comes of this job is not kept any more.
+    /// Its publisher ended a job.
     pub(super) fn remember_ended(
         &mut self,
         service: ServiceId,
@@ -270,6 +275,11 @@ impl Latest {
     /// Events that a newer one of their key replaced before they went out.
     pub(super) fn collapsed(&self) -> u64 {
         self.collapsed
+    }
+
+    /// Events that did not go out because their job had ended.
+    pub(super) fn late(&self) -> u64 {
+        self.late
     }
 
     fn drop_if_empty(&mut self, stream: &StreamName) {

@@ -267,6 +267,16 @@ pub enum Output {
         /// The stream; none: the session was to become another user's.
         stream: Option<StreamName>,
     },
+    /// A user has [`user_sessions`](crate::Limits::user_sessions) and opened one more,
+    /// so the oldest ended: for the audit log.
+    SessionReplaced {
+        /// Name of its edge.
+        edge: Arc<str>,
+        /// The user.
+        user: Arc<str>,
+        /// Its public id.
+        public_id: Arc<str>,
+    },
     /// A service is over its share or rate: at most one of these for each service and
     /// bucket in a minute.
     Exhausted(Exhausted),
@@ -419,6 +429,9 @@ pub struct Stats {
     /// Ephemeral events that a newer one of their key replaced before they went
     /// out.
     pub collapsed: u64,
+    /// Ephemeral events with a collapse key that came after the end of their job, and
+    /// did not go out.
+    pub late_progress: u64,
     /// Gauge: leases that are open.
     pub leases: u64,
     /// Jobs that were silent for longer than their lease.
@@ -436,8 +449,11 @@ pub struct Stats {
     pub watches: u64,
     /// Requests of edges that the token of their session does not allow.
     pub denied: u64,
-    /// Sessions that the hub ended: their token ended or was taken back.
+    /// Sessions that the hub ended: their token ended or was taken back, or their user
+    /// has too many.
     pub sessions_ended: u64,
+    /// Those among them that made room for a newer one of their user.
+    pub sessions_replaced: u64,
 }
 
 /// A session, for operators.

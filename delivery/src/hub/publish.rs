@@ -4,8 +4,8 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Kind, Output, Phase, Publish, Reply, State, Ticket, Turn, Unsynced, dedupe::DedupeEntry,
-    latest::Sender, route, shares::request, stream::Stream,
+    JobEnd, Kind, Output, Phase, Publish, Reply, State, Ticket, Turn, Unsynced,
+    dedupe::DedupeEntry, latest::Sender, route, shares::request, stream::Stream,
 };
 use crate::{
     JobChange, JobMark, Placement, Record, StreamName,
@@ -81,6 +81,11 @@ impl State {
             job: mark,
             envelope: publish.envelope,
         };
+        let ends_job = (change == Some(JobChange::Ended)).then_some(if own_failure {
+            JobEnd::Stalled
+        } else {
+            JobEnd::Published
+        });
         let unsynced = Unsynced {
             record,
             ticket,
@@ -88,7 +93,7 @@ impl State {
             publisher: publish.publisher,
             service,
             job: publish.job,
-            ends_job: change == Some(JobChange::Ended),
+            ends_job,
             expires: publish.lives_ms.map(|lives| turn.now.saturating_add(lives)),
         };
         self.append(unsynced, turn);

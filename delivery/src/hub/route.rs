@@ -22,6 +22,8 @@ pub(super) struct Session {
     pub(super) allowed_before: Option<Arc<[StreamPattern]>>,
     /// When its token ends.
     pub(super) ends: Millis,
+    /// Rises from one session of the hub to the next.
+    pub(super) place: u64,
     pub(super) public_id: Arc<str>,
     pub(super) device: Arc<str>,
     pub(super) streams: Vec<StreamName>,

@@ -82,6 +82,7 @@ impl State {
                 let opened = Session {
                     ends: turn.now.saturating_add(credential.rights.ends_in_ms),
                     credential,
+                    place: self.user_sessions.next(),
                     allowed_before: None,
                     public_id,
                     device,
@@ -140,11 +141,16 @@ impl State {
         if state.sessions.contains_key(&number) {
             return Err(LinkFault::UnknownSession);
         }
+        // An edge that does not close what has ended must not make this grow.
+        if state.ended.len() >= turn.limits.sessions {
+            return Err(LinkFault::Overflow);
+        }
         if self.sessions >= turn.limits.sessions {
             return self.refuse(link, number, Refusal::Limit, turn);
         }
         self.sessions += 1;
         self.ends.insert((session.ends, link, number));
+        self.user_sessions.add(link, number, &session);
         let rights = session.credential.rights.clone();
         state.sessions.insert(number, session);
         if let Some(came) = self.users.add(&rights.user, &mut self.generation) {
@@ -158,12 +164,14 @@ impl State {
                 self.note_denial(link, number, Some(&interest.stream), turn);
             }
         }
+        let user = rights.user.clone();
         let message = ToEdge::Opened {
             session: number,
             rights,
             joined,
         };
         turn.push(Output::Send { link, message });
+        self.limit_sessions_of(&user, turn);
         Ok(())
     }
 
@@ -194,6 +202,7 @@ impl State {
         turn: &mut Turn<'_>,
     ) {
         self.ends.remove(&(session.ends, link, number));
+        self.user_sessions.remove(link, number, session);
         for stream in &session.watching {
             self.stop_watching(link, stream);
         }

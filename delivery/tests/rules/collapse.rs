@@ -81,6 +81,33 @@ fn the_end_of_a_job_lets_out_what_waits_first_and_forgets_it() {
 }
 
 #[test]
+fn progress_that_the_end_of_its_job_overtook_does_not_go_out() {
+    let mut world = world();
+    let done = world.stored("done", Some(JobChange::Ended));
+    world.publish(done);
+    assert!(send_progress(&mut world, "k", "late").is_empty());
+    assert_eq!(world.hub.stats().late_progress, 1);
+    // It is remembered for as long as progress is kept.
+    let past = Limits::default().latest_ms;
+    assert!(world.pass(past - 1).ephemeral().is_empty());
+    assert!(send_progress(&mut world, "k", "later").is_empty());
+    world.pass(past);
+    assert_eq!(send_progress(&mut world, "k", "forgotten"), ["forgotten"]);
+}
+
+#[test]
+fn progress_of_a_job_that_stalled_goes_out_until_its_worker_ends_it() {
+    let mut world = world();
+    let started = world.leased(1_000);
+    world.publish(started);
+    assert_eq!(world.pass(1_000).announced.len(), 1);
+    assert_eq!(send_progress(&mut world, "k", "it lives"), ["it lives"]);
+    let done = world.stored("done", Some(JobChange::Ended));
+    world.publish(done);
+    assert!(send_progress(&mut world, "k", "late").is_empty());
+}
+
+#[test]
 fn what_comes_after_the_end_is_not_kept_for_those_who_join() {
     let mut world = world();
     let done = world.stored("done", Some(JobChange::Ended));

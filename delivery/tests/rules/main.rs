@@ -9,4 +9,5 @@ mod leases;
 mod presence;
 mod receipts;
 mod shares;
+mod user_sessions;
 mod world;

@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     pub(crate) presence: Vec<(WatchId, Vec<Member>, bool)>,
     pub(crate) ended_watches: Vec<(WatchId, WatchEnd)>,
     pub(crate) denied: Vec<Option<StreamName>>,
+    /// Public ids of sessions that made room for another one.
+    pub(crate) replaced: Vec<Arc<str>>,
     pub(crate) exhausted: Vec<Exhausted>,
 }
 
@@ -178,6 +180,7 @@ impl World {
             }
             Output::EndWatch { watch, reason } => outcome.ended_watches.push((watch, reason)),
             Output::Denied { stream, .. } => outcome.denied.push(stream),
+            Output::SessionReplaced { public_id, .. } => outcome.replaced.push(public_id),
             Output::Exhausted(exhausted) => outcome.exhausted.push(exhausted),
             Output::Read { .. } | Output::Trim { .. } => {}
             Output::End { link, fault } => panic!("link {link} ended: {fault:?}"),

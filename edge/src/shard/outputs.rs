@@ -370,6 +370,7 @@ fn reason_of(reason: CloseReason) -> Reason {
         CloseReason::NotAccepted => Reason::Unauthenticated,
         CloseReason::Unverified => Reason::Unverified,
         CloseReason::Overloaded => Reason::Overloaded,
+        CloseReason::TooManyConnections => Reason::TooManyConnections,
         CloseReason::RateLimited => Reason::RateLimited,
         CloseReason::BadRequest => Reason::BadRequest,
         CloseReason::Restart => Reason::Restart,

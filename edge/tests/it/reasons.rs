@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, path::Path};
 
 use belfry::reason::Reason;
 use edge::protocol::{
-    MAX_FIRST_MESSAGE_BYTES, MAX_QUEUES, MAX_RECEIPTS, PUBLIC_REASONS, RESERVED_REASONS, code,
+    MAX_FIRST_MESSAGE_BYTES, MAX_QUEUES, MAX_RECEIPTS, PUBLIC_REASONS, code,
 };
 
 fn compare(path: &str, expected: &str) {
@@ -43,14 +43,9 @@ fn the_protocol_page_has_the_table_of_reasons() {
         "| close code | `reason` | reconnect | meaning |\n| --- | --- | --- | --- |\n",
     );
     for reason in PUBLIC_REASONS {
-        let reserved = if RESERVED_REASONS.contains(reason) {
-            "reserved, not sent yet: "
-        } else {
-            ""
-        };
         writeln!(
             table,
-            "| {} | `{}` | {} | {reserved}{} |",
+            "| {} | `{}` | {} | {} |",
             reason.close_code(),
             code(*reason),
             retry(*reason),

@@ -75,6 +75,21 @@ impl<L: Log> HubTask<L> {
                     "an edge requested what its session's token does not allow"
                 );
             }
+            Output::SessionReplaced {
+                edge,
+                user,
+                public_id,
+            } => {
+                tracing::info!(
+                    target: "audit",
+                    action = "session.replaced",
+                    actor = %user,
+                    subject = %public_id,
+                    %edge,
+                    reason = "too many connections",
+                    "the oldest connection of a user made room for a new one"
+                );
+            }
             Output::Exhausted(exhausted) => {
                 let service = self.hub.service_name(exhausted.service);
                 shares::log(service, &exhausted, self.limits.observe_shares);

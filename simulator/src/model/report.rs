@@ -91,6 +91,8 @@ report! {
     late,
     /// Progress that never went out, because newer came.
     collapsed,
+    /// Progress that came after the end of its job.
+    late_progress,
     /// Receipts that were sent to publishers.
     receipts,
     /// Events that expired before anybody had them.
@@ -103,6 +105,10 @@ report! {
     watches_behind,
     /// Links that a namesake took from an edge.
     namesakes,
+    /// Clients that came back while their edge still had their last socket.
+    vanished,
+    /// Sessions that made room for a newer one of their user.
+    sessions_replaced,
     /// Sessions that ended with their token.
     expired_tokens,
     /// Times that the wall clock was set forward.

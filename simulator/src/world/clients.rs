@@ -6,7 +6,7 @@ use delivery::{
     EventId, Position, StreamName,
     client::{Input, Output},
     edge::{self, Notice},
-    link::{GapReason, Interest, ReceiptState},
+    link::{GapReason, Interest, ReceiptState, SessionId},
 };
 
 use super::{Due, EDGES, Message, ReadSpeed, Socket, World};
@@ -36,6 +36,27 @@ impl World {
         {
             self.edge(edge, edge::Input::Closed { session });
             self.closed(client, None);
+        }
+    }
+
+    /// The client's network is gone, and it connects over another one: its edge keeps a
+    /// socket that takes and says nothing.
+    pub(super) fn vanish(&mut self, client: usize) {
+        if self.clients[client].session.is_some() {
+            self.report.vanished += 1;
+            self.closed(client, None);
+        }
+    }
+
+    /// A socket is gone; its client connects again, unless it has another one.
+    pub(super) fn socket_closed(
+        &mut self,
+        at: (usize, SessionId),
+        socket: &Socket,
+        retry_after_ms: Option<u64>,
+    ) {
+        if self.clients[socket.client].session == Some(at) {
+            self.closed(socket.client, retry_after_ms);
         }
     }
 

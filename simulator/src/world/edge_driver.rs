@@ -207,7 +207,7 @@ impl World {
                     if reason == edge::CloseReason::TokenExpired {
                         self.token_ended(&socket);
                     }
-                    self.closed(socket.client, retry_after_ms);
+                    self.socket_closed((edge, session), &socket, retry_after_ms);
                 }
             }
         }

@@ -31,7 +31,7 @@ impl World {
             17 | 18 => self.switch_queue(client),
             19 => self.namesake(edge),
             20 | 21 => self.set_wall_clock(),
-            _ => {}
+            _ => self.vanish(client),
         }
         let pause = self.random.between(20, 200);
         self.after(pause, Due::Fault);
@@ -70,8 +70,8 @@ impl World {
             let pause = self.random.between(1, 2_000);
             self.after(pause, Due::LostAtHub(link));
         }
-        for socket in sockets.into_values() {
-            self.closed(socket.client, None);
+        for (session, socket) in sockets {
+            self.socket_closed((index, session), &socket, None);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The hub's driver: a process that dies, a disk that fails.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use delivery::{
     Credential, Record, Refusal, Rights, StreamName, StreamPattern, Verdict,
@@ -125,6 +125,7 @@ impl World {
         self.report.shares_refused += refused.sum::<u64>();
         let stats = hub.stats();
         self.report.collapsed += stats.collapsed;
+        self.report.late_progress += stats.late_progress;
         self.report.left_out += stats.left_out;
         self.report.reads += stats.reads;
     }
@@ -142,7 +143,29 @@ impl World {
         if !self.links[&link].cut {
             let wall_ms = self.wall_ms();
             let message = message.verified(|token| verify(&token, wall_ms));
+            let opens = matches!(message, ToHub::Open { .. });
             self.hub(Input::FromEdge { link, message });
+            if opens {
+                self.check_sessions_of_users();
+            }
+        }
+    }
+
+    /// No user has more sessions than one user may have, over all edges.
+    fn check_sessions_of_users(&self) {
+        let Some(HubProcess { hub, .. }) = &self.hub else {
+            return;
+        };
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for session in hub.sessions() {
+            *counts.entry(session.user).or_default() += 1;
+        }
+        for (user, count) in counts {
+            let most = self.limits.user_sessions;
+            assert!(
+                count <= most,
+                "{user} has {count} sessions, {most} are allowed"
+            );
         }
     }
 
@@ -227,6 +250,7 @@ impl World {
             Output::Denied { user, stream, .. } => {
                 panic!("an honest edge was denied {stream:?} for {user}")
             }
+            Output::SessionReplaced { .. } => self.report.sessions_replaced += 1,
             Output::Exhausted(_) => {}
             Output::End { link, fault } => {
                 // Only a second link of one name may end the first.

@@ -51,7 +51,13 @@ impl World {
         if self.workers[worker].steps == 0 {
             // Some end well, some die over it, some come back much later.
             match self.random.below(10) {
-                0..=4 => self.publish_step(worker, JobStep::Done),
+                0..=4 => {
+                    self.publish_step(worker, JobStep::Done);
+                    // Progress takes another way than the end, and may be overtaken.
+                    if worker.is_multiple_of(2) {
+                        self.after(40, Due::LateProgress(worker));
+                    }
+                }
                 5 | 6 if self.chaos() => {
                     self.report.late += 1;
                     self.workers[worker].steps = 1;
@@ -73,7 +79,7 @@ impl World {
         self.after(pause, Due::Work(worker));
     }
 
-    fn progress(&mut self, worker: usize) {
+    pub(super) fn progress(&mut self, worker: usize) {
         let known = &mut self.workers[worker];
         known.progress += 1;
         let (job, number, user) = (known.job.clone(), known.progress, known.user);

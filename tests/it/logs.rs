@@ -21,9 +21,17 @@ async fn no_role_logs_a_token_at_trace() {
     );
     let grpc = notifier.address("grpc");
     let url = format!("http://{grpc}");
+    let token = world.write_edge_token("edge-1").display().to_string();
     let edge = world.traced(
         "edge",
-        &["--edge-listen", ANY, "--notifier-url", &url],
+        &[
+            "--edge-listen",
+            ANY,
+            "--notifier-url",
+            &url,
+            "--service-token-file",
+            &token,
+        ],
         &log("edge"),
     );
     let processors = world.traced(

@@ -122,6 +122,7 @@ async fn services_and_edges_change_to_a_new_key_without_a_restart() {
 
     fs::write(&file, world.service_token("publisher")).expect("written");
     publisher.publish(numbered("u1", 2)).await.expect("acked");
+    world.write_edge_token("edge-1");
     notifier.kill();
     // It never knew the first key: the edge's link has a token of the second.
     let _notifier = world.notifier(&grpc, &[]);

@@ -37,6 +37,8 @@ fn data() -> TempDir {
     for name in ["users.key", "services.key", "files.key"] {
         write_secret(&dir.path().join("secrets").join(name), 64);
     }
+    let token = dir.path().join("secrets/edge.token");
+    fs::write(token, "header.claims.signature").expect("written");
     dir
 }
 
@@ -90,12 +92,9 @@ fn a_check_and_a_start_refuse_the_same() {
     let (empty, below_a_file) = (path("empty"), path("file/data"));
     let cases: &[(&str, &[&str], &str)] = &[
         ("edge", &["--origins", "https://*.example.com"], "--origins"),
-        ("edge", &["--services-key-file", &missing], "none"),
-        (
-            "edge",
-            &["--service-token-file", &missing],
-            "--service-token-file",
-        ),
+        ("edge", &["--service-token-file", &missing], "--role ROLE"),
+        ("edge", &["--secrets-dir", &missing], "edge.token"),
+        ("notifier", &["--services-key-file", &missing], "none"),
         ("edge", &["--service-token-file", &empty], "is empty"),
         ("edge", &["--edge-listen", "192.0.2.1:0"], "--edge-listen"),
         ("notifier", &["--services-key-file", &short], "short.key"),
@@ -232,7 +231,7 @@ fn a_variable_that_nothing_reads_is_named_with_the_right_name() {
 fn a_secret_that_the_group_of_the_process_reads_is_accepted() {
     let dir = data();
     let key = dir.path().join("secrets/services.key");
-    let arguments = on_free_ports("edge", dir.path());
+    let arguments = on_free_ports("notifier", dir.path());
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     for (mode, expected) in [(0o440, Some(0)), (0o444, Some(2)), (0o660, Some(2))] {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("mode");

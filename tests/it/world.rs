@@ -190,7 +190,7 @@ impl World {
         more: &[&str],
     ) -> Vec<String> {
         let url = format!("http://{grpc}");
-        let listen = strings(&[
+        let mut listen = strings(&[
             "--edge-listen",
             listen,
             "--notifier-url",
@@ -198,7 +198,20 @@ impl World {
             "--edge-name",
             name,
         ]);
+        if !more.contains(&"--service-token-file") {
+            let token = self.write_edge_token(name).display().to_string();
+            listen.extend(["--service-token-file".to_owned(), token]);
+        }
         [self.common(), listen, strings(more)].concat()
+    }
+
+    /// Writes a token for an edge, in place of the one before; gives its file.
+    pub(crate) fn write_edge_token(&self, name: &str) -> PathBuf {
+        let path = self.dir().join(format!("{name}.token"));
+        let lasts = self.user_tokens_last.min(300 * 24 * AN_HOUR_S);
+        let token = self.service_token_for(("edge", name), lasts);
+        std::fs::write(&path, token).expect("written");
+        path
     }
 
     /// The processors; `more` may name another database.

@@ -64,9 +64,18 @@ impl Servers {
         )?;
         let grpc = text(&addresses, "grpc")?;
         let url = format!("http://{grpc}");
+        let token = edge_token(&dir.0, "edge-1")?;
         let (edge, addresses) = Server::start(
             &dir.0,
-            &["edge", "--edge-listen", any, "--notifier-url", &url],
+            &[
+                "edge",
+                "--edge-listen",
+                any,
+                "--notifier-url",
+                &url,
+                "--service-token-file",
+                &token,
+            ],
         )?;
         let servers = Self {
             edge,
@@ -81,6 +90,7 @@ impl Servers {
 
     /// A second edge of the same notifier, that can be stopped.
     pub(super) fn second_edge(&self) -> io::Result<SecondEdge> {
+        let token = edge_token(&self.dir.0, "edge-2")?;
         let arguments = [
             "edge",
             "--edge-listen",
@@ -89,6 +99,8 @@ impl Servers {
             "edge-2",
             "--notifier-url",
             &self.grpc,
+            "--service-token-file",
+            &token,
         ];
         let (server, addresses) = Server::start(&self.dir.0, &arguments)?;
         let ws = web_socket(&addresses)?;
@@ -152,6 +164,21 @@ impl Servers {
         };
         token::sign(&subject, TTL, &secret.map_err(io::Error::other)?).map_err(io::Error::other)
     }
+}
+
+/// Writes a token for an edge of this name; gives its file.
+fn edge_token(dir: &Path, name: &str) -> io::Result<String> {
+    let secret = secrets::load(&dir.join("secrets/services.key"));
+    let subject = Subject::Service {
+        name: name.to_owned(),
+        role: ServiceRole::Edge,
+        events: Vec::new(),
+        targets: Vec::new(),
+    };
+    let token = token::sign(&subject, TTL, &secret.map_err(io::Error::other)?);
+    let path = dir.join(format!("{name}.token"));
+    std::fs::write(&path, token.map_err(io::Error::other)?)?;
+    Ok(path.display().to_string())
 }
 
 /// An edge that can be stopped, and goes on when it is dropped.

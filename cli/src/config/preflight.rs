@@ -25,6 +25,9 @@ use crate::secrets::{self, SecretError};
 /// Longest file with a token that is read, in bytes.
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
 
+/// The setting of the file with a token for the notifier.
+pub(crate) const SERVICE_TOKEN: &str = "service-token-file";
+
 /// What a role needs beside its settings.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
@@ -115,7 +118,15 @@ pub(crate) fn read_token(setting: &str, path: &Path) -> Result<String, String> {
     let mut text = String::new();
     fs::File::open(path)
         .and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text))
-        .map_err(|cause| wrong(&format!("it cannot be read: {cause}")))?;
+        .map_err(|cause| {
+            let missing = cause.kind() == io::ErrorKind::NotFound;
+            let advice = if missing && setting == SERVICE_TOKEN {
+                "; `belfry token service NAME --role ROLE` makes a token"
+            } else {
+                ""
+            };
+            wrong(&format!("it cannot be read: {cause}{advice}"))
+        })?;
     let text = text.trim();
     if text.is_empty() {
         return Err(wrong(&"the file is empty"));
@@ -258,7 +269,7 @@ mod tests {
         let alone: Loaded<Edge> = load(&BTreeMap::new(), Some(&file)).unwrap();
         let faults = faults(&alone);
         assert!(
-            faults.len() == 1 && faults[0].contains("services.key"),
+            faults.len() == 1 && faults[0].contains("edge.token"),
             "{faults:?}"
         );
     }

@@ -22,7 +22,7 @@ pub(crate) struct Data {
         value_parser = settings::path
     )]
     pub(crate) data_dir: PathBuf,
-    /// Where users.key, services.key and files.key are [default: secrets in the data
+    /// Where users.key, services.key, files.key and edge.token are [default: secrets in the data
     /// directory]
     #[arg(
         long,
@@ -47,6 +47,11 @@ impl Data {
     /// The secret that links to files are signed with.
     pub(crate) fn files_key(&self) -> PathBuf {
         self.secret("files.key")
+    }
+
+    /// The token of an edge.
+    pub(crate) fn edge_token(&self) -> PathBuf {
+        self.secret("edge.token")
     }
 
     fn secret(&self, file: &str) -> PathBuf {
@@ -193,8 +198,9 @@ impl NotifierUrl {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Notifier of another process")]
 pub(crate) struct ServiceToken {
-    /// File with a service token for the notifier [default: the name in
-    /// `--tls-client-cert`, or one signed with services.key]
+    /// File with a service token for the notifier; an edge reads it again for each link
+    /// [default: the name in `--tls-client-cert`; without one an edge reads edge.token in
+    /// the secrets directory, and the processors sign their own with services.key]
     #[arg(
         long,
         value_name = "FILE",

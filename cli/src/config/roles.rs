@@ -3,13 +3,13 @@
 
 mod shared;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use settings::{Connections, Faults, OpenFiles};
 
 use super::keys::{FilesKey, ServiceLifetimes, ServicesKey, UsersKey};
-use super::preflight::Needs;
+use super::preflight::{Needs, SERVICE_TOKEN};
 use super::process::{
     EdgeListen, Link, NotifierListen, NotifierUrl, Pages, Process, ProcessorsListen, ServiceToken,
 };
@@ -300,9 +300,7 @@ pub(crate) struct Edge {
     #[command(flatten)]
     pub(crate) notifier_url: NotifierUrl,
     #[command(flatten)]
-    pub(crate) service_token: ServiceToken,
-    #[command(flatten)]
-    pub(crate) services_key: ServicesKey,
+    service_token: ServiceToken,
     #[command(flatten)]
     pub(crate) link: Link,
     #[command(flatten)]
@@ -322,6 +320,14 @@ impl Edge {
             ..edge_config(&self.own, &self.process, &self.pages)
         }
     }
+
+    /// The file with its token; none if its certificate says who it is. An edge signs
+    /// nothing.
+    pub(crate) fn token_file(&self) -> Option<PathBuf> {
+        let named = self.service_token.service_token_file.clone();
+        let shown = self.notifier_url.shows_certificate();
+        named.or_else(|| (!shown).then(|| self.process.data.edge_token()))
+    }
 }
 
 impl Role for Edge {
@@ -332,16 +338,11 @@ impl Role for Edge {
     }
 
     fn needs(&self) -> Needs {
-        let mut secrets = Vec::new();
-        let token = self.service_token.service_token_file.clone();
-        if token.is_none() && !self.notifier_url.shows_certificate() {
-            secrets.push(self.services_key.path(&self.process.data));
-        }
         Needs {
-            secrets,
-            tokens: token
+            tokens: self
+                .token_file()
+                .map(|path| (SERVICE_TOKEN, path))
                 .into_iter()
-                .map(|path| ("service-token-file", path))
                 .collect(),
             listeners: self.listeners(),
             certificates: self.tls.files(),
@@ -429,7 +430,7 @@ impl Role for Processors {
             secrets.push(services);
         }
         let mut tokens = token_files(&self.own);
-        tokens.extend(token.map(|path| ("service-token-file", path)));
+        tokens.extend(token.map(|path| (SERVICE_TOKEN, path)));
         Needs {
             secrets,
             user_keys: Some(self.users_key.sources(&process.data)),

@@ -4,9 +4,7 @@
 use std::{env, fmt::Write as _, fs, path::Path};
 
 use belfry::reason::Reason;
-use edge::protocol::{
-    MAX_FIRST_MESSAGE_BYTES, MAX_QUEUES, MAX_RECEIPTS, PUBLIC_REASONS, code,
-};
+use edge::protocol::{MAX_FIRST_MESSAGE_BYTES, MAX_QUEUES, MAX_RECEIPTS, PUBLIC_REASONS, code};
 
 fn compare(path: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -5,45 +5,33 @@ use std::{path::Path, time::Duration};
 
 use belfry::{
     event::EventKind,
-    identity::{Role, ServiceGrant, ServiceKeys, ServiceRules, UserKeys},
+    identity::{Role, ServiceGrant, ServiceKeys, UserKeys},
     publisher::Credential,
 };
 use edge::NotifierLink;
 use processors::{Secret as ProcessorSecret, Secrets};
 
 use crate::{
-    config::{preflight::read_token, roles},
+    config::{
+        preflight::{SERVICE_TOKEN, read_token},
+        roles,
+    },
     exit::Failure,
     secrets::SecretError,
-    serve::{
-        keys::{service_keys, typeform_secrets},
-        process::Signals,
-    },
+    serve::{keys::typeform_secrets, process::Signals},
     token,
 };
 
 /// How long a token works that a service signs for itself on each use.
 const OWN_TOKEN: Duration = Duration::from_hours(1);
-/// How long one works that a link is opened with: a link ends with its token.
-const OWN_LINK_TOKEN: Duration = Duration::from_hours(365 * 24);
 
 /// The link of an edge to a notifier in another process.
-pub(in crate::serve) fn grpc_link(
-    role: &roles::Edge,
-    signals: &Signals,
-) -> Result<NotifierLink, Failure> {
-    let token = if let Some(path) = &role.service_token.service_token_file {
-        read("service-token-file", path)?;
+pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Failure> {
+    let token = if let Some(path) = role.token_file() {
+        read(SERVICE_TOKEN, &path)?;
         Credential::file(path)
-    } else if role.notifier_url.shows_certificate() {
-        Credential::certificate()
     } else {
-        let services = role.services_key.path(&role.process.data);
-        let services = service_keys(services, ServiceRules::default(), signals)?;
-        let name = role.config().name;
-        let mint = move || own_token(&services, &name, Role::Edge, OWN_LINK_TOKEN);
-        mint()?;
-        Credential::minted(move || mint().unwrap_or_default())
+        Credential::certificate()
     };
     Ok(NotifierLink::Grpc {
         endpoint: role.notifier_url.notifier_url.clone(),
@@ -61,7 +49,7 @@ pub(in crate::serve) fn publisher_credential(
 ) -> Result<Credential, Failure> {
     match (&role.service_token.service_token_file, services) {
         (Some(path), _) => {
-            read("service-token-file", path)?;
+            read(SERVICE_TOKEN, path)?;
             Ok(Credential::file(path))
         }
         (None, _) if role.notifier_url.shows_certificate() => Ok(Credential::certificate()),
@@ -76,40 +64,26 @@ pub(in crate::serve) fn publisher_credential(
 /// A credential of the processors that is signed again on each use, with what is then
 /// the current secret.
 pub(in crate::serve) fn minted_credential(services: ServiceKeys) -> Result<Credential, Failure> {
-    let mint = move || own_token(&services, "processors", Role::Publisher, OWN_TOKEN);
+    let mint = move || own_token(&services);
     mint()?;
     Ok(Credential::minted(move || mint().unwrap_or_default()))
 }
 
-fn own_token(
-    services: &ServiceKeys,
-    name: &str,
-    role: Role,
-    ttl: Duration,
-) -> Result<String, Failure> {
-    // Processors notify users of their own work, and everyone of what an operator
-    // sends through them.
-    let (events, targets) = match role {
-        Role::Publisher => {
-            let events = EventKind::ALL
-                .iter()
-                .filter(|kind| **kind != EventKind::Custom)
-                .map(|kind| kind.name().to_owned());
-            (
-                events.collect(),
-                vec!["user:".to_owned(), "everyone".to_owned()],
-            )
-        }
-        Role::Edge | Role::Operator => (Vec::new(), Vec::new()),
-    };
+/// A token of the processors. They notify users of their own work, and everyone of what
+/// an operator sends through them.
+fn own_token(services: &ServiceKeys) -> Result<String, Failure> {
+    let events = EventKind::ALL
+        .iter()
+        .filter(|kind| **kind != EventKind::Custom)
+        .map(|kind| kind.name().to_owned());
     let grant = ServiceGrant {
-        name: name.to_owned(),
-        role,
-        events,
-        targets,
+        name: "processors".to_owned(),
+        role: Role::Publisher,
+        events: events.collect(),
+        targets: vec!["user:".to_owned(), "everyone".to_owned()],
         token_id: None,
     };
-    let signed = services.sign(&grant, token::validity(ttl));
+    let signed = services.sign(&grant, token::validity(OWN_TOKEN));
     signed.map_err(Failure::bug)
 }
 

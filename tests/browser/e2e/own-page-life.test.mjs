@@ -4,6 +4,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { WebSocket } from "ws";
 import { picture } from "./own-page.mjs";
 import { live, ownPageWorld } from "./own-page-world.mjs";
 import { stopClock, until } from "./page.mjs";
@@ -111,6 +112,36 @@ test("a token that expired is replaced by a fresh one", async () => {
   await until(() => world.site.tokens.length > before, "another token");
   await live(page);
   assert.deepEqual(world.faults.filter((fault) => !fault.includes("WebSocket")), []);
+});
+
+test("the oldest of 21 connections is offered to go on here, stays away by itself, and comes back by a click", async () => {
+  const page = await world.plain();
+  const { upgrades } = world.edge.network;
+  const token = world.edge.sign(world.edge.user);
+  const closes = [];
+  /** Other devices of the person. */
+  const devices = Array.from({ length: 20 }, () => {
+    const socket = new WebSocket(world.edge.belfry.addresses.ws);
+    socket.on("open", () => socket.send(JSON.stringify({ type: "connect", token })));
+    socket.on("close", (code) => closes.push(code));
+    return socket;
+  });
+  const toast = page.locator('.toast[data-kind="warning"]', { hasText: "Use live updates here" });
+  await toast.waitFor();
+  assert.match((await toast.textContent()) ?? "", /too many connections/);
+  assert.equal(await page.locator("#ws-connection-status").textContent(), "○ Offline");
+  await stopClock(page);
+  await page.clock.runFor(600_000);
+  assert.equal(await state(page), "disconnected");
+  assert.equal(world.edge.network.upgrades, upgrades, "ten minutes later it has not connected again");
+  assert.deepEqual(closes, []);
+  await page.clock.resume();
+  await toast.locator(".toast-open").click();
+  await live(page);
+  await until(() => closes.length > 0, "another one is the oldest now");
+  assert.deepEqual(closes, [4_009]);
+  assert.equal(await page.locator(".toast").count(), 0);
+  for (const socket of devices) socket.terminate();
 });
 
 test("300 events at once: five toasts, and everything in the bell's list", async () => {

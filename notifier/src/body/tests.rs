@@ -1,3 +1,5 @@
+//! Bodies that arrive in pieces, late or not at all.
+
 use std::convert::Infallible;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Shares of the pools before the hub, and who waits for them.
+
 use std::time::Duration;
 
 use super::*;

@@ -6,6 +6,8 @@
 //! What a new engine has to show is `notifier/tests/engine/conformance.rs`.
 
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 use std::{fmt, future::Future, str::FromStr};
 

@@ -1,15 +1,12 @@
 //! Development tokens: for whoever has the printed address of the dashboard, and never
 //! through a proxy.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
-use crate::world::{ChildGuard, Process, World, wait_for};
+use crate::world::{Nginx, Process, World};
 
 async fn request(
     host: &str,
@@ -29,46 +26,6 @@ async fn request(
     (answer.status(), answer.text().await.expect("text"))
 }
 
-/// nginx in front of `upstream`, configured with a bare `proxy_pass`.
-struct Nginx {
-    host: String,
-    _running: ChildGuard,
-    _dir: tempfile::TempDir,
-}
-
-impl Nginx {
-    async fn start(upstream: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let host = free.local_addr().expect("an address").to_string();
-        drop(free);
-        let at = dir.path().display();
-        let config = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;
-             events {{}}
-             http {{
-               access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;
-               fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;
-               server {{ listen {host}; location / {{ proxy_pass http://{upstream}; }} }}
-             }}"
-        );
-        let path = dir.path().join("nginx.conf");
-        fs::write(&path, config).expect("written");
-        let mut nginx = Command::new("nginx");
-        nginx.arg("-c").arg(&path).arg("-p").arg(dir.path());
-        let running = ChildGuard::of(nginx.stdin(Stdio::null()).stderr(Stdio::null()));
-        let page = format!("http://{host}/livez");
-        let observe = async || reqwest::get(&page).await.map(|answer| answer.status());
-        let served = wait_for("nginx to serve", observe, Result::is_ok).await;
-        served.expect("just checked");
-        Self {
-            host,
-            _running: running,
-            _dir: dir,
-        }
-    }
-}
-
 fn key_of(up: &Process) -> String {
     let key = up.address("devKey");
     let printed = up.address("dashboard");
@@ -80,7 +37,9 @@ fn key_of(up: &Process) -> String {
 async fn a_stock_proxy_gets_no_token() {
     let world = World::new();
     let up = world.up();
-    let nginx = Nginx::start(&up.host()).await;
+    let upstream = up.host();
+    let bare = format!("listen HOST; location / {{ proxy_pass http://{upstream}; }}");
+    let nginx = Nginx::start(&bare).await;
     for host in [&nginx.host, &up.host()] {
         let (status, text) = request(host, None, None).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{text}");

@@ -14,6 +14,7 @@ mod layout;
 mod links;
 mod logs;
 mod many_pictures;
+mod nginx;
 #[path = "world/postgres.rs"]
 mod postgres;
 mod recipes;

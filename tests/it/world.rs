@@ -13,6 +13,8 @@ mod history;
 mod listener;
 #[path = "world/load.rs"]
 mod load;
+#[path = "world/nginx.rs"]
+mod nginx;
 #[path = "world/process.rs"]
 mod process;
 #[path = "world/proxy.rs"]
@@ -40,6 +42,7 @@ pub(crate) use caller::Caller;
 pub(crate) use history::{Acked, Fault, History, Shadow, faults_in};
 pub(crate) use listener::Listener;
 pub(crate) use load::{Aim, Baseline, Load, burst};
+pub(crate) use nginx::Nginx;
 pub(crate) use process::{ChildGuard, Process, closed_for};
 pub(crate) use proxy::{Fate, Proxy};
 pub(crate) use tracer::Tracer;

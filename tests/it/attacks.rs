@@ -8,16 +8,22 @@ mod headers;
 mod messages;
 mod storms;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use belfry::publisher::Publisher;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
 use crate::world::{Browser, DEADLINE, Process, World, numbered};
+
+/// Connections to each listener that never finish their first request.
+pub(crate) const SILENT: u32 = 2_000;
 
 /// A `belfry up` with somebody who does nothing wrong.
 struct Attacked {
@@ -101,4 +107,12 @@ fn is_whole(answer: &[u8]) -> bool {
 /// The status of an answer of HTTP; `closed` if there was none.
 fn status_of(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("closed")
+}
+
+/// A connection from an address of its own, as those of different people.
+pub(crate) async fn connect_from(number: u32, host: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + number + 1);
+    socket.bind(SocketAddr::from((address, 0)))?;
+    socket.connect(host.parse().expect("an address")).await
 }

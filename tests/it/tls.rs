@@ -3,7 +3,10 @@
 
 use std::process::Command;
 
-use crate::world::{Authority, Process, World, wait_for};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use crate::attacks::{SILENT, connect_from};
+use crate::world::{Authority, DEADLINE, Process, World, wait_for};
 
 fn belfry(arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_belfry"))
@@ -21,7 +24,7 @@ fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
-fn publish(up: &Process, world: &World, more: &[&str]) -> (bool, String) {
+fn publish(up: &Process, world: &World, within: &str, more: &[&str]) -> (bool, String) {
     let url = format!("https://{}", up.address("grpc"));
     let data = world.dir().display().to_string();
     let own = [
@@ -36,7 +39,7 @@ fn publish(up: &Process, world: &World, more: &[&str]) -> (bool, String) {
         "--status",
         "c",
         "--within",
-        "3s",
+        within,
         "--notifier-url",
         &url,
         "--data-dir",
@@ -84,7 +87,7 @@ async fn everything_works_over_tls_and_follows_a_new_certificate() {
         let strict = &answer.headers()["strict-transport-security"];
         assert_eq!(strict, "max-age=31536000", "{listener}");
     }
-    let (trusted, said) = publish(&up, &world, &[]);
+    let (trusted, said) = publish(&up, &world, "3s", &[]);
     assert!(!trusted, "an unknown authority was trusted: {said}");
 
     // A new certificate of another authority, without a restart.
@@ -94,7 +97,7 @@ async fn everything_works_over_tls_and_follows_a_new_certificate() {
         std::fs::rename(other.path(file), authority.path(file)).expect("renamed");
     }
     let ca = other.ca();
-    let observe = async || publish(&up, &world, &["--tls-ca", &ca]).0;
+    let observe = async || publish(&up, &world, "3s", &["--tls-ca", &ca]).0;
     wait_for("the new certificate to be shown", observe, |shown| *shown).await;
     let (works, said) = check(&ca);
     assert!(works, "{said}");
@@ -252,5 +255,46 @@ fn clear_text_to_another_machine_is_refused_before_anything_is_sent() {
     ] {
         let (sent, said) = belfry(&[arguments, &["--data-dir", &data]].concat());
         assert!(!sent && said.contains("--insecure-plaintext"), "{said}");
+    }
+}
+
+/// The begin of a `ClientHello` of 512 bytes.
+const HALF_HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+/// How much a process may grow by all handshakes of one listener, in an unoptimized
+/// build.
+const HANDSHAKES_KIB: u64 = 128 << 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_half_handshakes_on_each_listener_shut_nobody_out() {
+    let world = World::new();
+    let authority = Authority::new(&world, "one");
+    let up = world.up_with(&strs(&authority.sign_server()));
+    let ca = authority.ca();
+    for listener in ["ws", "grpc", "processors"] {
+        let before = up.rss_kib();
+        let address = up.address(listener);
+        let host = address.split("://").last().expect("an address");
+        let host = host.split('/').next().expect("a host");
+        let mut silent = Vec::new();
+        for number in 0..SILENT {
+            // The kernel may refuse while the queue of the listener is full.
+            if let Ok(Ok(mut stream)) = timeout(DEADLINE, connect_from(number, host)).await {
+                let _ = stream.write_all(HALF_HELLO).await;
+                silent.push(stream);
+            }
+        }
+        let count = silent.len();
+        assert!(count as u32 > SILENT / 2, "{listener}: {count}");
+        if listener == "grpc" {
+            let (works, said) = publish(&up, &world, "60s", &["--tls-ca", &ca]);
+            assert!(works, "{said}");
+        } else {
+            let url = format!("https://{host}/livez");
+            let answer = timeout(DEADLINE, get(&url, &ca)).await;
+            let answer = answer.expect("an answer in time");
+            assert!(answer.status().is_success(), "{listener}");
+        }
+        let grown = up.rss_kib().saturating_sub(before);
+        assert!(grown < HANDSHAKES_KIB, "{listener}: grew by {grown} KiB");
     }
 }

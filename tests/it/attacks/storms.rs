@@ -2,19 +2,16 @@
 //! what they want. Whoever is there already is served, memory stays within bounds, and
 //! in the end they are gone.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     task::JoinSet,
     time::{interval, timeout},
 };
 
-use super::{Attacked, answer_to, status_of};
+use super::{Attacked, SILENT, answer_to, connect_from, status_of};
 use crate::world::{DEADLINE, Load, Shadow, numbered, round_robin, saw_everything, wait_for};
 
 /// Connections of the storm, and the pause between two of them: 5,000 in 5 s.
@@ -22,22 +19,12 @@ const ARRIVALS: u32 = 5_000;
 const ARRIVAL: Duration = Duration::from_millis(1);
 /// 500 publishes a second.
 const PUBLISH_EVERY: Duration = Duration::from_millis(2);
-/// Connections to each listener that never finish their first request.
-const SILENT: u32 = 2_000;
 /// How long an event may take to somebody who was there before the storm.
 const P99: Duration = Duration::from_secs(2);
 /// How much a process may grow for each session of the storm, in an unoptimized build.
 const SESSION_KIB: u64 = 24;
 /// How much it may grow for whatever is not a session.
 const OTHER_KIB: u64 = 64 << 10;
-
-/// A connection from an address of its own, as those of different people.
-async fn connect_from(number: u32, host: &str) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    let address = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + number + 1);
-    socket.bind(SocketAddr::from((address, 0)))?;
-    socket.connect(host.parse().expect("an address")).await
-}
 
 /// The request for a WebSocket and the first frame, in one write.
 fn opening(token: &str) -> Vec<u8> {

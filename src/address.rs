@@ -13,6 +13,7 @@ use tonic::{
     transport::{self, Channel, Endpoint},
 };
 
+use crate::notifiers::MAX_NOTIFIERS;
 use crate::tls::{ClientTls, Connector, TlsError};
 
 /// Interval of HTTP/2 pings, also while a connection is idle. A dead notifier is
@@ -47,6 +48,9 @@ pub enum AddressError {
         /// Its scheme.
         scheme: String,
     },
+    /// A list that is too long.
+    #[error("more than {MAX_NOTIFIERS} addresses of notifiers, give fewer")]
+    TooMany,
     /// Clear text beyond this machine.
     #[error(transparent)]
     Plaintext(#[from] PlaintextError),

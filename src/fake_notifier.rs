@@ -19,7 +19,7 @@
 //! ```
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt, io,
     net::SocketAddr,
     pin::Pin,
@@ -38,7 +38,9 @@ use tokio_stream::{
     wrappers::{ReceiverStream, TcpListenerStream},
 };
 use tonic::{Request, Response, Status, Streaming, service::Routes, transport::Server};
+use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::reason::{MOVED_TO, Reason};
 use crate::v1::{
     AckLevel, PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
     PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
@@ -63,6 +65,17 @@ pub enum Fault {
     LoseAnswer,
     /// The event is not accepted; the call, or the whole publish stream, ends.
     End(Status),
+}
+
+impl Fault {
+    /// The event is refused with `MOVED`: the notifier at this address has the log.
+    pub fn moved(to: impl Into<String>) -> Self {
+        let hint = HashMap::from([(MOVED_TO.to_owned(), to.into())]);
+        let mut details = ErrorDetails::with_error_info(Reason::Moved.name(), "belfry", hint);
+        details.set_retry_info(Reason::Moved.default_retry_after());
+        let (code, sentence) = (Reason::Moved.grpc_code(), Reason::Moved.sentence());
+        Self::Refuse(Status::with_error_details(code, sentence, details))
+    }
 }
 
 /// One request as it came.
@@ -263,11 +276,7 @@ impl FakeNotifier {
         while let Some(Ok(PublishStreamRequest { publish })) = requests.next().await {
             let answer = match self.answer(&publish.unwrap_or_default(), &authorization) {
                 Ok(response) => Answer::Accepted(response),
-                Err(Fault::Refuse(status)) => Answer::Refused(PublishRefusal {
-                    code: status.code().into(),
-                    message: status.message().to_owned(),
-                    ..PublishRefusal::default()
-                }),
+                Err(Fault::Refuse(status)) => Answer::Refused(refusal(&status)),
                 Err(Fault::Silence) => std::future::pending().await,
                 Err(Fault::LoseAnswer) => return,
                 Err(Fault::End(status)) => {
@@ -328,6 +337,24 @@ impl Notifier for FakeNotifier {
         let answer = lock(&self.0.next_receipts).pop_front();
         let silent = || -> Result<Receipts, Status> { Ok(Box::pin(tokio_stream::pending())) };
         answer.unwrap_or_else(silent).map(Response::new)
+    }
+}
+
+/// The same in the middle of a publish stream.
+fn refusal(status: &Status) -> PublishRefusal {
+    let info = status.get_details_error_info();
+    let (reason, moved_to) = info.map_or_else(Default::default, |mut info| {
+        (
+            info.reason,
+            info.metadata.remove(MOVED_TO).unwrap_or_default(),
+        )
+    });
+    PublishRefusal {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        reason,
+        moved_to,
+        ..PublishRefusal::default()
     }
 }
 

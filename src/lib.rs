@@ -16,6 +16,8 @@ pub mod identity;
 pub mod limits;
 pub mod name;
 #[cfg(feature = "client")]
+pub mod notifiers;
+#[cfg(feature = "client")]
 pub mod publisher;
 pub mod reason;
 #[cfg(feature = "tls")]

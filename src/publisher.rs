@@ -15,7 +15,11 @@ mod request;
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
-use tonic::{Request, metadata::MetadataValue, transport::Channel};
+use tonic::{
+    Request,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
 
 use self::error::{Failure, Kind};
 pub use self::{
@@ -25,8 +29,14 @@ pub use self::{
     receipts::{ReceiptSubject, ReceiptUpdate, Receipts},
     request::{Publish, Published},
 };
+#[cfg(doc)]
+use crate::address;
 use crate::v1::{PublishRequest, notifier_client::NotifierClient};
-use crate::{address, backoff::Backoff, tls::ClientTls};
+use crate::{
+    backoff::Backoff,
+    notifiers::{Notifier, Notifiers, Retry},
+    tls::ClientTls,
+};
 
 /// A thousand receipts of the longest names; what is larger is not a notifier.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -34,7 +44,8 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// The notifier's address, the credential, and how long to try.
 #[derive(Debug, Clone)]
 pub struct PublisherConfig {
-    /// The notifier's gRPC address, `https://host:port`; see [`address::endpoint`].
+    /// The notifier's gRPC address, `https://host:port`, see [`address::endpoint`]; or
+    /// several of one cluster, separated by commas, see [`Notifiers`].
     pub endpoint: String,
     /// Whom to trust, and what to show. Default: the system's authorities, no
     /// certificate, clear text on this machine alone.
@@ -72,10 +83,10 @@ impl PublisherConfig {
     }
 }
 
-/// A client of one notifier. Cheap to clone; clones share the connection.
+/// A client of one notifier, or of several that take over from each other. Cheap to clone; clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    client: NotifierClient<Channel>,
+    notifiers: Notifiers,
     config: Arc<PublisherConfig>,
     backoff: Backoff,
 }
@@ -94,12 +105,11 @@ impl Publisher {
             return Err(ConfigError::InFlight(config.in_flight));
         }
         let backoff = Backoff::new(config.first_pause, config.longest_pause)?;
-        let endpoint = address::endpoint(&config.endpoint, &config.tls)?;
-        let endpoint = endpoint.with(|endpoint| endpoint.connect_timeout(config.attempt_timeout));
-        let client = NotifierClient::new(endpoint.connect_lazy())
-            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        let timeout = config.attempt_timeout;
+        let tune = move |endpoint: Endpoint| endpoint.connect_timeout(timeout);
+        let notifiers = Notifiers::new(&config.endpoint, &config.tls, tune)?;
         Ok(Self {
-            client,
+            notifiers,
             config: Arc::new(config),
             backoff,
         })
@@ -117,7 +127,9 @@ impl Publisher {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let failure = match self.attempt(publish.request().clone(), deadline).await {
+            let used = self.notifiers.current();
+            let attempt = self.attempt(&used, publish.request().clone(), deadline);
+            let failure = match attempt.await {
                 Ok(published) => return Ok(published),
                 Err(failure) => failure,
             };
@@ -125,7 +137,7 @@ impl Publisher {
                 Kind::Final => return Err(failure.into_final()),
                 Kind::Retry { retry_after } => retry_after,
             };
-            let pause = backoff.next_pause_after(retry_after);
+            let pause = self.pause_after(&used, (&failure, retry_after), &mut backoff);
             if Instant::now() + pause >= deadline {
                 return Err(failure.into_gave_up(attempts, publish.key()));
             }
@@ -140,13 +152,32 @@ impl Publisher {
         Pipeline::start(self.clone())
     }
 
+    fn client(used: &Notifier) -> NotifierClient<Channel> {
+        NotifierClient::new(used.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// Chooses the notifier for the next attempt; how long to wait before it.
+    fn pause_after(
+        &self,
+        used: &Notifier,
+        (failure, retry_after): (&Failure, Option<Duration>),
+        backoff: &mut Backoff,
+    ) -> Duration {
+        match self.notifiers.after(used, failure.elsewhere.as_ref()) {
+            Retry::AtOnce => Duration::ZERO,
+            Retry::Elsewhere => backoff.next_pause(),
+            Retry::Here => backoff.next_pause_after(retry_after),
+        }
+    }
+
     async fn attempt(
         &self,
+        used: &Notifier,
         request: PublishRequest,
         deadline: Instant,
     ) -> Result<Published, Failure> {
         let limit = (Instant::now() + self.config.attempt_timeout).min(deadline);
-        let mut client = self.client.clone();
+        let mut client = Self::client(used);
         let attempt = async {
             let request = self.authorized(request).await?;
             let answer = client.publish(request).await;

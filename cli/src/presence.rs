@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 
 use belfry::{
-    address,
     backoff::Backoff,
     limits::USERS_PER_CHUNK,
     v1::{PresenceChange, WatchPresenceRequest, WatchPresenceResponse, admin_client::AdminClient},
@@ -126,9 +125,8 @@ impl From<Status> for Lost {
 async fn connect(options: &Presence) -> Result<Streaming<WatchPresenceResponse>, Lost> {
     let bearer = options.at.operator(&options.secrets);
     let bearer = bearer.map_err(Lost::ForGood)?;
-    let endpoint = address::endpoint(&options.at.notifier.notifier_url, &options.at.tls())
-        .map_err(|error| Lost::ForGood(Failure::usage(error)))?;
-    let channel = endpoint.connect().await.map_err(|_| {
+    let channel = options.at.channel().await.map_err(Lost::ForGood)?;
+    let channel = channel.ok_or_else(|| {
         let url = &options.at.notifier.notifier_url;
         Lost::Passing(format!("the notifier at `{url}` cannot be reached"))
     })?;

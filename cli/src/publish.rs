@@ -4,14 +4,19 @@
 use std::time::Duration;
 
 use belfry::{
+    address,
     event::EventKind,
+    notifiers,
     publisher::{Credential, Publish as Request, Publisher, PublisherConfig, event},
     tls::ClientTls,
     v1::{Event, ImageProcessed},
 };
 use clap::{Args, Subcommand};
 use settings::any_duration;
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{
+    metadata::{Ascii, MetadataValue},
+    transport::Channel,
+};
 
 use crate::{
     config::{
@@ -86,6 +91,17 @@ impl At {
     /// How to connect to the notifier.
     pub(crate) fn tls(&self) -> ClientTls {
         self.notifier.tls(&self.plaintext)
+    }
+
+    /// A channel to the first notifier of the list that is there, if one is.
+    pub(crate) async fn channel(&self) -> Result<Option<Channel>, Failure> {
+        for url in notifiers::split(&self.notifier.notifier_url) {
+            let endpoint = address::endpoint(url, &self.tls()).map_err(Failure::usage)?;
+            if let Ok(channel) = endpoint.connect().await {
+                return Ok(Some(channel));
+            }
+        }
+        Ok(None)
     }
 
     fn credential(&self, secrets: &Data, service: &str) -> Result<Credential, Failure> {

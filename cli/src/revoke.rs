@@ -2,12 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use belfry::{
-    address,
-    v1::{
-        DisconnectRequest, EndLeasesRequest, ListRevocationsRequest, RevokeRequest,
-        admin_client::AdminClient, disconnect_request, revoke_request,
-    },
+use belfry::v1::{
+    DisconnectRequest, EndLeasesRequest, ListRevocationsRequest, RevokeRequest,
+    admin_client::AdminClient, disconnect_request, revoke_request,
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -141,11 +138,9 @@ struct Operator {
 impl Operator {
     async fn connect(&self) -> Result<Admin, Failure> {
         let bearer = self.at.operator(&self.secrets)?;
-        let url = &self.at.notifier.notifier_url;
-        let endpoint = address::endpoint(url, &self.at.tls()).map_err(Failure::usage)?;
-        let connecting = tokio::time::timeout(self.at.within, endpoint.connect());
-        let channel = connecting.await.map_err(|_| self.at.nobody())?;
-        let channel = channel.map_err(|_| self.at.nobody())?;
+        let connecting = tokio::time::timeout(self.at.within, self.at.channel());
+        let channel = connecting.await.map_err(|_| self.at.nobody())??;
+        let channel = channel.ok_or_else(|| self.at.nobody())?;
         Ok(Admin {
             client: AdminClient::new(channel),
             bearer,

@@ -14,8 +14,9 @@ use std::{
 };
 
 use belfry::{
-    address::{self, AddressError, NotifierEndpoint},
+    address::AddressError,
     limits::{MAX_EVENT_BYTES, MAX_MESSAGES_PER_REQUEST},
+    notifiers::{Elsewhere, Notifier, Notifiers, Retry},
     publisher::Credential,
     tls::ClientTls,
     v1::{
@@ -33,7 +34,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Code, Request, Status, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::Channel,
+    transport::{Channel, Endpoint},
 };
 use tracing::{error, warn};
 
@@ -46,7 +47,7 @@ pub type LocalAttach = Arc<dyn Fn(&str, u32, u64) -> Option<Channels> + Send + S
 pub enum NotifierLink {
     /// Behind gRPC.
     Grpc {
-        /// `https://host:port`, see [`address::endpoint`].
+        /// `https://host:port`, or several of one cluster, see [`Notifiers`].
         endpoint: String,
         /// Whom to trust, and what to show.
         tls: ClientTls,
@@ -114,13 +115,24 @@ pub(crate) struct Linker {
     request_window: u32,
     batches: usize,
     transport: Transport,
-    /// The last link was ended by another one of the same name.
-    replaced: Arc<AtomicBool>,
+    /// How the last link ended.
+    end: Arc<LastEnd>,
+}
+
+/// How a link ended.
+#[derive(Default)]
+struct LastEnd {
+    /// By another one of the same name.
+    replaced: AtomicBool,
+    /// By a notifier that said where to go: no pause is needed.
+    moved: AtomicBool,
 }
 
 enum Transport {
     Grpc {
-        client: Box<EdgeGatewayClient<Channel>>,
+        notifiers: Notifiers,
+        /// Bytes of one message at most.
+        message_bytes: usize,
         token: Credential,
         /// After this time without a message one is sent that says nothing.
         heartbeat: Duration,
@@ -142,11 +154,8 @@ impl Linker {
                 token,
                 keepalive,
             } => Transport::Grpc {
-                client: Box::new(client(
-                    address::endpoint(endpoint, tls)?,
-                    *keepalive,
-                    limits,
-                )),
+                notifiers: Notifiers::new(endpoint, tls, tuning(*keepalive))?,
+                message_bytes: message_bytes(limits),
                 token: token.clone(),
                 heartbeat: *keepalive,
             },
@@ -159,39 +168,69 @@ impl Linker {
             request_window: limits.request_window,
             batches: limits.link_batches,
             transport,
-            replaced: Arc::default(),
+            end: Arc::default(),
         })
     }
 
     /// How the last link ended.
     pub(crate) fn end(&self) -> LinkEnd {
-        if self.replaced.load(Ordering::Relaxed) {
+        if self.end.replaced.load(Ordering::Relaxed) {
             LinkEnd::Replaced
         } else {
             LinkEnd::Lost
         }
     }
 
+    /// Whether the last link ended with the address of the notifier to use instead.
+    pub(crate) fn is_moved(&self) -> bool {
+        self.end.moved.load(Ordering::Relaxed)
+    }
+
     /// Makes one link.
     pub(crate) async fn attach(&self) -> Result<Channels, LinkError> {
-        self.replaced.store(false, Ordering::Relaxed);
+        self.end.replaced.store(false, Ordering::Relaxed);
+        self.end.moved.store(false, Ordering::Relaxed);
         match &self.transport {
             Transport::Local(attach) => {
                 attach(&self.name, self.deliveries, self.bytes).ok_or(LinkError::NotRunning)
             }
             Transport::Grpc {
-                client,
+                notifiers,
+                message_bytes,
                 token,
                 heartbeat,
-            } => self.attach_grpc(client, token, *heartbeat).await,
+            } => loop {
+                let used = notifiers.current();
+                let client = EdgeGatewayClient::new(used.channel())
+                    .max_decoding_message_size(*message_bytes);
+                let ended = self.ended(notifiers, &used);
+                let attached = self.attach_grpc(client, token, *heartbeat, ended).await;
+                let Err(LinkError::Refused(status)) = &attached else {
+                    return attached;
+                };
+                let retry = notifiers.after(&used, Elsewhere::of(status).as_ref());
+                if retry != Retry::AtOnce {
+                    return attached;
+                }
+            },
+        }
+    }
+
+    fn ended(&self, notifiers: &Notifiers, used: &Notifier) -> Ended {
+        Ended {
+            name: self.name.clone(),
+            end: Arc::clone(&self.end),
+            notifiers: notifiers.clone(),
+            used: used.clone(),
         }
     }
 
     async fn attach_grpc(
         &self,
-        client: &EdgeGatewayClient<Channel>,
+        mut client: EdgeGatewayClient<Channel>,
         token: &Credential,
         heartbeat: Duration,
+        ended: Ended,
     ) -> Result<Channels, LinkError> {
         let bearer = token.bearer().await.map_err(LinkError::Token)?;
         let bearer = bearer.map(|bearer| bearer.parse::<MetadataValue<Ascii>>());
@@ -218,7 +257,6 @@ impl Linker {
             request.metadata_mut().insert("authorization", bearer);
         }
         let response = client
-            .clone()
             .attach(request)
             .await
             .map_err(|status| LinkError::Refused(Box::new(status)))?;
@@ -226,33 +264,27 @@ impl Linker {
         let (to_hub, from_shard) = mpsc::channel(self.batches);
         let (to_shard, from_hub) = mpsc::channel((self.request_window as usize).max(self.batches));
         tokio::spawn(pump_up(from_shard, requests, heartbeat));
-        let ended = Ended {
-            name: self.name.clone(),
-            replaced: Arc::clone(&self.replaced),
-        };
         tokio::spawn(pump_down(response.into_inner(), to_shard, ended));
         Ok(Channels { to_hub, from_hub })
     }
 }
 
-/// A client with buffers that are bounded by what the link may carry.
-fn client(
-    endpoint: NotifierEndpoint,
-    keepalive: Duration,
-    limits: &Limits,
-) -> EdgeGatewayClient<Channel> {
-    // All credit and all pages of a full window in one batch, and their framing.
+/// All credit and all pages of a full window in one batch, and their framing.
+fn message_bytes(limits: &Limits) -> usize {
     let pages = limits.request_window as usize * (limits.page_bytes + MAX_EVENT_BYTES);
-    let at_most = limits.edge_bytes as usize + pages + (4 << 20);
-    let endpoint = endpoint.with(|endpoint| {
+    limits.edge_bytes as usize + pages + (4 << 20)
+}
+
+/// Settings of the transport of a link.
+fn tuning(keepalive: Duration) -> impl Fn(Endpoint) -> Endpoint {
+    move |endpoint| {
         endpoint
             .http2_keep_alive_interval(keepalive)
             .keep_alive_timeout(keepalive / 2)
             // Credit bounds what is in flight; the transport must not do it sooner.
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(4 << 20)
-    });
-    EdgeGatewayClient::new(endpoint.connect_lazy()).max_decoding_message_size(at_most)
+    }
 }
 
 /// Carries the shard's batches to the wire until either side ends.
@@ -292,13 +324,25 @@ async fn pump_up(
 /// Where it is noted why a link ended.
 struct Ended {
     name: String,
-    replaced: Arc<AtomicBool>,
+    end: Arc<LastEnd>,
+    notifiers: Notifiers,
+    /// Where the link went.
+    used: Notifier,
 }
 
 impl Ended {
+    /// Without a status.
+    fn away(&self) {
+        self.notifiers.after(&self.used, Some(&Elsewhere::Away));
+    }
+
     fn by(&self, status: &Status) {
+        let elsewhere = Elsewhere::of(status);
+        let retry = self.notifiers.after(&self.used, elsewhere.as_ref());
+        let at_once = retry == Retry::AtOnce;
+        self.end.moved.store(at_once, Ordering::Relaxed);
         if status.code() == Code::Aborted {
-            self.replaced.store(true, Ordering::Relaxed);
+            self.end.replaced.store(true, Ordering::Relaxed);
             error!(
                 edge = self.name,
                 "another edge attached under this edge's name: give each edge a name of its own \
@@ -337,7 +381,10 @@ async fn pump_down(
                 ended.by(&status);
                 return;
             }
-            None => return,
+            None => {
+                ended.away();
+                return;
+            }
         };
         match batch {
             Ok(batch) => {

@@ -17,7 +17,7 @@ pub use bounds::{Counts, Durations, Rule, Sizes, any_duration, show_duration, sh
 pub use fault::{Fault, Faults};
 pub use files::{Connections, OpenFiles};
 pub use origin::{is_loopback_origin, origin};
-pub use text::{address, http_url, name, pairs, path, ws_url};
+pub use text::{address, http_url, http_urls, name, pairs, path, ws_url};
 
 use std::time::Duration;
 

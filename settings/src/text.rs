@@ -54,6 +54,17 @@ pub fn http_url(text: &str) -> Result<String, String> {
     url(text, &["http", "https"])
 }
 
+/// Addresses of a service by HTTP, separated by commas.
+///
+/// # Errors
+/// With the rule.
+pub fn http_urls(text: &str) -> Result<String, String> {
+    let urls: Result<Vec<_>, _> = text.split(',').map(|url| http_url(url.trim())).collect();
+    Ok(urls
+        .map_err(|rule| format!("{rule}, or several separated by commas"))?
+        .join(","))
+}
+
 /// The address of a WebSocket as browsers reach it.
 ///
 /// # Errors

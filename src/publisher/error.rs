@@ -10,6 +10,7 @@ use tonic_types::StatusExt;
 use crate::{
     address::AddressError,
     backoff::BackoffError,
+    notifiers::Elsewhere,
     reason::{Advice, Reason},
     v1::PublishRefusal,
 };
@@ -138,6 +139,8 @@ pub(super) struct Failure {
     pub(super) reason: String,
     pub(super) message: String,
     pub(super) bad_fields: Vec<BadField>,
+    /// Whether another notifier may do better.
+    pub(super) elsewhere: Option<Elsewhere>,
 }
 
 impl Failure {
@@ -168,6 +171,7 @@ impl Failure {
         }
         Self {
             kind: kind(status.code(), &reason, retry_after, broken),
+            elsewhere: Elsewhere::of(status),
             code: status.code(),
             reason,
             message,
@@ -179,8 +183,15 @@ impl Failure {
         let code = Code::from_i32(refusal.code);
         // A negative duration is invalid: no hint then.
         let retry_after = refusal.retry_after.and_then(|d| Duration::try_from(d).ok());
+        let hint = Some(refusal.moved_to).filter(|to| !to.is_empty());
+        let elsewhere = match code {
+            _ if refusal.reason == Reason::Moved.name() => Some(Elsewhere::Moved(hint)),
+            Code::Unavailable => Some(Elsewhere::Away),
+            _ => None,
+        };
         Self {
             kind: kind(code, &refusal.reason, retry_after, false),
+            elsewhere,
             code,
             reason: refusal.reason,
             message: refusal.message,
@@ -203,6 +214,7 @@ impl Failure {
             reason: String::new(),
             message: message.to_owned(),
             bad_fields: Vec::new(),
+            elsewhere: Some(Elsewhere::Away),
         }
     }
 

@@ -26,6 +26,7 @@ use tonic::{Response, Status, Streaming};
 use super::{Failure, Kind, Publish, PublishError, Published, Publisher};
 use crate::{
     backoff::Backoff,
+    notifiers::Notifier,
     v1::{PublishStreamRequest, PublishStreamResponse, publish_stream_response::Answer as Wire},
 };
 
@@ -79,6 +80,7 @@ impl Pipeline {
         let deadline = publisher.config.deadline;
         let driver = Driver {
             backoff: publisher.backoff.clone(),
+            used: publisher.notifiers.current(),
             publisher,
             calls,
             unanswered: VecDeque::new(),
@@ -132,6 +134,8 @@ enum End {
 
 struct Driver {
     publisher: Publisher,
+    /// Where the last stream went.
+    used: Notifier,
     calls: mpsc::Receiver<Entry>,
     /// In the order in which they were sent.
     unanswered: VecDeque<Entry>,
@@ -159,7 +163,8 @@ impl Driver {
                     }
                 }
                 Kind::Retry { retry_after } => {
-                    let pause = self.backoff.next_pause_after(retry_after);
+                    let why = (&failure, retry_after);
+                    let pause = (self.publisher).pause_after(&self.used, why, &mut self.backoff);
                     let resume = Instant::now() + pause;
                     self.give_up_before(resume, &failure);
                     if !self.unanswered.is_empty() {
@@ -201,7 +206,8 @@ impl Driver {
             Ok(request) => request,
             Err(failure) => return End::Failed(failure),
         };
-        let mut client = self.publisher.client.clone();
+        self.used = self.publisher.notifiers.current();
+        let mut client = Publisher::client(&self.used);
         let mut answers =
             Answers::Opening(Box::pin(
                 async move { client.publish_stream(request).await },

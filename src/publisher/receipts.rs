@@ -21,6 +21,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     limits::RECEIPTS_PER_CHUNK,
+    notifiers::Notifier,
     v1::{
         EventIds, Receipt, WatchReceiptsRequest, WatchReceiptsResponse,
         watch_receipts_request::Subject,
@@ -123,7 +124,8 @@ struct Watch {
 impl Watch {
     async fn run(mut self) {
         loop {
-            let failure = match self.connect().await {
+            let used = self.publisher.notifiers.current();
+            let failure = match self.connect(&used).await {
                 Ok(responses) => self.forward(responses).await,
                 Err(failure) => failure,
             };
@@ -133,7 +135,8 @@ impl Watch {
                     return;
                 }
                 Kind::Retry { retry_after } => {
-                    let pause = self.backoff.next_pause_after(retry_after);
+                    let why = (&failure, retry_after);
+                    let pause = (self.publisher).pause_after(&used, why, &mut self.backoff);
                     tracing::warn!(?pause, error = %failure.message, "watching receipts again");
                     tokio::time::sleep(pause).await;
                 }
@@ -141,9 +144,9 @@ impl Watch {
         }
     }
 
-    async fn connect(&self) -> Result<Streaming<WatchReceiptsResponse>, Failure> {
+    async fn connect(&self, used: &Notifier) -> Result<Streaming<WatchReceiptsResponse>, Failure> {
         let limit = self.publisher.config.attempt_timeout;
-        let mut client = self.publisher.client.clone();
+        let mut client = Publisher::client(used);
         let attempt = async {
             let subject = Some(self.subject.0.clone());
             let request = WatchReceiptsRequest { subject };

@@ -4,7 +4,7 @@ mod receipts;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -256,4 +256,58 @@ async fn a_rotated_token_file_is_read_again_and_no_token_is_printed() {
         ["Bearer first", "Bearer second"]
     );
     assert!(!format!("{:?}", Credential::token("t0ken")).contains("t0ken"));
+}
+
+#[tokio::test]
+async fn a_publisher_of_several_notifiers_goes_on_at_the_next_with_the_same_keys() {
+    // Bound and not listening: nobody is there, and nobody else can be.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody_at = nobody.local_addr().unwrap();
+    let (a, b) = (failing([]).await, failing([]).await);
+    let publisher = publisher(format!("http://{nobody_at},{},{}", a.url(), b.url()));
+    publisher.publish(hello(0)).await.unwrap();
+    let draining = || Status::unavailable("draining");
+    a.fail_if(move |_| Some(Fault::Refuse(draining())));
+    let publish = hello(1);
+    publisher.publish(publish.clone()).await.unwrap();
+    assert_eq!(b.events(), [publish.request().clone()]);
+    // And around, in the middle of a stream.
+    let pipeline = publisher.pipeline();
+    let first = pipeline.publish(hello(2)).await.unwrap();
+    first.await.unwrap();
+    a.fail_next([]);
+    b.fail_if(move |_| Some(Fault::End(draining())));
+    let second = hello(3);
+    let answer = pipeline.publish(second.clone()).await.unwrap();
+    answer.await.unwrap();
+    assert_eq!(a.events().last(), Some(second.request()));
+    assert_eq!((a.events().len(), b.events().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_hint_where_the_log_is_is_followed_by_calls_and_by_streams() {
+    let (a, b) = (FakeNotifier::start().await.unwrap(), failing([]).await);
+    let to = b.url();
+    a.fail_if(move |_| Some(Fault::moved(to.clone())));
+    // The second is found by the hint alone.
+    let single = publisher(a.url());
+    let publish = hello(0);
+    single.publish(publish.clone()).await.unwrap();
+    let stream = publisher(a.url()).pipeline();
+    let answers = [hello(1), hello(2)].map(|publish| stream.publish(publish));
+    for answer in answers {
+        answer.await.unwrap().await.unwrap();
+    }
+    assert_eq!(b.events().len(), 3);
+    assert_eq!(
+        b.events()[0],
+        *publish.request(),
+        "with the key of the first attempt"
+    );
+    assert!(a.events().is_empty());
+    // Nothing goes to the first any more.
+    let before = a.attempts().len();
+    single.publish(hello(3)).await.unwrap();
+    assert_eq!(a.attempts().len(), before);
 }

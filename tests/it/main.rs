@@ -20,6 +20,7 @@ mod postgres;
 mod recipes;
 mod rotation;
 mod settings;
+mod several_notifiers;
 mod signals;
 mod silent_jobs;
 mod store;

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use belfry::{address::check_plaintext, tls::ClientTls};
+use belfry::{address::check_plaintext, notifiers, tls::ClientTls};
 use clap::{Args, ValueEnum};
 use settings::{Faults, show_duration};
 
@@ -149,13 +149,14 @@ pub(crate) struct Process {
 )]
 #[command(next_help_heading = "Notifier of another process")]
 pub(crate) struct NotifierUrl {
-    /// The notifier's gRPC address
+    /// The notifier's gRPC address; or several of one cluster, separated by commas: the
+    /// next is tried when one is away
     #[arg(
         long,
         value_name = "URL",
         env = "BELFRY_NOTIFIER_URL",
         default_value = settings::NOTIFIER_URL,
-        value_parser = settings::http_url
+        value_parser = settings::http_urls
     )]
     pub(crate) notifier_url: String,
     #[command(flatten)]
@@ -181,15 +182,17 @@ impl NotifierUrl {
     /// Checks that it may be connected to as configured.
     pub(crate) fn check(&self, plaintext: &Plaintext, faults: &mut Faults) {
         self.certificate.check(faults);
-        let url = &self.notifier_url;
-        if check_plaintext(url, &self.tls(plaintext)).is_err() {
-            faults.push(
-                "notifier-url",
-                format!(
-                    "is `{url}`, but that is beyond this machine and in clear text: write `https`, \
-                     or allow it with `--insecure-plaintext`"
-                ),
-            );
+        let tls = self.tls(plaintext);
+        for url in notifiers::split(&self.notifier_url) {
+            if check_plaintext(url, &tls).is_err() {
+                faults.push(
+                    "notifier-url",
+                    format!(
+                        "is `{url}`, but that is beyond this machine and in clear text: write \
+                         `https`, or allow it with `--insecure-plaintext`"
+                    ),
+                );
+            }
         }
     }
 }

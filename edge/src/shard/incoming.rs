@@ -2,7 +2,7 @@
 //! pause between two attempts grows here: none at first, then up to 100 ms, doubling
 //! to 5 s, with full jitter.
 
-use std::{future::pending, pin::Pin, sync::Arc};
+use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use belfry::backoff::Backoff;
 use delivery::{
@@ -77,9 +77,14 @@ impl Incoming {
     pub(super) fn give_up(&mut self) -> Input {
         self.welcomed = false;
         self.state = State::Idle;
+        let pause = if self.linker.is_moved() {
+            Duration::ZERO
+        } else {
+            self.backoff.next_pause()
+        };
         Input::LinkDown {
             end: self.linker.end(),
-            pause_ms: self.backoff.next_pause().as_millis() as u64,
+            pause_ms: pause.as_millis() as u64,
         }
     }
 

@@ -7,7 +7,10 @@ use reqwest::multipart::{Form, Part};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::world::{World, accepted, body, is_terminal, picture, serve_one};
+use crate::{
+    wait::wait_for,
+    world::{World, accepted, body, is_terminal, picture, serve_one},
+};
 
 #[tokio::test]
 async fn a_picture_of_each_format_is_published_from_start_to_end_and_served() {
@@ -100,7 +103,14 @@ async fn an_invalid_picture_fails_once_with_a_stable_code() {
         );
         assert_eq!(view["error"], json!(failure.message));
         assert!(view.get("signedUrl").is_none());
-        assert!(!world.data.path().join("files/originals").join(&id).exists());
+        // The file is removed once the failure is written.
+        let kept = world.data.path().join("files/originals").join(&id);
+        wait_for(
+            "the original of a failed picture to be removed",
+            async || kept.exists(),
+            |is_there| !is_there,
+        )
+        .await;
     }
 }
 

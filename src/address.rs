@@ -76,15 +76,25 @@ pub fn check_plaintext(address: &str, tls: &ClientTls) -> Result<(), PlaintextEr
     let Some(host) = clear.as_ref().and_then(Uri::host) else {
         return Ok(());
     };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let on_this_machine = match bare.parse::<IpAddr>() {
-        Ok(ip) => ip.to_canonical().is_loopback(),
-        Err(_) => bare.eq_ignore_ascii_case("localhost"),
-    };
-    if on_this_machine || tls.insecure_plaintext {
+    if is_local_host(host) || tls.insecure_plaintext {
         Ok(())
     } else {
         Err(PlaintextError(address.to_owned()))
+    }
+}
+
+/// Whether `address` is on this machine: its host is `localhost` or a loopback address.
+#[must_use]
+pub fn is_local(address: &str) -> bool {
+    let uri: Option<Uri> = address.parse().ok();
+    uri.as_ref().and_then(Uri::host).is_some_and(is_local_host)
+}
+
+fn is_local_host(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => bare.eq_ignore_ascii_case("localhost"),
     }
 }
 

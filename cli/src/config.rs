@@ -7,6 +7,7 @@
 //! reported in one sentence that names setting, value, rule and where it was written,
 //! and no secret is ever part of it (secrets are paths here).
 
+pub(crate) mod edge_identity;
 pub(crate) mod keys;
 pub(crate) mod layers;
 pub(crate) mod names;

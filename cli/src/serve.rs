@@ -66,7 +66,7 @@ pub(crate) fn notifier(serve: &Serve<Notifier>) -> Result<(), Failure> {
 /// An edge alone.
 pub(crate) fn edge(serve: &Serve<Edge>) -> Result<(), Failure> {
     run("the edge", serve, async |role, announce, signals| {
-        let link = components::grpc_link(&role)?;
+        let link = components::grpc_link(&role, &signals)?;
         let listen = role.listen.edge_listen;
         let mut config = role.config();
         config.tls = components::serve_tls(&role.tls, None, &signals.files)?;

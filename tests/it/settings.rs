@@ -228,6 +228,24 @@ fn a_variable_that_nothing_reads_is_named_with_the_right_name() {
 }
 
 #[test]
+fn an_edge_signs_a_token_only_beside_a_notifier_of_its_machine() {
+    let dir = data();
+    fs::remove_file(dir.path().join("secrets/edge.token")).expect("removed");
+    let arguments = on_free_ports("edge", dir.path());
+    for (url, expected) in [
+        ("http://127.0.0.1:1", 0),
+        ("http://localhost:1,https://[::1]:1", 0),
+        ("https://192.0.2.1:1", 2),
+        ("http://127.0.0.1:1,https://192.0.2.1:1", 2),
+    ] {
+        let mut command = belfry(&["edge", "--check-config", "--notifier-url", url]);
+        let (code, printed) = run(command.args(&arguments[1..]));
+        assert_eq!(code, Some(expected), "{url}: {printed}");
+        assert_eq!(printed.contains("edge.token"), expected == 2, "{printed}");
+    }
+}
+
+#[test]
 fn a_secret_that_the_group_of_the_process_reads_is_accepted() {
     let dir = data();
     let key = dir.path().join("secrets/services.key");

@@ -203,7 +203,8 @@ impl NotifierUrl {
 pub(crate) struct ServiceToken {
     /// File with a service token for the notifier; an edge reads it again for each link
     /// [default: the name in `--tls-client-cert`; without one an edge reads edge.token in
-    /// the secrets directory, and the processors sign their own with services.key]
+    /// the secrets directory, or beside a notifier of the same machine signs its own with
+    /// services.key, as the processors do]
     #[arg(
         long,
         value_name = "FILE",

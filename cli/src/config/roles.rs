@@ -3,11 +3,12 @@
 
 mod shared;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use clap::Args;
 use settings::{Connections, Faults, OpenFiles};
 
+use super::edge_identity::EdgeIdentity;
 use super::keys::{FilesKey, ServiceLifetimes, ServicesKey, UsersKey};
 use super::preflight::{Needs, SERVICE_TOKEN};
 use super::process::{
@@ -321,12 +322,9 @@ impl Edge {
         }
     }
 
-    /// The file with its token; none if its certificate says who it is. An edge signs
-    /// nothing.
-    pub(crate) fn token_file(&self) -> Option<PathBuf> {
-        let named = self.service_token.service_token_file.clone();
-        let shown = self.notifier_url.shows_certificate();
-        named.or_else(|| (!shown).then(|| self.process.data.edge_token()))
+    pub(crate) fn identity(&self) -> EdgeIdentity {
+        let (token, notifier) = (&self.service_token, &self.notifier_url);
+        EdgeIdentity::of(token, notifier, &self.process.data)
     }
 }
 
@@ -339,15 +337,10 @@ impl Role for Edge {
 
     fn needs(&self) -> Needs {
         Needs {
-            tokens: self
-                .token_file()
-                .map(|path| (SERVICE_TOKEN, path))
-                .into_iter()
-                .collect(),
             listeners: self.listeners(),
             certificates: self.tls.files(),
             connects: Some(self.notifier_url.tls(&self.plaintext)),
-            ..Needs::default()
+            ..self.identity().needs()
         }
     }
 

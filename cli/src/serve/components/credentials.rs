@@ -1,11 +1,14 @@
 //! What the services present to each other and verify with: secrets, tokens that are
 //! signed here, and files with tokens of somebody else.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use belfry::{
     event::EventKind,
-    identity::{Role, ServiceGrant, ServiceKeys, UserKeys},
+    identity::{Role, ServiceGrant, ServiceKeys, ServiceRules, UserKeys},
     publisher::Credential,
 };
 use edge::NotifierLink;
@@ -13,25 +16,36 @@ use processors::{Secret as ProcessorSecret, Secrets};
 
 use crate::{
     config::{
+        edge_identity::EdgeIdentity,
         preflight::{SERVICE_TOKEN, read_token},
         roles,
     },
     exit::Failure,
     secrets::SecretError,
-    serve::{keys::typeform_secrets, process::Signals},
+    serve::{
+        keys::{service_keys, typeform_secrets},
+        process::Signals,
+    },
     token,
 };
 
 /// How long a token works that a service signs for itself on each use.
 const OWN_TOKEN: Duration = Duration::from_hours(1);
+/// How long one works that a link is opened with: a link ends with its token.
+const OWN_LINK_TOKEN: Duration = Duration::from_hours(365 * 24);
 
 /// The link of an edge to a notifier in another process.
-pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Failure> {
-    let token = if let Some(path) = role.token_file() {
-        read(SERVICE_TOKEN, &path)?;
-        Credential::file(path)
-    } else {
-        Credential::certificate()
+pub(in crate::serve) fn grpc_link(
+    role: &roles::Edge,
+    signals: &Signals,
+) -> Result<NotifierLink, Failure> {
+    let token = match role.identity() {
+        EdgeIdentity::TokenFile(path) => {
+            read(SERVICE_TOKEN, &path)?;
+            Credential::file(path)
+        }
+        EdgeIdentity::Certificate => Credential::certificate(),
+        EdgeIdentity::OwnTokens(key) => link_credential(key, role.config().name, signals)?,
     };
     Ok(NotifierLink::Grpc {
         endpoint: role.notifier_url.notifier_url.clone(),
@@ -39,6 +53,26 @@ pub(in crate::serve) fn grpc_link(role: &roles::Edge) -> Result<NotifierLink, Fa
         token,
         keepalive: role.link.link_keepalive,
     })
+}
+
+/// A credential of an edge beside its notifier, signed again for each link.
+fn link_credential(key: PathBuf, name: String, signals: &Signals) -> Result<Credential, Failure> {
+    tracing::warn!(
+        key = %key.display(),
+        "this edge has no token and signs one with the key of its notifier: elsewhere than \
+         on the notifier's machine give it a token (`belfry token service {name} --role edge`)"
+    );
+    let services = service_keys(key, ServiceRules::default(), signals)?;
+    let grant = ServiceGrant {
+        name,
+        role: Role::Edge,
+        events: Vec::new(),
+        targets: Vec::new(),
+        token_id: None,
+    };
+    let mint = move || services.sign(&grant, token::validity(OWN_LINK_TOKEN));
+    mint().map_err(Failure::bug)?;
+    Ok(Credential::minted(move || mint().unwrap_or_default()))
 }
 
 /// What the processors present to a notifier: the configured file, their certificate, or

@@ -42,8 +42,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::reason::{MOVED_TO, Reason};
 use crate::v1::{
-    AckLevel, PublishRefusal, PublishRequest, PublishResponse, PublishStreamRequest,
-    PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
+    AckLevel, GetRevocationsRequest, GetRevocationsResponse, PublishRefusal, PublishRequest,
+    PublishResponse, PublishStreamRequest, PublishStreamResponse, WatchReceiptsRequest,
+    WatchReceiptsResponse,
     notifier_server::{Notifier, NotifierServer},
     publish_stream_response::Answer,
 };
@@ -337,6 +338,17 @@ impl Notifier for FakeNotifier {
         let answer = lock(&self.0.next_receipts).pop_front();
         let silent = || -> Result<Receipts, Status> { Ok(Box::pin(tokio_stream::pending())) };
         answer.unwrap_or_else(silent).map(Response::new)
+    }
+
+    async fn get_revocations(
+        &self,
+        _: Request<GetRevocationsRequest>,
+    ) -> Result<Response<GetRevocationsResponse>, Status> {
+        let nothing = GetRevocationsResponse {
+            version: 1,
+            revoked: Vec::new(),
+        };
+        Ok(Response::new(nothing))
     }
 }
 

@@ -16,6 +16,7 @@ mod key;
 mod key_error;
 mod keyring;
 mod keys;
+mod revocation;
 mod service;
 mod user;
 
@@ -31,6 +32,7 @@ pub use self::{
     key_error::{KeyError, ShortSecret},
     keyring::{KeyId, KeyringWriter},
     keys::{KeyOrigin, KeySet, MAX_KEYS},
+    revocation::{RevokedKind, RevokedTimes, TokenDigest, UserToken, digest_text},
     service::{Role, Service, ServiceGrant, ServiceKeys, ServiceRules, grant_covers, is_target},
     user::{QueueGrants, User, UserKeys, UserRules, is_queue_grant},
 };

@@ -11,6 +11,7 @@ pub mod event;
 mod pipeline;
 mod receipts;
 mod request;
+mod revocations;
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,7 +4,8 @@
 //! is signalled to reload. A file counts as changed when its inode, length, modification
 //! or status change time differs, so a rename over it, a new mode and the swapped links
 //! of a mounted volume are seen too. A new content that is refused leaves the old one in
-//! use; a log line and a counter say so.
+//! use; a log line and a counter say so. It is tried again every [`RETRY`], since what
+//! refused it may have been busy, until it is taken or the files change.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +18,13 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 /// How often the files are looked at.
 pub const LOOK: Duration = Duration::from_secs(2);
+/// How long after a refusal the same content is tried again.
+pub const RETRY: Duration = Duration::from_secs(10);
 /// Groups of files that one process may watch.
 const MAX_GROUPS: usize = 64;
 
@@ -54,6 +57,8 @@ struct Group {
     load: Box<dyn FnMut() -> Loaded + Send>,
     /// The files when they were last read; `None` before the first time.
     stamps: Option<Vec<Stamp>>,
+    /// When a content that was refused is tried again.
+    retry_at: Option<Instant>,
 }
 
 /// What differs between two contents of a file, without reading it.
@@ -108,6 +113,7 @@ impl FileWatcher {
             files,
             load: Box::new(load),
             stamps: None,
+            retry_at: None,
         };
         self.groups.try_send(group).map_err(|_| TooManyFiles)
     }
@@ -142,10 +148,10 @@ async fn look_until_dropped<T>(
             _ = ticks.tick() => {}
             () = reloaded(&mut reload) => forced = true,
         }
-        let counts = counts.clone();
+        let (counts, now) = (counts.clone(), Instant::now());
         let looked = tokio::task::spawn_blocking(move || {
             for group in &mut groups {
-                group.look(forced, &counts);
+                group.look(forced, now, &counts);
             }
             groups
         });
@@ -166,17 +172,21 @@ async fn reloaded<T>(reload: &mut watch::Receiver<T>) {
 }
 
 impl Group {
-    fn look(&mut self, forced: bool, counts: &watch::Sender<CountsByName>) {
+    fn look(&mut self, forced: bool, now: Instant, counts: &watch::Sender<CountsByName>) {
         // Taken before the files are read: what is written meanwhile is seen next time.
         let stamps: Vec<_> = self.files.iter().map(|path| Stamp::of(path)).collect();
-        if !forced && self.stamps.as_ref() == Some(&stamps) {
+        let changed = forced || self.stamps.as_ref() != Some(&stamps);
+        if !changed && self.retry_at.is_none_or(|at| now < at) {
             return;
         }
         self.stamps = Some(stamps);
         let loaded = (self.load)();
+        self.retry_at = loaded.is_err().then(|| now + RETRY);
         match &loaded {
             Ok(None) => return,
             Ok(Some(change)) => tracing::info!(name = self.name, %change, "read again"),
+            // The same refusal again says nothing new.
+            Err(_) if !changed => return,
             Err(error) => tracing::error!(
                 name = self.name,
                 %error,

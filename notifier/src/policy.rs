@@ -102,7 +102,7 @@ impl Policy {
         let hub = self.hub.as_ref().and_then(WeakSender::upgrade);
         if let Some(hub) = hub {
             let sent = hub.try_send(Command::Rates(new.rates()));
-            sent.map_err(|_| "the hub takes no new rates now, send SIGHUP to try again")?;
+            sent.map_err(|_| "the hub takes no new rates now, they are tried again")?;
         }
         if let Some(shares) = &self.shares {
             shares.set_rates(new.rates());

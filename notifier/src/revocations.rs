@@ -12,32 +12,19 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
-use belfry::identity::Service as Caller;
+use belfry::identity::{RevokedKind as Kind, RevokedTimes, Service as Caller, UserToken};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
 
 /// Revocations in force at most. About 200 bytes each.
 pub(crate) const MAX_REVOCATIONS: usize = 10_000;
 /// The version of the file.
 const VERSION: u32 = 1;
-
-/// What kind of thing is revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    /// A token of anybody, by its `jti`.
-    Token,
-    /// Tokens of a person that were issued before.
-    User,
-    /// The token of one session, by its digest.
-    SessionToken,
-    /// Tokens of a service that were issued before.
-    Service,
-}
 
 /// One thing that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,13 +79,36 @@ pub enum ReadError {
 
 type List = HashMap<(Kind, String), Revocation>;
 
+/// What is in force, and which state of it.
+#[derive(Debug)]
+struct Current {
+    /// Another one with each change, also over restarts.
+    version: u64,
+    list: List,
+}
+
+impl Current {
+    fn of(list: List) -> Self {
+        let version = Uuid::now_v7().as_u64_pair().1.max(1);
+        Self { version, list }
+    }
+
+    fn find(&self, kind: Kind, id: &str) -> Option<RevokedTimes> {
+        let known = self.list.get(&(kind, id.to_owned()))?;
+        Some(RevokedTimes {
+            revoked_at_unix_ms: known.revoked_at_unix_ms,
+            expires_at_unix_ms: known.expires_at_unix_ms,
+        })
+    }
+}
+
 /// All revocations; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Revocations(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    list: ArcSwap<List>,
+    current: ArcSwap<Current>,
     changes: watch::Sender<()>,
     file: Option<PathBuf>,
     /// Held by who writes.
@@ -113,7 +123,7 @@ impl Revocations {
             None => List::default(),
         };
         Ok(Self(Arc::new(Shared {
-            list: ArcSwap::from_pointee(list),
+            current: ArcSwap::from_pointee(Current::of(list)),
             changes: watch::channel(()).0,
             file,
             writing: Mutex::new(()),
@@ -122,29 +132,18 @@ impl Revocations {
 
     /// Whether a token of a person was taken back.
     pub(crate) fn refuse_user(&self, token: &UserToken<'_>, now_unix_ms: i64) -> bool {
-        let list = self.0.list.load();
-        if list.is_empty() {
-            return false;
-        }
-        let by_id = |kind, id: &str| in_force(&list, kind, id, now_unix_ms);
-        token.id.is_some_and(|id| by_id(Kind::Token, id).is_some())
-            || by_id(Kind::SessionToken, &digest_text(token.digest)).is_some()
-            || by_id(Kind::User, token.user)
-                .is_some_and(|revoked| revoked.covers(token.issued_at_unix_ms))
+        let current = self.0.current.load();
+        !current.list.is_empty() && token.is_revoked(now_unix_ms, |kind, id| current.find(kind, id))
     }
 
     /// Whether the token of a service was taken back.
     pub(crate) fn refuse_service(&self, caller: &Caller) -> bool {
-        let list = self.0.list.load();
-        if list.is_empty() {
+        let current = self.0.current.load();
+        if current.list.is_empty() {
             return false;
         }
         let now_unix_ms = crate::publish::unix_ms(SystemTime::now());
-        let by_id = |kind, id: &str| in_force(&list, kind, id, now_unix_ms);
-        let id = caller.token_id.as_deref();
-        id.is_some_and(|id| by_id(Kind::Token, id).is_some())
-            || by_id(Kind::Service, &caller.name)
-                .is_some_and(|revoked| revoked.covers(caller.issued_at_unix_ms))
+        caller.is_revoked(now_unix_ms, |kind, id| current.find(kind, id))
     }
 
     /// Changes with each revocation.
@@ -156,7 +155,7 @@ impl Revocations {
     /// been issued, and never shortens how long it holds.
     pub(crate) async fn add(&self, revocation: Revocation) -> Result<Revocation, RevokeError> {
         let _writing = self.0.writing.lock().await;
-        let mut list = List::clone(&self.0.list.load());
+        let mut list = self.0.current.load().list.clone();
         let now_unix_ms = revocation.revoked_at_unix_ms;
         list.retain(|_, known| known.expires_at_unix_ms > now_unix_ms);
         let key = (revocation.kind, revocation.id.clone());
@@ -173,48 +172,29 @@ impl Revocations {
             let written = tokio::task::spawn_blocking(move || write(&path, revocations));
             written.await.map_err(io::Error::other)??;
         }
-        self.0.list.store(Arc::new(list));
+        self.0.current.store(Arc::new(Current::of(list)));
         self.0.changes.send_replace(());
         Ok(revocation)
     }
 
-    /// Those in force, by kind and id.
-    pub(crate) fn in_force(&self) -> Vec<Revocation> {
+    /// Those in force, by kind and id, and which state of them this is.
+    pub(crate) fn in_force(&self) -> (u64, Vec<Revocation>) {
         let now_unix_ms = crate::publish::unix_ms(SystemTime::now());
-        let list = self.0.list.load();
-        let mut all: Vec<_> = list
+        let current = self.0.current.load();
+        let mut all: Vec<_> = current
+            .list
             .values()
             .filter(|known| known.expires_at_unix_ms > now_unix_ms)
             .cloned()
             .collect();
-        all.sort_unstable_by(|a, b| (a.kind as u8, &a.id).cmp(&(b.kind as u8, &b.id)));
-        all
+        all.sort_unstable_by(|a, b| (a.kind, &a.id).cmp(&(b.kind, &b.id)));
+        (current.version, all)
     }
-}
 
-/// What is known of a person's token.
-pub(crate) struct UserToken<'a> {
-    pub(crate) user: &'a str,
-    pub(crate) id: Option<&'a str>,
-    pub(crate) digest: u128,
-    pub(crate) issued_at_unix_ms: Option<i64>,
-}
-
-/// A digest as it is stored.
-pub(crate) fn digest_text(digest: u128) -> String {
-    format!("{digest:032x}")
-}
-
-impl Revocation {
-    /// Whether a token issued then is taken back; one that does not say when, is.
-    fn covers(&self, issued_at_unix_ms: Option<i64>) -> bool {
-        issued_at_unix_ms.is_none_or(|at| at <= self.revoked_at_unix_ms)
+    /// Which state this is.
+    pub(crate) fn version(&self) -> u64 {
+        self.0.current.load().version
     }
-}
-
-fn in_force<'a>(list: &'a List, kind: Kind, id: &str, now_unix_ms: i64) -> Option<&'a Revocation> {
-    let known = list.get(&(kind, id.to_owned()))?;
-    (known.expires_at_unix_ms > now_unix_ms).then_some(known)
 }
 
 fn read(path: &Path) -> Result<List, ReadError> {
@@ -261,11 +241,10 @@ fn write(path: &Path, revocations: Vec<Revocation>) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// How long a revocation holds that does not say so: longer than any token should live.
-pub(crate) const DEFAULT_HOLD: Duration = Duration::from_hours(30 * 24);
-
 #[cfg(test)]
 mod tests {
+    use belfry::identity::digest_text;
+
     use super::*;
 
     const NOW_MS: i64 = 1_800_000_000_000;
@@ -313,33 +292,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_person_may_come_back_with_a_token_that_was_issued_later() {
-        let revocations = Revocations::open(None).unwrap();
-        revocations
-            .add(revocation(Kind::User, "ann"))
-            .await
-            .unwrap();
-        for (issued, refused) in [
-            (None, true),
-            (Some(NOW_MS), true),
-            (Some(NOW_MS + 1), false),
-        ] {
-            assert_eq!(
-                revocations.refuse_user(&token("ann", issued), NOW_MS),
-                refused
-            );
-        }
-        assert!(!revocations.refuse_user(&token("bob", None), NOW_MS));
-    }
-
-    #[tokio::test]
     async fn revocations_are_bounded_and_a_damaged_file_is_named() {
         let revocations = Revocations::open(None).unwrap();
         let full = (0..MAX_REVOCATIONS).map(|number| {
             let one = revocation(Kind::Token, &number.to_string());
             ((one.kind, one.id.clone()), one)
         });
-        revocations.0.list.store(Arc::new(full.collect()));
+        let full = Current::of(full.collect());
+        revocations.0.current.store(Arc::new(full));
         let refused = revocations.add(revocation(Kind::User, "ann")).await;
         assert!(matches!(refused, Err(RevokeError::Full)));
         let dir = tempfile::tempdir().unwrap();

@@ -418,6 +418,7 @@ impl Notifier {
                 publishes: self.publishes.clone(),
                 shares: self.shares.clone(),
                 commands: self.commands.clone(),
+                revocations: self.revocations.clone(),
                 epoch: self.epoch,
                 ack: self.ack.clone(),
                 in_flight: self.config.stream_in_flight,

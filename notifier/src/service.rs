@@ -12,9 +12,10 @@ use belfry::{
     identity::Role,
     reason::Reason,
     v1::{
-        Placement, Position, PublishRequest, PublishResponse, PublishStreamRequest,
-        PublishStreamResponse, WatchReceiptsRequest, WatchReceiptsResponse,
-        notifier_server::Notifier, publish_stream_response::Answer,
+        GetRevocationsRequest, GetRevocationsResponse, Placement, Position, PublishRequest,
+        PublishResponse, PublishStreamRequest, PublishStreamResponse, RevokedTokens,
+        WatchReceiptsRequest, WatchReceiptsResponse, notifier_server::Notifier,
+        publish_stream_response::Answer,
     },
 };
 use delivery::hub::{Kind, Publish, Reply};
@@ -31,6 +32,7 @@ use crate::{
     log::RequiredAck,
     publish,
     refusal::Refusal,
+    revocations::Revocations,
     shares::{PublishBatch, Shares},
     watch,
 };
@@ -41,6 +43,7 @@ pub(crate) struct Service {
     pub(crate) publishes: mpsc::Sender<PublishBatch>,
     pub(crate) shares: Shares,
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) revocations: Revocations,
     pub(crate) epoch: u64,
     pub(crate) ack: RequiredAck,
     pub(crate) in_flight: usize,
@@ -126,6 +129,28 @@ impl Notifier for Service {
         let commands = self.commands.clone();
         let responses = watch::responses(watched, caller, commands, watch::receipts);
         Ok(Response::new(responses))
+    }
+
+    async fn get_revocations(
+        &self,
+        mut request: Request<GetRevocationsRequest>,
+    ) -> Result<Response<GetRevocationsResponse>, Status> {
+        let caller = caller(&mut request)?;
+        require(&caller, Role::Publisher, "GetRevocations")?;
+        if request.get_ref().version == self.revocations.version() {
+            let version = request.get_ref().version;
+            let revoked = Vec::new();
+            return Ok(Response::new(GetRevocationsResponse { version, revoked }));
+        }
+        let (version, all) = self.revocations.in_force();
+        let revoked = all.into_iter().map(|one| RevokedTokens {
+            kind: one.kind.name().to_owned(),
+            id: one.id,
+            revoked_at_unix_ms: one.revoked_at_unix_ms,
+            expires_at_unix_ms: one.expires_at_unix_ms,
+        });
+        let revoked = revoked.collect();
+        Ok(Response::new(GetRevocationsResponse { version, revoked }))
     }
 }
 

@@ -13,20 +13,17 @@ use std::{
     time::SystemTime,
 };
 
-use aws_lc_rs::digest;
-use belfry::identity::{KeyId, TokenError, UserKeys};
+use belfry::identity::{KeyId, TokenDigest, TokenError, UserKeys, UserToken};
 use delivery::{Credential, Refusal, Rights, Verdict};
 
 use crate::{
     metrics::{RefusedLabel, TokenMetrics},
-    revocations::{Revocations, UserToken},
+    revocations::Revocations,
 };
 
 /// Accepted tokens that are remembered, so that a link which is made again does not
 /// verify all of its sessions again. About 300 bytes each.
 const REMEMBERED: usize = 32_768;
-
-type Digest = [u8; 32];
 
 /// Verifies tokens; clones share what they remember.
 #[derive(Clone)]
@@ -60,12 +57,12 @@ impl AcceptedToken {
 /// Tokens by their SHA-256, the oldest first to go.
 #[derive(Default)]
 struct Accepted {
-    by_digest: HashMap<Digest, AcceptedToken>,
-    in_order: VecDeque<Digest>,
+    by_digest: HashMap<TokenDigest, AcceptedToken>,
+    in_order: VecDeque<TokenDigest>,
 }
 
 impl Accepted {
-    fn insert(&mut self, digest: Digest, known: AcceptedToken) {
+    fn insert(&mut self, digest: TokenDigest, known: AcceptedToken) {
         if self.by_digest.insert(digest, known).is_none() {
             self.in_order.push_back(digest);
         }
@@ -115,7 +112,7 @@ impl Verifier {
     }
 
     fn verify_at(&self, token: &str, now_unix_ms: i64) -> Verdict {
-        let digest = digest_of(token);
+        let digest = TokenDigest::of(token);
         let known = match self.remembered(&digest) {
             Some(known) if self.keys.accepts_key(known.key()) => {
                 self.metrics.cached.inc();
@@ -148,7 +145,7 @@ impl Verifier {
     fn verify_signature(
         &self,
         token: &str,
-        digest: &Digest,
+        digest: &TokenDigest,
         now_unix_ms: i64,
     ) -> Result<AcceptedToken, Refusal> {
         let user = self
@@ -164,7 +161,7 @@ impl Verifier {
             credential: Credential {
                 rights,
                 token_id: user.token_id.as_deref().map(Arc::from),
-                digest: short(digest),
+                digest: digest.short(),
                 key: user.key.to_u64(),
             },
             ends_unix_ms: user.ends_unix_ms,
@@ -172,7 +169,7 @@ impl Verifier {
         })
     }
 
-    fn remembered(&self, digest: &Digest) -> Option<AcceptedToken> {
+    fn remembered(&self, digest: &TokenDigest) -> Option<AcceptedToken> {
         self.accepted().by_digest.get(digest).cloned()
     }
 
@@ -180,20 +177,6 @@ impl Verifier {
     fn accepted(&self) -> std::sync::MutexGuard<'_, Accepted> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Half of a digest: enough to distinguish tokens.
-fn short(digest: &Digest) -> u128 {
-    let mut half = [0; 16];
-    half.copy_from_slice(&digest[..16]);
-    u128::from_be_bytes(half)
-}
-
-fn digest_of(token: &str) -> Digest {
-    let digest = digest::digest(&digest::SHA256, token.as_bytes());
-    let mut bytes = Digest::default();
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
 }
 
 #[cfg(test)]
@@ -249,16 +232,15 @@ mod tests {
         );
         assert!(verifier.accepted().by_digest.is_empty());
         let token = token("ann");
-        let digest = digest_of(&token);
+        let digest = TokenDigest::of(&token);
         let known = verifier.verify_signature(&token, &digest, NOW_MS).unwrap();
         let mut accepted = Accepted::default();
         for number in 0..REMEMBERED as u64 + 10 {
-            let mut digest = Digest::default();
-            digest[..8].copy_from_slice(&number.to_be_bytes());
+            let digest = TokenDigest::of(&number.to_string());
             accepted.insert(digest, known.clone());
         }
         let lengths = (accepted.by_digest.len(), accepted.in_order.len());
         assert_eq!(lengths, (REMEMBERED, REMEMBERED));
-        assert!(!accepted.by_digest.contains_key(&Digest::default()));
+        assert!(!accepted.by_digest.contains_key(&TokenDigest::of("0")));
     }
 }

@@ -6,47 +6,63 @@
 use axum::http::{HeaderMap, header::AUTHORIZATION};
 use belfry::identity::{Role, ServiceKeys, UserKeys};
 
-use crate::{clock::unix_ms, config::Config};
+use crate::{clock::unix_ms, config::Config, revocations::Revocations};
 
 /// The keys of operators' tokens; without them nobody is one.
 #[derive(Clone)]
-pub(crate) struct Operators(Option<ServiceKeys>);
+pub(crate) struct Operators {
+    keys: Option<ServiceKeys>,
+    revocations: Revocations,
+}
 
 impl Operators {
     /// The configured keys.
-    pub(crate) fn new(config: &Config) -> Self {
-        Self(config.service_keys.clone())
+    pub(crate) fn new(config: &Config, revocations: &Revocations) -> Self {
+        Self {
+            keys: config.service_keys.clone(),
+            revocations: revocations.clone(),
+        }
     }
 
     /// Whether anybody could be one.
     pub(crate) fn can_be(&self) -> bool {
-        self.0.is_some()
+        self.keys.is_some()
     }
 
     /// Whether a request comes from one.
     pub(crate) fn is_one(&self, headers: &HeaderMap) -> bool {
-        let Some((keys, token)) = self.0.as_ref().zip(bearer(headers)) else {
+        let Some((keys, token)) = self.keys.as_ref().zip(bearer(headers)) else {
             return false;
         };
         let service = keys.verify(token, unix_ms());
-        service.is_ok_and(|service| service.role == Role::Operator)
+        service.is_ok_and(|service| {
+            service.role == Role::Operator && !self.revocations.refuse_service(&service)
+        })
     }
 }
 
 /// The keys of users' tokens.
 #[derive(Clone)]
-pub(crate) struct Users(Option<UserKeys>);
+pub(crate) struct Users {
+    keys: Option<UserKeys>,
+    revocations: Revocations,
+}
 
 impl Users {
     /// The configured keys.
-    pub(crate) fn new(config: &Config) -> Self {
-        Self(config.user_keys.clone())
+    pub(crate) fn new(config: &Config, revocations: &Revocations) -> Self {
+        Self {
+            keys: config.user_keys.clone(),
+            revocations: revocations.clone(),
+        }
     }
 
     /// The user of a request with `Authorization: Bearer <token>`.
     pub(crate) fn user(&self, headers: &HeaderMap) -> Option<String> {
-        let user = self.0.as_ref()?.verify(bearer(headers)?, unix_ms()).ok()?;
-        Some(user.id.to_string())
+        let token = bearer(headers)?;
+        let user = self.keys.as_ref()?.verify(token, unix_ms()).ok()?;
+        let revoked = self.revocations.refuse_user(&user, token);
+        (!revoked).then(|| user.id.to_string())
     }
 }
 
@@ -76,6 +92,7 @@ mod tests {
             service_keys: None,
             ..config.clone()
         };
+        let none = Revocations::default();
         let validity = Validity {
             issued_at: u64::try_from(unix_ms() / 1_000).unwrap(),
             lifetime: Duration::from_mins(1),
@@ -93,15 +110,15 @@ mod tests {
             };
             let keys = ServiceKeys::new(&secret, None).unwrap();
             let headers = headers(keys.sign(&grant, validity).unwrap());
-            let operators = Operators::new(&config);
+            let operators = Operators::new(&config, &none);
             assert_eq!(operators.is_one(&headers), role == Role::Operator);
-            assert!(!Operators::new(&without).is_one(&headers));
-            assert_eq!(Users::new(&config).user(&headers), None);
+            assert!(!Operators::new(&without, &none).is_one(&headers));
+            assert_eq!(Users::new(&config, &none).user(&headers), None);
         }
         let keys = UserKeys::new(&secret, None).unwrap();
         let headers = headers(keys.sign("u1", &[], validity).unwrap());
-        let user = Users::new(&config).user(&headers);
+        let user = Users::new(&config, &none).user(&headers);
         assert_eq!(user.as_deref(), Some("u1"));
-        assert!(!Operators::new(&config).is_one(&headers));
+        assert!(!Operators::new(&config, &none).is_one(&headers));
     }
 }

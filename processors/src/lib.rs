@@ -20,6 +20,7 @@ mod metrics;
 mod problem;
 mod removal;
 mod report;
+mod revocations;
 mod sign;
 mod storage;
 mod transcription;
@@ -45,6 +46,7 @@ use crate::{
     metrics::Metrics,
     removal::Removals,
     report::Reports,
+    revocations::Revocations,
     sign::Signer,
     storage::Files,
     transcription::Transcriptions,
@@ -145,6 +147,7 @@ pub async fn run(
 struct Publishing {
     relay: JoinHandle<()>,
     progress: JoinHandle<()>,
+    revocations: JoinHandle<()>,
 }
 
 fn assemble(
@@ -184,7 +187,8 @@ fn assemble(
         shutdown: shutdown.start.clone(),
         lease: config.lease,
     };
-    let publishing = Publishing::spawn(config, &services, end)?;
+    let revocations = Revocations::default();
+    let publishing = Publishing::spawn(config, &services, &revocations, end)?;
     let first_pause = config.retry_pause.min(MAX_PAUSE);
     let longest_pause = first_pause
         .saturating_mul(LONGEST_PAUSE_FACTOR)
@@ -196,8 +200,8 @@ fn assemble(
     let app = App {
         fetcher,
         config: Arc::clone(config),
-        users: Users::new(config),
-        operators: Operators::new(config),
+        users: Users::new(config, &revocations),
+        operators: Operators::new(config, &revocations),
         signer,
         files,
         metrics: Arc::clone(&services.metrics),
@@ -214,6 +218,7 @@ impl Publishing {
     fn spawn(
         config: &Config,
         services: &Services,
+        revocations: &Revocations,
         end: &CancellationToken,
     ) -> Result<Self, publisher::ConfigError> {
         let Services {
@@ -241,16 +246,21 @@ impl Publishing {
             // Progress before the started event would be of an unknown job.
             Box::new(move |job| confirmed.confirm_started(job)),
         );
+        let revocations = revocations.clone();
+        let revocations =
+            revocations.follow(for_progress.clone(), Arc::clone(metrics), end.clone());
         let progress = progress.clone();
         let progress = progress.run(for_progress, Arc::clone(metrics), end.clone());
         Ok(Self {
             relay: tokio::spawn(relay.run(end.clone())),
             progress: tokio::spawn(progress),
+            revocations: tokio::spawn(revocations),
         })
     }
 
     async fn finish(mut self) {
         self.progress.abort();
+        self.revocations.abort();
         let relayed = tokio::time::timeout(RELAY_GRACE, &mut self.relay).await;
         self.relay.abort();
         if relayed.is_err() {

@@ -65,6 +65,8 @@ pub(crate) struct Metrics {
     pub(crate) file_removals_delayed: Counter,
     /// Progress that was not published.
     pub(crate) progress_dropped: Counter,
+    /// Times that the list of revocations could not be read.
+    pub(crate) revocation_reads_failed: Counter,
     /// Connections of the listener.
     pub(crate) listener: listener::Metrics,
 }
@@ -122,6 +124,13 @@ impl Metrics {
         let progress_dropped = Counter::default();
         let help = "Progress events that were not published";
         registry.register("progress_dropped", help, progress_dropped.clone());
+        let revocation_reads_failed = Counter::default();
+        let help = "Times that what was revoked could not be read from the notifier";
+        registry.register(
+            "revocation_reads_failed",
+            help,
+            revocation_reads_failed.clone(),
+        );
         let listener = listener::Metrics::default();
         listener.register(&mut registry);
         registry.register_collector(Box::new(OutboxCollector(outbox.clone())));
@@ -135,6 +144,7 @@ impl Metrics {
             uploads_cut,
             file_removals_delayed,
             progress_dropped,
+            revocation_reads_failed,
             listener,
         }
     }

@@ -87,6 +87,28 @@ async fn a_bad_content_is_counted_and_the_one_before_stays() {
     watched.becomes("good").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_for_once_is_tried_again_without_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "good").unwrap();
+    let (_reload, reloads) = watch::channel(());
+    let watcher = FileWatcher::start(reloads);
+    let (attempts, mut seen) = watch::channel(0);
+    let load = move || {
+        attempts.send_modify(|attempts| *attempts += 1);
+        match *attempts.borrow() {
+            1 | 2 => Err("busy".into()),
+            _ => Ok(Some("taken".to_owned())),
+        }
+    };
+    watcher.watch("test", vec![path], load).unwrap();
+    seen.wait_for(|attempts| *attempts == 3).await.unwrap();
+    let mut counts = watcher.counts.clone();
+    let taken = counts.wait_for(|counts| counts.get("test").is_some_and(|c| c.replaced == 1));
+    assert_eq!(taken.await.unwrap()["test"].refused, 1);
+}
+
 #[tokio::test]
 async fn a_signal_reads_everything_again_at_once() {
     let mut watched = watched();

@@ -18,6 +18,7 @@ mod nginx;
 #[path = "world/postgres.rs"]
 mod postgres;
 mod recipes;
+mod revoke;
 mod rotation;
 mod settings;
 mod several_notifiers;

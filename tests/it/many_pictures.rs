@@ -64,7 +64,7 @@ async fn a_thousand_pictures_report_at_a_limited_rate_and_cost_no_memory() {
         Arc::new(picture()),
         reqwest::Client::new(),
     );
-    let uploads = tokio::spawn(async move {
+    let mut uploads = tokio::spawn(async move {
         let sends =
             (0..PICTURES).map(|_| (url.clone(), token.clone(), Arc::clone(&file), http.clone()));
         let sends = stream::iter(sends).map(|(url, token, file, http)| async move {
@@ -74,9 +74,16 @@ async fn a_thousand_pictures_report_at_a_limited_rate_and_cost_no_memory() {
     });
 
     let mut jobs: HashMap<String, JobEvents> = HashMap::new();
-    let (mut ended, mut warm_kib) = (0, 0);
+    let (mut ended, mut warm_kib, mut uploaded) = (0, 0, 0);
     while ended < PICTURES {
-        let frame = page.try_next().await.expect("the page stays connected");
+        let frame = tokio::select! {
+            frame = page.next() => frame,
+            // An upload that fails ends the test, and says why.
+            sent = &mut uploads, if uploaded == 0 => {
+                uploaded = sent.expect("uploaded");
+                continue;
+            }
+        };
         let Some(job) = frame["jobId"].as_str() else {
             assert_ne!(frame["type"], "gap", "{frame}");
             continue;
@@ -101,7 +108,10 @@ async fn a_thousand_pictures_report_at_a_limited_rate_and_cost_no_memory() {
             warm_kib = processors.rss_kib();
         }
     }
-    assert_eq!(uploads.await.expect("uploaded"), PICTURES);
+    if uploaded == 0 {
+        uploaded = uploads.await.expect("uploaded");
+    }
+    assert_eq!(uploaded, PICTURES);
     assert_eq!(jobs.len(), PICTURES);
     let (mut progress, mut pauses_ms) = (0, Vec::new());
     for (job, events) in &jobs {

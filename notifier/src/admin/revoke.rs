@@ -10,6 +10,7 @@ use std::{
 };
 
 use belfry::{
+    identity::{RevokedKind as Kind, digest_text},
     name,
     reason::Reason,
     v1::{
@@ -23,12 +24,14 @@ use super::{Service, bad};
 use crate::{
     hub::{Command, TakeBack},
     refusal::Refusal,
-    revocations::{DEFAULT_HOLD, Kind, Revocation, RevokeError, digest_text},
+    revocations::{Revocation, RevokeError},
 };
 
 /// How long a revocation may hold.
 const HOLD: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(400 * 24);
+/// How long a revocation holds that does not say so: longer than any token should live.
+const DEFAULT_HOLD: Duration = Duration::from_hours(30 * 24);
 /// Bytes of a reason at most.
 const MAX_REASON_BYTES: usize = 200;
 /// When sessions are looked at once more: a token that was verified just before its
@@ -224,22 +227,17 @@ impl Service {
     }
 
     pub(super) fn revocations(&self) -> Vec<v1::Revocation> {
-        let all = self.revocations.in_force().into_iter();
-        all.map(|one| v1::Revocation {
-            kind: match one.kind {
-                Kind::Token => "token",
-                Kind::User => "user",
-                Kind::SessionToken => "session_token",
-                Kind::Service => "service",
-            }
-            .to_owned(),
-            id: one.id,
-            revoked_at: Some(timestamp(one.revoked_at_unix_ms)),
-            expires_at: Some(timestamp(one.expires_at_unix_ms)),
-            reason: one.reason,
-            revoked_by: one.by,
-        })
-        .collect()
+        let (_, all) = self.revocations.in_force();
+        all.into_iter()
+            .map(|one| v1::Revocation {
+                kind: one.kind.name().to_owned(),
+                id: one.id,
+                revoked_at: Some(timestamp(one.revoked_at_unix_ms)),
+                expires_at: Some(timestamp(one.expires_at_unix_ms)),
+                reason: one.reason,
+                revoked_by: one.by,
+            })
+            .collect()
     }
 }
 

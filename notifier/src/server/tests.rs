@@ -67,6 +67,7 @@ fn service(publishes: mpsc::Sender<PublishBatch>, at_least: AckLevel) -> service
         publishes,
         shares,
         commands: mpsc::channel(1).0,
+        revocations: Revocations::open(None).unwrap(),
         epoch: 1,
         ack: RequiredAck {
             ack: Ack::new(at_least),

@@ -48,7 +48,7 @@ struct Table {
 
 #[derive(Debug)]
 struct Waiting {
-    /// `None`: of a trusted proxy, which has said of nobody yet whom it speaks for.
+    /// `None`: of a trusted proxy, before a head has named the client.
     address: Option<IpAddr>,
     /// When its place is taken back; `None`: only when it is needed.
     deadline: Option<Instant>,

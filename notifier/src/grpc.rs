@@ -67,7 +67,7 @@ impl<H: Health> Services<H> {
         let whole = "the contract's own descriptors are whole";
         let v1 = reflection().build_v1().expect(whole);
         let v1 = v1.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES);
-        // Older tools speak this version alone.
+        // Older tools support this version alone.
         let v1alpha = reflection().build_v1alpha().expect(whole);
         let v1alpha = v1alpha.max_decoding_message_size(MAX_OPEN_REQUEST_BYTES);
         let open = Admission {

@@ -17,7 +17,7 @@ pub(crate) enum ServiceRole {
     Publisher,
     /// Attach as an edge.
     Edge,
-    /// Ask for sessions and presence.
+    /// Read sessions and presence.
     Operator,
 }
 
@@ -31,7 +31,7 @@ impl From<ServiceRole> for Role {
     }
 }
 
-/// Whom a token speaks for.
+/// Who the subject of a token is.
 #[derive(Debug, Clone)]
 pub(crate) enum Subject {
     /// A person in a browser.

@@ -55,7 +55,7 @@ mod tests {
             &["spiffe://a/b"],
             &["belfry://edge"],
             &["belfry://edge/"],
-            &["belfry://root/x"],
+            &["belfry://admin/x"],
             &["belfry://Edge/x"],
             &["belfry://edge/a", "belfry://publisher/a"],
             &["belfry://edge/a b"],

@@ -24,20 +24,23 @@ fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
+const STATUS: &[&str] = &[
+    "publish",
+    "status",
+    "--update-type",
+    "a",
+    "--resource",
+    "b",
+    "--status",
+    "c",
+];
+
 fn publish(up: &Process, world: &World, within: &str, more: &[&str]) -> (bool, String) {
     let url = format!("https://{}", up.address("grpc"));
     let data = world.dir().display().to_string();
     let own = [
-        "publish",
-        "status",
         "--user",
         "u1",
-        "--update-type",
-        "a",
-        "--resource",
-        "b",
-        "--status",
-        "c",
         "--within",
         within,
         "--notifier-url",
@@ -45,7 +48,7 @@ fn publish(up: &Process, world: &World, within: &str, more: &[&str]) -> (bool, S
         "--data-dir",
         &data,
     ];
-    belfry(&[&own[..], more].concat())
+    belfry(&[STATUS, &own, more].concat())
 }
 
 /// The answer at a URL, by a client that trusts one authority.
@@ -128,17 +131,6 @@ fn with_certificate(url: &str, certificate: &[String], command: &[&str]) -> (boo
     let nowhere = ["--secrets-dir", "/nowhere"];
     belfry(&[command, &own, &nowhere, &strs(certificate)].concat())
 }
-
-const STATUS: &[&str] = &[
-    "publish",
-    "status",
-    "--update-type",
-    "a",
-    "--resource",
-    "b",
-    "--status",
-    "c",
-];
 
 #[tokio::test]
 async fn services_with_certificates_and_no_tokens_do_what_the_policy_allows() {
